@@ -1,0 +1,113 @@
+"""A tiny random Qwen2-VL as an ordinary model folder, with a tokenizer trained on the corpus: the demo's and the tests' backbone.
+
+Nothing downstream knows that it is tiny: it is loaded by the path that loads the published 2B folder.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+
+from pipeline.recipe import TinyBackbone
+from pipeline.sequence import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+SPARE_ROWS = 64
+"""Table rows after the tokenizer's last id, as Qwen2-VL has them: the compression tokens live there."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_tiny_model(out: Path, texts: Iterable[str], spec: TinyBackbone, *, seed: int) -> int:
+    """Write the folder `out`; returns the number of weights. The seed decides the weights, `texts` the tokenizer."""
+    tokenizer = train_tokenizer(texts, spec.vocab_size)
+    config = tiny_config(tokenizer, spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2VLForConditionalGeneration(config)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    Qwen2VLImageProcessorPil().save_pretrained(out)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Qwen2Tokenizer:
+    """A byte-level BPE tokenizer of Qwen2's class; the template's own words are always in its corpus."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIAL_TOKENS), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    template = [f"system\n{SYSTEM_PROMPT}", "user\n", "assistant\n", REPRESENT_IMAGE, RECONSTRUCT_TEXT] * 50
+    bpe.train_from_iterator([*template, *texts], trainer)
+    vocabulary = bpe.get_vocab()
+    merges = [tuple(merge) for merge in _merges(bpe)]
+    tokenizer = Qwen2Tokenizer(
+        vocab=vocabulary,
+        merges=merges,
+        unk_token=None,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(SPECIAL_TOKENS),
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _merges(bpe: Tokenizer) -> list[list[str]]:
+    merges: list[list[str]] = json.loads(bpe.to_str())["model"]["merges"]
+    return merges
+
+
+def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> Qwen2VLConfig:
+    """Configuration of the tiny model: M-RoPE sections share a head's half in Qwen2-VL's 2 : 3 : 3."""
+    half = spec.hidden // spec.heads // 2
+    height = half * 3 // 8
+    sections = [half - 2 * height, height, height]
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    return Qwen2VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer) + SPARE_ROWS,
+            "hidden_size": spec.hidden,
+            "intermediate_size": spec.feed_forward,
+            "num_hidden_layers": spec.layers,
+            "num_attention_heads": spec.heads,
+            "num_key_value_heads": spec.kv_heads,
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections},
+        },
+        vision_config={
+            "embed_dim": spec.tower_dim,
+            "depth": spec.tower_layers,
+            "num_heads": spec.tower_heads,
+            "hidden_size": spec.hidden,
+            "mlp_ratio": 2,
+        },
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+        tie_word_embeddings=True,
+    )

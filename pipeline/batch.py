@@ -1,0 +1,166 @@
+"""A packed micro-batch: sequences one after another in one row, no padding, with everything a forward pass needs.
+
+All randomness that shapes data was spent before a Batch exists, so both passes of gradient caching see the same tensors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from pipeline.roles import Layout, Role
+from pipeline.sequence import TokenSequence
+from pipeline.spans import Spans, causal_spans
+
+
+OWN, OUTSIDE = 0, 1
+"""Groups of scored rows, each with a mean of its own: questions about a pair's own side, and outside conversations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Row:
+    """One sequence of a global batch.
+
+    `pixels` are the resized pictures, uint8 (3, H, W) each; `compressed` is the coin z of Eq. 4; `slot` is the place of the
+    row's embedding in the global batch (-1: none); `group` says whose mean its scored tokens enter (OWN or OUTSIDE).
+    """
+
+    key: str
+    sequence: TokenSequence
+    pixels: tuple[np.ndarray, ...] = ()
+    compressed: bool = False
+    slot: int = -1
+    group: int = OWN
+
+    @property
+    def num_scored(self) -> int:
+        """Tokens that the language loss scores."""
+        return int((self.sequence.roles == Role.ANSWER).sum())
+
+    @property
+    def has_compression(self) -> bool:
+        """Whether the row has compression tokens (a native row has none)."""
+        return bool((self.sequence.roles == Role.COMPRESSION).any())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """`input_ids` (T,), `position_ids` (3, T), `pixels` a stack (I_s, 3, H, W) uint8 for each run of equal pictures, `grid_thw` (I, 3).
+
+    `image_index` are the positions of the visual tokens, in the order in which the tower yields them;
+    `pool_index` (E, K) are the positions that each embedding pools, `slots` (E,) their places in the global batch;
+    `score_index` (S,) are positions whose next token `score_target` (S,) is scored; `score_row_tokens` (S,) is how many tokens
+    its row scores, `score_group` (S,) the row's group.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    pixels: tuple[torch.Tensor, ...]
+    grid_thw: torch.Tensor
+    image_index: torch.Tensor
+    spans: Spans
+    pool_index: torch.Tensor
+    slots: torch.Tensor
+    score_index: torch.Tensor
+    score_target: torch.Tensor
+    score_row_tokens: torch.Tensor
+    score_group: torch.Tensor
+    num_rows: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved = {f.name: _move(getattr(self, f.name), device) for f in fields(self)}
+        return Batch(**moved)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """`embeddings` (E, D) float32 of unit norm, `token_losses` (S,) float32 of the scored tokens."""
+
+    embeddings: torch.Tensor
+    token_losses: torch.Tensor
+
+
+def _move(value: object, device: torch.device) -> object:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(part.to(device, non_blocking=True) for part in value)
+    if isinstance(value, Spans):
+        return Spans(**{f.name: getattr(value, f.name).to(device, non_blocking=True) for f in fields(value)})
+    return value
+
+
+def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
+    """Pack rows into one batch. `pooled` names the positions that the recipe's pooling reads in a row."""
+    offsets = np.concatenate([[0], np.cumsum([len(row.sequence) for row in rows])]).astype(np.int64)
+    embedded = [(row, offset) for row, offset in zip(rows, offsets, strict=False) if row.slot >= 0]
+    pool = [pooled(row.sequence.roles) + offset for row, offset in embedded]
+    scored = _scored(rows, offsets)
+    images = [row.sequence.image_tokens() + offset for row, offset in zip(rows, offsets, strict=False)]
+    return Batch(
+        input_ids=torch.from_numpy(np.concatenate([row.sequence.input_ids for row in rows])),
+        position_ids=torch.from_numpy(np.concatenate([row.sequence.positions() for row in rows], axis=1)),
+        pixels=_stacks([picture for row in rows for picture in row.pixels]),
+        grid_thw=torch.from_numpy(np.concatenate([row.sequence.grid_thw for row in rows])),
+        image_index=torch.from_numpy(np.concatenate(images)),
+        spans=causal_spans([(row.sequence.roles, row.compressed) for row in rows], layout),
+        pool_index=torch.from_numpy(np.stack(pool)) if pool else torch.zeros((0, 1), dtype=torch.int64),
+        slots=torch.tensor([row.slot for row, _ in embedded], dtype=torch.int64),
+        score_index=scored[0],
+        score_target=scored[1],
+        score_row_tokens=scored[2],
+        score_group=scored[3],
+        num_rows=len(rows),
+    )
+
+
+class PoolPositions:
+    """Positions of a row that pooling reads: all tokens of a role, or the last one of it."""
+
+    def __init__(self, role: Role, *, last: bool = False) -> None:
+        self.role, self.last = role, last
+
+    def __call__(self, roles: np.ndarray) -> np.ndarray:
+        found = np.flatnonzero(roles == self.role)
+        return found[-1:] if self.last else found
+
+
+def truncate(rows: Sequence[Row], role: Role) -> list[Row]:
+    """The rows that carry an embedding, each ended at its last token of `role`: the first pass of gradient caching."""
+    return [replace(row, sequence=row.sequence.until(role)) for row in rows if row.slot >= 0]
+
+
+def chunk_by_tokens(rows: Sequence[Row], budget: int) -> list[list[Row]]:
+    """Rows in order of length, cut into chunks of at most `budget` tokens (a longer row is a chunk of its own)."""
+    chunks: list[list[Row]] = []
+    room = 0
+    for row in sorted(rows, key=lambda row: (len(row.sequence), row.key, row.slot)):
+        if not chunks or len(row.sequence) > room:
+            chunks.append([])
+            room = budget
+        chunks[-1].append(row)
+        room -= len(row.sequence)
+    return chunks
+
+
+def _stacks(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
+    """Stack runs of equally large neighbours, so that a run is normalised and cut into patches by one call."""
+    stacks: list[list[np.ndarray]] = []
+    for picture in pictures:
+        if stacks and stacks[-1][0].shape == picture.shape:
+            stacks[-1].append(picture)
+        else:
+            stacks.append([picture])
+    return tuple(torch.from_numpy(np.stack(stack)) for stack in stacks)
+
+
+def _scored(rows: Sequence[Row], offsets: np.ndarray) -> tuple[torch.Tensor, ...]:
+    """Positions before a scored token, the tokens, the number of scored tokens in their row, the row's group: (S,) int64 each."""
+    parts: list[np.ndarray] = [np.zeros((4, 0), dtype=np.int64)]
+    for row, offset in zip(rows, offsets, strict=False):
+        tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)
+        targets = row.sequence.input_ids[tokens]
+        parts.append(np.stack([tokens - 1 + offset, targets, np.full_like(tokens, len(tokens)), np.full_like(tokens, row.group)]))
+    return tuple(torch.from_numpy(part) for part in np.concatenate(parts, axis=1))

@@ -1,0 +1,84 @@
+"""Rows of a large JSON file `[{...}, {...}]`, one at a time: a file of a gigabyte never stands in memory."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.errors import DataError
+
+CHUNK = 2**20
+MAX_ROW = 2**26
+"""Characters that one row may have; beyond it the file is taken for broken."""
+
+
+def read_array(path: Path) -> Iterator[object]:
+    """Elements of the array that the file is.
+
+    Bytes that are not UTF-8 arrive as lone surrogates, so that they cost their row and not the file. Raises DataError, naming
+    file and position, where the JSON itself is broken.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield from _Scanner(file, path).elements()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+class _Scanner:
+    """A window that slides over a text file; `place` is the next character in it."""
+
+    def __init__(self, file: TextIO, path: Path) -> None:
+        self._file, self._path = file, path
+        self._window, self._place, self._passed = "", 0, 0
+        self._decoder = json.JSONDecoder()
+
+    def elements(self) -> Iterator[object]:
+        self._expect("[", "is not a list of rows")
+        if self._peek() == "]":
+            return
+        while True:
+            yield self._value()
+            if self._peek() == "]":
+                return
+            self._expect(",", "is cut short or broken")
+
+    def _value(self) -> object:
+        self._peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._window, self._place)
+            except (ValueError, RecursionError) as error:
+                if isinstance(error, RecursionError) or not self._grow():
+                    raise self._broken("is broken or cut short") from error
+                continue
+            # A number that touches the window's end may go on behind it.
+            if end < len(self._window) or not self._grow():
+                self._place = end
+                return value
+
+    def _expect(self, mark: str, complaint: str) -> None:
+        if self._peek() != mark:
+            raise self._broken(complaint)
+        self._place += 1
+
+    def _peek(self) -> str:
+        """The next character that is no space, or nothing at the end of the file."""
+        while True:
+            while self._place < len(self._window):
+                if not self._window[self._place].isspace():
+                    return self._window[self._place]
+                self._place += 1
+            if not self._grow():
+                return ""
+
+    def _grow(self) -> bool:
+        """Drop what is behind, read on by as much as is left, and say whether anything came."""
+        rest = self._window[self._place :]
+        more = "" if len(rest) > MAX_ROW else self._file.read(max(CHUNK, len(rest)))
+        self._passed += self._place
+        self._window, self._place = rest + more, 0
+        return bool(more)
+
+    def _broken(self, complaint: str) -> DataError:
+        return DataError(f"{self._path}: {complaint} near character {self._passed + self._place}; download it again")

@@ -1,0 +1,113 @@
+"""Rows of parquet files, one at a time and checked against the columns that a reader needs.
+
+A damaged page costs the rest of its row group; a damaged footer or a missing column is an error of the whole file.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import DataError
+
+BATCH_ROWS = 256
+
+_PARQUET_ERRORS = (pa.ArrowException, OSError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParquetRow:
+    """`values` of the wanted columns (None for a missing optional one); where they are unreadable, `problem` says why."""
+
+    file: Path
+    row: int
+    values: dict[str, Any]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What a reader needs: columns of texts, columns of lists of texts, and columns of texts that may be missing."""
+
+    texts: tuple[str, ...]
+    lists: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def check(self, schema: pa.Schema, file: Path) -> list[str]:
+        """Names of the wanted columns that the file has. Raises DataError for a missing column or a wrong type."""
+        present = set(schema.names)
+        for name in (*self.texts, *self.lists):
+            if name not in present:
+                raise DataError(f"{file}: column {name} is missing (it has {', '.join(schema.names)}); is this the right file?")
+        wanted = [name for name in (*self.texts, *self.lists, *self.optional) if name in present]
+        for name in wanted:
+            kind = schema.field(name).type
+            if name in self.lists and not pa.types.is_null(kind):
+                kind = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else pa.int8()
+            if not _is_text(kind):
+                expected = "lists of texts" if name in self.lists else "texts"
+                raise DataError(f"{file}: column {name} holds {schema.field(name).type}, not {expected}; is this the right file?")
+        return wanted
+
+
+def count_rows(files: Sequence[Path]) -> int:
+    """Rows that the files have in all, from their footers."""
+    return sum(_open(file).metadata.num_rows for file in files)
+
+
+def read_rows(files: Sequence[Path], columns: Columns) -> Iterator[ParquetRow]:
+    """Rows of some files in order. Raises DataError for a file that is unusable as a whole."""
+    for file in files:
+        parquet = _open(file)
+        wanted = columns.check(parquet.schema_arrow, file)
+        first = 0
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            yield from _group_rows(parquet, file, group=group, rows=range(first, first + rows), wanted=wanted)
+            first += rows
+
+
+def _group_rows(parquet: pq.ParquetFile, file: Path, *, group: int, rows: range, wanted: list[str]) -> Iterator[ParquetRow]:
+    done = rows.start
+    try:
+        for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=wanted):
+            for place in range(batch.num_rows):
+                yield _row(batch, place, file, done)
+                done += 1
+        problem = "its row group has fewer rows than the file's footer says"
+    except _PARQUET_ERRORS as error:
+        problem = f"its row group {group} is damaged ({_first_line(error)})"
+    for row in range(done, rows.stop):
+        yield ParquetRow(file=file, row=row, values={}, problem=problem)
+
+
+def _row(batch: pa.RecordBatch, place: int, file: Path, row: int) -> ParquetRow:
+    values: dict[str, Any] = {}
+    for name in batch.schema.names:
+        try:
+            values[name] = batch.column(name)[place].as_py()
+        except UnicodeDecodeError:
+            return ParquetRow(file=file, row=row, values={}, problem=f"column {name} is not valid UTF-8")
+    return ParquetRow(file=file, row=row, values=values)
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: missing; check the path") from error
+    except _PARQUET_ERRORS as error:
+        raise DataError(f"{file}: not a readable parquet file ({_first_line(error)}); download it again") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0].strip(" .")

@@ -1,0 +1,21 @@
+"""Errors a user can mend. The message says what is wrong, where, and what to do; launchers print it as one line."""
+
+
+class PipelineError(Exception):
+    """Base of every error that is the user's to mend: shown as one line, without a traceback, exit code 1."""
+
+
+class ConfigError(PipelineError):
+    """A recipe, option or setting that cannot work; raised before any model loads."""
+
+
+class DataError(PipelineError):
+    """An input file that is missing or unusable as a whole (a single bad row is a counted reject instead)."""
+
+
+class CheckpointError(PipelineError):
+    """A checkpoint or model folder that is truncated, foreign or does not fit the recipe."""
+
+
+class ServiceError(PipelineError):
+    """A chat endpoint that does not answer, or answers with something other than the protocol."""

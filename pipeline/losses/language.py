@@ -1,0 +1,29 @@
+"""The stochastic compression language-modelling loss (CREM, Eq. 4): sums over tokens, divided once over the global batch.
+
+Chunks and ranks only add to sums; the divisor counts the whole global batch. So it is never a mean of chunk means or of rank
+means.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextToken:
+    """`sample_mean`: mean over a sample's tokens, then over samples (Eq. 4); `token_mean`: mean over all tokens."""
+
+    mean: Literal["sample_mean", "token_mean"] = "sample_mean"
+
+    def units(self, num_scored: int) -> float:
+        """What a row with that many scored tokens adds to the divisor of its group: one sample, or its tokens."""
+        return float(num_scored > 0) if self.mean == "sample_mean" else float(num_scored)
+
+    def sums(self, token_losses: torch.Tensor, row_tokens: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
+        """Sums (num_groups,) of token losses (S,), to be divided by the units of the *global* batch.
+
+        `row_tokens` (S,) is the number of scored tokens in each token's row, `groups` (S,) its group.
+        """
+        weights = 1.0 / row_tokens if self.mean == "sample_mean" else torch.ones_like(token_losses)
+        return torch.zeros(num_groups, device=token_losses.device).index_add(0, groups, token_losses * weights)

@@ -1,0 +1,118 @@
+"""Attention over a packed row, registered with transformers from outside: no modeling file is forked.
+
+Text: the causal sequences of `Spans` (pipeline/spans.py). On any device they are grouped by length and each group is one
+scaled_dot_product_attention; right padding inside a group needs no mask, because a causal query never sees what follows it.
+Vision: pictures of equal size are one batched attention; transformers' own sdpa route loops over pictures.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from pipeline.spans import Spans
+
+TEXT_ATTENTION = "role_spans"
+VISION_ATTENTION = "picture_flash"
+"""transformers hands the tower's cumulative lengths only to a function whose name contains "flash"."""
+
+_BUCKET = 16
+"""Sequences whose lengths round up to the same multiple share one call: few calls, at most 15 rows of padding each."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpanPlan:
+    """`Spans` made ready for a device: per bucket a gather table (M_b, L_b), and where each packed position finds its output.
+
+    Tables are computed once a micro-batch and read by every layer.
+    """
+
+    tables: tuple[torch.Tensor, ...]
+    take: torch.Tensor
+
+    @staticmethod
+    def of(spans: Spans) -> "SpanPlan":
+        """Bucket the causal sequences by length."""
+        starts, lengths = spans.starts[:-1], spans.starts.diff()
+        rounded = (lengths + _BUCKET - 1) // _BUCKET * _BUCKET
+        place = torch.empty(int(spans.starts[-1]), dtype=torch.int64, device=spans.take.device)
+        tables, produced = [], 0
+        for length in rounded.unique().tolist():
+            members = torch.nonzero(rounded == length).flatten()
+            steps = torch.arange(length, device=members.device)
+            inside = steps < lengths[members, None]
+            # Padding gathers the sequence's first token: any valid row will do, its output is never taken.
+            source = torch.where(inside, starts[members, None] + steps, starts[members, None])
+            tables.append(spans.gather[source])
+            place[source[inside]] = produced + torch.nonzero(inside.flatten()).flatten()
+            produced += source.numel()
+        return SpanPlan(tuple(tables), place[spans.take])
+
+
+def span_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: object,
+    *,
+    plan: SpanPlan | None = None,
+    visible: torch.Tensor | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Compression-aware attention of one packed row (Eq. 2 of CREM), or of rows that continue a cache.
+
+    query (1, H, T, d), key and value (1, H_kv, T, d), already rotated; returns (1, T, H, d). Without a plan the rows are a
+    batch (B, H, n, d) whose keys include the cache's, and `visible` (B, 1, n, L) says which keys each query sees.
+    """
+    if plan is None:
+        assert visible is not None, "a row without a plan continues a cache"
+        out = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True)
+        return out.transpose(1, 2), None
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    outputs = []
+    for table in plan.tables:
+        parts = (part[table].transpose(1, 2) for part in (q, k, v))
+        attended = scaled_dot_product_attention(*parts, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True)
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[plan.take][None], None
+
+
+def picture_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: object,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Full attention inside each picture: query, key and value (1, H, P, d), `cu_seq_lens_q` (I + 1,); returns (1, P, H, d)."""
+    outputs = []
+    for start, count, length in _equal_runs(cu_seq_lens_q.diff().tolist()):
+        parts = (part[0, :, start : start + count * length].unflatten(1, (count, length)).transpose(0, 1) for part in (query, key, value))
+        attended = scaled_dot_product_attention(*parts, scale=scaling)
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+def _equal_runs(lengths: list[int]) -> Iterator[tuple[int, int, int]]:
+    """(start, count, length) of each run of neighbours with one length."""
+    start = index = 0
+    while index < len(lengths):
+        count = 1
+        while index + count < len(lengths) and lengths[index + count] == lengths[index]:
+            count += 1
+        yield start, count, lengths[index]
+        start, index = start + count * lengths[index], index + count
+
+
+AttentionInterface.register(TEXT_ATTENTION, span_attention)
+AttentionInterface.register(VISION_ATTENTION, picture_attention)

@@ -1,0 +1,174 @@
+"""The one door to transformers: Qwen2-VL family models, their tokenizer and their picture settings, from an ordinary folder.
+
+The model is used from outside: embeddings, visual features and chorus rows are put together here and the language model is
+called on them. A folder as published (flat config, old key names, tied head) loads by the same path as one we saved.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, DynamicCache, PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
+
+from pipeline.errors import CheckpointError
+from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
+from pipeline.model.inputs import PatchCutter
+from pipeline.sequence import Vocabulary
+
+disable_progress_bar()
+
+FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration}
+"""`model_type` of a folder's config.json -> class. Another family of the same build is one line here."""
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """What a model folder holds besides weights."""
+
+    path: Path
+    tokenizer: PreTrainedTokenizerBase
+    cutter: PatchCutter
+    vocab_size: int
+
+    def vocabulary(self, chorus: tuple[int, ...]) -> Vocabulary:
+        """The template's ids. Plain text is encoded with special tokens switched off."""
+        tokenizer = self.tokenizer
+
+        def encode(text: str) -> list[int]:
+            ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            return ids
+
+        ids = {name: special_id(tokenizer, f"<|{name}|>") for name in ("im_start", "im_end", "vision_start", "vision_end", "image_pad")}
+        return Vocabulary(encode=encode, chorus=chorus, **ids)
+
+
+def special_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """Id of a special token. Raises CheckpointError when the tokenizer lacks it."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    if not isinstance(found, int) or found == tokenizer.unk_token_id:
+        raise CheckpointError(f"the tokenizer has no {token}; use a Qwen2-VL model folder")
+    return found
+
+
+def open_folder(path: Path) -> Folder:
+    """Read tokenizer and picture settings of a model folder. Raises CheckpointError, naming what is missing."""
+    for name in ("config.json", "tokenizer_config.json"):
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path}: no {name}; give a Hugging Face folder of a Qwen2-VL model")
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from error
+    if config.model_type not in FAMILIES:
+        raise CheckpointError(f"{path}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
+    return Folder(path=path, tokenizer=tokenizer, cutter=_cutter(path), vocab_size=config.get_text_config().vocab_size)
+
+
+def _cutter(path: Path) -> PatchCutter:
+    """Picture settings of preprocessor_config.json; Qwen2-VL's own values where a folder has none."""
+    file = path / "preprocessor_config.json"
+    settings: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return PatchCutter(
+        mean=tuple(settings.get("image_mean", CLIP_MEAN)),
+        std=tuple(settings.get("image_std", CLIP_STD)),
+        patch=settings.get("patch_size", 14),
+        merge=settings.get("merge_size", 2),
+        temporal=settings.get("temporal_patch_size", 2),
+    )
+
+
+def load_weights(path: Path, *, dtype: torch.dtype) -> nn.Module:
+    """The model of a folder in `dtype`, with our attention functions. Raises CheckpointError for missing or foreign weights."""
+    family = FAMILIES[AutoConfig.from_pretrained(path, local_files_only=True).model_type]
+    try:
+        model, report = family.from_pretrained(path, dtype=dtype, local_files_only=True, output_loading_info=True)  # type: ignore[attr-defined]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: weights do not load ({str(error).splitlines()[0]})") from error
+    wrong = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
+    if wrong:
+        raise CheckpointError(f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole Qwen2-VL model")
+    use_our_attention(model)
+    return model
+
+
+def use_our_attention(model: nn.Module) -> None:
+    """Switch text and vision attention to the packed functions of pipeline/model/attention.py."""
+    model.model.language_model.config._attn_implementation = TEXT_ATTENTION
+    model.model.visual.config._attn_implementation = VISION_ATTENTION
+
+
+class Backbone(nn.Module):
+    """A Qwen2-VL model seen as three calls: visual features, hidden states of a packed row, and the head."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def tower(self) -> nn.Module:
+        """Vision tower and merger."""
+        return self.model.model.visual
+
+    @property
+    def text(self) -> nn.Module:
+        """The language model without its head."""
+        return self.model.model.language_model
+
+    def features(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
+        """Visual tokens (P / merge^2, D) of patches (P, C) of pictures with the given grids (I, 3)."""
+        return self.tower(patches.to(self.tower.get_dtype()), grid_thw=grid_thw).pooler_output
+
+    def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Rows of the input table, (T, D)."""
+        return self.text.embed_tokens(input_ids)
+
+    def hidden(self, embeddings: torch.Tensor, position_ids: torch.Tensor, plan: SpanPlan) -> torch.Tensor:
+        """Hidden states (T, D) after the final norm of one packed row with embeddings (T, D) and positions (3, T)."""
+        output = self.text(
+            inputs_embeds=embeddings[None],
+            position_ids=position_ids[:, None],
+            attention_mask={"full_attention": None},
+            use_cache=False,
+            plan=plan,
+        )
+        return output.last_hidden_state[0]
+
+    def remember(self, embeddings: torch.Tensor, position_ids: torch.Tensor, plan: SpanPlan) -> tuple[torch.Tensor, DynamicCache]:
+        """`hidden` together with the keys and values (1, H_kv, T, d) of every layer."""
+        cache = DynamicCache()
+        output = self.text(
+            inputs_embeds=embeddings[None],
+            position_ids=position_ids[:, None],
+            attention_mask={"full_attention": None},
+            past_key_values=cache,
+            use_cache=True,
+            plan=plan,
+        )
+        return output.last_hidden_state[0], cache
+
+    def proceed(self, input_ids: torch.Tensor, positions: torch.Tensor, visible: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """Hidden states (B, n, D) of tokens (B, n) that continue a cache, which grows by them.
+
+        `positions` (B, n) are text positions (equal on all axes), `visible` (B, 1, n, L + n) the keys each token sees.
+        """
+        output = self.text(
+            inputs_embeds=self.embed_tokens(input_ids),
+            position_ids=positions.expand(3, -1, -1),
+            attention_mask={"full_attention": None},
+            past_key_values=cache,
+            use_cache=True,
+            visible=visible,
+        )
+        return output.last_hidden_state
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits (S, V) of hidden states (S, D)."""
+        return self.model.lm_head(hidden)

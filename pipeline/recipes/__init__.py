@@ -1,0 +1,17 @@
+"""Recipes by name. A name maps to a function, so a recipe is built, and checked, only when it is asked for."""
+
+from collections.abc import Callable
+
+from pipeline.errors import ConfigError
+from pipeline.recipe import Recipe
+from pipeline.recipes.crem import crem_2b
+from pipeline.recipes.tiny import tiny
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "crem_2b": crem_2b}
+
+
+def load(name: str) -> Recipe:
+    """The recipe of a name. Raises ConfigError listing the names there are."""
+    if name not in RECIPES:
+        raise ConfigError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]()

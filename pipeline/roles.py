@@ -1,0 +1,87 @@
+"""Roles: the one idea of the library. Every token has a role, and the roles decide attention, labels and pooling.
+
+A `Layout` is the order of roles in a sequence, who may not see whom, and what is scored. CREM's compression-aware attention
+(Eq. 2 of the paper) is `Hide((QUESTION, ANSWER), (CONTEXT,), probability=0.5)`.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from pipeline.errors import ConfigError
+
+
+class Role(IntEnum):
+    """What a token is for. Template tokens take the role of the segment they frame."""
+
+    SYSTEM = 0
+    CONTEXT = 1
+    COMPRESSION = 2
+    QUESTION = 3
+    ANSWER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Hide:
+    """Tokens with a role in `queries` may not attend to tokens with a role in `keys`.
+
+    `probability` is the chance that a sequence is compressed (z = 1 in the paper); the coin is drawn once a sequence and
+    travels in the batch, so that every pass sees the same mask.
+    """
+
+    queries: tuple[Role, ...]
+    keys: tuple[Role, ...]
+    probability: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The order of roles, the hidden pairs, and the roles whose tokens are scored by the language loss."""
+
+    order: tuple[Role, ...]
+    hidden: tuple[Hide, ...] = ()
+    supervised: tuple[Role, ...] = (Role.ANSWER,)
+
+    def __post_init__(self) -> None:
+        for hide in self.hidden:
+            if not 0.0 <= hide.probability <= 1.0:
+                raise ConfigError(f"layout.hidden: probability {hide.probability} is not between 0 and 1")
+            if set(hide.queries) & set(hide.keys):
+                raise ConfigError("layout.hidden: a role must always see itself; take it out of queries or keys")
+            self._refuse_leaks(hide)
+
+    def visible(self, role: Role, *, compressed: bool) -> frozenset[Role]:
+        """The roles whose earlier tokens a token of `role` may attend to, itself included."""
+        cut = {key for hide in self.hidden if compressed and role in hide.queries for key in hide.keys}
+        return frozenset(self.order) - cut
+
+    @property
+    def gate_probability(self) -> float:
+        """Chance that a sequence is compressed: the largest of the hidden pairs', 0 where nothing is hidden."""
+        return max((hide.probability for hide in self.hidden), default=0.0)
+
+    def _refuse_leaks(self, hide: Hide) -> None:
+        """Refuse a layout in which a hidden role still reaches a query role without passing through COMPRESSION."""
+        for source in hide.keys:
+            reached = reachable(self, source, without=Role.COMPRESSION)
+            leaks = reached & set(hide.queries)
+            if leaks:
+                names = ", ".join(sorted(role.name for role in leaks))
+                raise ConfigError(
+                    f"layout.hidden: {source.name} still reaches {names} without COMPRESSION; hide it from every role between"
+                )
+
+
+def reachable(layout: Layout, source: Role, *, without: Role) -> frozenset[Role]:
+    """Roles that information from `source` reaches, over any number of layers, in a compressed sequence that lacks `without`."""
+    reached = {source}
+    for _ in layout.order:
+        for reader in layout.order:
+            if reader != without and reached & layout.visible(reader, compressed=True) and _may_follow(layout, reader, reached):
+                reached.add(reader)
+    return frozenset(reached)
+
+
+def _may_follow(layout: Layout, reader: Role, sources: set[Role]) -> bool:
+    """Whether attention is causal-possible: some visible source stands at or before the reader in the layout's order."""
+    seen = layout.visible(reader, compressed=True)
+    return any(source in seen and layout.order.index(source) <= layout.order.index(reader) for source in sources)

@@ -1,0 +1,48 @@
+"""What a corpus is made of: a Sample has a query side, perhaps a positive side and hard negatives.
+
+Pictures travel as the encoded bytes of their files; nothing here decodes them.
+"""
+
+import re
+from dataclasses import dataclass
+
+IMAGE_MARKER = re.compile(r"<\|image_(\d+)\|>")
+"""Where a picture stands in a text, in MMEB's notation: `<|image_1|>` is the side's first picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One question about a side and the answer to learn (empty when the answer is to be generated)."""
+
+    question: str
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a pair: `instruction + text` (joined as they stand) is what is represented, markers included.
+
+    `instruction` is the wording that all items of a task share (CREM's [eInst]), `text` the item's own words, `images` the
+    encoded picture files in the order of their markers, `turns` generation targets about this side.
+    """
+
+    instruction: str = ""
+    text: str = ""
+    images: tuple[bytes, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def is_text_only(self) -> bool:
+        """Whether the side has no picture, so that it can be asked to reconstruct its own text."""
+        return not self.images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row of a corpus. `positive` is None for generation-only rows (an outside conversation)."""
+
+    key: str
+    dataset: str
+    query: Side
+    positive: Side | None = None
+    negatives: tuple[Side, ...] = ()

@@ -1,0 +1,168 @@
+"""A Side becomes token ids and roles. Both grow in lockstep here, so what a token is for is decided where it is born.
+
+One template serves retrieval and generation (CREM, section 3.1):
+
+    System: <system>   User: <image> [eInst] <chorus> [gInst]   Assistant: <answer>
+
+Text of a corpus is encoded with special tokens switched off: a row cannot smuggle in a template token.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.roles import Layout, Role
+from pipeline.sample import IMAGE_MARKER, Side, Turn
+
+SYSTEM_PROMPT = "You are a helpful assistant that can represent and understand multimodal inputs."
+REPRESENT_IMAGE = "Represent the given image."
+RECONSTRUCT_TEXT = "Reconstruct the represented text"
+
+Segment = tuple[Role, list[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """What the template needs of a tokenizer: `encode` (plain text only) and the ids of the special tokens."""
+
+    encode: Callable[[str], list[int]]
+    im_start: int
+    im_end: int
+    vision_start: int
+    vision_end: int
+    image_pad: int
+    chorus: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenSequence:
+    """`input_ids` (T,) int64, `roles` (T,) int8, `grid_thw` (I, 3) int64 patches, `image_starts` (I,) first token of each picture.
+
+    `cut` says that an answer was shortened to fit the cap.
+    """
+
+    input_ids: np.ndarray
+    roles: np.ndarray
+    grid_thw: np.ndarray
+    image_starts: np.ndarray
+    cut: bool = False
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def until(self, role: Role) -> "TokenSequence":
+        """The part that ends with the last token of `role` (what a retrieval pass needs)."""
+        end = int(np.flatnonzero(self.roles == role)[-1]) + 1
+        return TokenSequence(self.input_ids[:end], self.roles[:end], self.grid_thw, self.image_starts)
+
+    def image_tokens(self, merge: int = 2) -> np.ndarray:
+        """Positions of all visual tokens, picture after picture, int64."""
+        sizes = self.grid_thw.prod(axis=1) // merge**2
+        runs = [np.arange(start, start + size) for start, size in zip(self.image_starts, sizes, strict=True)]
+        return np.concatenate(runs) if runs else np.zeros(0, dtype=np.int64)
+
+    def positions(self, merge: int = 2) -> np.ndarray:
+        """M-RoPE position ids (3, T) int64, as Qwen2-VL defines them.
+
+        Text counts up by one on all three axes; a picture of h x w merged tokens spans h and w positions on its axes and
+        moves the text on by max(h, w).
+        """
+        out = np.empty((3, len(self)), dtype=np.int64)
+        place = current = 0
+        for start, (_, height, width) in zip(self.image_starts, self.grid_thw // [1, merge, merge], strict=True):
+            out[:, place:start] = np.arange(current, current + start - place)
+            current += start - place
+            rows, columns = np.divmod(np.arange(height * width), width)
+            out[:, start : start + height * width] = np.stack([np.zeros_like(rows), rows, columns]) + current
+            place, current = start + height * width, current + max(height, width)
+        out[:, place:] = np.arange(current, current + len(self) - place)
+        return out
+
+
+def native_layout(layout: Layout) -> Layout:
+    """The layout of native inference: no compression tokens, nothing hidden (CREM, section 3.3)."""
+    return replace(layout, order=tuple(role for role in layout.order if role is not Role.COMPRESSION), hidden=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceBuilder:
+    """Builds sequences of one layout. `max_length` caps the tokens (paper: 2,048): an answer may be cut, context never."""
+
+    vocabulary: Vocabulary
+    layout: Layout
+    max_length: int
+    merge: int = 2
+
+    def build(self, side: Side, grid_thw: np.ndarray, turns: Sequence[Turn] = (), *, key: str = "") -> TokenSequence:
+        """Tokens of a side and the given turns. A turn with an empty answer stays open: the sequence ends at the assistant's header.
+
+        `grid_thw` (I, 3) counts the patches of each picture. Raises DataError, naming `key`, when context and question alone
+        pass `max_length`, or when pictures and markers do not match.
+        """
+        grid_thw = np.asarray(grid_thw, dtype=np.int64).reshape(-1, 3)
+        head = [self._segment(role, side, grid_thw, key) for role in self.layout.order if role < Role.QUESTION]
+        segments, cut = self._fit([*head, *self._turn_segments(turns)], key)
+        ids = np.concatenate([np.asarray(part, dtype=np.int64) for _, part in segments])
+        roles = np.concatenate([np.full(len(part), role, dtype=np.int8) for role, part in segments])
+        starts = np.flatnonzero(ids == self.vocabulary.vision_start) + 1
+        return TokenSequence(ids, roles, grid_thw, starts, cut)
+
+    def system_ids(self) -> list[int]:
+        """The constant head of every sequence: the system turn and the opening of the user turn."""
+        v = self.vocabulary
+        opening = [v.im_start, *v.encode(f"system\n{SYSTEM_PROMPT}"), v.im_end, *v.encode("\n")]
+        return [*opening, v.im_start, *v.encode("user\n")]
+
+    def _segment(self, role: Role, side: Side, grid_thw: np.ndarray, key: str) -> Segment:
+        if role is Role.SYSTEM:
+            return role, self.system_ids()
+        if role is Role.COMPRESSION:
+            return role, list(self.vocabulary.chorus)
+        return role, list(self._context_ids((side.instruction + side.text).strip(), side, grid_thw, key))
+
+    def _context_ids(self, text: str, side: Side, grid_thw: np.ndarray, key: str) -> Iterator[int]:
+        """Ids of a text with its markers replaced by visual blocks; pictures without a marker come first."""
+        parts = IMAGE_MARKER.split(text)
+        words, numbers = parts[0::2], [int(number) for number in parts[1::2]]
+        if len(grid_thw) != len(side.images) or (numbers and numbers != list(range(1, len(side.images) + 1))):
+            raise DataError(f"{key or 'a row'}: {len(side.images)} pictures but markers {numbers}; mend the row or drop it")
+        if not numbers:
+            for grid in grid_thw:
+                yield from self._visual_ids(grid)
+        yield from self.vocabulary.encode(words[0])
+        for number, following in zip(numbers, words[1:], strict=True):
+            yield from self._visual_ids(grid_thw[number - 1])
+            yield from self.vocabulary.encode(following)
+
+    def _visual_ids(self, grid: np.ndarray) -> list[int]:
+        v = self.vocabulary
+        return [v.vision_start, *[v.image_pad] * (int(grid.prod()) // self.merge**2), v.vision_end]
+
+    def question_ids(self, question: str, *, follows: bool = False) -> list[int]:
+        """A question with the template tokens up to the assistant's answer; `follows` says that an earlier answer precedes it."""
+        v = self.vocabulary
+        opening = [*v.encode("\n"), v.im_start, *v.encode("user\n")] if follows else []
+        return [*opening, *v.encode(question.strip()), v.im_end, *v.encode("\n"), v.im_start, *v.encode("assistant\n")]
+
+    def _turn_segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
+        """Every question is [gInst] of its turn (role QUESTION, template tokens included); the end token belongs to the answer."""
+        for number, turn in enumerate(turns):
+            yield Role.QUESTION, self.question_ids(turn.question, follows=number > 0)
+            if turn.answer:
+                yield Role.ANSWER, [*self.vocabulary.encode(turn.answer.strip()), self.vocabulary.im_end]
+
+    def _fit(self, segments: list[Segment], key: str) -> tuple[list[Segment], bool]:
+        """Cut at `max_length`, inside an answer only: whole later turns go first, then the tail of the answer and its end token."""
+        total = 0
+        for position, (role, ids) in enumerate(segments):
+            if total + len(ids) > self.max_length:
+                kept = segments[:position]
+                if role is Role.ANSWER and total < self.max_length:
+                    return [*kept, (role, ids[: self.max_length - total])], True
+                if kept and kept[-1][0] is Role.ANSWER:
+                    return kept, True
+                raise DataError(f"{key or 'a row'}: context and question pass the cap of {self.max_length} tokens; shorten or drop it")
+            total += len(ids)
+        return segments, False

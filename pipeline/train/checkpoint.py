@@ -1,0 +1,91 @@
+"""Checkpoints in a form of our own: whole tensors by name in safetensors, whatever the ZeRO stage and the number of ranks.
+
+A folder is written aside and renamed; its state.json, which lists the other files with their digests, is written last. A
+truncated or foreign folder is refused by name and the one before is taken.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import CheckpointError
+from pipeline.manifest import file_digest, folder_aside
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS, OPTIMIZER, RECIPE, STATE = "weights.safetensors", "optimizer.safetensors", "recipe.json", "state.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a checkpoint says of itself: its step, and what it belongs to."""
+
+    step: int
+    recipe: str
+    recipe_fingerprint: str
+    data_fingerprint: str
+    model_folder: str
+    digests: dict[str, str]
+
+
+def save(folder: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor], state: State, recipe_json: str) -> None:
+    """Write a checkpoint folder; an existing one of the same name is replaced as a whole."""
+    with folder_aside(folder) as aside:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / WEIGHTS)
+        save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, aside / OPTIMIZER)
+        (aside / RECIPE).write_text(recipe_json)
+        digests = {name: file_digest(aside / name) for name in (WEIGHTS, OPTIMIZER, RECIPE)}
+        fields = {**{name: getattr(state, name) for name in state.__slots__}, "digests": digests}
+        (aside / STATE).write_text(json.dumps(fields, indent=1, sort_keys=True))
+
+
+def read_state(folder: Path) -> State:
+    """The state of a whole checkpoint. Raises CheckpointError, naming the folder, when a file is missing or differs from its digest."""
+    try:
+        state = State(**json.loads((folder / STATE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}: not a checkpoint ({type(error).__name__} in {STATE}); take another step or retrain") from error
+    for name, digest in state.digests.items():
+        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            raise CheckpointError(f"{folder}: {name} is missing or truncated; delete this folder to fall back to the one before")
+    return state
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Trained tensors by name."""
+    return load_file(folder / WEIGHTS)
+
+
+def optimizer_state(folder: Path) -> dict[str, torch.Tensor]:
+    """Optimizer tensors: `<name>.exp_avg` and `<name>.exp_avg_sq`, and `<name>.master` where weights are lower than float32."""
+    return load_file(folder / OPTIMIZER)
+
+
+def steps(root: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    return sorted(root.glob("step-[0-9]*"), reverse=True) if root.is_dir() else []
+
+
+def newest(root: Path, *, recipe_fingerprint: str, data_fingerprint: str) -> tuple[Path, State] | None:
+    """The newest whole checkpoint that belongs to this recipe and data; refused ones are named in the log."""
+    for folder in steps(root):
+        try:
+            state = read_state(folder)
+        except CheckpointError as error:
+            logger.warning("%s", error)
+            continue
+        if (state.recipe_fingerprint, state.data_fingerprint) == (recipe_fingerprint, data_fingerprint):
+            return folder, state
+        logger.warning("%s: made by another recipe or other data; not resumed", folder)
+    return None
+
+
+def prune(root: Path, keep: int) -> None:
+    """Delete all but the newest `keep` folders."""
+    for folder in steps(root)[keep:]:
+        shutil.rmtree(folder)

@@ -1,0 +1,182 @@
+"""The one door to DeepSpeed: ZeRO 0 to 3 around a module, with the accumulation boundary in our hands.
+
+Gradient caching makes several backward passes a step. DeepSpeed must add them up and reduce once: the boundary is set by hand
+before each backward pass, and `scale_wrt_gas=False` keeps it from dividing. It averages over ranks, so losses that are already
+means over the global batch are multiplied by the number of ranks.
+"""
+
+import logging
+import os
+from typing import Any
+
+import deepspeed
+import torch
+import torch.distributed as dist
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_grad,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+)
+from torch import nn
+
+from pipeline.batch import Batch, Outputs
+from pipeline.recipe import Phase
+
+logger = logging.getLogger(__name__)
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's tensors for each weight."""
+
+
+def start_process_group() -> tuple[int, int]:
+    """Join the process group that the environment describes (torchrun or Slurm); a lone process makes its own without a port.
+
+    Returns (rank, number of ranks).
+    """
+    _forgo_shared_memory_op()
+    if not dist.is_initialized():
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if "RANK" in os.environ:
+            dist.init_process_group(backend)
+        else:
+            os.environ["LOCAL_RANK"] = "0"
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _forgo_shared_memory_op() -> None:
+    """Keep DeepSpeed from compiling its CPU collective at start (a minute, and it needs a compiler); gloo does the work."""
+    import deepspeed.ops
+
+    if "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__:
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
+    """The DeepSpeed JSON of a phase. Chunks are ours, so its own batch arithmetic is one micro-batch a rank."""
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": num_ranks,
+        "gradient_clipping": phase.optimizer.clip,
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {"stage": phase.zero_stage, "overlap_comm": False, "stage3_param_persistence_threshold": 0},
+        "steps_per_print": 10**9,
+    }
+    if phase.dtype == "bfloat16":
+        config["bf16"] = {"enabled": True}
+        if phase.zero_stage:
+            # Chunks added up in bf16 lose about 1 % of the gradient.
+            config["data_types"] = {"grad_accum_dtype": "fp32"}
+    return config
+
+
+class Engine:
+    """A module under DeepSpeed: forward, backward of one chunk, one optimizer step a global batch."""
+
+    def __init__(self, module: nn.Module, phase: Phase) -> None:
+        self.rank, self.num_ranks = start_process_group()
+        self.module, self.phase = module, phase
+        self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        optimizer = phase.optimizer
+        self.inner = torch.optim.AdamW(
+            self.named.values(), lr=0.0, betas=optimizer.betas, eps=optimizer.eps, weight_decay=optimizer.weight_decay
+        )
+        self.deepspeed, self.optimizer, _, _ = deepspeed.initialize(
+            model=module,
+            optimizer=self.inner,
+            model_parameters=list(self.named.values()),
+            config=deepspeed_config(phase, self.num_ranks),
+            dist_init_required=False,
+        )
+        self.device: torch.device = self.deepspeed.device
+        self.steps_taken = 0
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """Forward one chunk."""
+        outputs: Outputs = self.deepspeed(batch.to(self.device))
+        return outputs
+
+    def backward(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Add a chunk's gradient. `loss` is this rank's share of a mean over the global batch; `last` closes the global batch."""
+        self.deepspeed.set_gradient_accumulation_boundary(last)
+        self.deepspeed.backward(loss * self.num_ranks, scale_wrt_gas=False)
+
+    def step(self, learning_rate: float) -> float:
+        """One optimizer step at `learning_rate`. Returns the gradient's norm before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        own_norm = self._plain_norm() if self.phase.zero_stage == 0 else None
+        self.deepspeed.step()
+        self.steps_taken += 1
+        norm = own_norm if own_norm is not None else self.deepspeed.get_global_grad_norm()
+        return float(norm) if norm is not None else float("nan")
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over ranks (in place)."""
+        if self.num_ranks > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def most(self, number: int) -> int:
+        """The greatest of the ranks' numbers."""
+        if self.num_ranks == 1:
+            return number
+        tensor = torch.tensor(number, device=self.device)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return int(tensor)
+
+    def full_gradients(self) -> dict[str, torch.Tensor]:
+        """Whole gradients by name after the last backward pass of a global batch and before `step` (for tests and guards)."""
+        if self.phase.zero_stage == 0:
+            return {name: p.grad.detach().clone() for name, p in self.named.items() if p.grad is not None}
+        return {name: gradient for name, p in self.named.items() if (gradient := safe_get_full_grad(p)) is not None}
+
+    def _plain_norm(self) -> torch.Tensor:
+        gradients = [p.grad for p in self.named.values() if p.grad is not None]
+        return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]))
+
+    def state_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Whole weights and optimizer tensors by name, on the CPU. Every rank must call it; all get the same."""
+        weights, moments = {}, {}
+        for name, parameter in self.named.items():
+            if self.phase.zero_stage:
+                weights[name] = safe_get_full_fp32_param(parameter)
+                found = {moment: safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS}
+            else:
+                weights[name] = parameter.detach()
+                found = {moment: self.inner.state[parameter].get(moment) for moment in MOMENTS}
+            moments |= {f"{name}.{moment}": tensor for moment, tensor in found.items() if tensor is not None}
+        return _on_cpu(weights), _on_cpu(moments)
+
+    def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor], steps: int, idle: Batch) -> None:
+        """Take over the tensors of a checkpoint made at any ZeRO stage on any number of ranks.
+
+        DeepSpeed makes its partitions at the first step, so a step at learning rate 0 on `idle` comes first.
+        """
+        outputs = self(idle)
+        self.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=True)
+        self.step(0.0)
+        for name, parameter in self.named.items():
+            if self.phase.zero_stage:
+                safe_set_full_fp32_param(parameter, weights[name].to(self.device))
+                for moment in MOMENTS:
+                    safe_set_full_optimizer_state(parameter, moments[f"{name}.{moment}"].to(self.device), moment)
+            else:
+                for moment in MOMENTS:
+                    self.inner.state[parameter][moment].copy_(moments[f"{name}.{moment}"])
+            self._overwrite(parameter, weights[name])
+        for state in self.inner.state.values():
+            state["step"].fill_(steps)
+        self.steps_taken = steps
+
+    def _overwrite(self, parameter: nn.Parameter, value: torch.Tensor) -> None:
+        """Set the working copy of a weight, gathered first under ZeRO-3."""
+        with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.phase.zero_stage == 3):
+            parameter.data.copy_(value)
+
+
+def _on_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

@@ -1,0 +1,171 @@
+"""From the corpus to a rank's chunks of a step: plan the global batch, deal it to ranks, read, tokenise, decode and pack.
+
+A map from step number to work, so torch's DataLoader can run it in any number of workers without changing what is read.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pipeline.batch import OUTSIDE, OWN, Row, chunk_by_tokens, pack, truncate
+from pipeline.data.qa import QaTable
+from pipeline.data.sampler import Draw, Stream, coin, deal, generator
+from pipeline.data.shards import RowInfo, ShardIndex
+from pipeline.errors import PipelineError
+from pipeline.model.inputs import load_pixels
+from pipeline.recipe import Phase, Recipe, SideName
+from pipeline.sample import Sample, Side, Turn
+from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
+from pipeline.train.step import Chunk, StepWork
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One sequence of a global batch before it is read: a side of a corpus row and the slot of its embedding (-1: none)."""
+
+    row: int
+    side: SideName
+    slot: int
+
+
+class RowBuilder:
+    """Turns a side of a sample into a Row, with every random choice drawn from (seed, step, key, side)."""
+
+    def __init__(self, recipe: Recipe, phase: Phase, vocabulary: Vocabulary) -> None:
+        self.recipe, self.phase = recipe, phase
+        self.builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+        self.native_builder = replace(self.builder, layout=native_layout(recipe.layout))
+
+    def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
+        """The row of an item. Raises DataError, naming the key, for a picture that cannot be decoded or a context over the cap."""
+        side = sample.query if item.side == "query" else sample.positive
+        assert side is not None, "only pairs have a positive side"
+        outside = item.slot < 0
+        words = (self.recipe.seed, step, sample.key, item.side)
+        native = outside and coin(self.phase.mixture.native_share, "native", *words)
+        side = conversation_context(side, native=native) if outside else side
+        pixels = tuple(load_pixels(picture, self.recipe.pixels, where=sample.key) for picture in side.images)
+        patch = self.recipe.pixels.patch
+        grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
+        return Row(
+            key=sample.key,
+            sequence=(self.native_builder if native else self.builder).build(side, grids, turns, key=sample.key),
+            pixels=pixels,
+            compressed=not native and coin(self.recipe.layout.gate_probability, "gate", *words),
+            slot=item.slot,
+            group=OUTSIDE if outside else OWN,
+        )
+
+
+def conversation_context(side: Side, *, native: bool) -> Side:
+    """What is represented of a conversation: its pictures under the paper's generic [eInst], or the bare pictures natively."""
+    if native or not side.images or side.instruction or side.text:
+        return side
+    return replace(side, instruction=" ".join(f"<|image_{n + 1}|>" for n in range(len(side.images))) + "\nRepresent the given image.")
+
+
+class Feed(Dataset[StepWork | PipelineError]):
+    """`feed[step]` is this rank's work of that step. `held_out` rows are kept away from training for the running evaluation."""
+
+    def __init__(self, index: ShardIndex, qa: QaTable, recipe: Recipe, phase: Phase, vocabulary: Vocabulary, *, rank: int = 0, num_ranks: int = 1) -> None:
+        self.index, self.qa = index, qa
+        self.recipe, self.phase = recipe, phase
+        self.rank, self.num_ranks = rank, num_ranks
+        self.rows = RowBuilder(recipe, phase, vocabulary)
+        mixture, self.held_out = phase.mixture, held_out_rows(index, phase.held_out, recipe.seed)
+        hidden = set(self.held_out.pairs) | set(self.held_out.outside)
+        pairs = {name: [row for row in index.datasets[name] if row not in hidden] for name in names_of(index, "pairs")}
+        talks = {name: [row for row in index.datasets[name] if row not in hidden] for name in names_of(index, "conversations")}
+        weights = dict(mixture.weights)
+        shares = {name: weights.get(name, 1.0) * min(len(rows), mixture.cap) for name, rows in pairs.items()}
+        runs = mixture.pairs // mixture.sub_batch
+        self.pairs = Stream(pairs, shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
+        talk_shares = {name: weights.get(name, 1.0) * len(rows) for name, rows in talks.items()}
+        self.outside = Stream(talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed) if mixture.outside else None
+
+    def draw(self, step: int) -> Draw:
+        """Corpus rows of a step."""
+        return Draw(tuple(self.pairs.at(step)), tuple(self.outside.at(step)) if self.outside else ())
+
+    def __getitem__(self, step: int) -> StepWork | PipelineError:
+        """This rank's work of a step; a bad row comes back as the error itself, so that a worker process can hand it over whole."""
+        try:
+            return self.work(self.draw(step), step)
+        except PipelineError as error:
+            return error
+
+    def work(self, draw: Draw, step: int) -> StepWork:
+        """This rank's share of a global batch, read and packed."""
+        items = list(batch_items(draw))
+        hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
+        rows = [self._row(items[place], step) for place in hand]
+        return pack_work(rows, len(draw.pairs), self.recipe, self.phase)
+
+    def global_rows(self, draw: Draw, step: int) -> list[Row]:
+        """All rows of a global batch, whatever the rank."""
+        return [self._row(item, step) for item in batch_items(draw)]
+
+    def _row(self, item: Item, step: int) -> Row:
+        sample = self.index.read(item.row)
+        if item.slot < 0:
+            return self.rows.build(sample, item, sample.query.turns, step=step)
+        own = item.side in self.phase.mixture.own_sides
+        return self.rows.build(sample, item, self.qa.turns(sample.dataset, sample.key, item.side) if own else (), step=step)
+
+    def _cost(self, item: Item) -> float:
+        """Estimated tokens of an item, from the index alone: text bytes and the visual tokens of its pictures."""
+        info: RowInfo = self.index.info(item.row)
+        grids = [self.recipe.pixels.grid(height, width) for width, height in info.image_sizes]
+        return info.text_bytes / 4 + sum(t * h * w for t, h, w in grids) / self.recipe.pixels.merge**2
+
+
+def batch_items(draw: Draw) -> Iterator[Item]:
+    """The sequences of a global batch: queries, then positives in the same order, then conversations."""
+    for slot, row in enumerate(draw.pairs):
+        yield Item(row, "query", slot)
+    for slot, row in enumerate(draw.pairs):
+        yield Item(row, "positive", len(draw.pairs) + slot)
+    for row in draw.outside:
+        yield Item(row, "query", -1)
+
+
+def pack_work(rows: Sequence[Row], num_pairs: int, recipe: Recipe, phase: Phase) -> StepWork:
+    """Cut rows into chunks by the token budget and pack them for both passes."""
+    pooled, last = recipe.pooling.positions, recipe.pooling.role
+    chunks = []
+    for part in chunk_by_tokens(rows, phase.chunk_tokens):
+        embedded = truncate(part, last)
+        chunks.append(Chunk(pack(part, recipe.layout, pooled), pack(embedded, recipe.layout, pooled) if embedded else None))
+    units = torch.zeros(2)
+    for row in rows:
+        units[row.group] += recipe.language.units(row.num_scored)
+    shortest = min(rows, key=lambda row: len(row.sequence))
+    return StepWork(
+        chunks=chunks,
+        idle=pack([replace(shortest, slot=0)], recipe.layout, pooled),
+        num_pairs=num_pairs,
+        num_slots=2 * num_pairs,
+        units=units,
+        num_tokens=sum(len(row.sequence) for row in rows),
+        num_read=len(rows),
+        num_cut=sum(row.sequence.cut for row in rows),
+    )
+
+
+def names_of(index: ShardIndex, kind: str) -> list[str]:
+    """Datasets of a kind."""
+    return [name for name in sorted(index.datasets) if index.kind(name) == kind]
+
+
+def held_out_rows(index: ShardIndex, count: int, seed: int) -> Draw:
+    """Rows set aside from training: `count` pairs spread over the datasets by size, and as many conversations (at most a tenth)."""
+
+    def choose(kind: str) -> tuple[int, ...]:
+        rows = np.array([row for name in names_of(index, kind) for row in index.datasets[name]], dtype=np.int64)
+        chosen = generator(seed, "held out", kind).permutation(rows)[: min(count, len(rows) // 10)]
+        return tuple(sorted(chosen.tolist()))
+
+    return Draw(choose("pairs"), choose("conversations"))

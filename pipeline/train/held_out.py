@@ -1,0 +1,52 @@
+"""The held-out slice of train: what a run looks at every n steps, never the evaluation sets."""
+
+from dataclasses import replace
+
+import torch
+
+from pipeline.batch import OUTSIDE, OWN
+from pipeline.losses.contrastive import precision_at_1
+from pipeline.train.engine import Engine
+from pipeline.train.feed import Feed, pack_work
+from pipeline.train.step import NUM_GROUPS, StepWork, language_sums
+
+
+class HeldOut:
+    """Rows set aside from training, read once: contrastive loss, P@1, and the language loss with and without compression."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self._works: dict[bool, StepWork] | None = None
+
+    def evaluate(self, engine: Engine) -> dict[str, float]:
+        """Figures by name. Every rank evaluates the whole slice: it is small, and all ranks make the same calls."""
+        works = self._works = self._works or {compressed: self._work(compressed) for compressed in (False, True)}
+        engine.module.eval()
+        figures = self._language(engine, works[False], "full") | self._language(engine, works[True], "compressed")
+        figures |= self._contrastive(engine, works[True])
+        engine.module.train()
+        return figures
+
+    def _work(self, compressed: bool) -> StepWork:
+        draw = self.feed.held_out
+        rows = [replace(row, compressed=compressed and row.has_compression) for row in self.feed.global_rows(draw, step=-1)]
+        return pack_work(rows, len(draw.pairs), self.feed.recipe, self.feed.phase)
+
+    @torch.no_grad()
+    def _language(self, engine: Engine, work: StepWork, name: str) -> dict[str, float]:
+        sums = torch.zeros(NUM_GROUPS, device=engine.device)
+        for chunk in work.chunks:
+            sums += language_sums(engine(chunk.full), chunk.full, self.feed.recipe)
+        means = (sums.cpu() / work.units.clamp(min=1.0)).tolist()
+        return {f"held_out/own_language_{name}": means[OWN], f"held_out/outside_language_{name}": means[OUTSIDE]}
+
+    @torch.no_grad()
+    def _contrastive(self, engine: Engine, work: StepWork) -> dict[str, float]:
+        embeddings = torch.zeros(work.num_slots, engine.module.width, device=engine.device)
+        for chunk in work.chunks:
+            if chunk.prefix is not None:
+                embeddings[chunk.prefix.slots.to(engine.device)] = engine(chunk.prefix).embeddings
+        queries, candidates = embeddings[: work.num_pairs], embeddings[work.num_pairs :]
+        loss = float(self.feed.recipe.contrastive(queries, candidates))
+        return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}
+

@@ -1,0 +1,191 @@
+"""The training loop: steps from the newest whole checkpoint to the end, a log line each, evaluation and checkpoints on the way."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.data.qa import QaTable
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import PipelineError
+from pipeline.manifest import canonical_json, fingerprint
+from pipeline.recipe import Phase, Recipe
+from pipeline.tracking import Tracker
+from pipeline.train import checkpoint
+from pipeline.train.build import DTYPES, build_embedder, chorus_ids
+from pipeline.train.engine import Engine
+from pipeline.train.feed import Feed
+from pipeline.train.held_out import HeldOut
+from pipeline.train.schedule import learning_rate
+from pipeline.train.step import StepReport, StepWork, train_step
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what to say about the last one)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Folders that training reads and writes. `qa` may be missing: then no pair asks its own question."""
+
+    shards: Path
+    qa: Path | None
+    model: Path
+    out: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the step folders are."""
+        return self.out / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line a step."""
+        return self.out / "metrics.jsonl"
+
+
+def train(places: Places, recipe: Recipe, tracker: Tracker, *, progress: Progress, num_workers: int = 1, stop_after: int | None = None) -> Path:
+    """Train the recipe's phase and return the folder of its last checkpoint.
+
+    Resumes from the newest whole checkpoint of the same recipe and data. `stop_after` ends the run at that step, as an
+    interruption would. Every rank calls this; rank 0 writes.
+    """
+    phase = recipe.phases[0]
+    run = _Run(places, recipe, phase, tracker)
+    begin = run.resume()
+    end = phase.steps if stop_after is None else min(stop_after, phase.steps)
+    started = time.monotonic()
+    for step, work in run.works(begin, end, num_workers):
+        figures = run.one_step(step, work)
+        run.log(step, figures)
+        if run.engine.rank == 0:
+            done = step + 1 - begin
+            progress(step + 1, phase.steps, _summary(figures, done / (time.monotonic() - started)))
+    return run.finish(end)
+
+
+def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
+    names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
+    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items())
+    return f"{shown}  {steps_per_second:.2f} steps/s"
+
+
+class _Run:
+    """One training run on one rank: what the loop keeps between steps."""
+
+    def __init__(self, places: Places, recipe: Recipe, phase: Phase, tracker: Tracker) -> None:
+        self.places, self.recipe, self.phase, self.tracker = places, recipe, phase, tracker
+        self.index = ShardIndex.open(places.shards)
+        qa = QaTable.open(places.qa)
+        self.identity = {
+            "recipe_fingerprint": fingerprint(recipe),
+            "data_fingerprint": fingerprint([self.index.fingerprint, qa.fingerprint]),
+        }
+        embedder, folder = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
+        self.found = checkpoint.newest(places.checkpoints, **self.identity)
+        if self.found:
+            embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
+        self.engine = Engine(embedder, phase)
+        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+        ranks = {"rank": self.engine.rank, "num_ranks": self.engine.num_ranks}
+        self.feed = Feed(self.index, qa, recipe, phase, vocabulary, **ranks)
+        self.held_out = HeldOut(self.feed)
+        self.pending: dict[int, dict[str, float]] = {}
+
+    def resume(self) -> int:
+        """Take over the newest checkpoint's optimizer; returns the step to go on with."""
+        if not self.found:
+            _truncate(self.places.metrics, 0)
+            return 0
+        folder, state = self.found
+        idle = self.feed.work(self.feed.draw(0), 0).idle
+        self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), state.step, idle)
+        _truncate(self.places.metrics, state.step)
+        logger.info("resumed from %s", folder)
+        return state.step
+
+    def works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork]]:
+        """Steps and their work, prepared ahead by workers that cannot change what is read."""
+        ahead = {"num_workers": num_workers, "prefetch_factor": 4} if num_workers else {}
+        loader = DataLoader(self.feed, batch_size=None, sampler=range(begin, end), **ahead)
+        for step, work in zip(range(begin, end), loader, strict=True):
+            if isinstance(work, PipelineError):
+                raise work
+            yield step, work
+
+    def one_step(self, step: int, work: StepWork) -> dict[str, float]:
+        """Train one step; evaluate and checkpoint when they are due. Returns the figures to log."""
+        begun = time.monotonic()
+        rate = learning_rate(step, self.phase)
+        # Dropout, where a recipe has any, depends on nothing but step and rank, so a resumed run draws the same.
+        torch.manual_seed(hash((self.recipe.seed, step, self.engine.rank)) & 0x7FFFFFFF)
+        report = train_step(self.engine, work, self.recipe, self.phase, rate)
+        if not report.finite:
+            raise PipelineError(f"step {step}: loss or gradient is not finite ({report}); lower the learning rate; the last checkpoint is intact")
+        seconds = time.monotonic() - begun
+        figures = _figures(report, work, seconds) | {"learning_rate": rate}
+        done = step + 1
+        if done % self.phase.evaluate_every == 0 or done == self.phase.steps:
+            figures |= self.held_out.evaluate(self.engine)
+        if done % self.phase.checkpoint_every == 0:
+            self.save(done)
+        return figures
+
+    def save(self, step: int) -> Path:
+        """Write a checkpoint of the state after `step` steps."""
+        folder = self.places.checkpoints / f"step-{step:08d}"
+        weights, moments = self.engine.state_tensors()
+        if self.engine.rank == 0:
+            model = str(self.places.model.resolve())
+            state = checkpoint.State(step=step, recipe=self.recipe.name, model_folder=model, digests={}, **self.identity)
+            checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
+            checkpoint.prune(self.places.checkpoints, self.phase.keep_checkpoints)
+        return folder
+
+    def log(self, step: int, figures: dict[str, float]) -> None:
+        """Append a step's figures to the local file at once, and to the tracker now and then."""
+        if self.engine.rank:
+            return
+        self.places.metrics.parent.mkdir(parents=True, exist_ok=True)
+        with self.places.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step + 1, **figures}) + "\n")
+        self.tracker.log_metrics({f"train/{name}": value for name, value in figures.items()}, step=step + 1)
+
+    def finish(self, end: int) -> Path:
+        """The last checkpoint, written now when the last step was not one of its own."""
+        folder = self.places.checkpoints / f"step-{end:08d}"
+        return folder if (folder / checkpoint.STATE).is_file() else self.save(end)
+
+
+def _figures(report: StepReport, work: StepWork, seconds: float) -> dict[str, float]:
+    figures = {name: float(value) for name, value in asdict(report).items()}
+    return figures | {
+        "seconds": seconds,
+        "pairs_per_second": work.num_pairs / seconds,
+        "tokens_per_second": work.num_tokens / seconds,
+        "chunks": float(len(work.chunks)),
+        "cut_answers": float(work.num_cut),
+    }
+
+
+def _truncate(file: Path, step: int) -> None:
+    """Drop log lines after `step`: a resumed run writes them again."""
+    if not file.exists():
+        return
+    lines = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
+    file.write_text("".join(line + "\n" for line in lines))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return float("inf")  # a line cut short by a kill
+
+
