@@ -17,7 +17,7 @@ from data_prep.scenes import COLOURS, LABELS, POSITIONS, SHAPES, STYLES, Scene, 
 
 Split = Literal["train", "eval"]
 
-_SHIFTS = range(-3, 4)
+_SHIFTS = range(-2, 3)
 _RADII = range(8, 11)
 _EVAL_IN = 5
 

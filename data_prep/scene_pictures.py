@@ -60,13 +60,15 @@ _MARK: Colour = (205, 205, 210)
 
 def _star(points: int, inner: float) -> tuple[tuple[float, float], ...]:
     turns = [math.pi * (step / points - 0.5) for step in range(2 * points)]
-    return tuple((math.cos(t) * (inner if k % 2 else 1.1), math.sin(t) * (inner if k % 2 else 1.1)) for k, t in enumerate(turns))
+    return tuple(
+        (math.cos(t) * (inner if k % 2 else 1.05), math.sin(t) * (inner if k % 2 else 1.05)) for k, t in enumerate(turns)
+    )
 
 
 _POLYGONS: Mapping[str, tuple[tuple[float, float], ...]] = {
     "square": ((-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)),
     "triangle": ((0.0, -1.0), (1.0, 0.8), (-1.0, 0.8)),
-    "diamond": ((0.0, -1.1), (0.8, 0.0), (0.0, 1.1), (-0.8, 0.0)),
+    "diamond": ((0.0, -1.05), (0.8, 0.0), (0.0, 1.05), (-0.8, 0.0)),
     "cross": tuple(
         (x * a, y * b)
         for x, y, order in ((1, -1, 0), (1, 1, 1), (-1, 1, 0), (-1, -1, 1))

@@ -86,7 +86,7 @@ def read_eval(root: Path, dataset: str) -> EvalSet:
     A benchmark is used whole or not at all: raises DataError, naming file and row, for anything missing or damaged.
     """
     folder, counts = root / EVAL, Counter[str]()
-    pictures = Pictures(folder / "images.zip", folder / "images", folder)
+    pictures = Pictures(folder / "images.zip", folder / "images")
     sides: dict[tuple[str, str], Side] = {}
     places: dict[tuple[str, str], int] = {}
     queries, pools = [], []
@@ -122,7 +122,8 @@ def _own_datasets(path: Path) -> dict[str, DatasetInfo]:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): DatasetInfo(entry["meta_task"], entry["split"]) for name, entry in entries.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f'{path}: expected {{"name": {{"meta_task": ..., "split": "IND" or "OOD"}}}} ({error!r}); mend it') from error
+        form = '{"name": {"meta_task": ..., "split": "IND" or "OOD"}}'
+        raise DataError(f"{path}: not of the form {form} ({error!r}); mend it") from error
 
 
 def _datasets(folder: Path, pattern: str) -> list[str]:
@@ -138,15 +139,16 @@ def _parts(folder: Path, split: str) -> list[Path]:
     """The parquet files of a split in order. Raises DataError when there are none or one of them is missing."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such dataset folder; check the path and the name")
-    found = {match: path for path in folder.glob("*.parquet") if (match := _PART.fullmatch(path.name)) and match["split"] == split}
+    matches = ((path, _PART.fullmatch(path.name)) for path in folder.glob("*.parquet"))
+    found = {path: match for path, match in matches if match and match["split"] == split}
     if not found:
         raise DataError(f"{folder}: no {split}-NNNNN-of-MMMMM.parquet in it; download the dataset or choose another split")
-    total = max(int(match["parts"]) for match in found)
+    total = max(int(match["parts"]) for match in found.values())
     names = {f"{split}-{part:05d}-of-{total:05d}.parquet" for part in range(total)}
-    wrong = sorted(names ^ {path.name for path in found.values()})
+    wrong = sorted(names ^ {path.name for path in found})
     if wrong:
-        raise DataError(f"{folder}: {wrong[0]} is missing or does not belong to the {total} files of {split}; download them again")
-    return sorted(found.values())
+        raise DataError(f"{folder}: {wrong[0]} is missing or foreign to the {total} files of {split}; download them again")
+    return sorted(found)
 
 
 def _pair(row: ParquetRow, key: str, dataset: str, *, pictures: Pictures, counts: Counter[str]) -> Sample:

@@ -24,7 +24,11 @@ def _infos(meta_task: str, ind: str, ood: str) -> dict[str, DatasetInfo]:
 
 
 META: dict[str, DatasetInfo] = {
-    **_infos("classification", "ImageNet-1K N24News HatefulMemes VOC2007 SUN397", "Place365 ImageNet-A ImageNet-R ObjectNet Country211"),
+    **_infos(
+        "classification",
+        "ImageNet-1K N24News HatefulMemes VOC2007 SUN397",
+        "Place365 ImageNet-A ImageNet-R ObjectNet Country211",
+    ),
     **_infos("vqa", "OK-VQA A-OKVQA DocVQA InfographicsVQA ChartQA Visual7W", "ScienceQA VizWiz GQA TextVQA"),
     **_infos(
         "retrieval",

@@ -40,6 +40,8 @@ class Columns:
         """Names of the wanted columns that the file has. Raises DataError for a missing column or a wrong type."""
         present = set(schema.names)
         for name in (*self.texts, *self.lists):
+            if schema.names.count(name) > 1:
+                raise DataError(f"{file}: column {name} stands in it twice; is this the right file?")
             if name not in present:
                 raise DataError(f"{file}: column {name} is missing (it has {', '.join(schema.names)}); is this the right file?")
         wanted = [name for name in (*self.texts, *self.lists, *self.optional) if name in present]
@@ -106,7 +108,8 @@ def _open(file: Path) -> pq.ParquetFile:
 def _is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind))
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,193 @@
+"""Random access to a converted corpus: any row of any dataset by number, through the index beside the shards.
+
+Light by design: a few integers for each row and picture, in arrays that forked workers share; shards are read with `os.pread`,
+which keeps no position, so file descriptors survive a fork.
+"""
+
+import hashlib
+import json
+import os
+from bisect import bisect_right
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.keys import make_key, slug
+from pipeline.data.shard_format import FORMAT, INDEX_NAME, STATS_NAME, decode
+from pipeline.errors import DataError
+from pipeline.sample import Sample
+
+MAX_OPEN_SHARDS = 256
+
+_ROW_FIELDS = ["row", "shard", "json_offset", "json_size", "text_bytes"]
+_IMAGE_FIELDS = ["offset", "size", "width", "height"]
+
+IntArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowInfo:
+    """What the index knows of a row without reading it: bytes of its texts, and (width, height) of its pictures in pixels."""
+
+    key: str
+    dataset: str
+    text_bytes: int
+    image_sizes: tuple[tuple[int, int], ...]
+
+
+class _Part:
+    """The index of one dataset as arrays; `images` of row i are those from starts[i] to starts[i + 1]."""
+
+    def __init__(self, folder: Path) -> None:
+        stats = _stats(folder)
+        self.folder, self.dataset, self.kind = folder, str(stats["dataset"]), str(stats["kind"])
+        self.shards: dict[int, tuple[Path, int]] = {s["number"]: (folder / s["name"], s["bytes"]) for s in stats["shards"]}
+        self.digest = [self.dataset, self.kind, *(shard["sha256"] for shard in stats["shards"])]
+        table = _table(folder / INDEX_NAME)
+        self.columns: dict[str, IntArray] = {name: table.column(name).to_numpy() for name in _ROW_FIELDS}
+        lists = table.column("images").combine_chunks()
+        self.starts: IntArray = lists.offsets.to_numpy()
+        fields = lists.values
+        self.images: dict[str, IntArray] = {name: fields.field(name).to_numpy() for name in _IMAGE_FIELDS}
+        if len(table) != stats["converted"]:
+            raise DataError(f"{folder}: index has {len(table)} rows, statistics say {stats['converted']}; convert it again")
+
+    def __len__(self) -> int:
+        return len(self.columns["row"])
+
+    def key(self, place: int) -> str:
+        """Key of a row of this part."""
+        return make_key(self.dataset, int(self.columns["row"][place]))
+
+    def image_spans(self, place: int, *names: str) -> list[tuple[int, ...]]:
+        """The named fields of a row's pictures."""
+        span = slice(self.starts[place], self.starts[place + 1])
+        return list(zip(*(self.images[name][span].tolist() for name in names), strict=True))
+
+
+class ShardIndex:
+    """A converted corpus. Rows are numbered through all datasets in the order of their names; holes have no number."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        """Use `open`."""
+        self._parts = sorted(parts, key=lambda part: part.dataset)
+        self._firsts = [0]
+        for part in self._parts:
+            self._firsts.append(self._firsts[-1] + len(part))
+        self.datasets: dict[str, range] = {
+            part.dataset: range(first, first + len(part)) for part, first in zip(self._parts, self._firsts, strict=False)
+        }
+        self._kinds = {part.dataset: part.kind for part in self._parts}
+        self._files: OrderedDict[Path, int] = OrderedDict()
+        digests = json.dumps([part.digest for part in self._parts]).encode()
+        self.fingerprint = hashlib.sha256(digests).hexdigest()
+        """Depends on every byte of every shard, and on nothing else."""
+
+    @classmethod
+    def open(cls, folder: Path) -> "ShardIndex":
+        """The corpus in a folder of shards. Raises DataError when there is none or a dataset is unfinished."""
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder of shards; run the conversion first")
+        folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if not folders:
+            raise DataError(f"{folder}: holds no converted dataset; run the conversion first")
+        return cls([_Part(path) for path in folders])
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def kind(self, dataset: str) -> str:
+        """`pairs` or `conversations`."""
+        return self._kinds[dataset]
+
+    def info(self, row: int) -> RowInfo:
+        """What the index knows of a row."""
+        part, place = self._find(row)
+        return RowInfo(
+            key=part.key(place),
+            dataset=part.dataset,
+            text_bytes=int(part.columns["text_bytes"][place]),
+            image_sizes=tuple((width, height) for width, height in part.image_spans(place, "width", "height")),
+        )
+
+    def read(self, row: int) -> Sample:
+        """A sample with its pictures' encoded bytes. Raises DataError, naming shard and key, where shard and index differ."""
+        part, place = self._find(row)
+        start, size = int(part.columns["json_offset"][place]), int(part.columns["json_size"][place])
+        spans = part.image_spans(place, "offset", "size")
+        end = max([start + size, *(offset + length for offset, length in spans)])
+        shard, key = part.shards[int(part.columns["shard"][place])], part.key(place)
+        # The members of a sample lie next to each other: one read takes them all.
+        content = os.pread(self._descriptor(*shard), end - start, start)
+        pictures = [content[offset - start : offset - start + length] for offset, length in spans]
+        try:
+            sample = decode(content[:size], pictures)
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise _differs(shard[0], key) from error
+        if len(content) != end - start or sample.key != key:
+            raise _differs(shard[0], key)
+        return sample
+
+    def close(self) -> None:
+        """Close the shards; a later read opens them again."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def _find(self, row: int) -> tuple[_Part, int]:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        number = bisect_right(self._firsts, row) - 1
+        return self._parts[number], row - self._firsts[number]
+
+    def _descriptor(self, path: Path, size: int) -> int:
+        """An open shard; the least recently used one is closed when there are many."""
+        if path in self._files:
+            self._files.move_to_end(path)
+            return self._files[path]
+        if len(self._files) >= MAX_OPEN_SHARDS:
+            os.close(self._files.popitem(last=False)[1])
+        descriptor = _open_shard(path, size)
+        self._files[path] = descriptor
+        return descriptor
+
+
+def _open_shard(path: Path, size: int) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); convert the dataset again") from error
+    actual = os.fstat(descriptor).st_size
+    if actual != size:
+        os.close(descriptor)
+        raise DataError(f"{path}: has {actual} bytes, its statistics say {size}; convert the dataset again")
+    return descriptor
+
+
+def _stats(folder: Path) -> dict[str, Any]:
+    path = folder / STATS_NAME
+    try:
+        stats: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: its conversion did not finish ({STATS_NAME} is missing); run the conversion again") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is damaged; convert the dataset again") from error
+    if stats.get("format") != FORMAT or slug(stats["dataset"]) != folder.name:
+        raise DataError(f"{path}: was written by another version or for another folder; convert the dataset again")
+    return stats
+
+
+def _table(path: Path) -> pa.Table:
+    wanted = [*_ROW_FIELDS, *(f"images.list.element.{name}" for name in _IMAGE_FIELDS)]
+    try:
+        return pq.ParquetFile(path, memory_map=True).read(columns=wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is damaged or missing; convert the dataset again") from error
+
+
+def _differs(path: Path, key: str) -> DataError:
+    return DataError(f"{path}: sample {key} is not where the index says; convert the dataset again")

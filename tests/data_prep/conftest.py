@@ -1,0 +1,111 @@
+"""A small toy world for all tests of its files, and an independent reader of its questions."""
+
+import base64
+import csv
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_prep.toy_world import write_toy_world
+
+TRAIN_ROWS, EVAL_ROWS, CONVERSATIONS, MCQ_ROWS = 112, 60, 400, 64
+
+
+@dataclass(frozen=True)
+class ToyWorld:
+    """The folder of a toy world, what `write_toy_world` returned, and every picture's scene as plain JSON."""
+
+    root: Path
+    counts: Mapping[str, int]
+    facts: Mapping[str, dict[str, Any]]
+
+    def scene(self, picture: bytes) -> dict[str, Any]:
+        """The scene that the facts name for a picture file."""
+        return self.facts[hashlib.sha256(picture).hexdigest()]
+
+    def zipped(self, name: str) -> dict[str, bytes]:
+        """Every member of a zip below the root."""
+        with zipfile.ZipFile(self.root / name) as archive:
+            return {member: archive.read(member) for member in archive.namelist()}
+
+    def train_pictures(self) -> dict[str, bytes]:
+        """Pictures of training pairs and conversations."""
+        found = {f"{path.stem}/{name}": data for path in self._zips() for name, data in self.zipped(path).items()}
+        shown = self.zipped("conversations/images.zip")
+        return found | {name: data for name, data in shown.items() if name.startswith("toy/train_")}
+
+    def eval_pictures(self) -> dict[str, bytes]:
+        """Pictures of evaluation pairs, conversations and choice questions."""
+        shown = self.zipped("conversations/images.zip")
+        return (
+            self.zipped("MMEB-eval/images.zip")
+            | {name: data for name, data in shown.items() if name.startswith("toy/eval_")}
+            | {f"{name}/{row['index']}": base64.b64decode(row["image"]) for name in ("ToyMC", "ToyYN") for row in self.tsv(name)}
+        )
+
+    def tsv(self, name: str) -> list[dict[str, str]]:
+        """The rows of a benchmark."""
+        with (self.root / "mcq" / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+
+    def _zips(self) -> list[Path]:
+        return [path.relative_to(self.root) for path in sorted(self.root.glob("MMEB-train/images_zip/*.zip"))]
+
+
+@pytest.fixture(scope="session")
+def toy_world(tmp_path_factory: pytest.TempPathFactory) -> ToyWorld:
+    root = tmp_path_factory.mktemp("toy") / "world"
+    counts = write_toy_world(
+        root, seed=7, train_rows=TRAIN_ROWS, eval_rows=EVAL_ROWS, conversations=CONVERSATIONS, mcq_rows=MCQ_ROWS
+    )
+    lines = (root / "scene_facts.jsonl").read_text(encoding="utf-8").splitlines()
+    return ToyWorld(root=root, counts=counts, facts={fact["sha256"]: fact["scene"] for fact in map(json.loads, lines)})
+
+
+def _answer_again(scene: dict[str, Any], text: str) -> str | None:
+    """The answer worked out from the scene's JSON by regular expressions alone; None for a question not known here."""
+    cells = {thing["position"]: (thing["colour"], thing["shape"]) for thing in scene["things"]}
+    by_label = {f"{colour} {shape}": position for position, (colour, shape) in cells.items()}
+    text = text.removesuffix(" Please answer yes or no.")
+    if found := re.fullmatch(r"Is there an? (\w+ \w+)\?", text):
+        return "Yes" if found[1] in by_label else "No"
+    if found := re.fullmatch(r"Where is the (\w+ \w+)\?", text):
+        return by_label[found[1]]
+    if found := re.fullmatch(r"What colour is the shape (?:at|in) the ([\w ]+)\?", text):
+        return cells[found[1]][0]
+    if found := re.fullmatch(r"What colour is the (\w+)\?", text):
+        (colour,) = [colour for colour, shape in cells.values() if shape == found[1]]
+        return colour
+    if found := re.fullmatch(r"What shape is (?:at|in) the ([\w ]+)\?", text):
+        return cells[found[1]][1]
+    if text == "How many shapes are there?":
+        return ["none", "one", "two", "three", "four"][len(cells)]
+    if found := re.fullmatch(r"(?:What|Which shape) is at the (\w+ \w+)\?", text):
+        return " ".join(cells[found[1]])
+    if found := re.fullmatch(r"(?:What|Which shape) is (next to|above|below|opposite) the (\w+ \w+)\?", text):
+        return " ".join(cells[_seen_from(by_label[found[2]], found[1])])
+    if text in ("Describe the picture.", "What is in the picture?", "Give a caption of the picture."):
+        order = ("top left", "top right", "bottom left", "bottom right", "middle")
+        return " , ".join(f"{' '.join(cells[place])} {place}" for place in order if place in cells)
+    return None
+
+
+def _seen_from(position: str, relation: str) -> str:
+    row, column = position.split()
+    flip = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
+    if relation == "next to":
+        return f"{row} {flip[column]}"
+    assert relation == "opposite" or (relation == "above") == (row == "bottom")
+    return f"{flip[row]} {flip[column]}" if relation == "opposite" else f"{flip[row]} {column}"
+
+
+@pytest.fixture(scope="session")
+def answer_again() -> Callable[[dict[str, Any], str], str | None]:
+    return _answer_again

@@ -1,0 +1,90 @@
+import io
+import json
+import random
+
+import pytest
+from PIL import Image, ImageChops, ImageStat
+
+from data_prep.scene_maker import SceneMaker
+from data_prep.scene_pictures import CELL, cell_of, draw, encode
+from data_prep.scenes import COLOURS, LABELS, OTHER_STYLES, SHAPES, STYLES, Scene, scene_from_json
+
+ALL_STYLES = STYLES + OTHER_STYLES
+
+
+def maker(seed: int, *, styles: tuple[str, ...] = ALL_STYLES) -> SceneMaker:
+    return SceneMaker(rng=random.Random(seed), split="train", styles=styles)
+
+
+def region(scene: Scene, position: str) -> tuple[int, int, int, int]:
+    row, column = cell_of(position)
+    return column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL
+
+
+@pytest.mark.parametrize("style", ALL_STYLES)
+def test_a_crop_is_the_region_of_its_picture(style: str) -> None:
+    for seed in range(20):
+        scene = maker(seed, styles=(style,)).scene(LABELS[seed], count=3)
+        for thing in scene.things:
+            crop = draw(scene.crop(thing))
+            assert crop.size == (CELL, CELL)
+            assert ImageChops.difference(crop, draw(scene).crop(region(scene, thing.position))).getbbox() is None
+
+
+def test_files_are_jpeg_of_56_pixels_and_always_the_same() -> None:
+    scene = maker(1).scene("red circle", count=3)
+    picture = encode(scene)
+    assert encode(scene) == picture
+    with Image.open(io.BytesIO(picture)) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (56, 56))
+
+
+def test_a_thing_stays_in_its_cell() -> None:
+    for seed in range(100):
+        scene = maker(seed, styles=("plain",)).scene(LABELS[seed % 56], count=1)
+        left, top, right, bottom = ImageChops.invert(draw(scene)).getbbox() or (0, 0, 0, 0)
+        cell = region(scene, scene.things[0].position)
+        assert cell[0] <= left < right <= cell[2]
+        assert cell[1] <= top < bottom <= cell[3]
+
+
+def test_every_shift_and_size_shows_in_the_pixels() -> None:
+    makers = [SceneMaker(rng=random.Random(0), split=split, styles=("plain",)) for split in ("train", "eval")]
+    scenes = {own.place(["red star"], ["top left"]) for own in makers for _ in range(600)}
+    assert len({encode(scene) for scene in scenes}) == len(scenes) == 5 * 5 * 3
+
+
+@pytest.mark.parametrize("style", ALL_STYLES)
+def test_all_labels_look_different_in_the_same_place(style: str) -> None:
+    base = maker(3, styles=(style,)).place(["red star"], ["top left"])
+    looks = set()
+    for label in LABELS:
+        values = json.loads(json.dumps(base.to_json()))
+        values["things"][0] |= {"colour": label.split()[0], "shape": label.split()[1]}
+        looks.add(draw(scene_from_json(values)).tobytes())
+    assert len(looks) == 56
+
+
+def test_the_ink_of_a_thing_is_its_colour() -> None:
+    inks = {}
+    for colour in COLOURS:
+        picture = draw(maker(0, styles=("plain",)).place([f"{colour} square"], ["top left"]))
+        counted = [(count, ink) for count, ink in picture.getcolors(56 * 56) if ink != (255, 255, 255)]
+        inks[colour] = max(counted)[1]
+    assert len(inks) == len(set(inks.values())) == 8
+    distances = [sum((a - b) ** 2 for a, b in zip(one, two, strict=True)) for one in inks.values() for two in inks.values()]
+    assert min(distance for distance in distances if distance) > 75**2
+
+
+def test_shapes_cover_different_areas() -> None:
+    areas = {}
+    for shape in SHAPES:
+        base = maker(0, styles=("plain",)).place([f"black {shape}"], ["top left"])
+        values = json.loads(json.dumps(base.to_json()))
+        values["things"][0] |= {"dx": 0, "dy": 0, "radius": 10}
+        ink = ImageChops.invert(draw(scene_from_json(values)).convert("L"))
+        areas[shape] = ImageStat.Stat(ink).sum[0] / 230
+    assert 270 < areas["circle"] < 350  # pi * 10 * 10 is 314
+    assert 250 < areas["square"] < 320  # 17 * 17 is 289
+    assert 150 < areas["triangle"] < 210  # 20 * 18 / 2 is 180
+    assert areas["ring"] < 0.75 * areas["circle"]

@@ -1,0 +1,95 @@
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption of the picture.")
+
+
+def entries(world: Any, split: str) -> list[dict[str, Any]]:
+    return json.loads((world.root / "conversations" / f"{split}.json").read_text(encoding="utf-8"))
+
+
+def turns(entry: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Questions without marker or told picture, and their answers."""
+    values = [turn["value"] for turn in entry["conversations"]]
+    for human, gpt in zip(values[::2], values[1::2], strict=True):
+        told = human.split("\n", 1)[1] if human.startswith("A picture shows ") else human
+        yield told.removeprefix("<image>\n").removesuffix("\n<image>"), gpt
+
+
+def all_turns(world: Any) -> list[tuple[str, str]]:
+    return [turn for entry in entries(world, "train") for turn in turns(entry)]
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 400), ("eval", 40)])
+def test_rows_have_the_form_of_the_release(toy_world: Any, split: str, count: int) -> None:
+    rows = entries(toy_world, split)
+    pictures = toy_world.zipped("conversations/images.zip")
+    assert len(rows) == len({row["id"] for row in rows}) == count
+    for row in rows:
+        speakers = [turn["from"] for turn in row["conversations"]]
+        assert speakers == ["human", "gpt"] * (len(speakers) // 2) != []
+        texts = [turn["value"] for turn in row["conversations"]]
+        assert sum(text.count("<image>") for text in texts) == texts[0].count("<image>") == ("image" in row)
+        assert row.get("image", next(iter(pictures))) in pictures
+
+
+def test_one_and_several_turns_with_and_without_pictures(toy_world: Any) -> None:
+    rows = entries(toy_world, "train")
+    assert set(Counter(len(row["conversations"]) // 2 for row in rows)) == {1, 2, 3, 4}
+    assert 0.05 < sum("image" not in row for row in rows) / len(rows) < 0.2
+    first = [row["conversations"][0]["value"] for row in rows if "image" in row]
+    assert any(text.endswith("\n<image>") for text in first)
+    assert any(text.startswith("<image>\n") for text in first)
+
+
+def test_answers_agree_with_an_independent_reading(toy_world: Any, answer_again: Callable[..., str | None]) -> None:
+    pictures = toy_world.zipped("conversations/images.zip")
+    for row in entries(toy_world, "train"):
+        if "image" not in row:
+            continue
+        scene = toy_world.scene(pictures[row["image"]])
+        for question, answer in turns(row):
+            plain = question.removeprefix("Question: ").split("\n")[0]
+            assert answer_again(scene, plain) == answer
+            if plain != question:
+                options = [line[3:] for line in question.split("\n")[2:6]]
+                assert options.count(answer) == 1
+                assert len(set(options)) == 4
+
+
+def test_told_pictures_hold_the_answer(toy_world: Any, answer_again: Callable[..., str | None]) -> None:
+    for row in entries(toy_world, "train"):
+        if "image" in row:
+            continue
+        told = row["conversations"][0]["value"].split(" .\n")[0].removeprefix("A picture shows ")
+        scene = {"things": [read_thing(part) for part in told.replace(" and ", " , ").split(" , ")]}
+        for question, answer in turns(row):
+            assert answer_again(scene, question.removeprefix("Question: ").split("\n")[0]) == answer
+
+
+def read_thing(part: str) -> dict[str, str]:
+    one, two, three, four = part.split()
+    if one in ("top", "bottom"):
+        return {"position": f"{one} {two}", "colour": three, "shape": four}
+    return {"position": f"{three} {four}", "colour": one, "shape": two}
+
+
+def test_shares_of_descriptions_choices_and_yes(toy_world: Any) -> None:
+    found = all_turns(toy_world)
+    assert 0.27 < sum(question in DESCRIBE for question, _ in found) / len(found) < 0.43
+    assert 0.13 < sum("\nOptions:\n" in question for question, _ in found) / len(found) < 0.28
+    polite = [
+        question for question, answer in found if answer in ("Yes", "No") and question.endswith(" Please answer yes or no.")
+    ]
+    closed = [answer for _, answer in found if answer in ("Yes", "No")]
+    assert 0.3 < len(polite) / len(closed) < 0.7
+    assert 0.35 < closed.count("Yes") / len(closed) < 0.65
+
+
+def test_only_descriptions_are_long(toy_world: Any) -> None:
+    for question, answer in all_turns(toy_world):
+        assert question in DESCRIBE or len(answer.split()) <= 3

@@ -1,0 +1,48 @@
+"""A two-layer random model folder and rows over it, shared by the tests of the library."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_prep.tiny_model import build_tiny_model
+from pipeline.model.backbone import Folder
+from pipeline.model.embedder import Embedder
+from pipeline.recipe import Recipe
+from pipeline.sequence import SequenceBuilder
+from pipeline.train.build import build_embedder, chorus_ids
+from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return small_recipe()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    build_tiny_model(folder, TEXTS, SMALL, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(model_folder: Path, recipe: Recipe) -> tuple[Embedder, Folder]:
+    embedder, folder = build_embedder(model_folder, recipe, dtype=torch.float32)
+    # Random biases and gains, so that no test passes because a weight happens to be zero or one.
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in embedder.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return embedder, folder
+
+
+@pytest.fixture(scope="session")
+def embedder(loaded: tuple[Embedder, Folder]) -> Embedder:
+    return loaded[0]
+
+
+@pytest.fixture(scope="session")
+def builder(loaded: tuple[Embedder, Folder], recipe: Recipe) -> SequenceBuilder:
+    vocabulary = loaded[1].vocabulary(chorus_ids(loaded[1], recipe))
+    return SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)

@@ -1,0 +1,101 @@
+"""A small corpus in memory and a small recipe: what the tests of model and training run on."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from pipeline.batch import OWN, Row
+from pipeline.data.shards import RowInfo
+from pipeline.model.compression import Chorus
+from pipeline.recipe import Recipe, TinyBackbone
+from pipeline.recipes import load
+from pipeline.sample import Sample, Side, Turn
+from pipeline.sequence import SequenceBuilder
+
+WORDS = "red blue green circle square star top left right bottom what where is the a picture of".split()
+TEXTS = [" ".join(WORDS), *WORDS, "Represent the given image."] * 4
+SMALL = TinyBackbone(hidden=32, layers=2, heads=4, kv_heads=2, feed_forward=64, vocab_size=600, tower_dim=32, tower_layers=2, tower_heads=2)
+
+
+def small_recipe(**phase: object) -> Recipe:
+    """The tiny recipe at a size that a test can afford; keywords replace fields of its phase."""
+    tiny = load("tiny")
+    joint = tiny.phases[0]
+    mixture = replace(joint.mixture, pairs=8, sub_batch=4, outside=4)
+    fields = {"steps": 6, "mixture": mixture, "held_out": 4, "chunk_tokens": 400, "kept_chunks": 0, "zero_stage": 0} | phase
+    return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), phases=(replace(joint, **fields),))
+
+
+def sentence(rng: np.random.Generator, least: int = 2, most: int = 7) -> str:
+    return " ".join(rng.choice(WORDS, size=rng.integers(least, most)))
+
+
+def picture(rng: np.random.Generator, width: int = 56, height: int = 56) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def random_row(builder: SequenceBuilder, rng: np.random.Generator, *, slot: int = 0, compressed: bool = True, num_images: int | None = None, num_turns: int | None = None) -> Row:
+    """A row with random pictures, words and turns."""
+    num_images = int(rng.integers(0, 3)) if num_images is None else num_images
+    num_turns = int(rng.integers(0, 3)) if num_turns is None else num_turns
+    sizes = [(int(rng.integers(2, 4)) * 28, int(rng.integers(2, 4)) * 28) for _ in range(num_images)]
+    pixels = tuple(rng.integers(0, 255, (3, height, width), dtype=np.uint8) for height, width in sizes)
+    markers = " ".join(f"{sentence(rng)} <|image_{n + 1}|>" for n in range(num_images))
+    side = Side(text=f"{markers} {sentence(rng)}", images=(b"",) * num_images)
+    turns = [Turn(question=sentence(rng), answer=sentence(rng)) for _ in range(num_turns)]
+    grids = np.array([(1, height // 14, width // 14) for height, width in sizes])
+    return Row(key=str(slot), sequence=builder.build(side, grids, turns), pixels=pixels, compressed=compressed, slot=slot, group=OWN)
+
+
+class MemoryIndex:
+    """The reader's interface over a list of samples."""
+
+    fingerprint = "memory"
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+        self.datasets: dict[str, list[int]] = {}
+        for row, sample in enumerate(samples):
+            self.datasets.setdefault(sample.dataset, []).append(row)
+
+    def kind(self, dataset: str) -> str:
+        return "conversations" if self.samples[self.datasets[dataset][0]].positive is None else "pairs"
+
+    def read(self, row: int) -> Sample:
+        return self.samples[row]
+
+    def info(self, row: int) -> RowInfo:
+        sample = self.samples[row]
+        sizes = tuple(Image.open(io.BytesIO(data)).size for data in sample.query.images)
+        return RowInfo(key=sample.key, dataset=sample.dataset, text_bytes=len(sample.query.text), image_sizes=sizes)
+
+
+class MemoryQa:
+    """Every side is asked one question about itself."""
+
+    fingerprint = "memory"
+
+    def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
+        rng = np.random.default_rng(sum(map(ord, dataset + side)) * 1000 + int(key.split("-")[-1]))
+        return (Turn(question=sentence(rng), answer=sentence(rng)),)
+
+
+def corpus(num_rows: int = 24, seed: int = 0) -> MemoryIndex:
+    """Two datasets of pairs, one without any picture, and one of conversations."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(num_rows):
+        image = Side(text="<|image_1|>\nwhat is the picture", images=(picture(rng),))
+        samples.append(Sample(key=f"pictures-{number}", dataset="pictures", query=image, positive=Side(text=sentence(rng))))
+    for number in range(num_rows):
+        text = Side(text=sentence(rng, 3, 9))
+        samples.append(Sample(key=f"texts-{number}", dataset="texts", query=text, positive=Side(text=sentence(rng))))
+    for number in range(num_rows):
+        turns = tuple(Turn(question=sentence(rng), answer=sentence(rng)) for _ in range(int(rng.integers(1, 3))))
+        samples.append(Sample(key=f"talks-{number}", dataset="talks", query=Side(images=(picture(rng),), turns=turns)))
+    return MemoryIndex(samples)

@@ -1,0 +1,79 @@
+"""Data order: pure, without repeats inside a batch, the same for any number of ranks."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.data.sampler import Stream, coin, deal
+from pipeline.errors import ConfigError
+
+ROWS = {"a": list(range(0, 100)), "b": list(range(100, 121)), "c": list(range(121, 400))}
+SHARES = {name: float(len(rows)) for name, rows in ROWS.items()}
+
+
+def stream(seed: int = 0, **changes: int) -> Stream:
+    return Stream(ROWS, SHARES, **({"runs": 4, "run_length": 8, "seed": seed} | changes))
+
+
+def test_a_step_depends_on_seed_and_step_alone() -> None:
+    walked = stream()
+    visited = [walked.at(step) for step in range(50)]
+    assert stream().at(49) == visited[49] and stream().at(7) == visited[7]
+    assert stream(seed=1).at(7) != visited[7]
+
+
+def test_no_row_repeats_inside_a_batch_and_runs_are_of_one_dataset() -> None:
+    owner = {row: name for name, rows in ROWS.items() for row in rows}
+    one = stream()
+    for step in range(500):
+        rows = one.at(step)
+        assert len(rows) == 32 == len(set(rows))
+        for start in range(0, 32, 8):
+            assert len({owner[row] for row in rows[start : start + 8]}) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4), run_length=st.integers(1, 6), runs=st.integers(1, 5))
+def test_no_repeats_for_any_sizes(sizes: list[int], run_length: int, runs: int) -> None:
+    """Datasets smaller than the batch included: a step is filled without repeats, or refused at once."""
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    rows = {f"d{i}": range(start, start + size) for i, (start, size) in enumerate(zip(starts, sizes, strict=True))}
+    fits = sum(size // run_length for size in sizes) >= runs
+    if not fits:
+        with pytest.raises(ConfigError, match="do not fit the data"):
+            Stream(rows, {name: 1.0 for name in rows}, runs=runs, run_length=run_length, seed=0)
+        return
+    one = Stream(rows, {name: 1.0 for name in rows}, runs=runs, run_length=run_length, seed=0)
+    for step in range(20):
+        batch = one.at(step)
+        assert len(batch) == runs * run_length == len(set(batch))
+
+
+def test_an_epoch_reads_every_row_once_but_for_its_tail() -> None:
+    one = Stream({"a": range(40)}, {"a": 1.0}, runs=1, run_length=8, seed=3)
+    for epoch in range(3):
+        assert sorted(row for step in range(5) for row in one.at(epoch * 5 + step)) == list(range(40))
+
+
+def test_shares_decide_how_often_a_dataset_is_read() -> None:
+    one = Stream(ROWS, {"a": 3.0, "c": 1.0}, runs=1, run_length=8, seed=0)
+    counts = Counter("a" if one.at(step)[0] < 100 else "c" for step in range(2000))
+    assert abs(counts["a"] / 2000 - 0.75) < 0.04
+    assert set(one.names) == {"a", "c"}  # a dataset without a share is never read
+
+
+def test_coin_is_pure_and_fair() -> None:
+    draws = [coin(0.3, "gate", n) for n in range(20_000)]
+    assert draws == [coin(0.3, "gate", n) for n in range(20_000)]
+    assert abs(sum(draws) / len(draws) - 0.3) < 0.01
+    assert coin(1.0, "x") and not coin(0.0, "x")
+
+
+def test_dealing_hands_out_everything_and_balances_cost() -> None:
+    costs = [float(1 + n % 17) for n in range(200)]
+    hands = deal(costs, 4)
+    assert sorted(item for hand in hands for item in hand) == list(range(200))
+    loads = [sum(costs[item] for item in hand) for hand in hands]
+    assert max(loads) - min(loads) <= max(costs)

@@ -1,0 +1,49 @@
+"""InfoNCE and the language loss against references written out here."""
+
+import math
+
+import torch
+
+from pipeline.losses.contrastive import InfoNCE, precision_at_1
+from pipeline.losses.language import NextToken
+
+
+def reference_info_nce(queries: torch.Tensor, candidates: torch.Tensor, temperature: float) -> float:
+    """Eq. 3 term by term."""
+    total = 0.0
+    for i, query in enumerate(queries):
+        terms = [math.exp(float(query @ candidate) / temperature) for candidate in candidates]
+        total -= math.log(terms[i] / sum(terms))
+    return total / len(queries)
+
+
+def test_info_nce_equals_the_reference_and_log_n_when_all_are_equal() -> None:
+    torch.manual_seed(0)
+    queries, candidates = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (5, 9))
+    assert math.isclose(float(InfoNCE(temperature=0.3)(queries, candidates)), reference_info_nce(queries, candidates, 0.3), rel_tol=1e-5)
+    same = torch.ones(6, 4) / 2
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same)), math.log(6), rel_tol=1e-6)
+
+
+def test_equal_embeddings_score_chance_never_one() -> None:
+    same = torch.ones(10, 4) / 2
+    assert math.isclose(precision_at_1(same, same), 0.1, rel_tol=1e-6)
+    assert precision_at_1(torch.eye(4), torch.eye(4)) == 1.0
+
+
+def test_language_loss_is_a_mean_per_sample_then_over_samples() -> None:
+    """Hand-worked: samples of 1 and 3 tokens with losses 4 and (1, 2, 3): sample mean (4 + 2) / 2 = 3, token mean 10 / 4."""
+    losses, row_tokens, groups = torch.tensor([4.0, 1.0, 2.0, 3.0]), torch.tensor([1, 3, 3, 3]), torch.tensor([0, 0, 0, 0])
+    for mean, expected in (("sample_mean", 3.0), ("token_mean", 2.5)):
+        loss = NextToken(mean=mean)
+        units = loss.units(1) + loss.units(3)
+        assert float(loss.sums(losses, row_tokens, groups, 2)[0]) / units == expected
+
+
+def test_groups_are_summed_apart_and_chunks_add_up() -> None:
+    loss = NextToken()
+    losses, row_tokens, groups = torch.tensor([4.0, 1.0, 3.0]), torch.tensor([1, 2, 2]), torch.tensor([0, 1, 1])
+    whole = loss.sums(losses, row_tokens, groups, 2)
+    parts = sum(loss.sums(losses[i : i + 1], row_tokens[i : i + 1], groups[i : i + 1], 2) for i in range(3))
+    assert whole.tolist() == [4.0, 2.0] == parts.tolist()
+    assert loss.units(0) == 0.0

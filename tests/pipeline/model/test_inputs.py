@@ -1,0 +1,39 @@
+"""Pixels: resizing rule and patches against transformers' own picture processor, bit for bit."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from transformers import Qwen2VLImageProcessorPil
+
+from pipeline.errors import DataError
+from pipeline.model.backbone import CLIP_MEAN, CLIP_STD
+from pipeline.model.inputs import PatchCutter, PixelLimits, load_pixels
+
+
+@settings(max_examples=30, deadline=None)
+@given(width=st.integers(1, 400), height=st.integers(1, 400), most=st.integers(4, 80), seed=st.integers(0, 9))
+def test_pixels_and_grid_are_the_processors(width: int, height: int, most: int, seed: int) -> None:
+    if max(width, height) > 200 * min(width, height):
+        return
+    limits = PixelLimits(min_tokens=4, max_tokens=most)
+    picture = Image.fromarray(np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 4 * 784, "longest_edge": most * 784})
+    expected = processor(picture, return_tensors="pt")
+    pixels = load_pixels(file.getvalue(), limits, where="test")
+    patches = PatchCutter(mean=CLIP_MEAN, std=CLIP_STD)(torch.from_numpy(pixels)[None])
+    assert tuple(expected["image_grid_thw"][0].tolist()) == limits.grid(height, width)
+    assert torch.equal(expected["pixel_values"], patches)
+
+
+def test_what_cannot_be_decoded_or_is_too_long_is_one_clear_error() -> None:
+    with pytest.raises(DataError, match="shard 3 row 7: picture cannot be decoded"):
+        load_pixels(b"not a picture", PixelLimits(), where="shard 3 row 7")
+    with pytest.raises(DataError, match="200 times"):
+        PixelLimits().resized(10, 2010)
