@@ -11,7 +11,8 @@ from pathlib import Path
 from data_prep.images import PicturePreparer
 from pipeline.data import mmeb, sharegpt4v
 from pipeline.data.keys import slug
-from pipeline.data.shard_writer import Item, Kind, write_shards
+from pipeline.data.shard_stats import Kind
+from pipeline.data.shard_writer import Item, write_shards
 from pipeline.errors import DataError
 
 MAX_PIXELS = 1280 * 28 * 28

@@ -3,9 +3,10 @@
 A JPEG or PNG within the pixel limit passes byte by byte. Others are decoded once and written once:
 - more pixels than the limit: shrunk, aspect kept;
 - an EXIF orientation: turned upright, since nothing later reads EXIF;
-- CMYK and other colour spaces: RGB; transparency: laid on white; 16 bit and floating point: scaled to 8 bit;
+- CMYK and other colour spaces: RGB; transparency: laid on white; 16 bit: scaled to 8;
 - animations: the first frame; formats other than JPEG: PNG, so that nothing is lost.
-Empty, truncated, undecodable and bomb-like files, and those more than 200 times longer than wide, are refused with a reason.
+Empty, truncated, undecodable and bomb-like files, 32-bit ones, and those more than 200 times longer than wide, are refused with a
+reason.
 """
 
 import io
@@ -31,8 +32,9 @@ MAX_ASPECT = 200
 
 JPEG_QUALITY = 95
 
+_TOO_MANY = f"the picture declares more than {MAX_DECODED_PIXELS} pixels"
+
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
-_DEEP_MODES = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 _ORIENTATION = 0x0112
 
 
@@ -60,6 +62,8 @@ class PicturePreparer:
                     return self._prepared(picture, encoded)
             except RowError:
                 raise
+            except Image.DecompressionBombError as error:
+                raise RowError(_TOO_MANY) from error
             except UnidentifiedImageError as error:
                 raise RowError("not a picture in a known format") from error
             except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
@@ -70,14 +74,21 @@ class PicturePreparer:
         large = picture.width * picture.height > self.max_pixels
         if not (turned or large) and _is_plain(picture):
             if self.verify:
-                picture.load()
+                _decode(picture, encoded)
             return encoded
-        self.counts["pictures_resized"] += large
-        self.counts["pictures_turned"] += turned
-        self.counts["pictures_rewritten"] += 1
         suffix = SUFFIXES.get(picture.format or "", "png")
         rgb = _shrunk(_rgb(ImageOps.exif_transpose(picture) if turned else picture), self.max_pixels)
-        return _encoded(rgb, suffix)
+        rewritten = _encoded(rgb, suffix)
+        self.counts.update(pictures_resized=large, pictures_turned=turned, pictures_rewritten=1)
+        return rewritten
+
+
+def _decode(picture: Image.Image, encoded: bytes) -> None:
+    """Decode for the sake of the errors. Pillow's PNG decoder passes over checksums, so those are checked apart."""
+    picture.load()
+    if picture.format == "PNG":
+        with Image.open(io.BytesIO(encoded), formats=("PNG",)) as chunks:
+            chunks.verify()
 
 
 def _refuse_shape(picture: Image.Image) -> None:
@@ -85,7 +96,7 @@ def _refuse_shape(picture: Image.Image) -> None:
     if min(width, height) < 1:
         raise RowError(f"the picture is {width} x {height} pixels")
     if width * height > MAX_DECODED_PIXELS:
-        raise RowError(f"the picture declares {width} x {height} pixels, more than {MAX_DECODED_PIXELS}")
+        raise RowError(_TOO_MANY)
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise RowError(f"the picture is {width} x {height} pixels, more than {MAX_ASPECT} times longer than wide")
 
@@ -101,16 +112,17 @@ def _orientation(picture: Image.Image) -> int:
 
 def _is_plain(picture: Image.Image) -> bool:
     """Whether a file may stand in a shard as it is: converting it to RGB later is exact."""
-    frames = getattr(picture, "n_frames", 1)
-    one_frame = frames == 1 or picture.format == "MPO"
-    return picture.format in SUFFIXES and picture.mode in _PLAIN_MODES and "transparency" not in picture.info and one_frame
+    if picture.format not in SUFFIXES or picture.mode not in _PLAIN_MODES or picture.has_transparency_data:
+        return False
+    return picture.format == "MPO" or getattr(picture, "n_frames", 1) == 1
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in _DEEP_MODES:
-        values = np.asarray(picture, dtype=np.float64)
-        scale = 1.0 if values.max(initial=0.0) <= 255 else 65535 / 255
-        return Image.fromarray(np.clip(values / scale, 0, 255).round().astype(np.uint8)).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise RowError("the picture has 32 bits a pixel, whose range nothing defines")
+    if picture.mode.startswith("I;16"):
+        # 65535 / 257 = 255: Pillow's own conversion would clip instead of scaling.
+        return Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

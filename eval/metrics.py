@@ -37,7 +37,7 @@ def check_embeddings(embeddings: np.ndarray, what: str) -> np.ndarray:
     embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if len(bad):
-        raise DataError(f"{what}: embedding {bad[0]} and {len(bad) - 1} others are not finite; the model is broken, its scores mean nothing")
+        raise DataError(f"{what}: {len(bad)} embeddings are not finite, the first is {bad[0]}; the model is broken, retrain it")
     return embeddings
 
 
@@ -123,7 +123,8 @@ def _mean_score(members: Sequence[DatasetHits], seed: int) -> Score:
     strata = [member.hits for member in members]
     low, high = interval(strata, seed=seed)
     value = float(np.mean([hits.mean() for hits in strata]))
-    return Score(value=value, low=low, high=high, chance=float(np.mean([member.chance for member in members])), count=len(members))
+    chance = float(np.mean([member.chance for member in members]))
+    return Score(value=value, low=low, high=high, chance=chance, count=len(members))
 
 
 def _resampled(values: np.ndarray, generator: np.random.Generator, resamples: int) -> Iterator[np.ndarray]:

@@ -174,9 +174,7 @@ def shown_side(side: Side) -> ShownSide:
 
 
 def _dataset_hits(result: DatasetResult) -> DatasetHits:
-    return DatasetHits(
-        meta_task=result.meta_task, split=result.split, hits=np.array(result.hits), chance=result.score.chance
-    )
+    return DatasetHits(meta_task=result.meta_task, split=result.split, hits=np.array(result.hits), chance=result.score.chance)
 
 
 def _table_row(name: str, kind: str, value: Score) -> str:
@@ -188,7 +186,7 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 @click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint or model folder, instead of a run.")
 @click.option("--recipe", help="Recipe of a bare model folder; a checkpoint knows its own.")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder: run store and results.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with MMEB-eval/. Default: the one the run names.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result file. Default: <work>/eval/<run or model>.")
 @click.option("--dataset", "datasets", multiple=True, help="Evaluate this set only; may be given several times.")
@@ -197,9 +195,7 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: 
     """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON."""
     with one_line_errors():
         chosen = load_subject(**subject)
-        result = evaluate(
-            chosen.model, chosen.data_folder(data), datasets=datasets or None, blank=blank, progress=show_progress
-        )
+        result = evaluate(chosen.model, chosen.data_folder(data), datasets=datasets or None, blank=blank, progress=show_progress)
         path = (out or chosen.out) / (BLANK_RESULT_NAME if blank else RESULT_NAME)
         write_result(result, path)
     click.echo(f"{table(result)}\nresult: {path}")

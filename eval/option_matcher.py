@@ -66,9 +66,10 @@ class OptionMatcher:
         return self.label_tail is None or words.index(label) >= len(words) - self.label_tail
 
     def _text(self, answer: str, options: Mapping[str, str]) -> str | None:
-        if self.skips_long_texts and len(answer) > 2 * sum(map(len, options.values())):
+        lowered = answer.lower()
+        if self.skips_long_texts and len(lowered) > 2 * sum(map(len, options.values())):
             return None
-        contained = [label for label, text in options.items() if text.lower() in answer.lower()]
+        contained = [label for label, text in options.items() if text.lower() in lowered]
         return contained[0] if len(contained) == 1 else None
 
 

@@ -41,7 +41,7 @@ def _grey(width: int, height: int) -> bytes:
 
 def thumbnail(picture: bytes) -> str:
     """A data URI of at most 192 pixels a side, for a page without outside files. Small pictures are kept byte for byte."""
-    suffix, width, height = measure(picture)
+    suffix, *_ = measure(picture)
     if len(picture) <= _KEPT_BYTES:
         return _data_uri(_MIME[suffix], picture)
     with warnings.catch_warnings():

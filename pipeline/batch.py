@@ -74,8 +74,8 @@ class Batch:
         return Batch(**moved)
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+@dataclass(frozen=True)
+class Outputs:  # no slots: ZeRO-3 looks for weights among a module's outputs through vars()
     """`embeddings` (E, D) float32 of unit norm, `token_losses` (S,) float32 of the scored tokens."""
 
     embeddings: torch.Tensor

@@ -11,6 +11,8 @@ CHUNK = 2**20
 MAX_ROW = 2**26
 """Characters that one row may have; beyond it the file is taken for broken."""
 
+_ENDS = frozenset(",] \t\n\r")
+
 
 def read_array(path: Path) -> Iterator[object]:
     """Elements of the array that the file is.
@@ -52,8 +54,8 @@ class _Scanner:
                 if isinstance(error, RecursionError) or not self._grow():
                     raise self._broken("is broken or cut short") from error
                 continue
-            # A number that touches the window's end may go on behind it.
-            if end < len(self._window) or not self._grow():
+            # A number that the window's end cuts reads as a shorter number: only what follows shows that it is whole.
+            if self._window[end : end + 1] in _ENDS or not self._grow():
                 self._place = end
                 return value
 

@@ -20,7 +20,12 @@ def slug(dataset: str) -> str:
 
 def make_key(dataset: str, row: int) -> str:
     """Key of a source row. Keys of one dataset sort in row order."""
-    return f"{slug(dataset)}-{row:0{ROW_DIGITS}d}"
+    return key_of(slug(dataset), row)
+
+
+def key_of(name: str, row: int) -> str:
+    """`make_key` for a name that is a slug already."""
+    return f"{name}-{row:0{ROW_DIGITS}d}"
 
 
 def source_row(key: str) -> int:

@@ -1,4 +1,4 @@
-"""Synthesized questions and answers as side files: one for each dataset, joined to the shards by key, so shards are never rewritten.
+"""Synthesized questions and answers as side files, one for each dataset, joined by key: shards are never rewritten.
 
 The files are uncompressed Arrow, not parquet: they are memory-mapped, so a row costs no more than the pages it lies on, and all
 ranks and workers of a machine share them.
@@ -7,7 +7,8 @@ ranks and workers of a machine share them.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 from pipeline.data.aside import file_aside
 from pipeline.data.keys import slug, source_row
 from pipeline.errors import DataError
+from pipeline.manifest import file_digest, fingerprint
 from pipeline.sample import Turn
 
 SUFFIX = ".arrow"
@@ -27,7 +29,7 @@ _SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.string()), ("query", _TURNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QaRow:
+class QaEntry:
     """Turns for the sides of the sample with this key."""
 
     key: str
@@ -35,7 +37,7 @@ class QaRow:
     positive: tuple[Turn, ...] = ()
 
 
-def write_qa(rows: Iterable[QaRow], folder: Path, *, dataset: str) -> int:
+def write_qa(rows: Iterable[QaEntry], folder: Path, *, dataset: str) -> int:
     """Write the side file of a dataset and return the number of its rows. `rows` come in the order of their source rows.
 
     A sample without a row simply has no turns. The file appears whole or not at all.
@@ -49,9 +51,7 @@ def write_qa(rows: Iterable[QaRow], folder: Path, *, dataset: str) -> int:
     ):
         while batch := [_entry(row) for row in islice(rest, BATCH_ROWS)]:
             numbers = [last, *(entry["row"] for entry in batch)]
-            assert all(before < after for before, after in zip(numbers, numbers[1:], strict=False)), (
-                "rows come in source order, once each"
-            )
+            assert all(before < after for before, after in pairwise(numbers)), "rows come in source order, once each"
             file.write_batch(pa.RecordBatch.from_pylist(batch, schema=_SCHEMA))
             count, last = count + len(batch), numbers[-1]
     return count
@@ -64,6 +64,12 @@ class QaTable:
         """Use `open`."""
         self._folder = folder
         self._files: dict[str, _File | None] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Depends on every byte of the side files, and on nothing else."""
+        paths = sorted(self._folder.glob(f"*{SUFFIX}")) if self._folder else []
+        return fingerprint([(path.name, file_digest(path)) for path in paths])
 
     @classmethod
     def open(cls, folder: Path | None) -> "QaTable":
@@ -110,7 +116,7 @@ class _File:
         return tuple(_turns(batch.column(side)[place].as_py()))
 
 
-def _entry(row: QaRow) -> dict[str, Any]:
+def _entry(row: QaEntry) -> dict[str, Any]:
     return {"row": source_row(row.key), "key": row.key, "query": _plain(row.query), "positive": _plain(row.positive)}
 
 

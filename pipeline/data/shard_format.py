@@ -16,7 +16,6 @@ from pipeline.data.reject import RowError
 from pipeline.sample import Sample, Side, Turn
 
 INDEX_NAME, STATS_NAME, REJECTS_NAME = "index.parquet", "stats.json", "rejects.jsonl"
-FORMAT = 1
 
 IMAGE_FIELDS = pa.struct(
     [("offset", pa.int64()), ("size", pa.int32()), ("width", pa.int32()), ("height", pa.int32()), ("sha256", pa.binary(32))]

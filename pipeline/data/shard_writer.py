@@ -8,10 +8,11 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TextIO
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,43 +21,15 @@ from webdataset.writer import TarWriter
 from pipeline.data.aside import file_aside
 from pipeline.data.keys import slug, source_row
 from pipeline.data.reject import Reject, RowError
-from pipeline.data.shard_format import FORMAT, INDEX_NAME, INDEX_SCHEMA, REJECTS_NAME, STATS_NAME, Member, members, text_bytes
+from pipeline.data.shard_format import INDEX_NAME, INDEX_SCHEMA, REJECTS_NAME, STATS_NAME, Member, members, text_bytes
+from pipeline.data.shard_stats import DatasetStats, Kind, ShardStats
 from pipeline.errors import DataError
+from pipeline.manifest import write_atomic
 from pipeline.sample import Sample
 
-Kind = Literal["pairs", "conversations"]
 Item = Sample | Reject
 
 TAR_BLOCK = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardStats:
-    """One tar: its name, the source rows it covers (from `first_row`, `rows` of them), its samples, bytes and SHA-256."""
-
-    name: str
-    number: int
-    first_row: int
-    rows: int
-    samples: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(slots=True, kw_only=True)
-class DatasetStats:
-    """What was written for a dataset: `read == converted + rejected`; written last, so that its file marks a whole conversion."""
-
-    dataset: str
-    kind: Kind
-    rows_per_shard: int
-    read: int = 0
-    converted: int = 0
-    rejected: int = 0
-    pictures: int = 0
-    picture_bytes: int = 0
-    shards: list[ShardStats] = field(default_factory=list)
-    format: int = FORMAT
 
 
 def write_shards(items: Iterable[Item], out: Path, *, dataset: str, kind: Kind, rows_per_shard: int = 1000) -> DatasetStats:
@@ -79,8 +52,7 @@ def write_shards(items: Iterable[Item], out: Path, *, dataset: str, kind: Kind, 
             for part in _ranges(items, rows_per_shard):
                 _write_range(part, folder, stats, table=table, log=log)
         _refuse_nothing(stats, folder)
-        with file_aside(folder / STATS_NAME) as path:
-            path.write_text(json.dumps(asdict(stats), indent=1) + "\n", encoding="utf-8")
+        write_atomic(folder / STATS_NAME, json.dumps(asdict(stats), indent=1) + "\n")
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -92,11 +64,9 @@ def _write_range(items: Iterator[Item], folder: Path, stats: DatasetStats, *, ta
     number = stats.read // stats.rows_per_shard
     name = f"{folder.name}-{number:05d}.tar"
     first, before = stats.read, stats.converted
-    with file_aside(folder / name) as path, path.open("wb") as file:
-        shard = _Shard(file, number)
+    with file_aside(folder / name) as path, path.open("wb") as file, closing(_Shard(file, number)) as shard:
         for item in items:
             _take(item, shard, stats, log)
-        shard.close()
     if stats.converted == before:
         (folder / name).unlink()
         return

@@ -4,8 +4,6 @@ Light by design: a few integers for each row and picture, in arrays that forked 
 which keeps no position, so file descriptors survive a fork.
 """
 
-import hashlib
-import json
 import os
 from bisect import bisect_right
 from collections import OrderedDict
@@ -17,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.keys import make_key, slug
-from pipeline.data.shard_format import FORMAT, INDEX_NAME, STATS_NAME, decode
+from pipeline.data.keys import key_of
+from pipeline.data.shard_format import INDEX_NAME, decode
+from pipeline.data.shard_stats import Kind, read_stats
 from pipeline.errors import DataError
+from pipeline.manifest import fingerprint
 from pipeline.sample import Sample
 
 MAX_OPEN_SHARDS = 256
@@ -44,25 +44,25 @@ class _Part:
     """The index of one dataset as arrays; `images` of row i are those from starts[i] to starts[i + 1]."""
 
     def __init__(self, folder: Path) -> None:
-        stats = _stats(folder)
-        self.folder, self.dataset, self.kind = folder, str(stats["dataset"]), str(stats["kind"])
-        self.shards: dict[int, tuple[Path, int]] = {s["number"]: (folder / s["name"], s["bytes"]) for s in stats["shards"]}
-        self.digest = [self.dataset, self.kind, *(shard["sha256"] for shard in stats["shards"])]
+        stats = read_stats(folder)
+        self.dataset, self.kind, self._slug = stats.dataset, stats.kind, folder.name
+        self.shards = {shard.number: (folder / shard.name, shard.bytes) for shard in stats.shards}
+        self.digest = [self.dataset, self.kind, *(shard.sha256 for shard in stats.shards)]
         table = _table(folder / INDEX_NAME)
         self.columns: dict[str, IntArray] = {name: table.column(name).to_numpy() for name in _ROW_FIELDS}
         lists = table.column("images").combine_chunks()
         self.starts: IntArray = lists.offsets.to_numpy()
         fields = lists.values
         self.images: dict[str, IntArray] = {name: fields.field(name).to_numpy() for name in _IMAGE_FIELDS}
-        if len(table) != stats["converted"]:
-            raise DataError(f"{folder}: index has {len(table)} rows, statistics say {stats['converted']}; convert it again")
+        if len(table) != stats.converted:
+            raise DataError(f"{folder}: index has {len(table)} rows, statistics say {stats.converted}; convert it again")
 
     def __len__(self) -> int:
         return len(self.columns["row"])
 
     def key(self, place: int) -> str:
         """Key of a row of this part."""
-        return make_key(self.dataset, int(self.columns["row"][place]))
+        return key_of(self._slug, int(self.columns["row"][place]))
 
     def image_spans(self, place: int, *names: str) -> list[tuple[int, ...]]:
         """The named fields of a row's pictures."""
@@ -84,8 +84,7 @@ class ShardIndex:
         }
         self._kinds = {part.dataset: part.kind for part in self._parts}
         self._files: OrderedDict[Path, int] = OrderedDict()
-        digests = json.dumps([part.digest for part in self._parts]).encode()
-        self.fingerprint = hashlib.sha256(digests).hexdigest()
+        self.fingerprint = fingerprint([part.digest for part in self._parts])
         """Depends on every byte of every shard, and on nothing else."""
 
     @classmethod
@@ -101,8 +100,8 @@ class ShardIndex:
     def __len__(self) -> int:
         return self._firsts[-1]
 
-    def kind(self, dataset: str) -> str:
-        """`pairs` or `conversations`."""
+    def kind(self, dataset: str) -> Kind:
+        """What the rows of a dataset are."""
         return self._kinds[dataset]
 
     def info(self, row: int) -> RowInfo:
@@ -166,19 +165,6 @@ def _open_shard(path: Path, size: int) -> int:
         os.close(descriptor)
         raise DataError(f"{path}: has {actual} bytes, its statistics say {size}; convert the dataset again")
     return descriptor
-
-
-def _stats(folder: Path) -> dict[str, Any]:
-    path = folder / STATS_NAME
-    try:
-        stats: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise DataError(f"{folder}: its conversion did not finish ({STATS_NAME} is missing); run the conversion again") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is damaged; convert the dataset again") from error
-    if stats.get("format") != FORMAT or slug(stats["dataset"]) != folder.name:
-        raise DataError(f"{path}: was written by another version or for another folder; convert the dataset again")
-    return stats
 
 
 def _table(path: Path) -> pa.Table:

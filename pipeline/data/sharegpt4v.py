@@ -49,7 +49,8 @@ def _side(row: object, pictures: Pictures, counts: Counter[str]) -> Side:
     turns = _turns(row.get("conversations"))
     if not (isinstance(path, str) and _is_unicode(path)):
         raise RowError("its image is not a text")
-    counts[TOKENS_REMOVED] += sum(turn.question.count(TOKEN) for turn in turns) - (TOKEN in turns[0].question and bool(path))
+    used = 1 if path and TOKEN in turns[0].question else 0
+    counts[TOKENS_REMOVED] += sum(turn.question.count(TOKEN) for turn in turns) - used
     images = (pictures.read(path),) if path else ()
     questions = tuple(Turn(question=_without_token(turn.question), answer=turn.answer) for turn in turns)
     if not images and not questions[0].question.strip():

@@ -123,8 +123,8 @@ class Backbone(nn.Module):
         return self.model.model.language_model
 
     def features(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
-        """Visual tokens (P / merge^2, D) of patches (P, C) of pictures with the given grids (I, 3)."""
-        return self.tower(patches.to(self.tower.get_dtype()), grid_thw=grid_thw).pooler_output
+        """Visual tokens (P / merge^2, D) of patches (P, C), in the tower's type, of pictures with the given grids (I, 3)."""
+        return self.tower(patches, grid_thw=grid_thw).pooler_output
 
     def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Rows of the input table, (T, D)."""

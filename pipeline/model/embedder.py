@@ -23,6 +23,8 @@ class Embedder(nn.Module):
         super().__init__()
         self.backbone, self.bank = backbone, bank
         self.pooling, self.cutter = pooling, cutter
+        self.always_use_tower = False
+        """Set on several ranks with a trained tower: gathers and reductions are collective, so a chunk without pictures calls it too."""
 
     @property
     def width(self) -> int:
@@ -39,10 +41,19 @@ class Embedder(nn.Module):
         """Embeddings (T, D): rows of the table, compression rows, visual features in their places."""
         embeddings = self.bank(batch.input_ids, self.backbone.embed_tokens(batch.input_ids))
         if not batch.pixels:
-            return embeddings
+            return embeddings + 0.0 * self._dummy_features(embeddings).sum() if self.always_use_tower else embeddings
         patches = torch.cat([self.cutter(stack) for stack in batch.pixels])
-        features = self.backbone.features(patches, batch.grid_thw)
-        return embeddings.index_put((batch.image_index,), features.to(embeddings.dtype))
+        features = self.backbone.features(patches.to(embeddings.dtype), batch.grid_thw)
+        return embeddings.index_put((batch.image_index,), features)
+
+    def _dummy_features(self, like: torch.Tensor) -> torch.Tensor:
+        """Features of one black picture of one visual token.
+
+        Device and type come from a tensor: under ZeRO-3 even looking at a weight starts a gather, and other ranks do not look.
+        """
+        side, merge = self.cutter.factor, self.cutter.merge
+        patches = self.cutter(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=like.device)).to(like.dtype)
+        return self.backbone.features(patches, torch.tensor([[1, merge, merge]], device=like.device))
 
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Negative log likelihoods (S,) float32; the head sees scored rows only, in pieces."""

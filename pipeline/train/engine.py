@@ -22,6 +22,7 @@ from deepspeed.utils import (
 from torch import nn
 
 from pipeline.batch import Batch, Outputs
+from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,12 @@ def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
 class Engine:
     """A module under DeepSpeed: forward, backward of one chunk, one optimizer step a global batch."""
 
-    def __init__(self, module: nn.Module, phase: Phase) -> None:
+    def __init__(self, module: Embedder, phase: Phase) -> None:
         self.rank, self.num_ranks = start_process_group()
         self.module, self.phase = module, phase
         self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+        tower_trains = any(parameter.requires_grad for parameter in module.backbone.tower.parameters())
+        module.always_use_tower = self.num_ranks > 1 and tower_trains
         optimizer = phase.optimizer
         self.inner = torch.optim.AdamW(
             self.named.values(), lr=0.0, betas=optimizer.betas, eps=optimizer.eps, weight_decay=optimizer.weight_decay

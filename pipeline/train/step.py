@@ -115,7 +115,7 @@ def contrastive_gradient(embeddings: torch.Tensor, num_pairs: int, recipe: Recip
     loss = recipe.contrastive(leaf[:num_pairs], leaf[num_pairs:])
     (gradient,) = torch.autograd.grad(loss, leaf)
     hits = precision_at_1(embeddings[:num_pairs], embeddings[num_pairs:])
-    return float(loss), phase.contrastive_weight * gradient, hits
+    return float(loss.detach()), phase.contrastive_weight * gradient, hits
 
 
 def language_sums(outputs: Outputs, batch: Batch, recipe: Recipe) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.toy_files import PictureBook
-from data_prep.toy_mmeb import write_train
+from data_prep.toy_mmeb import write_eval, write_train
 from data_prep.toy_tasks import TASKS
 
 TRAINED = [name for name, task in TASKS.items() if task.is_trained]
@@ -114,6 +114,13 @@ def test_pools_have_no_two_equal_candidates_and_all_pictures_exist(toy_world: An
                 means.append(frozenset(f"{t['colour']} {t['shape']}" for t in scene["things"]))
         assert len(set(means)) == len(means)
         assert not any(means[0] <= other or other <= means[0] for other in means[1:])
+
+
+def test_few_rows_still_have_full_pools(tmp_path: Path) -> None:
+    for name in TASKS:
+        write_eval(tmp_path, name, seed=1, rows=2, book=PictureBook())
+        rows = pq.read_table(tmp_path / name / "test-00000-of-00001.parquet").to_pylist()
+        assert [len(row["tgt_text"]) >= 56 for row in rows] == [name != "N24News"] * 2
 
 
 def test_enough_pools_are_large_and_chance_is_low(toy_world: Any) -> None:

@@ -1,0 +1,161 @@
+"""A stand-in for a served vision-language model: answers about pictures of the toy world, from the scenes they were drawn from.
+
+It speaks just enough of the OpenAI chat protocol for the synthesis to run without a network or a GPU.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_prep.scenes import Scene, describe, scene_from_json
+from pipeline.errors import DataError, PipelineError
+
+MODEL_NAME = "toy-world-scenes"
+HOST = "127.0.0.1"
+_MAX_REQUEST_BYTES = 64 << 20
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """Captions by the sha256 (hex) of the picture's file. Raises DataError for a file that the toy world did not write."""
+    captions: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                fact = json.loads(line)
+                scene: Scene = scene_from_json(fact["scene"])
+                captions[fact["sha256"]] = describe(scene)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); make the toy world first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a file of scene facts ({error}); make the toy world again") from error
+    return captions
+
+
+def reply_to(request: object, captions: Mapping[str, str]) -> str:
+    """The answer to a chat request: the captions of its pictures, in order. Raises ValueError saying what is wrong with it."""
+    pictures = list(_pictures(request))
+    if not pictures:
+        raise ValueError("no picture in the request")
+    digests = [hashlib.sha256(picture).hexdigest() for picture in pictures]
+    unknown = [digest for digest in digests if digest not in captions]
+    if unknown:
+        raise ValueError(f"picture {unknown[0][:12]} is not of this toy world")
+    return " . ".join(captions[digest] for digest in digests)
+
+
+@contextmanager
+def serve(facts: Path, *, port: int = 0) -> Iterator[str]:
+    """Serve on the loopback interface while the block runs; yields the base address. Port 0 takes a free one."""
+    captions = read_facts(facts)
+    handler = type("BoundHandler", (_Handler,), {"captions": captions})
+    with ThreadingHTTPServer((HOST, port), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_address[1]}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request: POST /v1/chat/completions or GET /v1/models."""
+
+    captions: Mapping[str, str] = {}
+    protocol_version = "HTTP/1.1"
+    # Small replies would otherwise wait for the client's delayed acknowledgement.
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        if self.path != "/v1/models":
+            return self._send(404, _error("unknown path"))
+        return self._send(200, {"object": "list", "data": [{"id": MODEL_NAME, "object": "model"}]})
+
+    def do_POST(self) -> None:
+        if self.path != "/v1/chat/completions":
+            return self._send(404, _error("unknown path"))
+        size = int(self.headers.get("Content-Length", "0"))
+        if size > _MAX_REQUEST_BYTES:
+            return self._send(413, _error("request too large"))
+        try:
+            answer = reply_to(json.loads(self.rfile.read(size)), self.captions)
+        except ValueError as error:
+            return self._send(400, _error(str(error)))
+        return self._send(200, _completion(answer))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
+        """Say nothing: thousands of requests are made."""
+
+    def _send(self, status: int, body: Mapping[str, Any]) -> None:
+        encoded = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+
+def _pictures(request: object) -> Iterator[bytes]:
+    """The pictures of a request's last message, from their data URIs."""
+    try:
+        content = request["messages"][-1]["content"]  # type: ignore[index]
+        addresses = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+    except (LookupError, TypeError) as error:
+        raise ValueError("not a chat request with content parts") from error
+    for address in addresses:
+        head, comma, body = str(address).partition(",")
+        if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+            raise ValueError("pictures must be base64 data URIs")
+        try:
+            yield base64.b64decode(body, validate=True)
+        except binascii.Error as error:
+            raise ValueError("a picture is not base64") from error
+
+
+def _completion(answer: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": answer}
+    return {
+        "id": "chatcmpl-scene",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": MODEL_NAME,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }
+
+
+def _error(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error"}}
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--facts", type=click.Path(path_type=Path), required=True, help="scene_facts.jsonl of a toy world.")
+@click.option("--port", default=0, help="Port on the loopback interface; 0 takes a free one.")
+def main(facts: Path, port: int) -> None:
+    """Serve descriptions of a toy world's pictures as an OpenAI-compatible endpoint, until Ctrl-C.
+
+    \b
+    Example:
+      python -m data_prep.scene_server --facts work/toy/scene_facts.jsonl --port 8000
+    """
+    try:
+        with serve(facts, port=port) as url:
+            click.echo(f"serving {MODEL_NAME} at {url}")
+            threading.Event().wait()
+    except PipelineError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Trained beside untrained, blank pictures and chance: the table that says whether something was learned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.metrics import Score, difference_interval
+from eval.mmeb import SEED, DatasetResult, MmebResult
+from pipeline.errors import DataError
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One line: a dataset, or a mean over datasets (then `kind` says of how many and `smallest_pool` is None).
+
+    `gain` is the interval of trained minus untrained, paired by query. Scores that were not measured are None.
+    """
+
+    name: str
+    kind: str
+    split: str
+    smallest_pool: int | None
+    trained: Score
+    untrained: Score | None
+    blank: Score | None
+    gain: Interval | None
+
+    @property
+    def is_learned(self) -> bool:
+        """Above chance and, where it was measured, above the untrained model, each beyond its 95 % interval."""
+        return self.trained.beats_chance and (self.gain is None or self.gain[0] > 0)
+
+
+def compare(trained: MmebResult, untrained: MmebResult | None = None, blank: MmebResult | None = None) -> list[Comparison]:
+    """Lines for the trained model's datasets, then for its means, `overall` last.
+
+    Raises DataError when the results were measured on different data.
+    """
+    for other in (untrained, blank):
+        if other is not None and other.provenance.data != trained.provenance.data:
+            raise DataError("results of different evaluation data cannot stand in one table; evaluate all models again")
+    groups = sorted(trained.groups, key=lambda name: (name == "overall", name in ("IND", "OOD"), name))
+    return [
+        *(_dataset_line(item, untrained, blank) for item in trained.datasets),
+        *(_group_line(name, trained, untrained, blank) for name in groups),
+    ]
+
+
+def comparison_table(lines: Sequence[Comparison]) -> str:
+    """The lines as plain text, in percent; `learned` marks what lies above chance and the untrained model beyond doubt."""
+    head = (
+        f"{'dataset':<22} {'meta-task':<15} {'pool':>5} {'chance':>7} {'untrained':>10} {'blank':>7} {'trained':>8}  "
+        f"{'95 % interval':<14} learned"
+    )
+    sets = [_text_row(line) for line in lines if line.smallest_pool is not None]
+    means = [_text_row(line) for line in lines if line.smallest_pool is None]
+    return "\n".join([head, "-" * len(head), *sets, "-" * len(head), *means])
+
+
+def _dataset_line(item: DatasetResult, untrained: MmebResult | None, blank: MmebResult | None) -> Comparison:
+    other = _dataset(untrained, item.name)
+    blanked = _dataset(blank, item.name)
+    return Comparison(
+        name=item.name,
+        kind=item.meta_task,
+        split=item.split,
+        smallest_pool=item.smallest_pool,
+        trained=item.score,
+        untrained=other.score if other else None,
+        blank=blanked.score if blanked else None,
+        gain=_gain([item], untrained),
+    )
+
+
+def _group_line(name: str, trained: MmebResult, untrained: MmebResult | None, blank: MmebResult | None) -> Comparison:
+    members = [item for item in trained.datasets if name in (item.meta_task, item.split, "overall")]
+    return Comparison(
+        name=name,
+        kind=f"{len(members)} sets",
+        split="",
+        smallest_pool=None,
+        trained=trained.groups[name],
+        untrained=untrained.groups[name] if untrained else None,
+        blank=blank.groups[name] if blank else None,
+        gain=_gain(members, untrained),
+    )
+
+
+def _dataset(result: MmebResult | None, name: str) -> DatasetResult | None:
+    return next((item for item in result.datasets if item.name == name), None) if result else None
+
+
+def _gain(members: Sequence[DatasetResult], untrained: MmebResult | None) -> Interval | None:
+    if untrained is None:
+        return None
+    theirs = {item.name: np.array(item.hits) for item in untrained.datasets}
+    return difference_interval({item.name: np.array(item.hits) for item in members}, theirs, seed=SEED)
+
+
+def _text_row(line: Comparison) -> str:
+    name = line.name if line.smallest_pool is not None else f"mean: {line.name}"
+    pool = "" if line.smallest_pool is None else str(line.smallest_pool)
+    spread = f"{100 * line.trained.low:.1f}-{100 * line.trained.high:.1f}"
+    return (
+        f"{name:<22} {line.kind:<15} {pool:>5} {100 * line.trained.chance:>7.1f} {_percent(line.untrained):>10} "
+        f"{_percent(line.blank):>7} {100 * line.trained.value:>8.1f}  {spread:<14} {'yes' if line.is_learned else 'no'}"
+    )
+
+
+def _percent(value: Score | None) -> str:
+    return "-" if value is None else f"{100 * value.value:.1f}"

@@ -1,0 +1,189 @@
+"""Texts written out again from the compression tokens alone: what the tokens carry, word for word.
+
+Put in another text's tokens and the answers must fail; leave out texts that training has seen and they must not.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from eval.derangement import derangement
+from eval.metrics import Score, score
+from eval.model_protocol import Model, Progress, silent
+from eval.results import Provenance, write_result
+from eval.subject import load_subject, one_line_errors, show_progress
+from pipeline.data.mmeb import eval_datasets, read_eval
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import DataError
+from pipeline.manifest import fingerprint
+from pipeline.sample import Sample, Side
+from pipeline.sequence import RECONSTRUCT_TEXT
+
+SEED = 0
+MIN_WORDS = 8
+NUM_EXAMPLES = 8
+RESULT_NAME = "reconstruct.json"
+_BATCH_TEXTS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructionExample:
+    """A text, what the model wrote from its tokens, and what it wrote when another text's tokens stood in their place."""
+
+    text: str
+    own: str
+    swapped: str
+    is_seen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconstructResult:
+    """Shares of texts written out exactly (white space aside): from their own tokens, from another text's, and from their own
+    for the texts that training never saw (None when it saw all). `unseen` is the share of those.
+    """
+
+    provenance: Provenance
+    num_texts: int
+    mean_words: float
+    unseen: float
+    own: Score
+    own_unseen: Score | None
+    swapped: Score
+    examples: tuple[ReconstructionExample, ...]
+
+
+def evaluate(
+    model: Model, data: Path, shards: Path, *, limit: int = 500, max_new_tokens: int = 128, progress: Progress = silent
+) -> ReconstructResult:
+    """Reconstruct the texts of `<data>/MMEB-eval` that stand on a side without picture and have at least eight words.
+
+    Of more than `limit` texts those with the smallest digests are taken. A text counts as seen when it stands, word for word,
+    inside any text of the training shards. Raises DataError where there are no such texts.
+    """
+    sides = _chosen(data, limit)
+    texts = [_words(side.text) for side in sides]
+    answers = [_words(answer) for answer in _reconstruct(model, sides, max_new_tokens, progress)]
+    # Every text is asked for with the same words, so another text's tokens give, token for token, that text's answer.
+    swapped = [answers[other] for other in derangement(texts, what="texts to reconstruct")]
+    seen = seen_texts(texts, training_texts(ShardIndex.open(shards)))
+    exact = np.array([answer == text for answer, text in zip(answers, texts, strict=True)], dtype=np.float64)
+    is_new = np.array([text not in seen for text in texts])
+    settings = {"min_words": MIN_WORDS, "limit": limit, "max_new_tokens": max_new_tokens}
+    return ReconstructResult(
+        provenance=Provenance(model=model.fingerprint, data=fingerprint(sides), settings=settings),
+        num_texts=len(texts),
+        mean_words=float(np.mean([len(text.split()) for text in texts])),
+        unseen=float(is_new.mean()),
+        own=score(exact, chance=0.0, seed=SEED),
+        own_unseen=score(exact[is_new], chance=0.0, seed=SEED) if is_new.any() else None,
+        swapped=score([answer == text for answer, text in zip(swapped, texts, strict=True)], chance=0.0, seed=SEED),
+        examples=tuple(
+            ReconstructionExample(text=text, own=own, swapped=other, is_seen=text in seen)
+            for text, own, other in list(zip(texts, answers, swapped, strict=True))[:NUM_EXAMPLES]
+        ),
+    )
+
+
+def table(result: ReconstructResult) -> str:
+    """The result as lines of text, in percent."""
+    lines = [
+        f"{result.num_texts} texts of {result.mean_words:.1f} words in the mean; {100 * result.unseen:.1f} % unseen in training",
+        f"written out exactly from their own tokens: {_percent(result.own)}",
+        f"with another text's tokens put in:         {_percent(result.swapped)}",
+    ]
+    if result.own_unseen is not None:
+        lines.insert(2, f"of the unseen ones:                        {_percent(result.own_unseen)}")
+    return "\n".join(lines)
+
+
+def training_texts(index: ShardIndex) -> Iterator[str]:
+    """Every text of the training rows: both sides, hard negatives, questions and answers."""
+    for row in range(len(index)):
+        sample: Sample = index.read(row)
+        sides = [sample.query, *([sample.positive] if sample.positive else []), *sample.negatives]
+        for side in sides:
+            yield side.text
+            for turn in side.turns:
+                yield turn.question
+                yield turn.answer
+
+
+def seen_texts(texts: Sequence[str], corpus: Iterator[str]) -> set[str]:
+    """Those of the texts (eight words or more, single spaces) that stand word for word inside a text of the corpus."""
+    by_start: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for text in texts:
+        words = tuple(text.split())
+        by_start.setdefault(words[:MIN_WORDS], set()).add(words)
+    seen: set[str] = set()
+    for text in corpus:
+        words = tuple(text.split())
+        for start in range(len(words) - MIN_WORDS + 1):
+            for wanted in by_start.get(words[start : start + MIN_WORDS], ()):
+                if words[start : start + len(wanted)] == wanted:
+                    seen.add(" ".join(wanted))
+    return seen
+
+
+def _chosen(data: Path, limit: int) -> list[Side]:
+    """Distinct text-only sides with enough words, in the order of a digest: a draw that needs no seed and favours no set."""
+    sides: dict[str, Side] = {}
+    for name in eval_datasets(data):
+        eval_set = read_eval(data, name)
+        for side in (*eval_set.queries, *eval_set.candidates):
+            text = _words(side.text)
+            if side.is_text_only and len(text.split()) >= MIN_WORDS:
+                sides.setdefault(text, side)
+    if not sides:
+        raise DataError(f"{data / 'MMEB-eval'}: no side without picture has a text of {MIN_WORDS} words; nothing to reconstruct")
+    return [sides[text] for text in sorted(sides, key=lambda text: hashlib.sha256(text.encode()).digest())[:limit]]
+
+
+def _reconstruct(model: Model, sides: Sequence[Side], max_new_tokens: int, progress: Progress) -> list[str]:
+    """The model's answers, asked in batches of similar length."""
+    order = sorted(range(len(sides)), key=lambda place: len(sides[place].text))
+    answers = [""] * len(sides)
+    for start in range(0, len(order), _BATCH_TEXTS):
+        batch = order[start : start + _BATCH_TEXTS]
+        contexts = [sides[place] for place in batch]
+        texts = model.answer(contexts, [RECONSTRUCT_TEXT] * len(batch), compressed=True, max_new_tokens=max_new_tokens)
+        for place, text in zip(batch, texts, strict=True):
+            answers[place] = text
+        progress("reconstruct", start + len(batch), len(order))
+    return answers
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _percent(value: Score) -> str:
+    return f"{100 * value.value:.1f} ({100 * value.low:.1f}-{100 * value.high:.1f}) of {value.count}"
+
+
+@click.command()
+@click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
+@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint or model folder, instead of a run.")
+@click.option("--recipe", help="Recipe of a bare model folder; a checkpoint knows its own.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder.")
+@click.option("--data", type=click.Path(path_type=Path), help="Data folder with MMEB-eval/. Default: the one the run names.")
+@click.option("--shards", type=click.Path(path_type=Path), help="Training shards. Default: <work>/shards.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the result file. Default: <work>/eval/<run or model>.")
+@click.option("--limit", type=click.IntRange(min=2), default=500, show_default=True, help="At most so many texts.")
+def main(data: Path | None, shards: Path | None, out: Path | None, limit: int, **rest: Any) -> None:
+    """Write texts of at least eight words out again from the compression tokens alone, and count the exact ones."""
+    with one_line_errors():
+        subject = load_subject(**rest)
+        folder = shards or rest["work"] / "shards"
+        result = evaluate(subject.model, subject.data_folder(data), folder, limit=limit, progress=show_progress)
+        path = (out or subject.out) / RESULT_NAME
+        write_result(result, path)
+    click.echo(f"{table(result)}\nresult: {path}")
+
+
+if __name__ == "__main__":
+    main()

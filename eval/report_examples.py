@@ -1,0 +1,67 @@
+"""The report's examples: queries with their candidates, and answers of both modes beside each other."""
+
+from collections.abc import Mapping
+
+from eval.mmeb import MmebResult, RetrievalExample, ShownCandidate
+from eval.report_markup import escape, pictures
+from eval.vlm import AnswerExample, VlmResult
+
+_MODES = {"native": "native", "compressed": "tokens alone"}
+_EXAMPLES_PER_SET = 2
+_MAX_CHARACTERS = 220
+
+
+def retrieval_examples(result: MmebResult) -> str:
+    """The first queries of each dataset: picture, words, best candidates, the right one framed."""
+    blocks = []
+    for item in result.datasets:
+        blocks.append(f"<h3>{escape(item.name)}</h3>")
+        blocks += [_retrieval_example(example) for example in item.examples[:_EXAMPLES_PER_SET]]
+    return "\n".join(blocks)
+
+
+def answer_examples(results: Mapping[str, VlmResult]) -> str:
+    """The same questions answered with the picture and from its tokens alone."""
+    by_index = {mode: {example.index: example for example in results[mode].examples} for mode in _MODES if mode in results}
+    if not by_index:
+        return ""
+    shown = next(iter(by_index.values())).values()
+    blocks = [
+        _answer_example({mode: by_index[mode][item.index] for mode in by_index if item.index in by_index[mode]}) for item in shown
+    ]
+    name = next(iter(results.values())).name
+    return "\n".join([f"<h3>{escape(name)}</h3>", *blocks])
+
+
+def _retrieval_example(example: RetrievalExample) -> str:
+    query = f'<div class="words">{pictures(example.query.pictures)}{escape(_short(example.query.text))}</div>'
+    candidates = "".join(_candidate(candidate) for candidate in example.candidates)
+    return f'<div class="example">{query}<div class="candidates">{candidates}</div></div>'
+
+
+def _candidate(candidate: ShownCandidate) -> str:
+    mark = ' <span class="yes">right</span>' if candidate.is_right else ""
+    place = f'<div class="soft small">{candidate.rank}. score {candidate.score:.3f}{mark}</div>'
+    words = f"{pictures(candidate.side.pictures)}{escape(_short(candidate.side.text))}"
+    return f'<div class="candidate{" right" if candidate.is_right else ""}">{place}{words}</div>'
+
+
+def _answer_example(examples: Mapping[str, AnswerExample]) -> str:
+    first = next(iter(examples.values()))
+    options = "".join(f"<div>{escape(label)}. {escape(_short(text))}</div>" for label, text in first.options.items())
+    question = f'<div class="words"><strong>{escape(_short(first.question))}</strong>{options}</div>'
+    truth = f'<div class="candidate right"><div class="soft small">right answer</div>{escape(first.answer)}</div>'
+    said = "".join(_answer(_MODES[mode], example) for mode, example in examples.items())
+    boxes = f'<div class="candidates">{truth}{said}</div>'
+    return f'<div class="example"><div>{pictures(first.pictures)}</div><div>{question}{boxes}</div></div>'
+
+
+def _answer(mode: str, example: AnswerExample) -> str:
+    verdict = '<span class="yes">right</span>' if example.is_hit else '<span class="no">wrong</span>'
+    read = "" if example.parsed else " (not readable)"
+    head = f'<div class="soft small">{escape(mode)}: {verdict}{read}</div>'
+    return f'<div class="candidate">{head}{escape(_short(example.prediction)) or "<em>nothing</em>"}</div>'
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

@@ -1,0 +1,207 @@
+"""Reader of VLMEvalKit's TSV files: multiple-choice and yes/no questions about pictures.
+
+Every field is a text and only the empty field is missing. Readers that guess types turn options such as "None" or "NA" into
+missing values and 1.0 into 1; here they stay as they are written.
+"""
+
+import ast
+import base64
+import binascii
+import csv
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from pipeline.data.pictures import FolderPictures, measure
+from pipeline.data.reject import RowError
+from pipeline.errors import DataError
+
+Kind = Literal["choice", "yes_no"]
+
+POINTER_CHARACTERS = 64
+"""An image field no longer than this is the index of another row whose picture it shares."""
+
+_FIELD_BYTES = 256 * 2**20
+_YES_NO = {"yes": "Yes", "no": "No"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionRow:
+    """One question. `options` maps labels to texts (none for yes/no), `answer` is a label, or `Yes` or `No`.
+
+    `group` is the column `g_index` of rotated questions; texts are empty where the file has none.
+    """
+
+    index: str
+    question: str
+    answer: str
+    options: Mapping[str, str]
+    images: tuple[bytes, ...]
+    hint: str = ""
+    category: str = ""
+    l2_category: str = ""
+    group: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """Whether an option or yes/no is asked for."""
+        return "choice" if self.options else "yes_no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedRow:
+    """A row that cannot be asked, and why."""
+
+    index: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionTable:
+    """The questions of a file in order, and the rows left out."""
+
+    name: str
+    rows: tuple[QuestionRow, ...]
+    skipped: tuple[SkippedRow, ...]
+
+
+def read_tsv(path: Path) -> QuestionTable:
+    """Read a question file. Pictures in files lie in `images/<name>/` beside it.
+
+    Raises DataError for a file that is unusable as a whole: missing columns, an index that stands twice, options written
+    inside the question (then no option could ever be matched), no usable row.
+    """
+    fields = _read_fields(path)
+    pictures = _PictureColumn(path, {row["index"]: row for row in fields})
+    rows: list[QuestionRow] = []
+    skipped: list[SkippedRow] = []
+    for row in fields:
+        try:
+            rows.append(_question(row, pictures.of(row)))
+        except RowError as error:
+            skipped.append(SkippedRow(index=row["index"], reason=str(error)))
+    if not rows:
+        raise DataError(f"{path}: none of its {len(skipped)} rows can be asked ({skipped[0].index}: {skipped[0].reason})")
+    return QuestionTable(name=path.stem, rows=tuple(rows), skipped=tuple(skipped))
+
+
+def _read_fields(path: Path) -> list[dict[str, str]]:
+    """All rows as texts by column, checked as a whole."""
+    csv.field_size_limit(_FIELD_BYTES)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", restkey="", restval="")
+            columns = list(reader.fieldnames or [])
+            rows = [{name: row[name] or "" for name in columns} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable TSV file ({error}); check the path or download it again") from error
+    _check_columns(path, columns, rows)
+    return rows
+
+
+def _check_columns(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
+    missing = [name for name in ("index", "question", "answer") if name not in columns]
+    if not {"image", "image_path"} & set(columns):
+        missing.append("image")
+    if missing:
+        raise DataError(f"{path}: no column {missing[0]}; it needs index, question, answer, image, and A, B, ... for options")
+    if not rows:
+        raise DataError(f"{path}: has no rows; download it again")
+    seen: set[str] = set()
+    for row in rows:
+        if row["index"] in seen:
+            raise DataError(f"{path}: index {row['index']} stands twice; each row needs its own")
+        seen.add(row["index"])
+    has_options = any(name in string.ascii_uppercase for name in columns if len(name) == 1)
+    if not has_options and any(_is_label(row["answer"]) for row in rows):
+        raise DataError(f"{path}: answers are letters but there are no option columns; use the edition with columns A, B, ...")
+
+
+def _is_label(text: str) -> bool:
+    return len(text) == 1 and text in string.ascii_uppercase
+
+
+def _question(row: Mapping[str, str], images: tuple[bytes, ...]) -> QuestionRow:
+    options = {name: row[name] for name in string.ascii_uppercase if row.get(name)}
+    return QuestionRow(
+        index=row["index"],
+        question=row["question"],
+        answer=_answer(row["answer"].strip(), options),
+        options=options,
+        images=images,
+        hint=row.get("hint", ""),
+        category=row.get("category", ""),
+        l2_category=row.get("l2-category", ""),
+        group=row.get("g_index", ""),
+    )
+
+
+def _answer(answer: str, options: Mapping[str, str]) -> str:
+    if options:
+        if answer not in options:
+            raise RowError(f"its answer {answer!r} is not the label of one of its options {', '.join(options)}")
+        return answer
+    if answer.lower() not in _YES_NO:
+        raise RowError(f"it has no options and its answer {answer!r} is neither yes nor no")
+    return _YES_NO[answer.lower()]
+
+
+class _PictureColumn:
+    """Pictures of rows: base64, a list of them, another row's index, or file names."""
+
+    def __init__(self, path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
+        self._rows = rows
+        self._files = FolderPictures(path.parent / "images" / path.stem)
+
+    def of(self, row: Mapping[str, str]) -> tuple[bytes, ...]:
+        """The encoded pictures of a row. Raises RowError when it has none, or one is damaged."""
+        field = row.get("image", "")
+        if field and len(field) <= POINTER_CHARACTERS and not field.startswith("["):
+            field = self._pointed(field)
+        if field:
+            pictures = tuple(_decode(item) for item in _items(field))
+        else:
+            pictures = tuple(self._files.read(name) for name in _items(row.get("image_path", "")))
+        if not pictures:
+            raise RowError("it has no picture")
+        for picture in pictures:
+            _check_picture(picture)
+        return pictures
+
+    def _pointed(self, index: str) -> str:
+        """The field that a pointer names: one hop, never a chain."""
+        field = self._rows.get(index, {}).get("image", "")
+        if len(field) <= POINTER_CHARACTERS:
+            raise RowError(f"its image names row {index}, which is missing or has no picture of its own")
+        return field
+
+
+def _items(field: str) -> list[str]:
+    """The entries of a list literal, or the field itself; nothing for an empty field."""
+    if not field.startswith("["):
+        return [field] if field else []
+    try:
+        items = ast.literal_eval(field)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise RowError(f"its list of pictures is not a list literal ({type(error).__name__})") from error
+    if not all(isinstance(item, str) for item in items):
+        raise RowError("its list of pictures holds something other than texts")
+    return list(items)
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RowError(f"its picture is not base64 ({error})") from error
+
+
+def _check_picture(picture: bytes) -> None:
+    _, width, height = measure(picture)
+    limit = Image.MAX_IMAGE_PIXELS or 0
+    if width * height > limit:
+        raise RowError(f"its picture of {width} x {height} pixels is over the limit of {limit}")

@@ -1,0 +1,8 @@
+"""Names and defaults that the command line shows; nothing heavy is imported here, so that help comes at once."""
+
+ORDER = ("toy", "convert", "synthesize", "model", "train", "evaluate", "report")
+"""The stages of the main job, in order."""
+
+TEACHER = "Qwen/Qwen2.5-VL-7B-Instruct"
+TEACHER_WORKERS = 8
+LOADER_WORKERS = 1

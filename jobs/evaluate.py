@@ -1,0 +1,109 @@
+"""Stage `evaluate`: retrieval, comprehension and reconstruction of the trained model, and retrieval of the untrained one."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval import mmeb, reconstruct, vlm
+from eval.model_protocol import Model
+from eval.results import write_result
+from eval.subject import newest_checkpoint
+from jobs.convert import data_input
+from jobs.model import backbone_folder
+from jobs.stage import Context, Input, Result, Writing
+from pipeline.errors import DataError
+from pipeline.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+UNTRAINED, TRAINED = "untrained", "trained"
+MODES: tuple[vlm.Mode, ...] = ("native", "compressed", "swapped")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateStage:
+    """Measures the model before and after training, the latter also with blank pictures and with other rows' tokens."""
+
+    context: Context
+    name: str = "evaluate"
+    writing: Writing = Writing.RESUME
+
+    @property
+    def folder(self) -> Path:
+        """Result files, in one folder for each model."""
+        return self.context.evaluation
+
+    def inputs(self) -> Mapping[str, Input]:
+        """The trained and the untrained model, the data folder, and the shards that tell which texts training saw."""
+        return {
+            "data": data_input(self.context),
+            "shards": Input(path=self.context.shards, made_by="convert"),
+            "model": Input(path=self.context.model, made_by="model"),
+            "train": Input(path=self.context.train, made_by="train"),
+        }
+
+    def settings(self) -> Mapping[str, object]:
+        """How questions are asked and read."""
+        return {"modes": MODES, "vlm": vlm.DEFAULTS, "recipe": self.context.recipe}
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        """Evaluate both models; results are written as they come."""
+        from pipeline.inference import load_model
+
+        recipe, data = self.context.recipe, self.context.data
+        untrained = load_model(backbone_folder(self.context), recipe=recipe)
+        first = self._retrieval(untrained, out / UNTRAINED, blank=False, tracker=tracker)
+        del untrained
+        trained = load_model(newest_checkpoint(self.context.train), recipe=recipe)
+        self._retrieval(trained, out / TRAINED, blank=False, tracker=tracker)
+        self._retrieval(trained, out / TRAINED, blank=True, tracker=tracker)
+        questions = sum(self._questions(trained, out / TRAINED, tracker)) if (data / "mcq").is_dir() else 0
+        texts = self._reconstruction(trained, out / TRAINED, tracker)
+        return Result(counts={"datasets": len(first.datasets), "questions": questions, "texts": texts})
+
+    def _retrieval(self, model: Model, out: Path, *, blank: bool, tracker: Tracker) -> mmeb.MmebResult:
+        label = f"{out.name}{' blank' if blank else ''}"
+        result = mmeb.evaluate(model, self.context.data, blank=blank, progress=self._watched(label))
+        write_result(result, out / (mmeb.BLANK_RESULT_NAME if blank else mmeb.RESULT_NAME))
+        prefix = f"eval/{label.replace(' ', '_')}/hit_at_1"
+        figures = {name: group.value for name, group in result.groups.items()}
+        figures |= {dataset.name: dataset.score.value for dataset in result.datasets}
+        tracker.log_metrics({f"{prefix}/{name}": value for name, value in figures.items()})
+        return result
+
+    def _questions(self, model: Model, out: Path, tracker: Tracker) -> Iterator[int]:
+        """Questions answered in each file, once for all modes."""
+        for path in vlm.question_files(self.context.data):
+            for mode in MODES:
+                result = vlm.evaluate(model, path, mode=mode, out=out, progress=self._watched(out.name))
+                write_result(result, out / result.file_name)
+                tracker.log_metrics({f"eval/{out.name}/accuracy/{mode}/{result.name}": result.accuracy.score.value})
+            yield len(result.hits)
+
+    def _reconstruction(self, model: Model, out: Path, tracker: Tracker) -> int:
+        """Texts written out again. A corpus without texts of eight words has nothing to measure here, which is said."""
+        try:
+            result = reconstruct.evaluate(model, self.context.data, self.context.shards, progress=self._watched(out.name))
+        except DataError as error:
+            logger.warning("evaluate: reconstruction is left out: %s", error)
+            return 0
+        write_result(result, out / reconstruct.RESULT_NAME)
+        tracker.log_metrics(
+            {"eval/trained/reconstructed": result.own.value, "eval/trained/reconstructed_swapped": result.swapped.value}
+        )
+        return result.num_texts
+
+    def _watched(self, label: str) -> "_Watched":
+        return _Watched(self.context, label)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """The evaluation's progress in the form of the stages'."""
+
+    context: Context
+    label: str
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.context.progress(f"evaluate {self.label}", done, total, what)

@@ -1,0 +1,40 @@
+"""Which of several training processes this one is, and how they agree before they start.
+
+torchrun and the Slurm script set RANK and WORLD_SIZE; a lone process has neither.
+"""
+
+import os
+
+from pipeline.errors import PipelineError
+
+
+def rank() -> int:
+    """This process's number; 0 is the one that writes."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def num_ranks() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def agree(choice: int) -> int:
+    """Rank 0's number, on every rank; whoever calls waits for the others. A lone process keeps its own."""
+    if num_ranks() == 1:
+        return choice
+    import torch
+    import torch.distributed as dist
+
+    from pipeline.train.engine import start_process_group
+
+    start_process_group()
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    tensor = torch.tensor(choice, device=device)
+    dist.broadcast(tensor, src=0)
+    return int(tensor)
+
+
+def refuse_ranks(stage: str) -> None:
+    """Raise PipelineError when a stage that one process does alone was started as several."""
+    if num_ranks() > 1:
+        raise PipelineError(f"crem {stage}: started as {num_ranks()} processes, but only crem train works in parallel")

@@ -1,0 +1,63 @@
+"""The main job: all stages in order, each run only where something has changed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.convert import ConvertStage
+from jobs.defaults import LOADER_WORKERS, ORDER, TEACHER, TEACHER_WORKERS
+from jobs.evaluate import EvaluateStage
+from jobs.model import ModelStage
+from jobs.report import ReportStage
+from jobs.runner import Outcome, run_stage
+from jobs.stage import Context, Stage
+from jobs.synthesize import SynthesizeStage
+from jobs.toy import ToyStage
+from jobs.train import TrainStage
+
+Runner = Callable[[Stage, Context], Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What changes with the machine or the user, and never with the method."""
+
+    url: str = ""
+    teacher: str = TEACHER
+    teacher_workers: int = TEACHER_WORKERS
+    model_folder: Path | None = None
+    workers: int = LOADER_WORKERS
+
+
+def stages(context: Context, machine: Machine) -> list[Stage]:
+    """The chain for a context. All settings are checked before anything runs; a user's data replaces the toy world."""
+    names = ORDER if context.data == context.toy else ORDER[1:]
+    return [stage(name, context, machine) for name in names]
+
+
+def stage(name: str, context: Context, machine: Machine) -> Stage:
+    """One stage by its name. Raises PipelineError for settings that cannot work."""
+    return _MAKE[name](context, machine)
+
+
+def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1], run: Runner = run_stage) -> Iterator[Outcome]:
+    """Run the stages up to and with `until`, yielding each outcome. Raises PipelineError where a stage cannot go on."""
+    for step in chain:
+        if ORDER.index(step.name) > ORDER.index(until):
+            return
+        yield run(step, context)
+
+
+def _synthesize(context: Context, machine: Machine) -> Stage:
+    return SynthesizeStage(context=context, url=machine.url, model=machine.teacher, workers=machine.teacher_workers)
+
+
+_MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
+    "toy": lambda context, machine: ToyStage(context=context),
+    "convert": lambda context, machine: ConvertStage(context=context),
+    "synthesize": _synthesize,
+    "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
+    "train": lambda context, machine: TrainStage(context=context, workers=machine.workers),
+    "evaluate": lambda context, machine: EvaluateStage(context=context),
+    "report": lambda context, machine: ReportStage(context=context),
+}

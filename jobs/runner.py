@@ -1,0 +1,217 @@
+"""Runs a stage when its inputs or settings have changed, and says so when they have not.
+
+A stage is done when its manifest bears the fingerprint of what it would be made from now and its files are still there.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs import ranks
+from jobs.stage import Context, Input, Result, Stage, Writing
+from pipeline.errors import DataError, PipelineError
+from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
+from pipeline.tracking import NullTracker, Tracker, start_run
+
+logger = logging.getLogger(__name__)
+
+STARTED_NAME = "started.json"
+_DONE, _RUN, _FAILED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a stage: its manifest, and whether it was found done."""
+
+    stage: str
+    folder: Path
+    manifest: Manifest
+    was_done: bool
+    seconds: float
+
+
+def run_stage(stage: Stage, context: Context) -> Outcome:
+    """Bring a stage's folder up to date.
+
+    Raises PipelineError: an input is missing, another process works on the folder, or the stage itself refuses. Nothing that
+    looks finished is left behind then.
+    """
+    if ranks.rank():
+        return _follow(stage)
+    begun = time.monotonic()
+    with _only_one(stage, context):
+        try:
+            plan = _Plan.of(stage)
+            found = None if context.force else plan.finished()
+            _prepare(plan, context, is_done=found is not None)
+        except BaseException:
+            ranks.agree(_FAILED)
+            raise
+        ranks.agree(_RUN if found is None else _DONE)
+        manifest = found or _run(plan, context)
+    return Outcome(
+        stage=stage.name, folder=stage.folder, manifest=manifest, was_done=found is not None, seconds=time.monotonic() - begun
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A stage with the fingerprint of what it would be made from now. `parents` are the runs that made its inputs."""
+
+    stage: Stage
+    fingerprint: str
+    inputs: Mapping[str, str]
+    parents: Mapping[str, str]
+
+    @classmethod
+    def of(cls, stage: Stage) -> "_Plan":
+        """Look at the inputs; raises DataError, naming the command to run first, when one is missing."""
+        inputs, parents = {}, {}
+        for name, given in stage.inputs().items():
+            inputs[name], manifest = _input_state(given)
+            if manifest is not None and manifest.run_id:
+                parents[manifest.stage] = manifest.run_id
+        return cls(stage, fingerprint([stage.name, stage.settings(), inputs]), inputs, parents)
+
+    def finished(self) -> Manifest | None:
+        """The manifest, if it answers for these inputs and settings and no file has gone or changed its size since."""
+        manifest = Manifest.read(self.stage.folder)
+        if manifest is None:
+            return None
+        if manifest.fingerprint != self.fingerprint:
+            logger.info("%s: inputs or settings have changed, so it runs anew", self.stage.name)
+            return None
+        if manifest.outputs["files"] != _inventory(self.stage.folder):
+            logger.info("%s: files in %s were changed or removed, so it runs again", self.stage.name, self.stage.folder)
+            return None
+        return manifest
+
+
+def _input_state(given: Input) -> tuple[str, Manifest | None]:
+    """A fingerprint of an input: of its content where a stage made it, of names, sizes and times where it is the user's own."""
+    manifest = Manifest.read(given.path) if given.path.is_dir() else None
+    if manifest is not None:
+        return manifest.outputs["content"], manifest
+    if given.made_by:
+        raise DataError(f"{given.path}: not there or not finished; run crem {given.made_by} first")
+    if not given.path.is_dir():
+        raise DataError(f"{given.path}: no such folder; check the path")
+    files = sorted(path for path in given.path.rglob("*") if path.is_file())
+    states = [(path.relative_to(given.path).as_posix(), path.stat()) for path in files]
+    return fingerprint([(name, state.st_size, state.st_mtime_ns) for name, state in states]), None
+
+
+def _inventory(folder: Path) -> str:
+    """A fingerprint of the names and sizes below a folder: cheap enough to check every time, whatever the size."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST_NAME, STARTED_NAME))
+    return fingerprint([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
+
+
+def _prepare(plan: _Plan, context: Context, *, is_done: bool) -> None:
+    """Make the folder of a stage that is written in place ready to be gone on with."""
+    stage = plan.stage
+    if is_done or stage.writing is Writing.ASIDE:
+        return
+    if context.force or (stage.writing is Writing.RESUME and not _was_begun_for(plan)):
+        _retire(stage.folder)
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    (stage.folder / MANIFEST_NAME).unlink(missing_ok=True)
+    write_atomic(stage.folder / STARTED_NAME, canonical_json({"fingerprint": plan.fingerprint}))
+
+
+def _was_begun_for(plan: _Plan) -> bool:
+    """Whether what lies in the folder was begun with the same inputs and settings."""
+    try:
+        started = json.loads((plan.stage.folder / STARTED_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(started.get("fingerprint") == plan.fingerprint)
+
+
+def _retire(folder: Path) -> None:
+    """Move a folder out of the way as `<name>.old`, in place of the one retired before."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(folder, old)
+    logger.info("what was in %s is now in %s", folder, old)
+
+
+def _run(plan: _Plan, context: Context) -> Manifest:
+    """Run the stage as a run of the tracker, and write its manifest last."""
+    stage = plan.stage
+    tags = {
+        "crem.work": str(context.work.resolve()),
+        "crem.output": str(stage.folder.resolve()),
+        "crem.data": str(context.data.resolve()),
+        "crem.recipe": context.recipe.name,
+    }
+    begun = time.monotonic()
+    with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags) as tracker:
+        _log_settings(stage, context, tracker)
+        if stage.writing is Writing.ASIDE:
+            with folder_aside(stage.folder) as aside:
+                manifest = _fill(plan, aside, tracker)
+        else:
+            manifest = _fill(plan, stage.folder, tracker)
+        tracker.log_metrics({**manifest.counts, "seconds": time.monotonic() - begun})
+        tracker.log_artifact(stage.folder / MANIFEST_NAME)
+    return manifest
+
+
+def _fill(plan: _Plan, out: Path, tracker: Tracker) -> Manifest:
+    result: Result = plan.stage.run(out, tracker)
+    manifest = Manifest(
+        stage=plan.stage.name,
+        fingerprint=plan.fingerprint,
+        inputs=dict(plan.inputs),
+        outputs={"files": _inventory(out), "content": result.content or tree_digest(out)},
+        counts=dict(result.counts),
+        run_id=tracker.run_id,
+    )
+    manifest.write(out)
+    return manifest
+
+
+def _log_settings(stage: Stage, context: Context, tracker: Tracker) -> None:
+    """Note the settings as parameters and the resolved recipe as a file."""
+    tracker.log_params(json.loads(canonical_json(dict(stage.settings()))))
+    recipe = context.work / "recipe.json"
+    write_atomic(recipe, json.dumps(json.loads(canonical_json(context.recipe)), indent=1) + "\n")
+    tracker.log_artifact(recipe)
+
+
+def _follow(stage: Stage) -> Outcome:
+    """A rank other than 0: wait for rank 0 to decide, then work along and write nothing."""
+    begun = time.monotonic()
+    choice = ranks.agree(_RUN)
+    if choice == _FAILED:
+        raise PipelineError(f"{stage.name}: rank 0 gave up; its message says why")
+    if choice == _RUN:
+        stage.run(stage.folder, NullTracker())
+    manifest = Manifest(stage=stage.name, fingerprint="")
+    return Outcome(
+        stage=stage.name, folder=stage.folder, manifest=manifest, was_done=choice == _DONE, seconds=time.monotonic() - begun
+    )
+
+
+@contextmanager
+def _only_one(stage: Stage, context: Context) -> Iterator[None]:
+    """Keep a second process out of the stage's folder; the lock goes with the process, however it ends."""
+    context.work.mkdir(parents=True, exist_ok=True)
+    with (context.work / f".{stage.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PipelineError(
+                f"{stage.folder}: another process runs crem {stage.name} there; wait for it, or give another --work"
+            ) from error
+        yield

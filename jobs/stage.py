@@ -1,0 +1,126 @@
+"""What a stage of the pipeline is: named inputs and settings in, one folder with a manifest out.
+
+The stages themselves are one thin file each in this package; `jobs.runner` decides whether one has to run at all.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.recipe import Recipe
+from pipeline.tracking import Tracker
+
+Progress = Callable[[str, int, int | None, str], None]
+"""Called with what is being done, how much is done, how much there is (None: unknown), and a note on the last piece."""
+
+
+def silent(what: str, done: int, total: int | None, note: str) -> None:
+    """Progress that nobody watches."""
+
+
+class Writing(Enum):
+    """How a stage's folder comes to be, so that a kill never leaves something that looks finished."""
+
+    ASIDE = "aside"
+    """Written into a fresh folder that takes the old one's place at the end: for stages of seconds or minutes."""
+    RESUME = "resume"
+    """Gone on with in place while inputs and settings are the same; otherwise the old folder is moved to `<name>.old`."""
+    KEEP = "keep"
+    """Always gone on with in place: the stage itself knows which of its pieces still hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What all stages of one command share: the work folder, the data folder, the recipe and where runs are noted.
+
+    `data` is laid out like the public releases; it is the toy world's folder where the user named none. `tracking` is the
+    address of the MLflow store.
+    """
+
+    work: Path
+    data: Path
+    recipe: Recipe
+    tracking: str
+    force: bool = False
+    progress: Progress = field(default=silent)
+
+    @property
+    def toy(self) -> Path:
+        """Data folder of the toy world."""
+        return self.work / "toy"
+
+    @property
+    def shards(self) -> Path:
+        """Shards of all datasets."""
+        return self.work / "shards"
+
+    @property
+    def qa(self) -> Path:
+        """QA side files."""
+        return self.work / "qa"
+
+    @property
+    def model(self) -> Path:
+        """The untrained backbone, or the note that says where it lies."""
+        return self.work / "model"
+
+    @property
+    def train(self) -> Path:
+        """Checkpoints and the log of steps."""
+        return self.work / "train"
+
+    @property
+    def evaluation(self) -> Path:
+        """One folder of result files for each model evaluated."""
+        return self.work / "eval"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.work / "report"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A folder that a stage reads. `made_by` names the stage that must have finished it; empty for a user's own folder."""
+
+    path: Path
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a stage says when it has run: numbers of things, and a fingerprint of the content that later stages depend on.
+
+    Without `content` the whole folder is hashed, which is right for small ones.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    content: str = ""
+
+
+class Stage(Protocol):
+    """A step of the pipeline. `run` is called only when the manifest does not already answer for inputs and settings."""
+
+    @property
+    def name(self) -> str:
+        """The command's name."""
+
+    @property
+    def writing(self) -> Writing:
+        """How the folder comes to be."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds everything the stage makes."""
+
+    def inputs(self) -> Mapping[str, Input]:
+        """What is read, by name."""
+
+    def settings(self) -> Mapping[str, object]:
+        """What decides the output besides the inputs. Paths, workers and other matters of the machine do not belong here."""
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        """Fill `out`. Raises PipelineError for what the user can mend."""

@@ -1,0 +1,66 @@
+"""What a finished run tells at the end: one table of retrieval scores, and where to look next."""
+
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from eval import mmeb
+from eval.results import read_result
+from jobs.evaluate import TRAINED, UNTRAINED
+from jobs.stage import Context
+
+GROUPS = ("classification", "vqa", "retrieval", "grounding", "other", "IND", "OOD", "overall")
+FIRST_PORT, LAST_PORT = 5000, 5099
+
+
+def result_table(evaluation: Path) -> str:
+    """P@1 in percent by meta-task and overall: chance, the untrained model, the trained one, and it with blank pictures."""
+    files = {
+        "untrained": evaluation / UNTRAINED / mmeb.RESULT_NAME,
+        "trained": evaluation / TRAINED / mmeb.RESULT_NAME,
+        "trained, blank pictures": evaluation / TRAINED / mmeb.BLANK_RESULT_NAME,
+    }
+    results = {name: read_result(mmeb.MmebResult, path) for name, path in files.items()}
+    trained = results["trained"].groups
+    names = [name for name in GROUPS if name in trained]
+    lines = [_line("P@1, %", {name: name for name in names})]
+    lines.append(_line("chance", {name: _percent(trained[name].chance) for name in names}))
+    for label, result in results.items():
+        lines.append(_line(label, {name: _percent(result.groups[name].value) for name in names}))
+    score = results["trained"].overall
+    lines.append(f"trained, overall: 95 % interval {_percent(score.low)} to {_percent(score.high)}, {score.count} datasets")
+    return "\n".join(lines)
+
+
+def tracking_command(context: Context) -> str:
+    """A command line that opens the MLflow UI on the runs; it can be pasted from any folder."""
+    if context.tracking.startswith(("http://", "https://")):
+        return f"open {context.tracking}"
+    program = Path(sys.executable).with_name("mlflow")
+    words = [str(program), "ui", "--backend-store-uri", context.tracking, "--port", str(free_port())]
+    return f"MLFLOW_DISABLE_TELEMETRY=true {shlex.join(words)}"
+
+
+def free_port() -> int:
+    """The first port from 5000 on that nothing on the loopback interface listens on."""
+    for port in range(FIRST_PORT, LAST_PORT + 1):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _line(label: str, cells: Mapping[str, str]) -> str:
+    return f"{label:<24}" + "".join(f"{cells[name]:>{max(len(name), 6) + 2}}" for name in cells)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"

@@ -1,0 +1,332 @@
+"""The `crem` command: one subcommand a stage, `run` for all of them, `recipes` to look around.
+
+Heavy libraries are imported inside the commands, so that help and mistakes are answered at once.
+"""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.defaults import ORDER
+from launchers import options
+from launchers.progress import Progress
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from jobs.run import Machine, Runner
+    from jobs.runner import Outcome
+    from jobs.stage import Context, Stage
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+"""Nothing is ever downloaded or reported; set a variable yourself to decide otherwise."""
+
+
+def main() -> None:
+    """Entry point: mistakes end in one line and exit code 1 (2 for a wrong command line), Ctrl-C in one line and 130."""
+    try:
+        code = group.main(prog_name="crem", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except PipelineError as error:
+        code = _complain(str(error))
+    except OSError as error:
+        code = _complain(f"{error.filename or 'the file system'}: {error.strerror or error}")
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nstopped; the same command goes on from here", err=True)
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})
+@click.option("--quiet", is_flag=True, help="Only results and errors; no progress.")
+def group(quiet: bool) -> None:
+    """Train and evaluate compression-token multimodal embedders: corpora to report, one command.
+
+    A run is a chain of stages. Each keeps its output in a folder below --work and is skipped while its inputs and settings
+    stay the same, so any command may be repeated, and a stopped one goes on.
+
+    \b
+      toy         draw the toy world, a small corpus in the layout of MMEB and ShareGPT-4V
+      convert     check a corpus and write it as WebDataset shards with an index
+      synthesize  ask for a question and an answer for each side of every pair
+      model       make the tiny backbone, or note where the published one lies
+      train       the recipe's objective under DeepSpeed
+      evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
+      report      one HTML page over it all
+
+    \b
+    Try the whole chain in some fifteen minutes on two CPU cores:
+      crem run --recipe tiny
+    The same on your own data, or only a part of it:
+      crem run --recipe tiny --data my_data --work my_work
+      crem run --recipe tiny --until train
+      crem evaluate --recipe tiny --force
+    """
+    _set_up(quiet)
+
+
+@group.command()
+@options.shared
+@options.teacher
+@options.model
+@options.training
+@click.option("--until", type=click.Choice(ORDER), default=ORDER[-1], help="Last stage to run.")
+def run(until: str, processes: int, recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+    """Run the chain of stages; what is done already is skipped.
+
+    Without --data the toy world is drawn first and a loopback server answers in place of the teacher model. It ends with a
+    table of P@1 and says where the report is and how to open the tracked runs.
+
+    \b
+    Examples:
+      crem run --recipe tiny
+      crem run --recipe tiny --data my_data --until convert
+      crem run --recipe crem_2b --data corpora --work runs/crem_2b --processes 8 \\
+        --model-folder models/Qwen2-VL-2B-Instruct --url http://127.0.0.1:8000/v1
+    """
+    from jobs.ranks import refuse_ranks
+    from jobs.run import Machine, run_chain, stages
+    from jobs.summary import result_table, tracking_command
+
+    refuse_ranks("run")
+    context = options.make_context(recipe=recipe, work=work, data=data, force=force)
+    settings = Machine(**machine)
+    chain = stages(context, settings)
+    for outcome in run_chain(chain, context, until=until, run=_runner(processes, settings)):
+        _tell(outcome)
+    if until == ORDER[-1]:
+        click.echo(f"\n{result_table(context.evaluation)}\n")
+        click.echo(f"report: {(context.report / 'report.html').resolve()}")
+    click.echo(f"tracked runs:\n  {tracking_command(context)}")
+
+
+@group.command()
+@options.shared
+def toy(**shared: Any) -> None:
+    """Draw the toy world: coloured shapes in the file layout of the public releases.
+
+    Its size and seed stand in the recipe. Look at it to see what your own data folder must look like.
+
+    \b
+    Example:
+      crem toy --recipe tiny --work work
+      ls work/toy work/toy/MMEB-train
+    """
+    _one_stage("toy", shared)
+
+
+@group.command()
+@options.shared
+def convert(**shared: Any) -> None:
+    """Write a corpus as WebDataset shards with an index; every picture is decoded once.
+
+    Rows that cannot be used are counted and listed with their reasons in <work>/shards/<dataset>/rejects.jsonl.
+
+    \b
+    Example:
+      crem convert --data my_data --work my_work
+    """
+    _one_stage("convert", shared)
+
+
+@group.command()
+@options.shared
+@options.teacher
+def synthesize(recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+    """Synthesize a question and an answer for each side of every pair.
+
+    A side without pictures is asked to reconstruct its text, which needs no model. Sides with pictures are described by the
+    model behind --url; for the toy world a loopback server stands in. Answers are kept as they come.
+
+    \b
+    Example, with a model that vLLM serves on this machine:
+      vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
+      crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1
+    """
+    _one_stage("synthesize", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
+
+
+@group.command()
+@options.shared
+@options.model
+def model(recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+    """Make the recipe's untrained backbone, or note where the published one lies.
+
+    A tiny recipe gets a random Qwen2-VL with a tokenizer trained on the corpus. A published recipe needs --model-folder.
+
+    \b
+    Examples:
+      crem model --recipe tiny
+      crem model --recipe crem_2b --work runs/crem_2b --model-folder models/Qwen2-VL-2B-Instruct
+    """
+    _one_stage("model", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
+
+
+@group.command()
+@options.shared
+@options.training
+def train(processes: int, recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+    """Train the recipe's objective under DeepSpeed, or go on from the newest checkpoint.
+
+    On a cluster, launchers/slurm_train.sh runs this same command on every node.
+
+    \b
+    Examples:
+      crem train --recipe tiny
+      crem train --recipe crem_2b --work runs/crem_2b --processes 8
+      sbatch --nodes 2 --gpus-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
+    """
+    _one_stage("train", {"recipe": recipe, "work": work, "data": data, "force": force}, machine, processes)
+
+
+@group.command()
+@options.shared
+def evaluate(**shared: Any) -> None:
+    """Measure the trained model, and the untrained one beside it.
+
+    P@1 on MMEB-eval, with the pictures and with blank ones; questions about pictures, answered natively, from the tokens
+    alone and from another row's tokens; texts written out again from the tokens alone. A single model or benchmark:
+
+    \b
+      python -m eval.mmeb --run-id RUN_ID
+      python -m eval.vlm --run-id RUN_ID --mode compressed
+
+    \b
+    Example:
+      crem evaluate --recipe tiny --work work
+    """
+    _one_stage("evaluate", shared)
+
+
+@group.command()
+@options.shared
+def report(**shared: Any) -> None:
+    """Write one self-contained HTML page: tables, curves, retrieval examples, answers side by side.
+
+    \b
+    Example:
+      crem report --recipe tiny --work work
+    """
+    _one_stage("report", shared)
+
+
+@group.group()
+def recipes() -> None:
+    """Look at the recipes: what to train and how, as values.
+
+    \b
+    Examples:
+      crem recipes list
+      crem recipes show crem_2b
+    """
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """Print the name and a summary of every recipe.
+
+    \b
+    Example:
+      crem recipes list
+    """
+    from pipeline.recipes import RECIPES, load
+
+    width = max(map(len, RECIPES))
+    for name in sorted(RECIPES):
+        click.echo(f"{name:<{width}}  {load(name).summary}")
+
+
+@recipes.command("show")
+@click.argument("name")
+def show_recipe(name: str) -> None:
+    """Print every value of the recipe NAME as JSON, defaults included.
+
+    \b
+    Example:
+      crem recipes show tiny
+    """
+    from pipeline.manifest import canonical_json
+    from pipeline.recipes import load
+
+    click.echo(json.dumps(json.loads(canonical_json(load(name))), indent=2))
+
+
+def _one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None = None, processes: int = 1) -> None:
+    """Run one stage of the chain and say what became of it."""
+    from jobs.ranks import rank, refuse_ranks
+    from jobs.run import Machine, stage
+
+    if name != "train":
+        refuse_ranks(name)
+    context = options.make_context(**shared)
+    settings = Machine(**machine or {})
+    outcome = _runner(processes, settings)(stage(name, context, settings), context)
+    if not rank():
+        _tell(outcome)
+
+
+def _runner(processes: int, machine: "Machine") -> "Runner":
+    """How stages are run here: in this process, but training in several where that was asked for."""
+    from jobs.ranks import num_ranks
+    from jobs.runner import run_stage
+    from launchers.local import train_in_processes
+
+    def run_here(stage: "Stage", context: "Context") -> "Outcome":
+        progress = context.progress
+        try:
+            if stage.name == "train" and processes > 1 and num_ranks() == 1:
+                return train_in_processes(stage, context, processes=processes, workers=machine.workers)
+            return run_stage(stage, context)
+        finally:
+            if isinstance(progress, Progress):
+                progress.close()
+
+    return run_here
+
+
+def _tell(outcome: "Outcome") -> None:
+    """One line on a stage: already done, or how long it took and what it counted."""
+    counts = ", ".join(f"{name} {count}" for name, count in outcome.manifest.counts.items())
+    how = "already done" if outcome.was_done else f"done in {outcome.seconds:.0f} s"
+    click.echo(f"{outcome.stage}: {how} ({outcome.folder}{f'; {counts}' if counts else ''})")
+
+
+def _complain(message: str) -> int:
+    """Print an error as one line; returns the exit code."""
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return 1
+
+
+def _set_up(quiet: bool) -> None:
+    """Environment, logging and warnings of the whole process, before anything heavy is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not Path("/dev/nvidiactl").exists():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    warnings.simplefilter("ignore")
+    level = logging.WARNING if quiet or os.environ.get("RANK", "0") != "0" else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for name in ("pipeline", "data_prep", "eval", "jobs", "launchers"):
+        logging.getLogger(name).setLevel(level)
+
+
+if __name__ == "__main__":
+    main()

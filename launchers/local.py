@@ -1,0 +1,50 @@
+"""Training on this machine: in this process, or in several that torch's elastic launcher starts and watches."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from jobs.runner import Outcome
+from jobs.stage import Context, Stage
+from pipeline.errors import PipelineError
+from pipeline.manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+def elastic_command(arguments: Sequence[str], *, processes: int) -> list[str]:
+    """The command line that starts `crem ARGUMENTS` in several processes; a failed one ends them all, none is restarted."""
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+        "--max-restarts=0",
+    ]
+    return [*launcher, "-m", "launchers.cli", *arguments]
+
+
+def train_in_processes(stage: Stage, context: Context, *, processes: int, workers: int) -> Outcome:
+    """Run the train stage in several processes and return its outcome. Raises PipelineError when they do not finish.
+
+    The children find their settings on their command line, as a user's own `crem train` would.
+    """
+    arguments = ["train", "--recipe", context.recipe.name, "--work", str(context.work), "--workers", str(workers)]
+    if context.data != context.toy:
+        arguments += ["--data", str(context.data)]
+    if context.force:
+        arguments.append("--force")
+    before = Manifest.read(stage.folder)
+    with subprocess.Popen(elastic_command(arguments, processes=processes), stdin=subprocess.DEVNULL) as children:
+        try:
+            code = children.wait()
+        except BaseException:
+            children.terminate()
+            children.wait()
+            raise
+    manifest = Manifest.read(stage.folder)
+    if code or manifest is None:
+        raise PipelineError(f"train: {processes} processes ended with exit code {code}; the first error above says why")
+    return Outcome(stage=stage.name, folder=stage.folder, manifest=manifest, was_done=manifest == before, seconds=0.0)

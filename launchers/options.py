@@ -1,0 +1,107 @@
+"""Options that several commands share, as decorators, and the context they make."""
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jobs.defaults import LOADER_WORKERS, TEACHER, TEACHER_WORKERS
+from launchers.progress import Progress
+from pipeline.errors import ConfigError
+from pipeline.tracking import default_uri
+
+if TYPE_CHECKING:
+    from jobs.stage import Context
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_RECIPE = "tiny"
+DEFAULT_WORK = Path("work")
+
+_SHARED = (
+    click.option("--recipe", default=DEFAULT_RECIPE, metavar="NAME", help="What to train and how; see crem recipes list."),
+    click.option(
+        "--work",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_WORK,
+        help="Folder for everything that is made: shards, checkpoints, results, runs.",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        help="Your own data folder (MMEB-train, MMEB-eval, conversations, mcq). Default: the toy world in <work>/toy.",
+    ),
+    click.option("--force", is_flag=True, help="Run even what is done; old results of train and synthesize move to <name>.old."),
+)
+_TEACHER = (
+    click.option(
+        "--url", default="", metavar="URL", help="OpenAI-compatible endpoint that describes pictures (key: CREM_API_KEY)."
+    ),
+    click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
+    click.option("--teacher-workers", type=click.IntRange(1), default=TEACHER_WORKERS, help="Calls in flight at once."),
+)
+_MODEL = (
+    click.option(
+        "--model-folder",
+        type=click.Path(path_type=Path),
+        help="Downloaded folder of the recipe's backbone, such as Qwen2-VL-2B-Instruct. A tiny recipe needs none.",
+    ),
+)
+_TRAINING = (
+    click.option("--processes", type=click.IntRange(1), default=1, help="Training processes on this machine: one a GPU."),
+    click.option(
+        "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
+    ),
+)
+
+
+def shared(command: Command) -> Command:
+    """Options of every stage: recipe, work folder, data folder, force."""
+    return _with(_SHARED, command)
+
+
+def teacher(command: Command) -> Command:
+    """Options of the endpoint that describes pictures."""
+    return _with(_TEACHER, command)
+
+
+def model(command: Command) -> Command:
+    """Where the published backbone lies."""
+    return _with(_MODEL, command)
+
+
+def training(command: Command) -> Command:
+    """How many processes and workers."""
+    return _with(_TRAINING, command)
+
+
+def make_context(*, recipe: str, work: Path, data: Path | None, force: bool) -> "Context":
+    """The context that the shared options describe.
+
+    Raises ConfigError for an unknown recipe, a data folder that is not there or holds none of the layout, or a work folder
+    inside of it.
+    """
+    from jobs.stage import Context
+    from pipeline.recipes import load
+
+    resolved = load(recipe)
+    if data is not None:
+        _check_data(data, work)
+    toy = work / "toy"
+    return Context(work=work, data=data or toy, recipe=resolved, tracking=default_uri(work), force=force, progress=Progress())
+
+
+def _check_data(data: Path, work: Path) -> None:
+    if not data.is_dir():
+        raise ConfigError(f"--data {data}: no such folder")
+    if not (data / "MMEB-train").is_dir():
+        raise ConfigError(f"--data {data}: no MMEB-train folder in it; see README, 'Your own data', for the layout")
+    if work.resolve().is_relative_to(data.resolve()):
+        raise ConfigError(f"--work {work}: lies inside the data folder; name a folder outside of it")
+
+
+def _with(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    """The command with the options, in the order they are listed."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(options), command)

@@ -1,0 +1,59 @@
+"""What is known of a converted dataset as a whole: its file is written last, so it marks a conversion that is complete."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pipeline.data.keys import slug
+from pipeline.data.shard_format import STATS_NAME
+from pipeline.errors import DataError
+
+FORMAT = 1
+"""Rises when shards or index change in a way that older readers cannot follow."""
+
+Kind = Literal["pairs", "conversations"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStats:
+    """One tar: its name, the source rows it covers (from `first_row`, `rows` of them), its samples, bytes and SHA-256."""
+
+    name: str
+    number: int
+    first_row: int
+    rows: int
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(slots=True, kw_only=True)
+class DatasetStats:
+    """What was written for a dataset: `read == converted + rejected`."""
+
+    dataset: str
+    kind: Kind
+    rows_per_shard: int
+    read: int = 0
+    converted: int = 0
+    rejected: int = 0
+    pictures: int = 0
+    picture_bytes: int = 0
+    shards: list[ShardStats] = field(default_factory=list)
+    format: int = FORMAT
+
+
+def read_stats(folder: Path) -> DatasetStats:
+    """The statistics of a dataset's folder. Raises DataError when they are missing, damaged or another folder's."""
+    path = folder / STATS_NAME
+    try:
+        fields = json.loads(path.read_bytes())
+        stats = DatasetStats(**fields | {"shards": [ShardStats(**shard) for shard in fields["shards"]]})
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: its conversion did not finish ({STATS_NAME} is missing); run the conversion again") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: is damaged or of another version; convert the dataset again") from error
+    if stats.format != FORMAT or slug(stats.dataset) != folder.name:
+        raise DataError(f"{path}: was written by another version or for another folder; convert the dataset again")
+    return stats

@@ -1,0 +1,43 @@
+"""What tests need that a machine may lack: shared real data, a GPU, Slurm. A skip always says what is missing.
+
+Names in the environment variable REQUIRE (separated by commas or spaces) turn their skips into failures.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_MINI = ROOT.parent / "shared" / "real-mini"
+
+
+def require(name: str, reason: str) -> NoReturn:
+    """Skip the test because `name` is missing, or fail it when REQUIRE says that `name` must be there."""
+    if name in re.split(r"[,\s]+", os.environ.get("REQUIRE", "")):
+        pytest.fail(f"REQUIRE={name}, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def real_mini() -> Path:
+    """The folder of small real data beside the repository."""
+    if not (REAL_MINI / "MMEB-train").is_dir():
+        require("real-mini", f"real-mini is not at {REAL_MINI}")
+    return REAL_MINI
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        require("gpu", "this machine has no CUDA device")
+    if item.get_closest_marker("slurm") and not shutil.which("slurmctld"):
+        require("slurm", "slurmctld is not installed")
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,126 @@
+"""P@1 on a small benchmark in the release layout, with models whose scores are known beforehand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.mmeb import MmebResult, evaluate, table
+from eval.results import read_result, write_result
+from pipeline.errors import ConfigError, DataError
+from pipeline.sample import Side
+from tests.eval.fakes import FakeModel, constant_vector, digest_vector, png, write_eval, write_pictures
+
+COLORS = {f"c{number}": (number * 40, 255 - number * 40, 90) for number in range(6)}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """`naming` (classification, 6 pictures, 6 labels) and `MSCOCO_t2i` (a known set, 6 captions, 6 pictures)."""
+    pictures = {f"naming/{name}.png": png(color) for name, color in COLORS.items()}
+    write_pictures(tmp_path, pictures)
+    names = list(COLORS)
+    naming, finding = [], []
+    for number, name in enumerate(names):
+        others = [*names[number:], *names[:number]]
+        naming.append(("<|image_1|>\nName the colour\n", f"naming/{name}.png", others, [""] * 6))
+        finding.append((f"Find the colour {name}.\n", "", ["<|image_1|>\n"] * 6, [f"naming/{other}.png" for other in others]))
+    write_eval(tmp_path, "naming", naming)
+    write_eval(tmp_path, "MSCOCO_t2i", finding)
+    (tmp_path / "MMEB-eval" / "datasets.json").write_text('{"naming": {"meta_task": "classification", "split": "OOD"}}')
+    return tmp_path
+
+
+def seeing(side: Side) -> np.ndarray:
+    """Embeds by the colour that a side shows or names."""
+    names = [name for name, color in COLORS.items() if png(color) in side.images or name in side.text]
+    return digest_vector(Side(text=names[0] if names else "nothing"))
+
+
+def test_a_model_that_sees_is_always_right(data: Path) -> None:
+    result = evaluate(FakeModel(embed_one=seeing), data)
+    assert {item.name: item.score.value for item in result.datasets} == {"MSCOCO_t2i": 1.0, "naming": 1.0}
+    assert {item.name: (item.meta_task, item.split) for item in result.datasets} == {
+        "MSCOCO_t2i": ("retrieval", "IND"),
+        "naming": ("classification", "OOD"),
+    }
+    assert set(result.groups) == {"classification", "retrieval", "IND", "OOD", "overall"}
+    assert result.overall.chance == pytest.approx(1 / 6)
+    assert all(item.smallest_pool == 6 and item.has_pictures for item in result.datasets)
+
+
+def test_a_collapsed_model_scores_exactly_chance(data: Path) -> None:
+    result = evaluate(FakeModel(embed_one=constant_vector), data)
+    assert [item.score.value for item in result.datasets] == [pytest.approx(1 / 6)] * 2
+    assert not result.overall.beats_chance
+
+
+def test_blank_pictures_leave_nothing_to_see(data: Path) -> None:
+    model = FakeModel(embed_one=seeing)
+    result = evaluate(model, data, blank=True)
+    assert result.overall.value <= 1 / 6 + 1e-9
+    shown = {picture for side in model.embedded for picture in side.images}
+    assert len(shown) == 1  # all of one size, so all the same grey
+    assert not shown & {png(color) for color in COLORS.values()}
+    assert result.provenance.settings["blank"] is True
+
+
+def test_each_distinct_side_is_embedded_once(data: Path) -> None:
+    model = FakeModel()
+    evaluate(model, data, datasets=["naming"])
+    assert len(model.embedded) == 12
+    lengths = [len(side.text) + 1000 * len(side.images) for side in model.embedded]
+    assert lengths == sorted(lengths)
+
+
+def test_order_of_embedding_never_mixes_up_sides(data: Path) -> None:
+    result = evaluate(FakeModel(), data, datasets=["naming"])
+    images = [png(color) for color in COLORS.values()]
+    queries = np.stack([digest_vector(Side(text="<|image_1|>\nName the colour\n", images=(image,))) for image in images])
+    labels = np.stack([digest_vector(Side(text=name)) for name in COLORS])
+    expected = (queries @ labels.T).argmax(axis=1) == np.arange(6)
+    assert result.datasets[0].hits == tuple(expected.astype(float))
+
+
+def test_non_finite_embeddings_name_the_set(data: Path) -> None:
+    with pytest.raises(DataError, match="MSCOCO_t2i: 12 embeddings are not finite"):
+        evaluate(FakeModel(embed_one=lambda side: np.full(4, np.nan)), data)
+
+
+def test_unknown_dataset(data: Path) -> None:
+    with pytest.raises(ConfigError, match="there are MSCOCO_t2i, naming"):
+        evaluate(FakeModel(), data, datasets=["nomen"])
+
+
+def test_result_file_is_the_same_every_time_and_reads_back(data: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    result = evaluate(FakeModel(), data)
+    write_result(result, first)
+    write_result(evaluate(FakeModel(), data), second)
+    assert first.read_bytes() == second.read_bytes()
+    assert read_result(MmebResult, first) == result
+
+
+def test_fingerprint_of_the_data_follows_its_content(data: Path) -> None:
+    before = evaluate(FakeModel(), data).provenance.data
+    write_pictures(data, {f"naming/{name}.png": png((1, 2, 3)) for name in COLORS})
+    assert evaluate(FakeModel(), data).provenance.data != before
+
+
+def test_examples_mark_the_right_candidate(data: Path) -> None:
+    example = evaluate(FakeModel(embed_one=seeing), data, datasets=["naming"]).datasets[0].examples[0]
+    assert example.query.text == "Name the colour"
+    assert example.query.pictures[0].startswith("data:image/png;base64,")
+    assert [(item.side.text, item.rank, item.is_right) for item in example.candidates][:1] == [("c0", 1, True)]
+    assert len(example.candidates) == 3
+
+
+def test_a_tie_is_never_shown_as_won(data: Path) -> None:
+    example = evaluate(FakeModel(embed_one=constant_vector), data, datasets=["naming"]).datasets[0].examples[0]
+    assert [(item.rank, item.is_right) for item in example.candidates] == [(1, False), (2, False), (3, False), (6, True)]
+
+
+def test_table_shows_every_set_and_mean(data: Path) -> None:
+    text = table(evaluate(FakeModel(embed_one=seeing), data))
+    for word in ("naming", "MSCOCO_t2i", "mean: overall", "100.0", "16.7"):
+        assert word in text

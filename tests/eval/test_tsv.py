@@ -1,0 +1,157 @@
+"""Question files: every field a text, pictures in all their forms, refusals that say what to do."""
+
+import base64
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from eval.tsv import read_tsv
+from pipeline.errors import DataError
+from tests.eval.fakes import png
+
+RED, BLUE = png((255, 0, 0)), png((0, 0, 255))
+COLUMNS = ("index", "question", "A", "B", "C", "answer", "category", "image")
+
+
+def coded(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def write(path: Path, rows: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS) -> Path:
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
+    path.write_text(file.getvalue(), encoding="utf-8")
+    return path
+
+
+def row(index: str = "0", *, options: Sequence[str] = ("x", "y", ""), answer: str = "A", image: str | None = None) -> list[str]:
+    return [index, f"question {index}", *options, answer, "kind", coded(RED) if image is None else image]
+
+
+def test_words_that_others_take_for_missing_stay(tmp_path: Path) -> None:
+    words = ("None", "NA", "n/a", "null", "nan", "N/A")
+    columns = ("index", "question", *"ABCDEF", "answer", "image")
+    table = read_tsv(write(tmp_path / "t.tsv", [["0", "q", *words, "B", coded(RED)]], columns))
+    assert dict(table.rows[0].options) == dict(zip("ABCDEF", words, strict=True))
+
+
+def test_numbers_stay_as_written(tmp_path: Path) -> None:
+    table = read_tsv(write(tmp_path / "t.tsv", [row("007", options=("1.0", "1e3", "TRUE"))]))
+    assert table.rows[0].index == "007"
+    assert list(table.rows[0].options.values()) == ["1.0", "1e3", "TRUE"]
+
+
+def test_empty_options_are_missing_and_gaps_keep_their_labels(tmp_path: Path) -> None:
+    table = read_tsv(write(tmp_path / "t.tsv", [row(options=("x", "", "z"), answer="C")]))
+    assert dict(table.rows[0].options) == {"A": "x", "C": "z"}
+
+
+def test_line_breaks_tabs_and_quotes_inside_fields(tmp_path: Path) -> None:
+    question = 'first line\nsecond "quoted"\tand a tab\r\nlast'
+    fields = row()
+    fields[1] = question
+    assert read_tsv(write(tmp_path / "t.tsv", [fields])).rows[0].question == question
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.tsv", [row()])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_tsv(path).rows[0].index == "0"
+
+
+def test_pictures_base64_pointer_and_list(tmp_path: Path) -> None:
+    rows = [row("10"), row("11", image="10"), row("12", image=repr([coded(RED), coded(BLUE)]))]
+    table = read_tsv(write(tmp_path / "t.tsv", rows))
+    assert [item.images for item in table.rows] == [(RED,), (RED,), (RED, BLUE)]
+
+
+def test_pointer_to_a_row_with_a_list(tmp_path: Path) -> None:
+    rows = [row("1", image="2"), row("2", image=repr([coded(BLUE), coded(RED)]))]
+    assert read_tsv(write(tmp_path / "t.tsv", rows)).rows[0].images == (BLUE, RED)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("99", "names row 99"),
+        ("2", "has no picture of its own"),
+        ("", "no picture"),
+        ("*" * 100, "not base64"),
+        (base64.b64encode(b"no picture at all" * 10).decode(), "not a JPEG or PNG"),
+        ("[__import__('os').getcwd(), " + "'x'" * 30 + "]", "not a list literal"),
+        ("[1, 2]", "other than texts"),
+    ],
+)
+def test_rows_with_unusable_pictures_are_named(tmp_path: Path, image: str, reason: str) -> None:
+    table = read_tsv(write(tmp_path / "t.tsv", [row("1", image=image), row("2", image="3"), row("3")]))
+    assert [item.index for item in table.rows] == ["2", "3"]
+    assert table.skipped[0].index == "1"
+    assert reason in table.skipped[0].reason
+
+
+def test_picture_files_beside_the_table(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "t"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(RED)
+    (folder / "b.png").write_bytes(BLUE)
+    columns = ("index", "question", "answer", "image_path")
+    rows = [["0", "q?", "yes", "a.png"], ["1", "q?", "No", "['a.png', 'b.png']"], ["2", "q?", "no", "../../secret.png"]]
+    table = read_tsv(write(tmp_path / "t.tsv", rows, columns))
+    assert [item.images for item in table.rows] == [(RED,), (RED, BLUE)]
+    assert [item.answer for item in table.rows] == ["Yes", "No"]
+    assert "plain relative path" in table.skipped[0].reason
+
+
+def test_a_picture_too_large_to_decode_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eval.tsv.Image.MAX_IMAGE_PIXELS", 150)
+    table = read_tsv(write(tmp_path / "t.tsv", [row("0"), row("1", image=coded(png((1, 2, 3), (10, 10))))]))
+    assert [item.index for item in table.rows] == ["1"]
+    assert "20 x 10 pixels" in table.skipped[0].reason
+
+
+def test_answers_that_fit_nothing_are_named(tmp_path: Path) -> None:
+    rows = [row("1", answer="C"), row("2", options=("", "", ""), answer="maybe"), row("3")]
+    table = read_tsv(write(tmp_path / "t.tsv", rows))
+    assert [item.index for item in table.rows] == ["3"]
+    assert [item.index for item in table.skipped] == ["1", "2"]
+
+
+@pytest.mark.parametrize("gone", ["index", "question", "answer", "image"])
+def test_a_missing_column_is_named(tmp_path: Path, gone: str) -> None:
+    place = COLUMNS.index(gone)
+    rows = [[field for number, field in enumerate(row()) if number != place]]
+    columns = [name for name in COLUMNS if name != gone]
+    with pytest.raises(DataError, match=f"no column {gone}"):
+        read_tsv(write(tmp_path / "t.tsv", rows, columns))
+
+
+def test_options_inside_the_question_are_refused(tmp_path: Path) -> None:
+    rows = [["0", "Which? Options: A: x, B: y", "B", coded(RED)]]
+    with pytest.raises(DataError, match="no option columns"):
+        read_tsv(write(tmp_path / "MMStar.tsv", rows, ("index", "question", "answer", "image")))
+
+
+def test_an_index_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="index 4 stands twice"):
+        read_tsv(write(tmp_path / "t.tsv", [row("4"), row("4")]))
+
+
+def test_unusable_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    binary = tmp_path / "b.tsv"
+    binary.write_bytes(b"\xff\xfe\x00index")
+    empty = tmp_path / "e.tsv"
+    empty.write_text("")
+    for path in (binary, empty, tmp_path / "missing.tsv", write(tmp_path / "h.tsv", []), write(tmp_path / "n.tsv", [row(image="")])):
+        with pytest.raises(DataError) as error:
+            read_tsv(path)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_real_files(real_mini: Path) -> None:
+    tables = [read_tsv(real_mini / "mcq" / f"{name}.tsv") for name in ("SugarCrepe", "TabMWP")]
+    assert [(len(table.rows), len(table.skipped)) for table in tables] == [(60, 0), (100, 0)]
+    assert {item.kind for table in tables for item in table.rows} == {"choice"}

@@ -1,0 +1,150 @@
+"""Questions asked of a fake model: modes, resuming, what the result says."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eval.results import read_result, write_result
+from eval.vlm import VlmResult, VlmSettings, evaluate, question_files, table_text
+from pipeline.errors import ConfigError, DataError
+from pipeline.sample import Side
+from tests.eval.fakes import FakeModel, png
+from tests.eval.test_tsv import coded, write
+
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+NAMES = list(COLORS)
+
+
+@pytest.fixture
+def tsv(tmp_path: Path) -> Path:
+    """Twelve questions for the colour; the right option moves round, each colour is right four times."""
+    rows = []
+    for number in range(12):
+        name = NAMES[number % 3]
+        options = NAMES[number // 3 % 3 :] + NAMES[: number // 3 % 3]
+        label = "ABC"[options.index(name)]
+        rows.append([str(number), "Which colour?", *options, label, f"kind {number % 2}", coded(png(COLORS[name]))])
+    return write(tmp_path / "Colours.tsv", rows)
+
+
+def looking(context: Side, question: str, compressed: bool) -> str:
+    """Says the colour of the picture it is given."""
+    return next((name for name, color in COLORS.items() if png(color) in context.images), "nothing")
+
+
+def test_native_and_compressed_pass_the_mode_on(tsv: Path, tmp_path: Path) -> None:
+    model = FakeModel(answer_one=lambda context, question, compressed: "nothing" if compressed else looking(context, question, False))
+    native = evaluate(model, tsv, mode="native", out=tmp_path)
+    compressed = evaluate(model, tsv, mode="compressed", out=tmp_path)
+    assert (native.accuracy.score.value, native.unparsed) == (1.0, 0)
+    assert (compressed.accuracy.score.value, compressed.unparsed) == (0.0, 12)
+    assert set(native.categories) == {"kind 0", "kind 1"}
+    assert native.accuracy.score.chance == pytest.approx(1 / 3)
+    assert native.circular is None
+    assert native.hallusion is None
+
+
+def test_swapped_pictures_are_never_the_own_ones(tsv: Path, tmp_path: Path) -> None:
+    result = evaluate(FakeModel(answer_one=looking), tsv, mode="swapped", out=tmp_path)
+    assert result.accuracy.score.value == 0.0
+    assert result.unparsed == 0
+
+
+def test_a_killed_evaluation_asks_only_what_is_missing(tsv: Path, tmp_path: Path) -> None:
+    whole = evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path / "whole")
+    calls = 0
+
+    def dying(context: Side, question: str, compressed: bool) -> str:
+        nonlocal calls
+        calls += 1
+        if calls > 8:
+            raise KeyboardInterrupt
+        return looking(context, question, compressed)
+
+    settings = VlmSettings(batch_rows=4)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(FakeModel(answer_one=dying), tsv, mode="native", out=tmp_path / "cut", settings=settings)
+    answers = tmp_path / "cut" / "Colours-native.jsonl"
+    answers.write_bytes(answers.read_bytes()[:-5])
+    model = FakeModel(answer_one=looking)
+    resumed = evaluate(model, tsv, mode="native", out=tmp_path / "cut")
+    assert len(model.asked) == 12 - 7
+    assert resumed == whole
+    again = FakeModel()
+    assert evaluate(again, tsv, mode="native", out=tmp_path / "cut") == whole
+    assert again.asked == []
+
+
+def test_another_matcher_scores_the_same_answers_again(tsv: Path, tmp_path: Path) -> None:
+    said = FakeModel(answer_one=lambda context, question, compressed: "B is the one I would take")
+    assert evaluate(said, tsv, mode="native", out=tmp_path).unparsed == 12
+    older = evaluate(said, tsv, mode="native", out=tmp_path, settings=VlmSettings(matcher="vlmevalkit-2025-07"))
+    assert older.unparsed == 0
+    assert older.provenance.settings["matcher"] == "vlmevalkit-2025-07"
+    assert len(said.asked) == 12
+
+
+def test_another_prompt_is_asked_anew(tsv: Path, tmp_path: Path) -> None:
+    model = FakeModel(answer_one=looking)
+    evaluate(model, tsv, mode="native", out=tmp_path)
+    evaluate(model, tsv, mode="native", out=tmp_path, settings=VlmSettings(prompt_style="default"))
+    assert len(model.asked) == 24
+    assert model.asked[-1].endswith("above. \n")
+
+
+def test_unknown_matcher_stops_before_any_question(tsv: Path, tmp_path: Path) -> None:
+    model = FakeModel()
+    with pytest.raises(ConfigError, match="option matcher"):
+        evaluate(model, tsv, mode="native", out=tmp_path, settings=VlmSettings(matcher="newest"))
+    assert model.asked == []
+
+
+def test_rotated_questions_get_a_circular_score(tmp_path: Path) -> None:
+    rows = []
+    for turn in range(3):
+        options = NAMES[turn:] + NAMES[:turn]
+        for number, name in enumerate(NAMES):
+            index = str(turn * 1_000_000 + number)
+            rows.append([index, "?", *options, "ABC"[options.index(name)], "", coded(png(COLORS[name]))])
+    path = write(tmp_path / "Turned.tsv", rows)
+    looked = evaluate(FakeModel(answer_one=looking), path, mode="native", out=tmp_path / "a").circular
+    always = evaluate(FakeModel(), path, mode="native", out=tmp_path / "b")
+    assert looked is not None
+    assert (looked.value, looked.count) == (1.0, 3)
+    assert always.circular is not None
+    assert always.accuracy.score.value == pytest.approx(1 / 3)
+    assert always.circular.value == 0.0
+
+
+def test_result_reads_back_and_names_no_date(tsv: Path, tmp_path: Path) -> None:
+    result = evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path)
+    write_result(result, tmp_path / result.file_name)
+    assert read_result(VlmResult, tmp_path / "Colours-native.json") == result
+    assert set(json.loads((tmp_path / "Colours-native.json").read_text())["provenance"]) == {"model", "data", "settings", "libraries"}
+
+
+def test_examples_are_the_same_rows_in_every_mode(tsv: Path, tmp_path: Path) -> None:
+    results = [evaluate(FakeModel(answer_one=looking), tsv, mode=mode, out=tmp_path) for mode in ("native", "swapped")]
+    first, second = ([example.index for example in result.examples] for result in results)
+    assert first == second
+    assert len({example.category for example in results[0].examples[:2]}) == 2
+    assert results[0].examples[0].pictures[0].startswith("data:image/png;base64,")
+
+
+def test_table_has_categories_majority_and_unparsed(tsv: Path, tmp_path: Path) -> None:
+    text = table_text(evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path))
+    for word in ("Colours, native", "kind 0", "overall", "unparsed: 0", "vlmevalkit-2025-08"):
+        assert word in text
+
+
+def test_question_files_of_a_data_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="question files"):
+        question_files(tmp_path)
+    (tmp_path / "mcq").mkdir()
+    for name in "BA":
+        (tmp_path / "mcq" / f"{name}.tsv").touch()
+    assert [path.stem for path in question_files(tmp_path)] == ["A", "B"]
+    assert [path.stem for path in question_files(tmp_path, ["B"])] == ["B"]
+    with pytest.raises(DataError, match=r"no C\.tsv"):
+        question_files(tmp_path, ["C"])

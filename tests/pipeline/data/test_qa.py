@@ -1,0 +1,96 @@
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.feather as feather
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.data import qa
+from pipeline.data.keys import make_key
+from pipeline.data.qa import QaEntry, QaTable, write_qa
+from pipeline.errors import DataError
+from pipeline.sample import Turn
+
+TURNS = st.lists(st.builds(Turn, question=st.text(max_size=5), answer=st.text(max_size=5)), max_size=2).map(tuple)
+
+
+def entry(row: int, **turns: tuple[Turn, ...]) -> QaEntry:
+    return QaEntry(key=make_key("Toy", row), **(turns or {"query": (Turn(question=f"q{row}", answer="a"),)}))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.dictionaries(st.integers(0, 40), st.tuples(TURNS, TURNS), max_size=12), st.integers(1, 4))
+def test_turns_are_found_by_key(
+    tmp_path_factory: pytest.TempPathFactory, rows: dict[int, tuple[tuple[Turn, ...], ...]], batch: int
+) -> None:
+    folder = tmp_path_factory.mktemp("qa")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qa, "BATCH_ROWS", batch)
+        written = write_qa((entry(row, query=rows[row][0], positive=rows[row][1]) for row in sorted(rows)), folder, dataset="Toy")
+    assert written == len(rows)
+    table = QaTable.open(folder)
+    for row in range(42):
+        expected = rows.get(row, ((), ()))
+        assert table.turns("Toy", make_key("Toy", row), "query") == expected[0]
+        assert table.turns("Toy", make_key("Toy", row), "positive") == expected[1]
+
+
+def test_what_has_no_file_has_no_turns(tmp_path: Path) -> None:
+    write_qa([entry(3)], tmp_path, dataset="Toy")
+    assert QaTable.open(None).turns("Toy", make_key("Toy", 3), "query") == ()
+    assert QaTable.open(tmp_path).turns("Other", make_key("Other", 3), "query") == ()
+    assert QaTable.open(tmp_path).turns("Toy", make_key("Toy-2", 3), "query") == ()
+
+
+def test_a_side_file_is_an_ordinary_arrow_file(tmp_path: Path) -> None:
+    write_qa([entry(3), entry(7)], tmp_path, dataset="Toy-X")
+    table = feather.read_table(tmp_path / "toy-x.arrow", memory_map=True)
+    assert table.to_pylist()[1] == {
+        "row": 7,
+        "key": "toy-00000007",
+        "query": [{"question": "q7", "answer": "a"}],
+        "positive": [],
+    }
+
+
+def test_the_order_of_source_rows_is_kept_to(tmp_path: Path) -> None:
+    for rows in ((3, 2), (3, 3)):
+        with pytest.raises(AssertionError, match="source order"):
+            write_qa([entry(row) for row in rows], tmp_path, dataset="Toy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """The file is mapped, so opening 40 MB of turns allocates next to nothing."""
+    long = Turn(question="q", answer="a" * 20_000)
+    write_qa((entry(row, query=(long,)) for row in range(2000)), tmp_path, dataset="Toy")
+    assert os.path.getsize(tmp_path / "toy.arrow") > 40_000_000
+    before = pa.total_allocated_bytes()
+    table = QaTable.open(tmp_path)
+    assert table.turns("Toy", make_key("Toy", 1999), "query") == (long,)
+    assert pa.total_allocated_bytes() - before < 1_000_000
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    prints = [QaTable.open(None).fingerprint, QaTable.open(tmp_path).fingerprint]
+    assert prints[0] == prints[1]
+    for row in (3, 4, 3):
+        write_qa([entry(row)], tmp_path, dataset="Toy")
+        prints.append(QaTable.open(tmp_path).fingerprint)
+    assert prints[2] == prints[4]
+    assert len(set(prints)) == 3
+
+
+def test_damage_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder of synthesized turns"):
+        QaTable.open(tmp_path / "none")
+    path = tmp_path / "toy.arrow"
+    write_qa([entry(3)], tmp_path, dataset="Toy")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"toy\.arrow: is damaged; run the synthesis again"):
+        QaTable.open(tmp_path).turns("Toy", make_key("Toy", 3), "query")
+    feather.write_feather(pa.table({"x": [1]}), path)
+    with pytest.raises(DataError, match="not a file of synthesized turns"):
+        QaTable.open(tmp_path).turns("Toy", make_key("Toy", 3), "query")

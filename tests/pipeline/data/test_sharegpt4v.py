@@ -1,0 +1,113 @@
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.data import sharegpt4v
+from pipeline.data.reject import Reject
+from pipeline.errors import DataError
+from pipeline.sample import Sample, Side, Turn
+from tests.pipeline.data.releases import picture, talk, write_conversations
+
+A = picture(1)
+
+
+def read(root: Path, rows: Any, pictures: dict[str, bytes] | None = None) -> tuple[list[Any], Counter[str]]:
+    path, counts = write_conversations(root, rows, {"coco/a.jpg": A} if pictures is None else pictures), Counter[str]()
+    return list(sharegpt4v.read(path, path.with_name("images.zip"), counts=counts)), counts
+
+
+def test_a_conversation_is_a_picture_and_its_turns(tmp_path: Path) -> None:
+    rows = [
+        talk("<image>\nWhat is it?", "A cat.", "What colour?", "Grey.", image="coco/a.jpg"),
+        talk("What is it?\n<image>", "A cat.", image="coco/a.jpg"),
+        talk("<image>", "A cat.", image="coco/a.jpg"),
+        talk("Say hello.", "Hello."),
+    ]
+    items, counts = read(tmp_path, rows)
+    cat = Turn(question="What is it?", answer="A cat.")
+    assert items == [
+        Sample(
+            key="conversations-00000000",
+            dataset="conversations",
+            query=Side(images=(A,), turns=(cat, Turn(question="What colour?", answer="Grey."))),
+        ),
+        Sample(key="conversations-00000001", dataset="conversations", query=Side(images=(A,), turns=(cat,))),
+        Sample(
+            key="conversations-00000002",
+            dataset="conversations",
+            query=Side(images=(A,), turns=(Turn(question="", answer="A cat."),)),
+        ),
+        Sample(
+            key="conversations-00000003",
+            dataset="conversations",
+            query=Side(turns=(Turn(question="Say hello.", answer="Hello."),)),
+        ),
+    ]
+    assert not +counts
+
+
+def test_tokens_without_a_picture_are_removed_and_counted(tmp_path: Path) -> None:
+    rows = [talk("<image>\nHow?", "So.", "And <image> now?", "So."), talk("<image>\n<image>\nHow?", "So.", image="coco/a.jpg")]
+    items, counts = read(tmp_path, rows)
+    assert [turn.question for item in items for turn in item.query.turns] == ["How?", "And  now?", "How?"]
+    assert counts["image_tokens_removed"] == 3
+
+
+BAD = [
+    ("text", "it is not an object"),
+    ({}, "not pairs of a question and an answer"),
+    (talk(), "not pairs of a question and an answer"),
+    (talk("q"), "not pairs of a question and an answer"),
+    (talk("q", "a", "q"), "not pairs of a question and an answer"),
+    ({"conversations": "q"}, "not pairs of a question and an answer"),
+    ({"conversations": [{"from": "gpt", "value": "a"}, {"from": "human", "value": "q"}]}, "message 0 is not from human"),
+    ({"conversations": [["human", "q"], ["gpt", "a"]]}, "message 0 is not from human"),
+    ({"conversations": [{"from": "human", "value": 1}, {"from": "gpt", "value": "a"}]}, "message 0 is not a valid text"),
+    (talk("q", "a\ud800"), "message 1 is not a valid text"),
+    (talk("q", "  "), "message 1 is an empty answer"),
+    (talk("<image>", "a"), "it has neither a picture nor a question"),
+    (talk("q", "a") | {"image": ["coco/a.jpg"]}, "its image is not a text"),
+    (talk("q", "a", image="\ud800.jpg"), "its image is not a text"),
+    (talk("q", "a", image="coco/b.jpg"), "images.zip has no member coco/b.jpg"),
+    (talk("q", "a", image="../x.jpg"), "path '../x.jpg' is not a plain relative path"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD)
+def test_an_unusable_row_is_a_reject_with_its_place(tmp_path: Path, row: Any, reason: str) -> None:
+    items, _ = read(tmp_path, [talk("q", "a"), row, talk("q", "a")])
+    assert [type(item) for item in items] == [Sample, Reject, Sample]
+    assert (items[1].source, items[1].row, items[1].key) == ("train.json", 1, "conversations-00000001")
+    assert reason in items[1].reason
+
+
+def test_a_folder_beside_the_json_serves_as_well(tmp_path: Path) -> None:
+    path = write_conversations(tmp_path, [talk("<image>\nq", "a", image="coco/a.jpg")])
+    file = path.with_name("images") / "coco" / "a.jpg"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(A)
+    for images in (path.with_name("images.zip"), path.with_name("images")):
+        (item,) = sharegpt4v.read(path, images)
+        assert isinstance(item, Sample)
+        assert item.query.images == (A,)
+
+
+def test_a_file_that_is_no_list_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train\.json: is not a list of rows"):
+        read(tmp_path, {"conversations": []})
+
+
+def test_real_conversations_come_back_exactly(real_mini: Path) -> None:
+    folder = real_mini / "conversations"
+    rows = json.loads((folder / "train.json").read_text(encoding="utf-8"))
+    items = list(sharegpt4v.read(folder / "train.json", folder / "images.zip"))
+    assert len(items) == len(rows) == 221
+    for row, item in zip(rows, items, strict=True):
+        assert isinstance(item, Sample)
+        values = [message["value"] for message in row["conversations"]]
+        values[0] = values[0].removeprefix("<image>\n")
+        assert [text for turn in item.query.turns for text in (turn.question, turn.answer)] == values
+        assert len(item.query.images) == 1

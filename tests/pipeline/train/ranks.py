@@ -1,0 +1,65 @@
+"""One rank of a small training run, started by the tests: `python -m tests.pipeline.train.ranks JOB OUT` (JSON on standard input)."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from pipeline.recipe import Recipe
+from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.engine import Engine
+from pipeline.train.feed import Feed
+from pipeline.train.step import train_step
+from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
+
+
+def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
+    """An engine and this rank's feed over the small corpus."""
+    phase = recipe.phases[0]
+    embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
+    engine = Engine(embedder, phase)
+    vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
+    feed = Feed(corpus(), MemoryQa(), recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)  # type: ignore[arg-type]
+    return engine, feed
+
+
+def gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Tensor]:
+    """Whole gradients of a step: everything but the optimizer's move."""
+    engine, feed = make(folder, recipe)
+    found: dict[str, torch.Tensor] = {}
+
+    def look(learning_rate: float) -> float:
+        found.update(engine.full_gradients())
+        return 0.0
+
+    engine.step = look  # type: ignore[method-assign]
+    train_step(engine, feed[step], recipe, recipe.phases[0], 0.0)  # type: ignore[arg-type]
+    return found
+
+
+def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Weights after some steps, and the contrastive losses on the way."""
+    engine, feed = make(folder, recipe)
+    losses = [train_step(engine, feed[step], recipe, recipe.phases[0], 1e-3).contrastive for step in range(steps)]  # type: ignore[arg-type]
+    return engine.state_tensors()[0], losses
+
+
+def main() -> None:
+    job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
+    folder = Path(job["folder"])
+    for stage in job["stages"]:
+        recipe = small_recipe(zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0)
+        recipe = replace(recipe, tower=job["tower"])
+        found = gradients(folder, recipe)
+        if dist.get_rank() == 0:
+            torch.save(found, out / f"gradients-{stage}.pt")
+        weights, losses = weights_after(folder, recipe, job["steps"])
+        if dist.get_rank() == 0:
+            torch.save({"weights": weights, "losses": losses}, out / f"run-{stage}.pt")
+
+
+if __name__ == "__main__":
+    main()
