@@ -115,7 +115,7 @@ class _Synthesis:
         assert sample.positive is not None, "a dataset of pairs has positives"
         plans = sample.key, self._side_plan(sample.query), self._side_plan(sample.positive)
         self._counts.read += 2
-        self._progress(self._counts.read, self._total, f"synthesize {sample.dataset}")
+        self._progress(self._counts.read, self._total, sample.dataset)
         return plans
 
     def _side_plan(self, side: Side) -> _Plan:

@@ -84,7 +84,9 @@ def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> Qwen2VLConfig:
     half = spec.hidden // spec.heads // 2
     height = half * 3 // 8
     sections = [half - 2 * height, height, height]
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")
+    }
     return Qwen2VLConfig(
         text_config={
             "vocab_size": len(tokenizer) + SPARE_ROWS,

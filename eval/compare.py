@@ -79,7 +79,7 @@ def _group_line(name: str, trained: MmebResult, untrained: MmebResult | None, bl
     members = [item for item in trained.datasets if name in (item.meta_task, item.split, "overall")]
     return Comparison(
         name=name,
-        kind=f"{len(members)} sets",
+        kind=f"{len(members)} set{'s' if len(members) > 1 else ''}",
         split="",
         smallest_pool=None,
         trained=trained.groups[name],

@@ -13,7 +13,7 @@ from eval.metrics import DatasetHits, Score, chance_of, group_scores, hits_at_1,
 from eval.model_protocol import Model, Progress, silent
 from eval.pictures import blanked, thumbnail
 from eval.results import Provenance, write_result
-from eval.subject import load_subject, one_line_errors, show_progress
+from eval.subject import find_subject, one_line_errors, show_progress
 from pipeline.data.mmeb import EvalSet, describe, eval_datasets, read_eval
 from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
@@ -105,7 +105,10 @@ def table(result: MmebResult) -> str:
     """The result as a plain text table, in percent, with 95 % intervals."""
     lines = [f"{'dataset':<24} {'meta-task':<15} {'P@1':>6}  {'95 % interval':<14} {'chance':>6}"]
     lines += [_table_row(item.name, item.meta_task, item.score) for item in result.datasets]
-    lines += [_table_row(f"mean: {name}", f"{item.count} sets", item) for name, item in result.groups.items()]
+    lines += [
+        _table_row(f"mean: {name}", f"{item.count} set{'s' if item.count > 1 else ''}", item)
+        for name, item in result.groups.items()
+    ]
     return "\n".join(lines)
 
 
@@ -194,8 +197,9 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: bool, **subject: Any) -> None:
     """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON."""
     with one_line_errors():
-        chosen = load_subject(**subject)
-        result = evaluate(chosen.model, chosen.data_folder(data), datasets=datasets or None, blank=blank, progress=show_progress)
+        chosen = find_subject(**subject)
+        folder = chosen.data_folder(data)
+        result = evaluate(chosen.load(), folder, datasets=datasets or None, blank=blank, progress=show_progress)
         path = (out or chosen.out) / (BLANK_RESULT_NAME if blank else RESULT_NAME)
         write_result(result, path)
     click.echo(f"{table(result)}\nresult: {path}")

@@ -16,7 +16,7 @@ from eval.derangement import derangement
 from eval.metrics import Score, score
 from eval.model_protocol import Model, Progress, silent
 from eval.results import Provenance, write_result
-from eval.subject import load_subject, one_line_errors, show_progress
+from eval.subject import find_subject, one_line_errors, show_progress
 from pipeline.data.mmeb import eval_datasets, read_eval
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
@@ -177,9 +177,9 @@ def _percent(value: Score) -> str:
 def main(data: Path | None, shards: Path | None, out: Path | None, limit: int, **rest: Any) -> None:
     """Write texts of at least eight words out again from the compression tokens alone, and count the exact ones."""
     with one_line_errors():
-        subject = load_subject(**rest)
-        folder = shards or rest["work"] / "shards"
-        result = evaluate(subject.model, subject.data_folder(data), folder, limit=limit, progress=show_progress)
+        subject = find_subject(**rest)
+        folders = subject.data_folder(data), shards or rest["work"] / "shards"
+        result = evaluate(subject.load(), *folders, limit=limit, progress=show_progress)
         path = (out or subject.out) / RESULT_NAME
         write_result(result, path)
     click.echo(f"{table(result)}\nresult: {path}")

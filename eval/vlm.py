@@ -17,7 +17,7 @@ from eval.predictions import PredictionFile
 from eval.prompts import STYLES, prompt
 from eval.question_scores import Accuracy, HallusionScore, Verdict, by_category, circular, hallusion, judge, overall
 from eval.results import Provenance, write_result
-from eval.subject import load_subject, one_line_errors, show_progress
+from eval.subject import find_subject, one_line_errors, show_progress
 from eval.tsv import QuestionRow, QuestionTable, SkippedRow, read_tsv
 from pipeline.errors import DataError
 from pipeline.manifest import fingerprint
@@ -27,7 +27,7 @@ Mode = Literal["native", "compressed", "swapped"]
 """`native`: pictures and question. `compressed`: the question alone, behind the picture's compression tokens. `swapped`: the
 same with another row's tokens, so that only what needs no picture is left."""
 
-NUM_EXAMPLES = 12
+NUM_EXAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +116,8 @@ def evaluate(
 
 def table_text(result: VlmResult) -> str:
     """The result as a plain text table, in percent, with 95 % intervals."""
-    lines = [f"{result.name}, {result.mode}: {'accuracy':>20}  {'95 % interval':<14} {'majority':>8} {'rows':>6}"]
+    name = f"{result.name}, {result.mode}"
+    lines = [f"{name:<32} {'accuracy':>8}  {'95 % interval':<14} {'majority':>8} {'rows':>6}"]
     lines += [_table_row(name, item) for name, item in [*result.categories.items(), ("overall", result.accuracy)]]
     if result.circular is not None:
         lines.append(f"  circular (all rotations right): {100 * result.circular.value:.1f} of {result.circular.count} questions")
@@ -166,12 +167,13 @@ def _recorded(settings: VlmSettings, mode: Mode) -> dict[str, str | int | float 
 
 
 def _shown(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """The first rows of each category in turn: the same rows in every mode, so that they can stand side by side."""
+    """A few rows of each category in turn, spread over the file: the same in every mode, so that they can stand side by side."""
     groups: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         groups.setdefault(verdict.row.category, []).append(verdict)
-    turns = max(map(len, groups.values()))
-    return [group[turn] for turn in range(turns) for group in groups.values() if turn < len(group)][:NUM_EXAMPLES]
+    turns = -(-NUM_EXAMPLES // len(groups))
+    picked = [group[turn * len(group) // turns] for turn in range(turns) for group in groups.values() if turn < len(group)]
+    return picked[:NUM_EXAMPLES]
 
 
 def _example(verdict: Verdict) -> AnswerExample:
@@ -227,10 +229,12 @@ def main(data: Path | None, out: Path | None, mode: Mode, names: tuple[str, ...]
     """Ask multiple-choice and yes/no questions; print accuracy by category beside its majority baseline, and write JSON."""
     settings = VlmSettings(**{name: rest.pop(name) for name in ("matcher", "prompt_style", "max_new_tokens")})
     with one_line_errors():
-        subject = load_subject(**rest)
+        subject = find_subject(**rest)
         folder = out or subject.out
-        for path in question_files(subject.data_folder(data), names):
-            result = evaluate(subject.model, path, mode=mode, out=folder, settings=settings, progress=show_progress)
+        paths = question_files(subject.data_folder(data), names)
+        model = subject.load()
+        for path in paths:
+            result = evaluate(model, path, mode=mode, out=folder, settings=settings, progress=show_progress)
             write_result(result, folder / result.file_name)
             click.echo(f"{table_text(result)}\n  result: {folder / result.file_name}")
 

@@ -37,7 +37,7 @@ class ConvertStage:
         """Convert every dataset."""
 
         def report(dataset: str, done: int, total: int | None) -> None:
-            self.context.progress("convert", done, total, dataset)
+            self.context.progress(f"convert {dataset}", done, total, "")
 
         counts = convert(self.context.data, out, max_pixels=self.max_pixels, verify=self.verify, progress=report)
         return Result(counts=counts, content=ShardIndex.open(out).fingerprint)

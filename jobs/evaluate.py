@@ -106,4 +106,4 @@ class _Watched:
     label: str
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        self.context.progress(f"evaluate {self.label}", done, total, what)
+        self.context.progress(f"evaluate {self.label}, {what}", done, total, "")

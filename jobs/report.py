@@ -1,13 +1,20 @@
 """Stage `report`: one self-contained HTML page over everything that was measured."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from eval import mmeb, reconstruct, vlm
+from eval.report import ReportInputs, build_report
+from jobs.evaluate import MODES, TRAINED, UNTRAINED
 from jobs.stage import Context, Input, Result, Writing
+from pipeline.manifest import Manifest, canonical_json, write_atomic
 from pipeline.tracking import Tracker
 
 REPORT_NAME = "report.html"
+RECIPE_NAME = "recipe.json"
+TOY_NOTICE = "toy world: not comparable with MMEB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +27,7 @@ class ReportStage:
 
     @property
     def folder(self) -> Path:
-        """The page."""
+        """The page, and the recipe it shows."""
         return self.context.report
 
     def inputs(self) -> Mapping[str, Input]:
@@ -31,14 +38,45 @@ class ReportStage:
         }
 
     def settings(self) -> Mapping[str, object]:
-        """Whether the page must say that it is about the toy world."""
-        return {"is_toy": self.context.data == self.context.toy, "recipe": self.context.recipe.name}
+        """What the page is headed with, and the recipe it shows."""
+        return {"title": self._title, "notice": self._notice, "recipe": self.context.recipe}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Write the page and keep a copy in the run."""
-        page = out / REPORT_NAME
-        from eval.report import write_report
-
-        write_report(page, evaluation=self.context.evaluation, metrics=self.context.train / "metrics.jsonl", **self.settings())
-        tracker.log_artifact(page)
+        write_atomic(out / RECIPE_NAME, json.dumps(json.loads(canonical_json(self.context.recipe)), indent=1) + "\n")
+        trained, untrained = self.context.evaluation / TRAINED, self.context.evaluation / UNTRAINED
+        reconstruction = trained / reconstruct.RESULT_NAME
+        page = ReportInputs(
+            title=self._title,
+            notice=self._notice,
+            trained=trained / mmeb.RESULT_NAME,
+            untrained=untrained / mmeb.RESULT_NAME,
+            blank=trained / mmeb.BLANK_RESULT_NAME,
+            questions=self._questions(trained),
+            reconstruction=reconstruction if reconstruction.is_file() else None,
+            curves=self.context.train / "metrics.jsonl",
+            recipe=out / RECIPE_NAME,
+            links=self._runs(),
+        )
+        build_report(page, out / REPORT_NAME)
+        tracker.log_artifact(out / REPORT_NAME)
         return Result()
+
+    @property
+    def _title(self) -> str:
+        return f"crem run: recipe {self.context.recipe.name}"
+
+    @property
+    def _notice(self) -> str:
+        return TOY_NOTICE if self.context.data == self.context.toy else ""
+
+    def _questions(self, trained: Path) -> tuple[Path, ...]:
+        """Result files of the question files, mode by mode; none where the data folder has none."""
+        names = [path.stem for path in vlm.question_files(self.context.data)] if (self.context.data / "mcq").is_dir() else []
+        files = [trained / f"{name}-{mode}.json" for name in names for mode in MODES]
+        return tuple(path for path in files if path.is_file())
+
+    def _runs(self) -> dict[str, str]:
+        """Run ids of the stages that the page is about."""
+        manifests = {"train": Manifest.read(self.context.train), "evaluate": Manifest.read(self.context.evaluation)}
+        return {f"{name} run": found.run_id for name, found in manifests.items() if found is not None and found.run_id}

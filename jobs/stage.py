@@ -73,8 +73,8 @@ class Context:
 
     @property
     def evaluation(self) -> Path:
-        """One folder of result files for each model evaluated."""
-        return self.work / "eval"
+        """Results of stage `evaluate`; what a user evaluates by hand lies beside it and never makes the stage run anew."""
+        return self.work / "eval" / "main"
 
     @property
     def report(self) -> Path:

@@ -15,7 +15,7 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
-from launchers.progress import Progress
+from launchers.progress import CLEAR_LINE, Progress
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -304,9 +305,11 @@ def _runner(processes: int, machine: "Machine") -> "Runner":
 
 def _tell(outcome: "Outcome") -> None:
     """One line on a stage: already done, or how long it took and what it counted."""
-    counts = ", ".join(f"{name} {count}" for name, count in outcome.manifest.counts.items())
-    how = "already done" if outcome.was_done else f"done in {outcome.seconds:.0f} s"
-    click.echo(f"{outcome.stage}: {how} ({outcome.folder}{f'; {counts}' if counts else ''})")
+    if outcome.was_done:
+        click.echo(f"{outcome.stage}: already done ({outcome.folder})")
+        return
+    counts = "".join(f", {name} {count}" for name, count in outcome.manifest.counts.items())
+    click.echo(f"{outcome.stage}: done in {outcome.seconds:.0f} s ({outcome.folder}{counts})")
 
 
 def _complain(message: str) -> int:
@@ -323,7 +326,8 @@ def _set_up(quiet: bool) -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     warnings.simplefilter("ignore")
     level = logging.WARNING if quiet or os.environ.get("RANK", "0") != "0" else logging.INFO
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    # On a terminal a message takes the line of the progress bar, which draws itself anew.
+    logging.basicConfig(level=logging.WARNING, format=f"{CLEAR_LINE if sys.stderr.isatty() else ''}%(message)s")
     for name in ("pipeline", "data_prep", "eval", "jobs", "launchers"):
         logging.getLogger(name).setLevel(level)
 

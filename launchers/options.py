@@ -83,14 +83,21 @@ def make_context(*, recipe: str, work: Path, data: Path | None, force: bool) -> 
     Raises ConfigError for an unknown recipe, a data folder that is not there or holds none of the layout, or a work folder
     inside of it.
     """
-    from jobs.stage import Context
+    from jobs.stage import Context, silent
     from pipeline.recipes import load
 
     resolved = load(recipe)
     if data is not None:
         _check_data(data, work)
-    toy = work / "toy"
-    return Context(work=work, data=data or toy, recipe=resolved, tracking=default_uri(work), force=force, progress=Progress())
+    quiet = click.get_current_context().find_root().params.get("quiet", False)
+    return Context(
+        work=work,
+        data=data or work / "toy",
+        recipe=resolved,
+        tracking=default_uri(work),
+        force=force,
+        progress=silent if quiet else Progress(),
+    )
 
 
 def _check_data(data: Path, work: Path) -> None:

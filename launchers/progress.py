@@ -1,4 +1,4 @@
-"""How far a stage is, with its rate and the time left: a bar on a terminal, a plain line every few seconds elsewhere."""
+"""How far a stage is, with rate and time left: a line that rewrites itself on a terminal, plain lines now and then elsewhere."""
 
 import shutil
 import sys
@@ -10,6 +10,7 @@ from typing import TextIO
 LINE_SECONDS = 5.0
 BAR_SECONDS = 0.1
 BAR_CELLS = 20
+CLEAR_LINE = "\r\x1b[K"
 
 
 @dataclass(slots=True)
@@ -28,22 +29,26 @@ class Progress:
     _is_open: bool = False
 
     def __call__(self, what: str, done: int, total: int | None, note: str = "") -> None:
-        """Take a report and show it when it is due: the last piece of something always is."""
+        """Take a report, and show it when the last one has stood long enough."""
         now = self.clock()
         if what != self._what or done < self._first:
-            self._what, self._begun, self._first, self._shown = what, now, done, float("-inf")
+            self._what, self._begun, self._first = what, now, done
         is_terminal = self.stream.isatty()
-        is_last = total is not None and done >= total
-        if not is_last and now - self._shown < (BAR_SECONDS if is_terminal else LINE_SECONDS):
+        if now - self._shown < (BAR_SECONDS if is_terminal else LINE_SECONDS):
             return
         self._shown = now
         text = self._text(done, total, note, now, bar=is_terminal)
-        self._write(text, rewrite=is_terminal, end=is_last or total is None)
+        if is_terminal:
+            self.stream.write(CLEAR_LINE + text[: shutil.get_terminal_size().columns - 1])
+            self._is_open = True
+        else:
+            self.stream.write(text + "\n")
+        self.stream.flush()
 
     def close(self) -> None:
-        """Leave the bar's line, so that other output starts on a fresh one."""
+        """Wipe the terminal's line, so that other output takes its place."""
         if self._is_open:
-            self.stream.write("\n")
+            self.stream.write(CLEAR_LINE)
             self.stream.flush()
             self._is_open = False
 
@@ -66,17 +71,6 @@ class Progress:
         rate = made / elapsed
         left = [f"{_clock((total - done) / rate)} left"] if total and done < total else []
         return [f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each", *left]
-
-    def _write(self, text: str, *, rewrite: bool, end: bool) -> None:
-        if rewrite:
-            width = shutil.get_terminal_size().columns - 1
-            self.stream.write(f"\r{text[:width]}\x1b[K")
-            self._is_open = True
-            if end:
-                self.close()
-        else:
-            self.stream.write(text + "\n")
-        self.stream.flush()
 
 
 def _clock(seconds: float) -> str:

@@ -5,6 +5,7 @@ All randomness that shapes data was spent before a Batch exists, so both passes 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ import torch
 from pipeline.roles import Layout, Role
 from pipeline.sequence import TokenSequence
 from pipeline.spans import Spans, causal_spans
-
 
 OWN, OUTSIDE = 0, 1
 """Groups of scored rows, each with a mean of its own: questions about a pair's own side, and outside conversations."""
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """`input_ids` (T,), `position_ids` (3, T), `pixels` a stack (I_s, 3, H, W) uint8 for each run of equal pictures, `grid_thw` (I, 3).
+    """`input_ids` (T,), `position_ids` (3, T), `grid_thw` (I, 3), `pixels` a stack (I_s, 3, H, W) uint8 a run of equal sizes.
 
     `image_index` are the positions of the visual tokens, in the order in which the tower yields them;
     `pool_index` (E, K) are the positions that each embedding pools, `slots` (E,) their places in the global batch;
@@ -71,7 +71,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         moved = {f.name: _move(getattr(self, f.name), device) for f in fields(self)}
-        return Batch(**moved)
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Outputs:  # no slots: ZeRO-3 looks for weights among a module's outputs th
     token_losses: torch.Tensor
 
 
-def _move(value: object, device: torch.device) -> object:
+def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, tuple):

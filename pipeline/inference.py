@@ -17,7 +17,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipes import load as load_recipe
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
-from pipeline.sequence import SequenceBuilder, TokenSequence, native_layout
+from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import conversation_context
@@ -45,7 +45,9 @@ class EmbeddingModel:
             out[batch.slots.numpy()] = self.embedder(batch).embeddings.numpy()
         return out
 
-    def answer(self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32) -> list[str]:
+    def answer(
+        self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32
+    ) -> list[str]:
         """Greedy answers to `questions[i]` about `contexts[i]`.
 
         Natively the model sees pictures, text and question; compressed, the context is read into the compression tokens and
@@ -62,25 +64,34 @@ class EmbeddingModel:
     def _answer_native(self, contexts: list[Side], questions: list[str], limit: int) -> list[list[int]]:
         builder = replace(self.builder, layout=native_layout(self.recipe.layout))
         turns = [(Turn(question=question),) for question in questions]
-        rows = [self._row(builder, conversation_context(side, native=True), turn) for side, turn in zip(contexts, turns, strict=True)]
+        rows = [
+            self._row(builder, conversation_context(side, native=True), turn) for side, turn in zip(contexts, turns, strict=True)
+        ]
         memory, states = self._remember(rows, tuple(self.recipe.layout.order))
         return self._decode(memory, states, limit)
 
     def _answer_compressed(self, contexts: list[Side], questions: list[str], limit: int) -> list[list[int]]:
         rows = [self._row(self.builder, conversation_context(side, native=False), ()) for side in contexts]
         memory, _ = self._remember(rows, (Role.SYSTEM, Role.COMPRESSION))
-        memory, states = generation.proceed(self.embedder, memory, [self.builder.question_ids(question) for question in questions])
+        memory, states = generation.proceed(
+            self.embedder, memory, [self.builder.question_ids(question) for question in questions]
+        )
         return self._decode(memory, states, limit)
 
     def _remember(self, rows: Sequence[Row], roles: tuple[Role, ...]) -> tuple[generation.Memory, torch.Tensor]:
         batch = pack(rows, self.recipe.layout, self.recipe.pooling.positions)
         offsets = np.concatenate([[0], np.cumsum([len(row.sequence) for row in rows])])
-        kept = [torch.from_numpy(np.flatnonzero(np.isin(row.sequence.roles, roles)) + offset) for row, offset in zip(rows, offsets, strict=False)]
+        kept = [
+            torch.from_numpy(np.flatnonzero(np.isin(row.sequence.roles, roles)) + offset)
+            for row, offset in zip(rows, offsets, strict=False)
+        ]
         return generation.remember(self.embedder, batch, kept)
 
     def _decode(self, memory: generation.Memory, states: torch.Tensor, limit: int) -> list[list[int]]:
         vocabulary = self.builder.vocabulary
-        return generation.decode(self.embedder, memory, states, end=vocabulary.im_end, banned=vocabulary.chorus, max_new_tokens=limit)
+        return generation.decode(
+            self.embedder, memory, states, end=vocabulary.im_end, banned=vocabulary.chorus, max_new_tokens=limit
+        )
 
     def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn]) -> Row:
         pixels = tuple(load_pixels(picture, self.recipe.pixels, where="a picture to embed") for picture in side.images)

@@ -89,7 +89,10 @@ class AdamW:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One training phase. `chunk_tokens` bounds a packed micro-batch; `kept_chunks` keep their first-pass graph instead of a replay."""
+    """One training phase.
+
+    `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
+    """
 
     name: str
     steps: int

@@ -38,7 +38,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenSequence:
-    """`input_ids` (T,) int64, `roles` (T,) int8, `grid_thw` (I, 3) int64 patches, `image_starts` (I,) first token of each picture.
+    """`input_ids` (T,) int64, `roles` (T,) int8, `grid_thw` (I, 3) int64 patches, `image_starts` (I,) each picture's first token.
 
     `cut` says that an answer was shortened to fit the cap.
     """
@@ -96,7 +96,7 @@ class SequenceBuilder:
     merge: int = 2
 
     def build(self, side: Side, grid_thw: np.ndarray, turns: Sequence[Turn] = (), *, key: str = "") -> TokenSequence:
-        """Tokens of a side and the given turns. A turn with an empty answer stays open: the sequence ends at the assistant's header.
+        """Tokens of a side and the given turns. A turn without an answer stays open: the sequence ends at the assistant's header.
 
         `grid_thw` (I, 3) counts the patches of each picture. Raises DataError, naming `key`, when context and question alone
         pass `max_length`, or when pictures and markers do not match.
@@ -147,14 +147,14 @@ class SequenceBuilder:
         return [*opening, *v.encode(question.strip()), v.im_end, *v.encode("\n"), v.im_start, *v.encode("assistant\n")]
 
     def _turn_segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
-        """Every question is [gInst] of its turn (role QUESTION, template tokens included); the end token belongs to the answer."""
+        """Every question is [gInst] of its turn, template tokens included; the end token belongs to the answer."""
         for number, turn in enumerate(turns):
             yield Role.QUESTION, self.question_ids(turn.question, follows=number > 0)
             if turn.answer:
                 yield Role.ANSWER, [*self.vocabulary.encode(turn.answer.strip()), self.vocabulary.im_end]
 
     def _fit(self, segments: list[Segment], key: str) -> tuple[list[Segment], bool]:
-        """Cut at `max_length`, inside an answer only: whole later turns go first, then the tail of the answer and its end token."""
+        """Cut at `max_length`, inside an answer only: later turns go whole, then the tail of the answer with its end token."""
         total = 0
         for position, (role, ids) in enumerate(segments):
             if total + len(ids) > self.max_length:
@@ -163,6 +163,8 @@ class SequenceBuilder:
                     return [*kept, (role, ids[: self.max_length - total])], True
                 if kept and kept[-1][0] is Role.ANSWER:
                     return kept, True
-                raise DataError(f"{key or 'a row'}: context and question pass the cap of {self.max_length} tokens; shorten or drop it")
+                raise DataError(
+                    f"{key or 'a row'}: context and question pass the cap of {self.max_length} tokens; shorten or drop it"
+                )
             total += len(ids)
         return segments, False

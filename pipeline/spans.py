@@ -1,7 +1,7 @@
 """The compression-aware mask as plain causal attentions: which tokens each attention reads, which of its outputs are kept.
 
 A dense mask would cost T^2 memory and a slow kernel. Roles that see the same keys form a group, and a group's queries see
-exactly the earlier tokens of one gathered sequence; so the mask of Eq. 2 is two causal attentions (benchmarks/attention.py has the gain).
+exactly the earlier tokens of one gathered sequence; so the mask of Eq. 2 is two causal attentions.
 """
 
 from collections.abc import Sequence

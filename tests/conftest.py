@@ -9,6 +9,9 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
+# One thread suits models this small, and leaves the other cores to what runs beside the tests; torch reads it when imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

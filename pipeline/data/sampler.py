@@ -37,8 +37,10 @@ class Draw:
 class Stream:
     """Endless batches over some datasets: `runs` runs of `run_length` rows a step, each run from one dataset."""
 
-    def __init__(self, rows: Mapping[str, Sequence[int]], shares: Mapping[str, float], *, runs: int, run_length: int, seed: int) -> None:
-        """`rows` are the row numbers of each dataset, `shares` their relative weights. Raises ConfigError when a step cannot be filled."""
+    def __init__(
+        self, rows: Mapping[str, Sequence[int]], shares: Mapping[str, float], *, runs: int, run_length: int, seed: int
+    ) -> None:
+        """`rows` are row numbers by dataset, `shares` relative weights. Raises ConfigError when a step cannot be filled."""
         self.names = sorted(name for name in rows if len(rows[name]) and shares.get(name, 0.0) > 0.0)
         self.rows = {name: np.asarray(rows[name], dtype=np.int64) for name in self.names}
         self.runs, self.run_length, self.seed = runs, run_length, seed

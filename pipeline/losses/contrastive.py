@@ -22,7 +22,7 @@ class InfoNCE:
 
 
 def precision_at_1(queries: torch.Tensor, candidates: torch.Tensor) -> float:
-    """Share of queries whose positive scores highest; k candidates tied at the top count 1 / k, so a collapsed model gets chance."""
+    """Share of queries whose positive scores highest; k candidates tied at the top count 1 / k: a collapsed model gets chance."""
     scores = queries @ candidates.T
     best = scores.max(dim=1, keepdim=True).values
     tied = scores >= best

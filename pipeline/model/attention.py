@@ -40,7 +40,7 @@ class SpanPlan:
         rounded = (lengths + _BUCKET - 1) // _BUCKET * _BUCKET
         place = torch.empty(int(spans.starts[-1]), dtype=torch.int64, device=spans.take.device)
         tables, produced = [], 0
-        for length in rounded.unique().tolist():
+        for length in torch.unique(rounded).tolist():
             members = torch.nonzero(rounded == length).flatten()
             steps = torch.arange(length, device=members.device)
             inside = steps < lengths[members, None]
@@ -77,8 +77,10 @@ def span_attention(
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
     outputs = []
     for table in plan.tables:
-        parts = (part[table].transpose(1, 2) for part in (q, k, v))
-        attended = scaled_dot_product_attention(*parts, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True)
+        queries, keys, values = (part[table].transpose(1, 2) for part in (q, k, v))
+        attended = scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
+        )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[plan.take][None], None
 
@@ -97,10 +99,16 @@ def picture_attention(
     """Full attention inside each picture: query, key and value (1, H, P, d), `cu_seq_lens_q` (I + 1,); returns (1, P, H, d)."""
     outputs = []
     for start, count, length in _equal_runs(cu_seq_lens_q.diff().tolist()):
-        parts = (part[0, :, start : start + count * length].unflatten(1, (count, length)).transpose(0, 1) for part in (query, key, value))
-        attended = scaled_dot_product_attention(*parts, scale=scaling)
+        queries, keys, values = (_pictures(part, start, count, length) for part in (query, key, value))
+        attended = scaled_dot_product_attention(queries, keys, values, scale=scaling)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
+
+
+def _pictures(packed: torch.Tensor, start: int, count: int, length: int) -> torch.Tensor:
+    """(1, H, P, d) -> (count, H, length, d): `count` neighbouring pictures of `length` patches as a batch."""
+    heads, depth = packed.shape[1], packed.shape[3]
+    return packed[0, :, start : start + count * length].reshape(heads, count, length, depth).transpose(0, 1)
 
 
 def _equal_runs(lengths: list[int]) -> Iterator[tuple[int, int, int]]:

@@ -45,7 +45,10 @@ class Folder:
             ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
             return ids
 
-        ids = {name: special_id(tokenizer, f"<|{name}|>") for name in ("im_start", "im_end", "vision_start", "vision_end", "image_pad")}
+        ids = {
+            name: special_id(tokenizer, f"<|{name}|>")
+            for name in ("im_start", "im_end", "vision_start", "vision_end", "image_pad")
+        }
         return Vocabulary(encode=encode, chorus=chorus, **ids)
 
 
@@ -85,7 +88,7 @@ def _cutter(path: Path) -> PatchCutter:
     )
 
 
-def load_weights(path: Path, *, dtype: torch.dtype) -> nn.Module:
+def load_weights(path: Path, *, dtype: torch.dtype) -> Any:
     """The model of a folder in `dtype`, with our attention functions. Raises CheckpointError for missing or foreign weights."""
     family = FAMILIES[AutoConfig.from_pretrained(path, local_files_only=True).model_type]
     try:
@@ -94,12 +97,14 @@ def load_weights(path: Path, *, dtype: torch.dtype) -> nn.Module:
         raise CheckpointError(f"{path}: weights do not load ({str(error).splitlines()[0]})") from error
     wrong = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
     if wrong:
-        raise CheckpointError(f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole Qwen2-VL model")
+        raise CheckpointError(
+            f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole Qwen2-VL model"
+        )
     use_our_attention(model)
     return model
 
 
-def use_our_attention(model: nn.Module) -> None:
+def use_our_attention(model: Any) -> None:
     """Switch text and vision attention to the packed functions of pipeline/model/attention.py."""
     model.model.language_model.config._attn_implementation = TEXT_ATTENTION
     model.model.visual.config._attn_implementation = VISION_ATTENTION
@@ -108,27 +113,34 @@ def use_our_attention(model: nn.Module) -> None:
 class Backbone(nn.Module):
     """A Qwen2-VL model seen as three calls: visual features, hidden states of a packed row, and the head."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     @property
-    def tower(self) -> nn.Module:
+    def tower(self) -> Any:
         """Vision tower and merger."""
         return self.model.model.visual
 
     @property
-    def text(self) -> nn.Module:
+    def text(self) -> Any:
         """The language model without its head."""
         return self.model.model.language_model
 
+    @property
+    def width(self) -> int:
+        """Size D of a hidden state."""
+        return int(self.text.config.hidden_size)
+
     def features(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
         """Visual tokens (P / merge^2, D) of patches (P, C), in the tower's type, of pictures with the given grids (I, 3)."""
-        return self.tower(patches, grid_thw=grid_thw).pooler_output
+        features: torch.Tensor = self.tower(patches, grid_thw=grid_thw).pooler_output
+        return features
 
     def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Rows of the input table, (T, D)."""
-        return self.text.embed_tokens(input_ids)
+        rows: torch.Tensor = self.text.embed_tokens(input_ids)
+        return rows
 
     def hidden(self, embeddings: torch.Tensor, position_ids: torch.Tensor, plan: SpanPlan) -> torch.Tensor:
         """Hidden states (T, D) after the final norm of one packed row with embeddings (T, D) and positions (3, T)."""
@@ -139,7 +151,8 @@ class Backbone(nn.Module):
             use_cache=False,
             plan=plan,
         )
-        return output.last_hidden_state[0]
+        states: torch.Tensor = output.last_hidden_state[0]
+        return states
 
     def remember(self, embeddings: torch.Tensor, position_ids: torch.Tensor, plan: SpanPlan) -> tuple[torch.Tensor, DynamicCache]:
         """`hidden` together with the keys and values (1, H_kv, T, d) of every layer."""
@@ -154,7 +167,9 @@ class Backbone(nn.Module):
         )
         return output.last_hidden_state[0], cache
 
-    def proceed(self, input_ids: torch.Tensor, positions: torch.Tensor, visible: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    def proceed(
+        self, input_ids: torch.Tensor, positions: torch.Tensor, visible: torch.Tensor, cache: DynamicCache
+    ) -> torch.Tensor:
         """Hidden states (B, n, D) of tokens (B, n) that continue a cache, which grows by them.
 
         `positions` (B, n) are text positions (equal on all axes), `visible` (B, 1, n, L + n) the keys each token sees.
@@ -167,8 +182,10 @@ class Backbone(nn.Module):
             use_cache=True,
             visible=visible,
         )
-        return output.last_hidden_state
+        states: torch.Tensor = output.last_hidden_state
+        return states
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (S, V) of hidden states (S, D)."""
-        return self.model.lm_head(hidden)
+        logits: torch.Tensor = self.model.lm_head(hidden)
+        return logits

@@ -24,7 +24,9 @@ class Chorus:
         Qwen2-VL pads its table to 151,936 rows and its tokenizer knows 151,657: 279 rows are spare.
         """
         if num_known + self.count > vocab_size:
-            raise ConfigError(f"tokens.count: {self.count} tokens need spare rows, but the table has only {vocab_size - num_known} after the last id")
+            raise ConfigError(
+                f"tokens.count: {self.count} tokens need spare rows, and the table has {vocab_size - num_known} after the last id"
+            )
         return tuple(range(num_known, num_known + self.count))
 
     def rows(self, table: torch.Tensor, eos: int, generator: torch.Generator) -> torch.Tensor:

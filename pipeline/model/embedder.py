@@ -24,12 +24,12 @@ class Embedder(nn.Module):
         self.backbone, self.bank = backbone, bank
         self.pooling, self.cutter = pooling, cutter
         self.always_use_tower = False
-        """Set on several ranks with a trained tower: gathers and reductions are collective, so a chunk without pictures calls it too."""
+        """Set on several ranks with a trained tower: its collectives must match, so a chunk without pictures calls it too."""
 
     @property
     def width(self) -> int:
         """Size D of an embedding."""
-        return int(self.backbone.text.config.hidden_size)
+        return self.backbone.width
 
     def forward(self, batch: Batch) -> Outputs:
         """Embeddings (E, D) of unit norm and token losses (S,), both float32."""
@@ -39,7 +39,7 @@ class Embedder(nn.Module):
 
     def input_embeddings(self, batch: Batch) -> torch.Tensor:
         """Embeddings (T, D): rows of the table, compression rows, visual features in their places."""
-        embeddings = self.bank(batch.input_ids, self.backbone.embed_tokens(batch.input_ids))
+        embeddings: torch.Tensor = self.bank(batch.input_ids, self.backbone.embed_tokens(batch.input_ids))
         if not batch.pixels:
             return embeddings + 0.0 * self._dummy_features(embeddings).sum() if self.always_use_tower else embeddings
         patches = torch.cat([self.cutter(stack) for stack in batch.pixels])
@@ -57,7 +57,7 @@ class Embedder(nn.Module):
 
     def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Negative log likelihoods (S,) float32; the head sees scored rows only, in pieces."""
-        pieces = list(zip(states.split(HEAD_ROWS), targets.split(HEAD_ROWS), strict=True))
+        pieces = list(zip(torch.split(states, HEAD_ROWS), torch.split(targets, HEAD_ROWS), strict=True))
         if len(pieces) <= 1:
             return self._piece_losses(states, targets)
         return torch.cat([checkpoint(self._piece_losses, s, t, use_reentrant=False) for s, t in pieces])

@@ -17,7 +17,10 @@ from pipeline.model.embedder import Embedder
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """What is kept of B rows: per layer keys and values (B, H_kv, L, d), `seen` (B, L) real keys, `position` (B,) of the next token."""
+    """What is kept of B rows: per layer keys and values (B, H_kv, L, d).
+
+    `seen` (B, L) says which keys are real, `position` (B,) is the M-RoPE position of the next token.
+    """
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
@@ -75,7 +78,9 @@ def proceed(embedder: Embedder, memory: Memory, questions: Sequence[Sequence[int
 
 
 @torch.no_grad()
-def decode(embedder: Embedder, memory: Memory, states: torch.Tensor, *, end: int, banned: Sequence[int], max_new_tokens: int) -> list[list[int]]:
+def decode(
+    embedder: Embedder, memory: Memory, states: torch.Tensor, *, end: int, banned: Sequence[int], max_new_tokens: int
+) -> list[list[int]]:
     """Greedy tokens of each row after the state (B, D) of its last token, up to `end` (not included).
 
     `banned` ids (the compression tokens) are never chosen.

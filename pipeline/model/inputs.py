@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import DataError
 
@@ -38,7 +38,9 @@ class PixelLimits:
         The rule is Qwen2-VL's `smart_resize`. Raises DataError for sides more than 200 : 1.
         """
         if max(height, width) > MAX_ASPECT * min(height, width):
-            raise DataError(f"a picture of {width} x {height} pixels is more than {MAX_ASPECT} times longer than wide; crop or drop it")
+            raise DataError(
+                f"a picture of {width} x {height} pixels is more than {MAX_ASPECT} times longer than wide; crop or drop it"
+            )
         least, most = self.min_tokens * self.factor**2, self.max_tokens * self.factor**2
         rows, columns = round(height / self.factor), round(width / self.factor)
         if rows * columns * self.factor**2 > most:
@@ -59,7 +61,7 @@ def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str) -> np.ndarra
     """Decode and resize a picture: uint8 (3, H, W). Raises DataError naming `where` when it cannot be decoded."""
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
-            rgb = picture.convert("RGB")
+            rgb = ImageOps.exif_transpose(picture).convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DataError(f"{where}: picture cannot be decoded ({error}); run the conversion with verification") from error
     height, width = limits.resized(rgb.height, rgb.width)
@@ -80,7 +82,10 @@ class PatchCutter:
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """(I, 3, H, W) uint8 -> (I * P, 3 * temporal * patch^2) float32, patches in the tower's 2 x 2 merge order."""
-        scale = torch.tensor(self.mean, device=pictures.device).view(3, 1, 1), torch.tensor(self.std, device=pictures.device).view(3, 1, 1)
+        scale = (
+            torch.tensor(self.mean, device=pictures.device).view(3, 1, 1),
+            torch.tensor(self.std, device=pictures.device).view(3, 1, 1),
+        )
         # 1/255 is a float64 product rounded once, as the processor computes it; bit equality depends on it.
         floats = (pictures.double() * (1 / 255)).float()
         floats = (floats - scale[0]) / scale[1]

@@ -33,7 +33,9 @@ class State:
     digests: dict[str, str]
 
 
-def save(folder: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor], state: State, recipe_json: str) -> None:
+def save(
+    folder: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor], state: State, recipe_json: str
+) -> None:
     """Write a checkpoint folder; an existing one of the same name is replaced as a whole."""
     with folder_aside(folder) as aside:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / WEIGHTS)
@@ -45,11 +47,13 @@ def save(folder: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, to
 
 
 def read_state(folder: Path) -> State:
-    """The state of a whole checkpoint. Raises CheckpointError, naming the folder, when a file is missing or differs from its digest."""
+    """The state of a whole checkpoint. Raises CheckpointError, naming the folder, for a missing file or one unlike its digest."""
     try:
         state = State(**json.loads((folder / STATE).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder}: not a checkpoint ({type(error).__name__} in {STATE}); take another step or retrain") from error
+        raise CheckpointError(
+            f"{folder}: not a checkpoint ({type(error).__name__} in {STATE}); take another step or retrain"
+        ) from error
     for name, digest in state.digests.items():
         if not (folder / name).is_file() or file_digest(folder / name) != digest:
             raise CheckpointError(f"{folder}: {name} is missing or truncated; delete this folder to fall back to the one before")
@@ -58,12 +62,14 @@ def read_state(folder: Path) -> State:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """Trained tensors by name."""
-    return load_file(folder / WEIGHTS)
+    tensors: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
+    return tensors
 
 
 def optimizer_state(folder: Path) -> dict[str, torch.Tensor]:
     """Optimizer tensors: `<name>.exp_avg` and `<name>.exp_avg_sq`, and `<name>.master` where weights are lower than float32."""
-    return load_file(folder / OPTIMIZER)
+    tensors: dict[str, torch.Tensor] = load_file(folder / OPTIMIZER)
+    return tensors
 
 
 def steps(root: Path) -> list[Path]:

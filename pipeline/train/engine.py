@@ -43,7 +43,7 @@ def start_process_group() -> tuple[int, int]:
             dist.init_process_group(backend)
         else:
             os.environ["LOCAL_RANK"] = "0"
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     return dist.get_rank(), dist.get_world_size()
 
 
@@ -139,11 +139,13 @@ class Engine:
 
     def _plain_norm(self) -> torch.Tensor:
         gradients = [p.grad for p in self.named.values() if p.grad is not None]
-        return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]))
+        norm: torch.Tensor = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g.float()) for g in gradients]))
+        return norm
 
     def state_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Whole weights and optimizer tensors by name, on the CPU. Every rank must call it; all get the same."""
-        weights, moments = {}, {}
+        weights: dict[str, torch.Tensor] = {}
+        moments: dict[str, torch.Tensor] = {}
         for name, parameter in self.named.items():
             if self.phase.zero_stage:
                 weights[name] = safe_get_full_fp32_param(parameter)

@@ -40,7 +40,7 @@ class RowBuilder:
         self.native_builder = replace(self.builder, layout=native_layout(recipe.layout))
 
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
-        """The row of an item. Raises DataError, naming the key, for a picture that cannot be decoded or a context over the cap."""
+        """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
         side = sample.query if item.side == "query" else sample.positive
         assert side is not None, "only pairs have a positive side"
         outside = item.slot < 0
@@ -64,13 +64,25 @@ def conversation_context(side: Side, *, native: bool) -> Side:
     """What is represented of a conversation: its pictures under the paper's generic [eInst], or the bare pictures natively."""
     if native or not side.images or side.instruction or side.text:
         return side
-    return replace(side, instruction=" ".join(f"<|image_{n + 1}|>" for n in range(len(side.images))) + "\nRepresent the given image.")
+    return replace(
+        side, instruction=" ".join(f"<|image_{n + 1}|>" for n in range(len(side.images))) + "\nRepresent the given image."
+    )
 
 
 class Feed(Dataset[StepWork | PipelineError]):
     """`feed[step]` is this rank's work of that step. `held_out` rows are kept away from training for the running evaluation."""
 
-    def __init__(self, index: ShardIndex, qa: QaTable, recipe: Recipe, phase: Phase, vocabulary: Vocabulary, *, rank: int = 0, num_ranks: int = 1) -> None:
+    def __init__(
+        self,
+        index: ShardIndex,
+        qa: QaTable,
+        recipe: Recipe,
+        phase: Phase,
+        vocabulary: Vocabulary,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
         self.index, self.qa = index, qa
         self.recipe, self.phase = recipe, phase
         self.rank, self.num_ranks = rank, num_ranks
@@ -84,14 +96,16 @@ class Feed(Dataset[StepWork | PipelineError]):
         runs = mixture.pairs // mixture.sub_batch
         self.pairs = Stream(pairs, shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
         talk_shares = {name: weights.get(name, 1.0) * len(rows) for name, rows in talks.items()}
-        self.outside = Stream(talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed) if mixture.outside else None
+        self.outside = (
+            Stream(talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed) if mixture.outside else None
+        )
 
     def draw(self, step: int) -> Draw:
         """Corpus rows of a step."""
         return Draw(tuple(self.pairs.at(step)), tuple(self.outside.at(step)) if self.outside else ())
 
     def __getitem__(self, step: int) -> StepWork | PipelineError:
-        """This rank's work of a step; a bad row comes back as the error itself, so that a worker process can hand it over whole."""
+        """This rank's work of a step; a bad row comes back as the error itself: a worker process cannot raise it whole."""
         try:
             return self.work(self.draw(step), step)
         except PipelineError as error:
@@ -161,7 +175,7 @@ def names_of(index: ShardIndex, kind: str) -> list[str]:
 
 
 def held_out_rows(index: ShardIndex, count: int, seed: int) -> Draw:
-    """Rows set aside from training: `count` pairs spread over the datasets by size, and as many conversations (at most a tenth)."""
+    """Rows set aside from training: `count` pairs spread over datasets by size, and as many conversations (at most a tenth)."""
 
     def choose(kind: str) -> tuple[int, ...]:
         rows = np.array([row for name in names_of(index, kind) for row in index.datasets[name]], dtype=np.int64)

@@ -49,4 +49,3 @@ class HeldOut:
         queries, candidates = embeddings[: work.num_pairs], embeddings[work.num_pairs :]
         loss = float(self.feed.recipe.contrastive(queries, candidates))
         return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}
-

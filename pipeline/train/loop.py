@@ -1,4 +1,4 @@
-"""The training loop: steps from the newest whole checkpoint to the end, a log line each, evaluation and checkpoints on the way."""
+"""The training loop: steps from the newest whole checkpoint to the end, with logs, evaluation and checkpoints on the way."""
 
 import json
 import logging
@@ -50,7 +50,9 @@ class Places:
         return self.out / "metrics.jsonl"
 
 
-def train(places: Places, recipe: Recipe, tracker: Tracker, *, progress: Progress, num_workers: int = 1, stop_after: int | None = None) -> Path:
+def train(
+    places: Places, recipe: Recipe, tracker: Tracker, *, progress: Progress, num_workers: int = 1, stop_after: int | None = None
+) -> Path:
     """Train the recipe's phase and return the folder of its last checkpoint.
 
     Resumes from the newest whole checkpoint of the same recipe and data. `stop_after` ends the run at that step, as an
@@ -112,8 +114,8 @@ class _Run:
 
     def works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork]]:
         """Steps and their work, prepared ahead by workers that cannot change what is read."""
-        ahead = {"num_workers": num_workers, "prefetch_factor": 4} if num_workers else {}
-        loader = DataLoader(self.feed, batch_size=None, sampler=range(begin, end), **ahead)
+        ahead = 4 if num_workers else None
+        loader = DataLoader(self.feed, batch_size=None, sampler=range(begin, end), num_workers=num_workers, prefetch_factor=ahead)
         for step, work in zip(range(begin, end), loader, strict=True):
             if isinstance(work, PipelineError):
                 raise work
@@ -127,7 +129,9 @@ class _Run:
         torch.manual_seed(hash((self.recipe.seed, step, self.engine.rank)) & 0x7FFFFFFF)
         report = train_step(self.engine, work, self.recipe, self.phase, rate)
         if not report.finite:
-            raise PipelineError(f"step {step}: loss or gradient is not finite ({report}); lower the learning rate; the last checkpoint is intact")
+            raise PipelineError(
+                f"step {step}: loss or gradient is not finite ({report}); lower the learning rate; the last checkpoint is intact"
+            )
         seconds = time.monotonic() - begun
         figures = _figures(report, work, seconds) | {"learning_rate": rate}
         done = step + 1
@@ -187,5 +191,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except ValueError:
         return float("inf")  # a line cut short by a kill
-
-

@@ -20,7 +20,7 @@ NUM_GROUPS = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """`full` rows for the second pass, `prefix` (the embedded rows, ended at their pooled tokens) for the first; None: no embeddings."""
+    """`full` rows for the second pass; `prefix` (the embedded rows, ended at their pooled tokens), if any, for the first."""
 
     full: Batch
     prefix: Batch | None
@@ -105,7 +105,9 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     return kept, engine.sum(embeddings)
 
 
-def contrastive_gradient(embeddings: torch.Tensor, num_pairs: int, recipe: Recipe, phase: Phase) -> tuple[float, torch.Tensor, float]:
+def contrastive_gradient(
+    embeddings: torch.Tensor, num_pairs: int, recipe: Recipe, phase: Phase
+) -> tuple[float, torch.Tensor, float]:
     """Contrastive loss, its weighted gradient for each embedding (num_slots, D), and the batch's P@1.
 
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient

@@ -81,7 +81,13 @@ def test_group_means_count_each_dataset_once() -> None:
         ],
         seed=0,
     )
-    assert {name: item.value for name, item in groups.items()} == {"retrieval": 0.75, "vqa": 0.0, "IND": 0.5, "OOD": 0.5, "overall": 0.5}
+    assert {name: item.value for name, item in groups.items()} == {
+        "retrieval": 0.75,
+        "vqa": 0.0,
+        "IND": 0.5,
+        "OOD": 0.5,
+        "overall": 0.5,
+    }
     assert groups["overall"].chance == pytest.approx(0.3)
     assert groups["overall"].count == 3
 

@@ -11,9 +11,9 @@ from pipeline.errors import DataError
 def test_answers_are_found_again(tmp_path: Path) -> None:
     path = tmp_path / "a" / "p.jsonl"
     first = PredictionFile(path, "model")
-    first.append({"0": "two\nlines\u2028and more", "1": "\U0001f600 \"quoted\""})
+    first.append({"0": "two\nlines\u2028and more", "1": '\U0001f600 "quoted"'})
     first.append({"2": ""})
-    assert PredictionFile(path, "model").answers == {"0": "two\nlines\u2028and more", "1": "\U0001f600 \"quoted\"", "2": ""}
+    assert PredictionFile(path, "model").answers == {"0": "two\nlines\u2028and more", "1": '\U0001f600 "quoted"', "2": ""}
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

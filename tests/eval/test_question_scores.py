@@ -38,7 +38,11 @@ def test_judging_counts_what_could_not_be_read() -> None:
 
 
 def test_accuracy_by_category_and_overall() -> None:
-    rows = [question("0", "A", category="colour"), question("1", "B", category="colour"), question("2", "Yes", options="", category="shape")]
+    rows = [
+        question("0", "A", category="colour"),
+        question("1", "B", category="colour"),
+        question("2", "Yes", options="", category="shape"),
+    ]
     verdicts = [told(row, text) for row, text in zip(rows, ["A", "A", "no"], strict=True)]
     categories = by_category(verdicts)
     assert {name: item.score.value for name, item in categories.items()} == {"colour": 0.5, "shape": 0.0}
@@ -56,7 +60,9 @@ def test_majority_of_labels() -> None:
 
 def test_majority_of_texts_behind_shuffled_labels() -> None:
     options = ["red green", "green red", "red green", "green red"]
-    rows = [question(str(number), answer, options=words) for number, (answer, words) in enumerate(zip("ABAB", options, strict=True))]
+    rows = [
+        question(str(number), answer, options=words) for number, (answer, words) in enumerate(zip("ABAB", options, strict=True))
+    ]
     # Labels are balanced, but "red" is always right.
     assert majority(rows) == 1.0
 
@@ -77,7 +83,8 @@ def test_circular_groups() -> None:
     said = ["A", "A", "nothing", "A", "A", "A", "A"]
     result = circular([told(row, text) for row, text in zip(rows, said, strict=True)])
     assert result is not None
-    assert (result.value, result.count) == (pytest.approx(2 / 3), 3)
+    assert result.value == pytest.approx(2 / 3)
+    assert result.count == 3
     assert result.chance == pytest.approx((1 / 27 + 1 / 9 + 1 / 3) / 3)
 
 
@@ -95,11 +102,12 @@ def test_no_rotations_no_circular_score(indices: tuple[str, ...]) -> None:
 
 def test_hallusion_hand_worked() -> None:
     table = [
-        # set 1: figure 0 right and wrong, figure 1 both right
+        # set 1: figure 0 right and wrong, figure 1 all three right
         ("VD_math_1_1_0_0", "yes", True),
         ("VD_math_1_1_0_1", "yes", False),
         ("VD_math_1_1_1_0", "yes", True),
         ("VD_math_1_1_1_1", "yes", True),
+        ("VD_math_1_1_1_2", "no", False),
         # set 2: one figure, one question; the same numbers in another sub-category are another figure
         ("VD_math_1_2_0_0", "yes", True),
         ("VS_table_1_1_0_0", "yes", False),
@@ -111,10 +119,10 @@ def test_hallusion_hand_worked() -> None:
         verdicts.append(told(row, said))
     result = hallusion(verdicts)
     assert result is not None
-    assert result.a_acc == pytest.approx(4 / 6)
-    assert result.f_acc == pytest.approx(2 / 4)  # figures (math 1 0), (math 1 1), (math 2 0), (table 1 0)
-    assert result.q_acc == pytest.approx(2 / 4)  # pairs (math 1 0), (math 1 1), (math 2 0), (table 1 0)
-    assert result.mean == pytest.approx((4 / 6 + 0.5 + 0.5) / 3)
+    assert result.a_acc == pytest.approx(5 / 7)
+    assert result.f_acc == pytest.approx(2 / 4)  # right: (math 1 1), (math 2 0); wrong: (math 1 0), (table 1 0)
+    assert result.q_acc == pytest.approx(3 / 5)  # right: (math 1 0), (math 1 2), (math 2 0); wrong: (math 1 1), (table 1 0)
+    assert result.mean == pytest.approx((5 / 7 + 2 / 4 + 3 / 5) / 3)
 
 
 def test_other_indices_have_no_hallusion_score() -> None:

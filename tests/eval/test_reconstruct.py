@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from eval import reconstruct
-from eval.reconstruct import ReconstructResult, evaluate, seen_texts, table
+from eval.reconstruct import ReconstructResult, evaluate, seen_texts, table, training_texts
 from eval.results import read_result, write_result
+from pipeline.data.keys import make_key
+from pipeline.data.shard_writer import write_shards
+from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
-from pipeline.sample import Side
+from pipeline.sample import Sample, Side, Turn
 from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
 
 CAPTIONS = [f"a red square number {number} left of two blue circles" for number in range(10)]
@@ -19,7 +22,10 @@ CAPTIONS = [f"a red square number {number} left of two blue circles" for number 
 def data(tmp_path: Path) -> Path:
     """Ten captions of ten words as queries, some short labels, and texts that stand beside a picture."""
     write_pictures(tmp_path, {"t2i/0.png": png((9, 9, 9))})
-    finding = [(f"Find me an everyday image that matches the given caption: {text}\n", "", ["<|image_1|>\n"], ["t2i/0.png"]) for text in CAPTIONS]
+    finding = [
+        (f"Find me an everyday image that matches the given caption: {text}\n", "", ["<|image_1|>\n"], ["t2i/0.png"])
+        for text in CAPTIONS
+    ]
     write_eval(tmp_path, "t2i", finding)
     write_eval(
         tmp_path,
@@ -29,7 +35,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that training has seen; a test fills them in."""
     texts: list[str] = []
@@ -40,7 +46,7 @@ def training(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def all_texts(index: list[str]) -> Iterator[str]:
         return iter(index)
 
-    monkeypatch.setattr(reconstruct.ShardIndex, "open", opened)
+    monkeypatch.setattr(ShardIndex, "open", opened)
     monkeypatch.setattr(reconstruct, "training_texts", all_texts)
     return texts
 
@@ -50,6 +56,7 @@ def remembering(context: Side, question: str, compressed: bool) -> str:
     return f"  {context.text.strip()} "
 
 
+@pytest.mark.usefixtures("training")
 def test_every_text_once_and_only_long_ones_without_picture(data: Path) -> None:
     model = FakeModel(answer_one=remembering)
     result = evaluate(model, data, data)
@@ -59,12 +66,14 @@ def test_every_text_once_and_only_long_ones_without_picture(data: Path) -> None:
     assert (result.own.value, result.swapped.value, result.unseen) == (1.0, 0.0, 1.0)
 
 
+@pytest.mark.usefixtures("training")
 def test_a_model_that_ignores_the_tokens_gains_nothing_from_them(data: Path) -> None:
     result = evaluate(FakeModel(answer_one=lambda context, question, compressed: CAPTIONS[3]), data, data)
     assert result.own.value == pytest.approx(0.1)
     assert result.swapped.value == pytest.approx(0.1)
 
 
+@pytest.mark.usefixtures("training")
 def test_exact_means_every_word(data: Path) -> None:
     almost = FakeModel(answer_one=lambda context, question, compressed: context.text.replace("red", "Red"))
     assert evaluate(almost, data, data).own.value == 0.0
@@ -88,6 +97,7 @@ def test_where_everything_was_seen_there_is_no_unseen_score(data: Path, training
     assert "unseen ones" not in table(result)
 
 
+@pytest.mark.usefixtures("training")
 def test_limit_takes_the_same_texts_every_time(data: Path) -> None:
     first, second = (evaluate(FakeModel(answer_one=remembering), data, data, limit=4) for _ in range(2))
     assert first == second
@@ -100,13 +110,33 @@ def test_seen_needs_the_whole_text() -> None:
     assert seen_texts([text], iter(["one two three four five six seven eight", "one two"])) == set()
 
 
+@pytest.mark.usefixtures("training")
 def test_result_reads_back(data: Path, tmp_path: Path) -> None:
     result = evaluate(FakeModel(answer_one=remembering), data, data)
     write_result(result, tmp_path / "r.json")
     assert read_result(ReconstructResult, tmp_path / "r.json") == result
 
 
+@pytest.mark.usefixtures("training")
 def test_nothing_to_reconstruct(tmp_path: Path) -> None:
     write_eval(tmp_path, "labels", [("short", "", ["also short"], [""])])
     with pytest.raises(DataError, match="nothing to reconstruct"):
         evaluate(FakeModel(), tmp_path, tmp_path)
+
+
+def test_training_texts_are_those_of_every_side_and_turn(tmp_path: Path) -> None:
+    turns = (Turn(question="what is it", answer="a circle"),)
+    samples = [
+        Sample(
+            key=make_key("pairs", 0),
+            dataset="pairs",
+            query=Side(instruction="Find: ", text="query words", images=(png((1, 2, 3)),)),
+            positive=Side(text="positive words"),
+            negatives=(Side(text="negative words"),),
+        ),
+    ]
+    talks = [Sample(key=make_key("talks", 0), dataset="talks", query=Side(images=(png((3, 2, 1)),), turns=turns))]
+    write_shards(samples, tmp_path, dataset="pairs", kind="pairs")
+    write_shards(talks, tmp_path, dataset="talks", kind="conversations")
+    texts = set(training_texts(ShardIndex.open(tmp_path)))
+    assert {"query words", "positive words", "negative words", "what is it", "a circle"} <= texts

@@ -105,6 +105,7 @@ def test_picture_files_beside_the_table(tmp_path: Path) -> None:
     assert "plain relative path" in table.skipped[0].reason
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_picture_too_large_to_decode_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eval.tsv.Image.MAX_IMAGE_PIXELS", 150)
     table = read_tsv(write(tmp_path / "t.tsv", [row("0"), row("1", image=coded(png((1, 2, 3), (10, 10))))]))
@@ -144,7 +145,13 @@ def test_unusable_files_are_refused_in_one_line(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00index")
     empty = tmp_path / "e.tsv"
     empty.write_text("")
-    for path in (binary, empty, tmp_path / "missing.tsv", write(tmp_path / "h.tsv", []), write(tmp_path / "n.tsv", [row(image="")])):
+    for path in (
+        binary,
+        empty,
+        tmp_path / "missing.tsv",
+        write(tmp_path / "h.tsv", []),
+        write(tmp_path / "n.tsv", [row(image="")]),
+    ):
         with pytest.raises(DataError) as error:
             read_tsv(path)
         assert str(path) in str(error.value)

@@ -34,7 +34,9 @@ def looking(context: Side, question: str, compressed: bool) -> str:
 
 
 def test_native_and_compressed_pass_the_mode_on(tsv: Path, tmp_path: Path) -> None:
-    model = FakeModel(answer_one=lambda context, question, compressed: "nothing" if compressed else looking(context, question, False))
+    model = FakeModel(
+        answer_one=lambda context, question, compressed: "nothing" if compressed else looking(context, question, False)
+    )
     native = evaluate(model, tsv, mode="native", out=tmp_path)
     compressed = evaluate(model, tsv, mode="compressed", out=tmp_path)
     assert (native.accuracy.score.value, native.unparsed) == (1.0, 0)
@@ -121,7 +123,12 @@ def test_result_reads_back_and_names_no_date(tsv: Path, tmp_path: Path) -> None:
     result = evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path)
     write_result(result, tmp_path / result.file_name)
     assert read_result(VlmResult, tmp_path / "Colours-native.json") == result
-    assert set(json.loads((tmp_path / "Colours-native.json").read_text())["provenance"]) == {"model", "data", "settings", "libraries"}
+    assert set(json.loads((tmp_path / "Colours-native.json").read_text())["provenance"]) == {
+        "model",
+        "data",
+        "settings",
+        "libraries",
+    }
 
 
 def test_examples_are_the_same_rows_in_every_mode(tsv: Path, tmp_path: Path) -> None:

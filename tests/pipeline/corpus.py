@@ -17,7 +17,9 @@ from pipeline.sequence import SequenceBuilder
 
 WORDS = "red blue green circle square star top left right bottom what where is the a picture of".split()
 TEXTS = [" ".join(WORDS), *WORDS, "Represent the given image."] * 4
-SMALL = TinyBackbone(hidden=32, layers=2, heads=4, kv_heads=2, feed_forward=64, vocab_size=600, tower_dim=32, tower_layers=2, tower_heads=2)
+SMALL = TinyBackbone(
+    hidden=32, layers=2, heads=4, kv_heads=2, feed_forward=64, vocab_size=600, tower_dim=32, tower_layers=2, tower_heads=2
+)
 
 
 def small_recipe(**phase: object) -> Recipe:
@@ -39,7 +41,15 @@ def picture(rng: np.random.Generator, width: int = 56, height: int = 56) -> byte
     return file.getvalue()
 
 
-def random_row(builder: SequenceBuilder, rng: np.random.Generator, *, slot: int = 0, compressed: bool = True, num_images: int | None = None, num_turns: int | None = None) -> Row:
+def random_row(
+    builder: SequenceBuilder,
+    rng: np.random.Generator,
+    *,
+    slot: int = 0,
+    compressed: bool = True,
+    num_images: int | None = None,
+    num_turns: int | None = None,
+) -> Row:
     """A row with random pictures, words and turns."""
     num_images = int(rng.integers(0, 3)) if num_images is None else num_images
     num_turns = int(rng.integers(0, 3)) if num_turns is None else num_turns
@@ -49,7 +59,9 @@ def random_row(builder: SequenceBuilder, rng: np.random.Generator, *, slot: int 
     side = Side(text=f"{markers} {sentence(rng)}", images=(b"",) * num_images)
     turns = [Turn(question=sentence(rng), answer=sentence(rng)) for _ in range(num_turns)]
     grids = np.array([(1, height // 14, width // 14) for height, width in sizes])
-    return Row(key=str(slot), sequence=builder.build(side, grids, turns), pixels=pixels, compressed=compressed, slot=slot, group=OWN)
+    return Row(
+        key=str(slot), sequence=builder.build(side, grids, turns), pixels=pixels, compressed=compressed, slot=slot, group=OWN
+    )
 
 
 class MemoryIndex:

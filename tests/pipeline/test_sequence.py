@@ -31,7 +31,8 @@ def test_the_prompt_is_the_papers(loaded: tuple[Embedder, Folder], builder: Sequ
     assert (sequence.input_ids[sequence.roles == Role.COMPRESSION] == builder.vocabulary.chorus).all()
     parts = [text_of(loaded, sequence.input_ids[sequence.roles == role]) for role in Role if role != Role.COMPRESSION]
     assert parts == [
-        "<|im_start|>system\nYou are a helpful assistant that can represent and understand multimodal inputs.<|im_end|>\n<|im_start|>user\n",
+        "<|im_start|>system\nYou are a helpful assistant that can represent and understand multimodal inputs.<|im_end|>\n"
+        "<|im_start|>user\n",
         "<|vision_start|>" + "<|image_pad|>" * 6 + "<|vision_end|>\nRepresent the given image. red star",
         "what is red<|im_end|>\n<|im_start|>assistant\n",
         "circle<|im_end|>",
@@ -43,7 +44,9 @@ def test_the_prompt_is_the_papers(loaded: tuple[Embedder, Folder], builder: Sequ
 def test_the_template_is_the_folders_chat_template(loaded: tuple[Embedder, Folder], builder: SequenceBuilder) -> None:
     """Native rows read exactly as the tokenizer's own chat template writes them."""
     native = replace(builder, layout=native_layout(builder.layout))
-    sequence = native.build(Side(text="red star"), np.zeros((0, 3)), [Turn(question=" is it", answer="circle"), Turn(question="where", answer="left")])
+    sequence = native.build(
+        Side(text="red star"), np.zeros((0, 3)), [Turn(question=" is it", answer="circle"), Turn(question="where", answer="left")]
+    )
     turns = [("user", "red star" + "is it"), ("assistant", "circle"), ("user", "where"), ("assistant", "left")]
     from pipeline.sequence import SYSTEM_PROMPT
 

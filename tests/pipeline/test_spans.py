@@ -28,7 +28,11 @@ def layouts(draw: st.DrawFn) -> Layout:
 
 
 @settings(max_examples=200, deadline=None)
-@given(layout=layouts(), lengths=st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=7), min_size=1, max_size=3), seed=st.integers(0, 99))
+@given(
+    layout=layouts(),
+    lengths=st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=7), min_size=1, max_size=3),
+    seed=st.integers(0, 99),
+)
 def test_each_query_sees_exactly_the_keys_of_the_dense_mask(layout: Layout, lengths: list[list[int]], seed: int) -> None:
     """For each token, the earlier tokens of its causal sequence are the visible ones, by definition of the mask."""
     rng = np.random.default_rng(seed)

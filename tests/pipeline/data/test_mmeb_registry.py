@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.data import mmeb_registry
 from pipeline.data.mmeb_registry import META, OPENINGS, WHOLES, DatasetInfo, split_instruction
 
 IMAGE = "<|image_1|>\n"
@@ -45,6 +46,11 @@ REAL = [
 @pytest.mark.parametrize(("instruction", "text"), REAL)
 def test_real_texts_are_cut_where_the_wording_ends(instruction: str, text: str) -> None:
     assert split_instruction(instruction + text) == (instruction, text)
+
+
+def test_the_longest_wording_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmeb_registry, "OPENINGS", ("Find ", "Find a picture of ", "Find a "))
+    assert split_instruction("Find a picture of a cat") == ("Find a picture of ", "a cat")
 
 
 KNOWN = st.sampled_from([*OPENINGS, *sorted(WHOLES), IMAGE, "Represent", " ", "."])

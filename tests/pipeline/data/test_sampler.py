@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.data.sampler import Stream, coin, deal
 from pipeline.errors import ConfigError
 
-ROWS = {"a": list(range(0, 100)), "b": list(range(100, 121)), "c": list(range(121, 400))}
+ROWS = {"a": list(range(100)), "b": list(range(100, 121)), "c": list(range(121, 400))}
 SHARES = {name: float(len(rows)) for name, rows in ROWS.items()}
 
 
@@ -43,9 +43,9 @@ def test_no_repeats_for_any_sizes(sizes: list[int], run_length: int, runs: int) 
     fits = sum(size // run_length for size in sizes) >= runs
     if not fits:
         with pytest.raises(ConfigError, match="do not fit the data"):
-            Stream(rows, {name: 1.0 for name in rows}, runs=runs, run_length=run_length, seed=0)
+            Stream(rows, dict.fromkeys(rows, 1.0), runs=runs, run_length=run_length, seed=0)
         return
-    one = Stream(rows, {name: 1.0 for name in rows}, runs=runs, run_length=run_length, seed=0)
+    one = Stream(rows, dict.fromkeys(rows, 1.0), runs=runs, run_length=run_length, seed=0)
     for step in range(20):
         batch = one.at(step)
         assert len(batch) == runs * run_length == len(set(batch))

@@ -220,6 +220,19 @@ def test_few_shards_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert index.read(5) == items[5]
 
 
+def test_reading_moves_no_file_position(tmp_path: Path) -> None:
+    """Descriptors are shared after a fork, and so would be their position."""
+    index = write(tmp_path, [sample(row) for row in range(12)])
+    for row in range(12):
+        index.read(row)
+    opened = [
+        entry.name for entry in os.scandir("/proc/self/fd") if os.path.realpath(entry.path).startswith(str(tmp_path.resolve()))
+    ]
+    positions = [Path("/proc/self/fdinfo", name).read_text().split("\n")[0].split() for name in opened]
+    assert positions == [["pos:", "0"]] * 3
+    index.close()
+
+
 def test_readers_that_forked_do_not_disturb_each_other(tmp_path: Path) -> None:
     items: list[Item] = [sample(row) for row in range(12)]
     index = write(tmp_path, items)
@@ -281,6 +294,16 @@ def test_an_index_of_another_conversion_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "one" / "toy" / "index.parquet").write_bytes(index)
     with pytest.raises(DataError, match="index has 3 rows, statistics say 4"):
         ShardIndex.open(tmp_path / "one")
+
+
+def test_an_index_that_names_other_rows_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "one", [sample(row, query=Side(text="q")) for row in range(3)])
+    write(tmp_path / "two", [reject(row) if row == 1 else sample(row, query=Side(text="q")) for row in range(4)])
+    (tmp_path / "one" / "toy" / "index.parquet").write_bytes((tmp_path / "two" / "toy" / "index.parquet").read_bytes())
+    index = ShardIndex.open(tmp_path / "one")
+    assert index.read(0).key == make_key("Toy", 0)
+    with pytest.raises(DataError, match="sample toy-00000002 is not where the index says"):
+        index.read(1)
 
 
 def test_pictures_reach_the_shard_untouched(tmp_path: Path) -> None:

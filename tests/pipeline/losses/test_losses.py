@@ -20,7 +20,9 @@ def reference_info_nce(queries: torch.Tensor, candidates: torch.Tensor, temperat
 def test_info_nce_equals_the_reference_and_log_n_when_all_are_equal() -> None:
     torch.manual_seed(0)
     queries, candidates = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (5, 9))
-    assert math.isclose(float(InfoNCE(temperature=0.3)(queries, candidates)), reference_info_nce(queries, candidates, 0.3), rel_tol=1e-5)
+    assert math.isclose(
+        float(InfoNCE(temperature=0.3)(queries, candidates)), reference_info_nce(queries, candidates, 0.3), rel_tol=1e-5
+    )
     same = torch.ones(6, 4) / 2
     assert math.isclose(float(InfoNCE(temperature=0.02)(same, same)), math.log(6), rel_tol=1e-6)
 

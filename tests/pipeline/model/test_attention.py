@@ -56,7 +56,9 @@ def packed_states(embedder: Embedder, rows: list[Row], recipe: Recipe) -> list[t
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_packed_spans_equal_the_dense_mask_row_by_row(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe, seed: int) -> None:
+def test_packed_spans_equal_the_dense_mask_row_by_row(
+    embedder: Embedder, builder: SequenceBuilder, recipe: Recipe, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     rows = [random_row(builder, rng, slot=slot, compressed=bool(slot % 2)) for slot in range(5)]
     for row, states in zip(rows, packed_states(embedder, rows, recipe), strict=True):
@@ -64,7 +66,7 @@ def test_packed_spans_equal_the_dense_mask_row_by_row(embedder: Embedder, builde
 
 
 def test_the_mask_matters(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
-    """The comparison above has teeth: with and without compression, answers differ and everything before the question does not."""
+    """The comparison above has teeth: with and without compression answers differ, and nothing before the question does."""
     rng = np.random.default_rng(9)
     row = random_row(builder, rng, num_images=1, num_turns=1)
     open_row = Row(key="open", sequence=row.sequence, pixels=row.pixels, compressed=False, slot=0)
@@ -74,7 +76,9 @@ def test_the_mask_matters(embedder: Embedder, builder: SequenceBuilder, recipe: 
     assert (hidden[~before] - plain[~before]).abs().max() > 1e-2
 
 
-def test_answers_have_exactly_no_gradient_to_context_once_the_tokens_are_hidden(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
+def test_answers_have_exactly_no_gradient_to_context_once_the_tokens_are_hidden(
+    embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
+) -> None:
     """The tokens are the only way: hide COMPRESSION too, and the gradient from the answers to the context is exactly zero."""
     from dataclasses import replace
 
@@ -98,7 +102,9 @@ def test_answers_have_exactly_no_gradient_to_context_once_the_tokens_are_hidden(
 def test_the_tower_attends_inside_each_picture(embedder: Embedder) -> None:
     """Pictures of mixed sizes in one call equal transformers' own sdpa tower, picture by picture."""
     rng = np.random.default_rng(5)
-    pictures = [torch.from_numpy(rng.integers(0, 255, (3, h * 28, w * 28), dtype=np.uint8)) for h, w in [(2, 2), (2, 2), (3, 2), (2, 2)]]
+    pictures = [
+        torch.from_numpy(rng.integers(0, 255, (3, h * 28, w * 28), dtype=np.uint8)) for h, w in [(2, 2), (2, 2), (3, 2), (2, 2)]
+    ]
     patches = [embedder.cutter(picture[None]) for picture in pictures]
     grids = torch.tensor([(1, p.shape[1] // 14, p.shape[2] // 14) for p in pictures])
     tower = embedder.backbone.tower

@@ -26,26 +26,42 @@ def test_the_first_pass_may_stop_at_the_tokens(embedder: Embedder, builder: Sequ
     torch.testing.assert_close(full.embeddings.norm(dim=1), torch.ones(4))
 
 
-def test_changing_question_or_answer_never_moves_the_embedding(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
+def test_changing_question_or_answer_never_moves_the_embedding(
+    embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
+) -> None:
     side = Side(text="red circle top left")
-    turns = [[], [Turn(question="what is red", answer="circle")], [Turn(question="where", answer="left"), Turn(question="is", answer="a star")]]
+    turns = [
+        [],
+        [Turn(question="what is red", answer="circle")],
+        [Turn(question="where", answer="left"), Turn(question="is", answer="a star")],
+    ]
     row = random_row(builder, np.random.default_rng(0))
     for compressed in (True, False):
         sequences = [builder.build(side, np.zeros((0, 3)), turn) for turn in turns]
-        rows = [replace(row, sequence=sequence, pixels=(), compressed=compressed, slot=slot) for slot, sequence in enumerate(sequences)]
+        rows = [
+            replace(row, sequence=sequence, pixels=(), compressed=compressed, slot=slot)
+            for slot, sequence in enumerate(sequences)
+        ]
         with torch.no_grad():
             embeddings = embedder(pack(rows, recipe.layout, recipe.pooling.positions)).embeddings
         torch.testing.assert_close(embeddings[0].expand(3, -1), embeddings, atol=1e-6, rtol=0)
 
 
-def test_token_losses_are_the_negative_log_likelihood_of_the_answers(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
+def test_token_losses_are_the_negative_log_likelihood_of_the_answers(
+    embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
+) -> None:
     row = random_row(builder, np.random.default_rng(4), num_images=0, num_turns=1, compressed=False)
     batch = pack([row], recipe.layout, recipe.pooling.positions)
     answer = np.flatnonzero(row.sequence.roles == Role.ANSWER)
     with torch.no_grad():
         losses = embedder(batch).token_losses
         embeddings = embedder.input_embeddings(batch)
-        output = embedder.backbone.text(inputs_embeds=embeddings[None], position_ids=batch.position_ids[:, None], attention_mask={"full_attention": None}, visible=torch.ones(len(row.sequence), len(row.sequence), dtype=torch.bool).tril()[None, None])
+        output = embedder.backbone.text(
+            inputs_embeds=embeddings[None],
+            position_ids=batch.position_ids[:, None],
+            attention_mask={"full_attention": None},
+            visible=torch.ones(len(row.sequence), len(row.sequence), dtype=torch.bool).tril()[None, None],
+        )
         log_probabilities = embedder.backbone.logits(output.last_hidden_state[0]).log_softmax(-1)
     expected = [-float(log_probabilities[t - 1, row.sequence.input_ids[t]]) for t in answer]
     torch.testing.assert_close(losses, torch.tensor(expected), atol=1e-5, rtol=1e-5)

@@ -19,7 +19,9 @@ QUESTIONS = ["what is red", "where", "what is the picture of a blue star top lef
 
 def model_of(loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe) -> EmbeddingModel:
     loaded[0].eval()
-    return EmbeddingModel(embedder=loaded[0], recipe=recipe, builder=builder, fingerprint="", decode=lambda ids: " ".join(map(str, ids)))
+    return EmbeddingModel(
+        embedder=loaded[0], recipe=recipe, builder=builder, fingerprint="", decode=lambda ids: " ".join(map(str, ids))
+    )
 
 
 def contexts() -> list[Side]:
@@ -37,9 +39,15 @@ def forward_greedy(model: EmbeddingModel, side: Side, question: str, *, compress
         ids = np.concatenate([sequence.input_ids, np.array(answer, dtype=np.int64)])
         roles = np.concatenate([sequence.roles, np.full(len(answer), Role.ANSWER, dtype=np.int8)])
         longer = type(sequence)(ids, roles, sequence.grid_thw, sequence.image_starts)
-        batch = pack([Row(key="", sequence=longer, pixels=row.pixels, compressed=compressed)], model.recipe.layout, model.recipe.pooling.positions)
+        batch = pack(
+            [Row(key="", sequence=longer, pixels=row.pixels, compressed=compressed)],
+            model.recipe.layout,
+            model.recipe.pooling.positions,
+        )
         with torch.no_grad():
-            states = model.embedder.backbone.hidden(model.embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
+            states = model.embedder.backbone.hidden(
+                model.embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans)
+            )
             logits = model.embedder.backbone.logits(states[-1])
         logits[list(model.builder.vocabulary.chorus)] = float("-inf")
         if int(logits.argmax()) == model.builder.vocabulary.im_end:
@@ -48,22 +56,34 @@ def forward_greedy(model: EmbeddingModel, side: Side, question: str, *, compress
     return answer
 
 
-def test_compressed_answers_equal_the_masked_forward(loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe) -> None:
+def test_compressed_answers_equal_the_masked_forward(
+    loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe
+) -> None:
     model = model_of(loaded, builder, recipe)
     answers = model.answer(contexts(), QUESTIONS, compressed=True, max_new_tokens=8)
-    expected = [forward_greedy(model, side, question, compressed=True, length=8) for side, question in zip(contexts(), QUESTIONS, strict=True)]
+    expected = [
+        forward_greedy(model, side, question, compressed=True, length=8)
+        for side, question in zip(contexts(), QUESTIONS, strict=True)
+    ]
     assert answers == [" ".join(map(str, ids)) for ids in expected]
 
 
-def test_batched_answers_equal_single_ones_and_differ_from_native(loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe) -> None:
+def test_batched_answers_equal_single_ones_and_differ_from_native(
+    loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe
+) -> None:
     model = model_of(loaded, builder, recipe)
     together = {flag: model.answer(contexts(), QUESTIONS, compressed=flag, max_new_tokens=6) for flag in (True, False)}
     for flag, answers in together.items():
-        assert answers == [model.answer([side], [question], compressed=flag, max_new_tokens=6)[0] for side, question in zip(contexts(), QUESTIONS, strict=True)]
+        assert answers == [
+            model.answer([side], [question], compressed=flag, max_new_tokens=6)[0]
+            for side, question in zip(contexts(), QUESTIONS, strict=True)
+        ]
     assert together[True] != together[False]
 
 
-def test_compressed_answers_follow_the_tokens_that_are_put_in(loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe) -> None:
+def test_compressed_answers_follow_the_tokens_that_are_put_in(
+    loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe
+) -> None:
     model = model_of(loaded, builder, recipe)
     sides = contexts()
     swapped = model.answer([sides[1], sides[0]], [QUESTIONS[0]] * 2, compressed=True, max_new_tokens=6)

@@ -1,4 +1,4 @@
-"""One rank of a small training run, started by the tests: `python -m tests.pipeline.train.ranks JOB OUT` (JSON on standard input)."""
+"""One rank of a small training run, started by the tests: `python -m tests.pipeline.train.ranks OUT`, job on stdin."""
 
 import json
 import sys
@@ -51,7 +51,9 @@ def main() -> None:
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
     for stage in job["stages"]:
-        recipe = small_recipe(zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0)
+        recipe = small_recipe(
+            zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0
+        )
         recipe = replace(recipe, tower=job["tower"])
         found = gradients(folder, recipe)
         if dist.get_rank() == 0:

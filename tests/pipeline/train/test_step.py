@@ -50,7 +50,11 @@ def plain_gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, to
 def worst(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
     """Largest relative difference over tensors, in the l2 norm; no tensor may be missing."""
     assert set(expected) <= set(found), sorted(set(expected) - set(found))
-    return max(float((found[name] - tensor).norm() / (tensor.norm() + 1e-12)) for name, tensor in expected.items() if tensor.norm() > 1e-6)
+    return max(
+        float((found[name] - tensor).norm() / (tensor.norm() + 1e-12))
+        for name, tensor in expected.items()
+        if tensor.norm() > 1e-6
+    )
 
 
 @pytest.mark.parametrize(("budget", "kept"), [(10**6, 0), (300, 0), (300, 2), (300, 100)])
@@ -63,7 +67,17 @@ def test_cached_gradients_equal_the_full_batch(model_folder: Path, budget: int, 
 def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gradients and three steps of every ZeRO stage on two gloo ranks with different natural numbers of chunks."""
     out = tmp_path_factory.mktemp("ranks")
-    run_ranks({"folder": str(model_folder), "stages": [0, 1, 2, 3], "chunk_tokens": 250, "kept_chunks": 1, "steps": 3, "tower": "trained"}, out)
+    run_ranks(
+        {
+            "folder": str(model_folder),
+            "stages": [0, 1, 2, 3],
+            "chunk_tokens": 250,
+            "kept_chunks": 1,
+            "steps": 3,
+            "tower": "trained",
+        },
+        out,
+    )
     return out
 
 
@@ -71,13 +85,21 @@ def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    common = {
+        **os.environ,
+        "WORLD_SIZE": str(num_ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "tests.pipeline.train.ranks", str(out)]
     ranks = []
     for rank in range(num_ranks):
         environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         log = (out / f"rank-{rank}.log").open("w")
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True)
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True
+        )
         assert process.stdin is not None
         process.stdin.write(json.dumps(job))
         process.stdin.close()

@@ -1,0 +1,81 @@
+# make demo       set up once, then the whole pipeline on the embedded default (15 minutes on 2 CPU cores)
+# make demo-full  the longer run (45 minutes)
+# make test       lint, types, import layers and tests
+# make mutants    break each oracle's subject in turn and show that its test goes red
+# make clean      remove what these made: .venv, work, caches
+#
+# PYTHON       the Python to use, 3.11 to 3.13        make demo PYTHON=python3.12
+# TORCH_INDEX  where torch comes from: the address of PyTorch's own index of CPU builds saves gigabytes without a GPU;
+#              left empty, pip's usual index serves the CUDA build
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+WORK ?= work
+PYTEST_ARGS ?=
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: setup demo demo-full test lint mutants clean
+
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python -m
+PYTHONS := $(PYTHON) $(if $(filter file default undefined,$(origin PYTHON)),python3.13 python3.12 python3.11)
+NEEDED_GB := 5
+
+# Two cores are shared by the training step and the process that prepares batches.
+CORES := $(shell nproc 2>/dev/null || echo 2)
+export OMP_NUM_THREADS ?= $(CORES)
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TRANSFORMERS_OFFLINE := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ifeq ($(wildcard /dev/nvidiactl),)
+export DS_ACCELERATOR := cpu
+endif
+
+demo: setup
+	$(RUN) launchers.cli run --recipe tiny --work $(WORK)/tiny
+
+demo-full: setup
+	$(RUN) launchers.cli run --recipe tiny_full --work $(WORK)/tiny_full
+
+test: setup lint
+	$(RUN) pytest -p tests.marker_counts $(PYTEST_ARGS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports --no-logo
+
+mutants: setup
+	$(RUN) tests.mutants
+
+setup: $(READY)
+
+# Every check is made before anything is downloaded.
+$(READY): constraints.txt setup.cfg pyproject.toml
+	@say() { echo "make setup: $$*" >&2; exit 1; }; \
+	for candidate in $(PYTHONS); do \
+	  if "$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
+	    python=$$candidate; break; fi; done; \
+	[ -n "$${python:-}" ] || say "needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1 || true); name one: make setup PYTHON=python3.12"; \
+	"$$python" -c 'import venv, ensurepip' 2>/dev/null || say "$$python has no venv module; install it (Debian and Ubuntu: apt install python3-venv)"; \
+	free=$$(df -Pk . | awk 'NR == 2 { print int($$4 / 1048576) }'); \
+	[ "$$free" -ge $(NEEDED_GB) ] || say "needs $(NEEDED_GB) GB of free disk here, and there are $$free GB"; \
+	echo "make setup: $$("$$python" --version), installing into $(VENV) (a few minutes, once)"; \
+	"$$python" -m venv $(VENV)
+	@# torch first: deepspeed's source distribution looks for it when it is built.
+	$(RUN) pip install --quiet -c constraints.txt setuptools numpy
+	$(RUN) pip install --quiet $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX),-c constraints.txt) $$(grep '^torch==' constraints.txt)
+	$(RUN) pip install --quiet --no-build-isolation -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(WORK) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Train on a Slurm cluster: the same `crem train` on every GPU of every node.
+#
+#   sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
+#
+# Whatever follows the script's name goes to `crem train`; sbatch options come before it. Submit from the repository's root,
+# with .venv and the work folder on a file system that all nodes share. Prepare shards, QA and model beforehand, with
+# `crem run --until model` and the same --recipe, --work and --data.
+#
+# One task is one GPU. Two minutes before the time limit the batch shell gets USR1; it asks the tasks to stop and puts the job
+# back into the queue, and the next run goes on from the newest checkpoint. The same holds after preemption and node failure.
+#SBATCH --job-name=crem-train
+#SBATCH --output=%x-%j.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120
+set -uo pipefail
+
+root=${SLURM_SUBMIT_DIR:-$PWD}
+python=${CREM_PYTHON:-$root/.venv/bin/python}
+cd "$root" || exit 1
+[ -x "$python" ] || { echo "error: $python: not there; run make setup in $root, or set CREM_PYTHON" >&2; exit 1; }
+
+# The first node of the job is where the ranks meet. Its name is resolved here: torch would wait for ten minutes and more on a
+# name that does not resolve, without an error.
+first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+MASTER_ADDR=$(getent ahostsv4 "$first" | awk 'NR == 1 { print $1 }')
+[ -n "$MASTER_ADDR" ] || { echo "error: node name $first does not resolve here; ask your administrators" >&2; exit 1; }
+export MASTER_ADDR
+# Jobs that share a node need different ports.
+export MASTER_PORT=$((20000 + SLURM_JOB_ID % 40000))
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+# Since Slurm 22.05 srun does not take this over from sbatch by itself.
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+
+echo "crem train on $SLURM_JOB_NUM_NODES nodes, $SLURM_NTASKS ranks, start ${SLURM_RESTART_COUNT:-0}, meeting at $first ($MASTER_ADDR:$MASTER_PORT)"
+
+# srun runs in the background: a shell that waits in the foreground would take the signal only when it is too late.
+srun --kill-on-bad-exit=1 bash -c '
+  export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
+  # Where each task sees only its own GPU, that one has number 0.
+  case ${CUDA_VISIBLE_DEVICES:-,} in *,*) ;; *) LOCAL_RANK=0 ;; esac
+  exec "$0" -m launchers.cli train "$@"' "$python" "$@" &
+srun_pid=$!
+
+is_out_of_time=
+out_of_time() {
+  is_out_of_time=yes
+  echo "time is nearly up: stopping the ranks and putting the job back into the queue"
+  kill -TERM "$srun_pid" 2>/dev/null
+}
+trap out_of_time USR1
+# Preemption and scancel: Slurm itself requeues or ends the job; the ranks only have to be told.
+trap 'kill -TERM "$srun_pid" 2>/dev/null' TERM
+
+# A trapped signal ends `wait` early, so it is repeated until srun itself is gone; then its exit code counts.
+while :; do
+  wait "$srun_pid"
+  code=$?
+  kill -0 "$srun_pid" 2>/dev/null || break
+done
+if [ -n "$is_out_of_time" ] && [ "$code" -ne 0 ]; then
+  scontrol requeue "$SLURM_JOB_ID" && exit 0
+fi
+exit "$code"

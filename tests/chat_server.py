@@ -1,0 +1,70 @@
+"""A chat endpoint inside the test: replies follow a script, and every request is kept."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server does with one request: wait, then send a status, headers and a body."""
+
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+
+
+def completion(text: object, **kwargs: Any) -> Reply:
+    """A well-formed chat completion with this content."""
+    return Reply(json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode(), **kwargs)
+
+
+@dataclass
+class ChatServer:
+    """`url` is the base address; `requests` the bodies and `keys` the Authorization headers received, in order."""
+
+    url: str
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+
+
+@contextmanager
+def chat_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[ChatServer]:
+    """Serve `answer(number of the request, its body)` on the loopback interface."""
+    state, lock = ChatServer(""), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                number = len(state.requests)
+                state.requests.append(body)
+                state.keys.append(self.headers.get("Authorization"))
+            reply = answer(number, body)
+            time.sleep(reply.delay_seconds)
+            try:
+                self.send_response(reply.status)
+                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(reply.body)
+            except (BrokenPipeError, ConnectionResetError):
+                return  # the client gave up or was killed
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()

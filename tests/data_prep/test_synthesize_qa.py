@@ -1,0 +1,242 @@
+"""The synthesis over a small corpus: what is asked, what is written, and that a killed run loses and repeats nothing."""
+
+import io
+import json
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from data_prep import qa_teacher
+from data_prep.qa_journal import Journal, side_identity
+from data_prep.qa_teacher import DESCRIBE, prompt
+from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
+from pipeline.chat import ChatClient
+from pipeline.data.keys import make_key
+from pipeline.data.qa import QaTable
+from pipeline.data.shard_writer import write_shards
+from pipeline.errors import ConfigError, DataError, ServiceError
+from pipeline.sample import Sample, Side, Turn
+from tests.chat_server import Reply, chat_server, completion
+from tests.faults import kill_at_sizes, seeded_sizes
+
+RECONSTRUCT = "Reconstruct the represented text"  # the paper's own words
+NUM_ROWS = 30
+NUM_PICTURES = 20
+
+
+def picture(number: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (28, 28), (number * 10 % 256, number, 99)).save(file, "PNG")
+    return file.getvalue()
+
+
+def image_side(number: int) -> Side:
+    return Side(text="<|image_1|>\nFind a caption for the picture.", images=(picture(number % NUM_PICTURES),))
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs of a picture (20 distinct ones in 30 rows) and a caption, pairs of two texts, and conversations."""
+    out = tmp_path_factory.mktemp("synthesis") / "shards"
+    captions = [Side(text=f"caption number {n}") for n in range(NUM_ROWS)]
+    pairs = [Sample(key=make_key("Pics", n), dataset="Pics", query=image_side(n), positive=captions[n]) for n in range(NUM_ROWS)]
+    texts = [Sample(key=make_key("Texts", n), dataset="Texts", query=captions[n], positive=captions[-n]) for n in range(NUM_ROWS)]
+    talk = Sample(
+        key=make_key("talks", 0), dataset="talks", query=Side(images=(picture(0),), turns=(Turn(question="q", answer="a"),))
+    )
+    write_shards(pairs, out, dataset="Pics", kind="pairs")
+    write_shards(texts, out, dataset="Texts", kind="pairs")
+    write_shards([talk], out, dataset="talks", kind="conversations")
+    return out
+
+
+def picture_of(body: dict[str, object]) -> str:
+    """The data URI that a request carries: which picture was asked about."""
+    return str(body["messages"][0]["content"][0]["image_url"]["url"])  # type: ignore[index]
+
+
+def echo(number: int, body: dict[str, object]) -> Reply:
+    """An answer that depends on the picture alone, so that two runs can be compared."""
+    return completion(f"picture {hash_of(picture_of(body))}")
+
+
+def hash_of(text: str) -> int:
+    return sum(ord(letter) * place for place, letter in enumerate(text)) % 10**9
+
+
+def turns_of(out: Path, dataset: str, row: int, side: str) -> tuple[Turn, ...]:
+    return QaTable.open(out).turns(dataset, make_key(dataset, row), side)  # type: ignore[arg-type]
+
+
+def test_every_side_of_every_pair_gets_its_turn(shards: Path, tmp_path: Path) -> None:
+    with chat_server(echo) as server:
+        counts = synthesize(shards, tmp_path, url=server.url, model="teacher", workers=4)
+    assert counts == {"read": 120, "reconstructed": 90, "described": 30, "skipped": 0, "rejected": 0, "asked": 20}
+    assert turns_of(tmp_path, "Texts", 3, "query") == (Turn(question=RECONSTRUCT, answer="caption number 3"),)
+    assert turns_of(tmp_path, "Pics", 3, "positive") == (Turn(question=RECONSTRUCT, answer="caption number 3"),)
+    (turn,) = turns_of(tmp_path, "Pics", 3, "query")
+    assert turn.question == DESCRIBE
+    assert turn == turns_of(tmp_path, "Pics", 23, "query")[0], "rows 3 and 23 share picture and text"
+    assert turn != turns_of(tmp_path, "Pics", 4, "query")[0]
+    assert (tmp_path / REJECTS_NAME).read_text() == ""
+
+
+def test_equal_sides_are_asked_once_and_a_second_run_asks_nothing(shards: Path, tmp_path: Path) -> None:
+    with chat_server(echo) as server:
+        synthesize(shards, tmp_path, url=server.url, model="teacher", workers=4)
+        assert max(Counter(map(picture_of, server.requests)).values()) == 1
+        assert len(server.requests) == NUM_PICTURES
+        assert synthesize(shards, tmp_path, url=server.url, model="teacher")["asked"] == 0
+        assert len(server.requests) == NUM_PICTURES
+        assert synthesize(shards, tmp_path, url=server.url, model="another")["asked"] == NUM_PICTURES, (
+            "another teacher, other answers"
+        )
+
+
+def test_request_names_what_the_side_is_about_without_markers() -> None:
+    words = prompt(Side(instruction="<|image_1|>\nFind ", text="the  red car", images=(b"x",)))
+    assert "Find the red car" in words
+    assert "<|image_1|>" not in words
+
+
+def test_no_more_calls_are_in_flight_than_workers(shards: Path, tmp_path: Path) -> None:
+    lock, flying, most = threading.Lock(), [0], [0]
+
+    def slow(number: int, body: dict[str, object]) -> Reply:
+        with lock:
+            flying[0] += 1
+            most[0] = max(most[0], flying[0])
+        threading.Event().wait(0.02)
+        with lock:
+            flying[0] -= 1
+        return echo(number, body)
+
+    with chat_server(slow) as server:
+        synthesize(shards, tmp_path, url=server.url, model="teacher", workers=3)
+    assert 2 <= most[0] <= 3
+
+
+def test_failed_calls_are_rejects_with_reasons_and_asked_again(shards: Path, tmp_path: Path) -> None:
+    broken = set()
+
+    def moody(number: int, body: dict[str, object]) -> Reply:
+        if number % 3 == 1:
+            broken.add(picture_of(body))
+        return Reply(b"cannot see it", status=400) if picture_of(body) in broken else echo(number, body)
+
+    with chat_server(moody) as server:
+        counts = synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1)
+    assert counts["read"] == counts["reconstructed"] + counts["described"] + counts["rejected"]
+    assert counts["rejected"] > 0
+    rejects = [json.loads(line) for line in (tmp_path / REJECTS_NAME).read_text().splitlines()]
+    assert len(rejects) == counts["rejected"]
+    assert all("query: " in reject["reason"] and "HTTP 400: cannot see it" in reject["reason"] for reject in rejects)
+    assert turns_of(tmp_path, "Pics", rejects[0]["row"], "query") == ()
+    with chat_server(echo) as server:
+        again = synthesize(shards, tmp_path, url=server.url, model="teacher")
+    assert again["asked"] == len(broken)
+    assert (again["described"], again["rejected"]) == (30, 0)
+
+
+def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qa_teacher, "_HOPELESS_FAILURES", 5)
+    with (
+        chat_server(lambda number, body: echo(number, body) if number < 4 else Reply(b"gone", status=400)) as server,
+        pytest.raises(ServiceError, match="5 sides in a row had no answer .* 4 answers so far are kept"),
+    ):
+        synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1)
+    with chat_server(echo) as server:
+        assert synthesize(shards, tmp_path, url=server.url, model="teacher")["asked"] == NUM_PICTURES - 4
+
+
+def test_without_an_endpoint_only_texts_get_turns_and_it_says_so(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = synthesize(shards, tmp_path, url=None, model="")
+    assert counts == {"read": 120, "reconstructed": 90, "described": 0, "skipped": 30, "rejected": 0, "asked": 0}
+    assert turns_of(tmp_path, "Pics", 0, "query") == ()
+    assert "only sides without pictures get a question" in caplog.text
+
+
+def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_path: Path) -> None:
+    def calm(number: int, body: dict[str, object]) -> Reply:
+        return completion(f"picture {hash_of(picture_of(body))}", delay_seconds=0.05)
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    with chat_server(calm) as server:
+        synthesize(shards, whole, url=server.url, model="teacher", workers=2)
+        journal = whole / JOURNAL_NAME
+        unbroken_requests = len(server.requests)
+        command = [sys.executable, "-m", "data_prep.synthesize_qa", "--shards", str(shards), "--out", str(broken)]
+        command += ["--url", server.url, "--model", "teacher", "--workers", "2"]
+        sizes = seeded_sizes(5, count=3, largest=journal.stat().st_size - 200)
+        assert kill_at_sizes(command, broken / JOURNAL_NAME, sizes) == [-9, -9, -9]
+        assert not list(broken.glob("*.arrow")), "the kills came before the first side file"
+        counts = synthesize(shards, broken, url=server.url, model="teacher", workers=2)
+        in_flight_when_killed = 2 * len(sizes)
+        assert len(server.requests) - unbroken_requests <= NUM_PICTURES + in_flight_when_killed
+    assert counts["asked"] < NUM_PICTURES
+    for path in sorted(whole.glob("*.arrow")):
+        assert (broken / path.name).read_bytes() == path.read_bytes()
+    lines = (broken / JOURNAL_NAME).read_text().splitlines()
+    assert len(lines) == len({json.loads(line)["id"] for line in lines}) == NUM_PICTURES
+
+
+@pytest.mark.parametrize("tail", [b'{"id": "cut', b'{"id": "a", "answer": "whole but for its end"}'])
+def test_journal_drops_a_line_that_was_cut_short(tmp_path: Path, tail: bytes) -> None:
+    with Journal(tmp_path / "j") as journal:
+        journal.record("one", "answer\nwith a line break and \u2028")
+    whole = (tmp_path / "j").read_bytes()
+    (tmp_path / "j").write_bytes(whole + tail)
+    with Journal(tmp_path / "j") as journal:
+        assert journal.answers == {"one": "answer\nwith a line break and \u2028"}
+        journal.record("two", "b")
+    with Journal(tmp_path / "j") as journal:
+        assert set(journal.answers) == {"one", "two"}
+
+
+def test_journal_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"hello\n")
+    with pytest.raises(DataError, match=r"j: line 1 is not an answer"):
+        Journal(tmp_path / "j")
+
+
+def test_identity_depends_on_pictures_texts_and_question_and_on_where_one_ends() -> None:
+    sides = [
+        Side(text="ab", images=(b"1",)),
+        Side(instruction="a", text="b", images=(b"1",)),
+        Side(text="ab", images=(b"2",)),
+        Side(text="ab", images=(b"1", b"1")),
+        Side(text="abc", images=(b"1",)),
+    ]
+    identities = [side_identity(side, asked=("q", "m")) for side in sides] + [side_identity(sides[0], asked=("qm", ""))]
+    assert len(set(identities)) == len(identities)
+    assert side_identity(sides[0], asked=("q", "m")) == identities[0]
+
+
+def test_mistakes_are_one_line(shards: Path, tmp_path: Path) -> None:
+    missing = CliRunner().invoke(main, ["--shards", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")])
+    assert missing.exit_code == 1
+    assert missing.output.startswith(f"Error: {tmp_path / 'nowhere'}: no such folder")
+    assert missing.output.count("\n") == 1
+    with pytest.raises(ConfigError, match="--workers 0"):
+        synthesize(shards, tmp_path, url=None, model="", workers=0)
+    with pytest.raises(ConfigError, match="--url nonsense"):
+        synthesize(shards, tmp_path / "out", url="nonsense", model="m")
+    assert not (tmp_path / "out").exists(), "a mistake leaves nothing behind"
+
+
+def test_help_teaches() -> None:
+    output = CliRunner().invoke(main, ["--help"]).output
+    assert "python -m data_prep.synthesize_qa --shards work/shards" in output
+    assert "CREM_API_KEY" in output
+
+
+def test_client_of_the_synthesis_reads_the_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREM_API_KEY", "k")
+    assert ChatClient(url="http://127.0.0.1:1/v1", model="m").api_key == "k"

@@ -1,0 +1,113 @@
+"""Which model a command is about, and how the commands fail: one line, exit code 1, nothing written."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from eval import mmeb, reconstruct, vlm
+from eval.model_protocol import Model
+from eval.subject import Subject, find_subject, newest_checkpoint
+from pipeline.errors import CheckpointError, ConfigError
+from pipeline.train import checkpoint
+from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
+from tests.eval.test_tsv import row, write
+
+MAINS = {"mmeb": mmeb.main, "vlm": vlm.main, "reconstruct": reconstruct.main}
+
+
+class FakeSubject(Subject):
+    """Loads no real model."""
+
+    def load(self) -> Model:
+        return FakeModel()
+
+
+def save(folder: Path) -> None:
+    state = checkpoint.State(step=1, recipe="tiny", recipe_fingerprint="r", data_fingerprint="d", model_folder="m", digests={})
+    checkpoint.save(folder, {}, {}, state, "{}")
+
+
+def test_newest_whole_checkpoint_is_taken(tmp_path: Path) -> None:
+    for step in (100, 200, 300):
+        save(tmp_path / f"step-{step:07d}")
+    (tmp_path / "step-0000300" / checkpoint.WEIGHTS).write_bytes(b"cut")
+    assert newest_checkpoint(tmp_path) == tmp_path / "step-0000200"
+    assert newest_checkpoint(tmp_path / "step-0000100") == tmp_path / "step-0000100"
+
+
+def test_a_model_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert newest_checkpoint(tmp_path) == tmp_path
+
+
+def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="train first"):
+        newest_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="no such folder"):
+        newest_checkpoint(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("run_id", "model"), [(None, None), ("abc", Path("m"))])
+def test_exactly_one_model_must_be_named(run_id: str | None, model: Path | None, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="either --run-id or --model"):
+        find_subject(run_id=run_id, model=model, recipe=None, work=tmp_path)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_wrong_use_is_one_line_and_writes_nothing(name: str, tmp_path: Path) -> None:
+    for arguments in ([], ["--model", str(tmp_path / "none")], ["--run-id", "0" * 32]):
+        result = CliRunner().invoke(MAINS[name], [*arguments, "--work", str(tmp_path / "work")])
+        assert result.exit_code == 1
+        assert str(result.exception or result.output).count("\n") <= 1
+        assert isinstance(result.exception, SystemExit)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_every_option_has_help(name: str) -> None:
+    assert CliRunner().invoke(MAINS[name], ["--help"]).exit_code == 0
+    assert all(option.help for option in MAINS[name].params if isinstance(option, click.Option))
+
+
+def test_without_data_the_user_is_asked_for_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--data"):
+        Subject(folder=tmp_path, recipe=None, data=None, out=tmp_path).data_folder(None)
+
+
+def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path, {"n/a.png": png((1, 1, 1))})
+    write_eval(tmp_path, "n", [("<|image_1|>\nname\n", "n/a.png", ["x", "y"], ["", ""])])
+    (tmp_path / "mcq").mkdir()
+    write(tmp_path / "mcq" / "Q.tsv", [row("0"), row("1")])
+    subject = FakeSubject(folder=tmp_path, recipe=None, data=tmp_path, out=tmp_path / "out")
+    for module in (mmeb, vlm):
+        monkeypatch.setattr(module, "find_subject", lambda **_: subject)
+    shown = CliRunner().invoke(mmeb.main, ["--model", "m"])
+    assert shown.exit_code == 0, shown.output
+    assert "mean: overall" in shown.output
+    CliRunner().invoke(mmeb.main, ["--model", "m", "--blank"])
+    asked = CliRunner().invoke(vlm.main, ["--model", "m", "--mode", "compressed", "--matcher", "vlmevalkit-2026-06"])
+    assert asked.exit_code == 0, asked.output
+    assert "vlmevalkit-2026-06" in asked.output
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"mmeb.json", "mmeb-blank.json", "Q-compressed.json", "Q-compressed.jsonl"}
+
+
+def test_a_run_leads_to_its_checkpoint_data_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "train" / "step-0000100")
+    tags = {"crem.output": str(tmp_path / "train"), "crem.data": str(tmp_path / "data"), "crem.recipe": "tiny"}
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
+    found = find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)
+    assert found.folder == tmp_path / "train" / "step-0000100"
+    assert found.recipe == "tiny"
+    assert found.data_folder(None) == tmp_path / "data"
+    assert found.data_folder(tmp_path) == tmp_path
+    assert found.out == tmp_path / "eval" / "abc"
+
+
+def test_a_run_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: {"crem.stage": "report"})
+    with pytest.raises(ConfigError, match="wrote no model"):
+        find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)

@@ -1,0 +1,197 @@
+"""The stage runner: when a stage runs, what it leaves behind, and what its run in the tracker is tied to."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from jobs.runner import STARTED_NAME, run_stage
+from jobs.stage import Context, Input, Result, Writing
+from pipeline.errors import DataError, PipelineError
+from pipeline.manifest import Manifest
+from pipeline.tracking import Tracker, find_run
+from tests.pipeline.corpus import small_recipe
+
+
+@dataclass
+class Copy:
+    """Writes the upper-case text of an input file, or of its setting; `breaks` makes it fail half-way."""
+
+    out: Path
+    source: Input | None = None
+    text: str = "a"
+    name: str = "copy"
+    writing: Writing = Writing.ASIDE
+    breaks: bool = False
+    runs: list[list[str]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.out
+
+    def inputs(self) -> Mapping[str, Input]:
+        return {"source": self.source} if self.source else {}
+
+    def settings(self) -> Mapping[str, object]:
+        return {"text": self.text}
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        self.runs.append(sorted(path.name for path in out.iterdir() if path.name != STARTED_NAME))
+        (out / "half").write_text("half")
+        if self.breaks:
+            raise DataError("row 3 of the file is no row")
+        text = (self.source.path / "result").read_text() if self.source else self.text
+        (out / "result").write_text(text.upper())
+        return Result(counts={"letters": len(text)})
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """Without a tracker: the store of a closed port is not asked (see the one test that has a store)."""
+    return Context(work=tmp_path / "work", data=tmp_path / "data", recipe=small_recipe(), tracking="nowhere://")
+
+
+def test_a_second_run_finds_the_stage_done(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out")
+    first, second = run_stage(stage, context), run_stage(stage, context)
+    assert (first.was_done, second.was_done) == (False, True)
+    assert first.manifest == second.manifest
+    assert len(stage.runs) == 1
+    assert (tmp_path / "out" / "result").read_text() == "A"
+    assert second.manifest.counts == {"letters": 1}
+
+
+@pytest.mark.parametrize("change", ["settings", "force", "output removed", "output changed", "manifest removed"])
+def test_what_changed_makes_it_run_again(tmp_path: Path, context: Context, change: str) -> None:
+    stage = Copy(tmp_path / "out")
+    run_stage(stage, context)
+    if change == "settings":
+        stage.text = "bb"
+    elif change == "force":
+        context = replace(context, force=True)
+    elif change == "output removed":
+        (stage.out / "result").unlink()
+    elif change == "output changed":
+        (stage.out / "result").write_text("longer than before")
+    else:
+        (stage.out / "manifest.json").unlink()
+    assert not run_stage(stage, context).was_done
+    assert (stage.out / "result").read_text() == stage.text.upper()
+    assert len(stage.runs) == 2
+
+
+def test_a_changed_input_runs_the_chain_anew_and_an_equal_one_does_not(tmp_path: Path, context: Context) -> None:
+    first = Copy(tmp_path / "first")
+    second = Copy(tmp_path / "second", source=Input(path=tmp_path / "first", made_by="first"))
+    assert [run_stage(stage, context).was_done for stage in (first, second)] == [False, False]
+    again = replace(context, force=True)
+    assert not run_stage(first, again).was_done
+    assert run_stage(second, context).was_done, "the input was made again, with the same content"
+    first.text = "other"
+    assert [run_stage(stage, context).was_done for stage in (first, second)] == [False, False]
+    assert (tmp_path / "second" / "result").read_text() == "OTHER"
+
+
+def test_a_users_own_folder_counts_by_names_sizes_and_times(tmp_path: Path, context: Context) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "result").write_text("x")
+    stage = Copy(tmp_path / "out", source=Input(path=data))
+    assert not run_stage(stage, context).was_done
+    assert run_stage(stage, context).was_done
+    (data / "another").write_text("y")
+    assert not run_stage(stage, context).was_done
+
+
+def test_a_missing_input_names_the_command_to_run_and_leaves_nothing(tmp_path: Path, context: Context) -> None:
+    unfinished = tmp_path / "shards"
+    unfinished.mkdir()
+    for source, words in [
+        (Input(path=unfinished, made_by="convert"), "run crem convert first"),
+        (Input(path=tmp_path / "nowhere"), "no such folder"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            run_stage(Copy(tmp_path / "out", source=source), context)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_stage_leaves_the_old_output_and_no_trace(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out")
+    run_stage(stage, context)
+    stage.text, stage.breaks = "new", True
+    with pytest.raises(DataError, match="row 3"):
+        run_stage(stage, context)
+    assert (tmp_path / "out" / "result").read_text() == "A"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "work"]
+    fresh = Copy(tmp_path / "fresh", breaks=True)
+    with pytest.raises(DataError):
+        run_stage(fresh, context)
+    assert not (tmp_path / "fresh").exists()
+
+
+def test_resumed_in_place_while_settings_are_the_same_else_moved_away(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out", writing=Writing.RESUME, breaks=True)
+    with pytest.raises(DataError):
+        run_stage(stage, context)
+    assert Manifest.read(stage.out) is None
+    stage.breaks = False
+    run_stage(stage, context)
+    stage.text = "bb"
+    run_stage(stage, context)
+    assert stage.runs == [[], ["half"], []], "gone on with once, begun anew once"
+    assert (tmp_path / "out.old" / "result").read_text() == "A"
+    assert (tmp_path / "out" / "result").read_text() == "BB"
+
+
+def test_kept_in_place_whatever_changes_but_not_under_force(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out", writing=Writing.KEEP)
+    run_stage(stage, context)
+    stage.text = "bb"
+    run_stage(stage, context)
+    run_stage(stage, replace(context, force=True))
+    assert stage.runs == [[], ["half", "result"], []]
+
+
+def test_an_interrupted_rerun_in_place_does_not_look_done(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out", writing=Writing.KEEP)
+    run_stage(stage, context)
+    stage.text, stage.breaks = "bb", True
+    with pytest.raises(DataError):
+        run_stage(stage, context)
+    stage.text, stage.breaks = "a", False
+    assert not run_stage(stage, context).was_done, "the manifest went before the first byte changed"
+
+
+def test_a_second_process_is_kept_out(tmp_path: Path, context: Context) -> None:
+    program = f"""
+import fcntl, sys, time
+lock = open({str(tmp_path / "work" / ".copy.lock")!r}, "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(60)
+"""
+    (tmp_path / "work").mkdir()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(PipelineError, match="another process runs crem copy there"):
+            run_stage(Copy(tmp_path / "out"), context)
+        os.kill(other.pid, signal.SIGKILL)
+    assert not run_stage(Copy(tmp_path / "out"), context).was_done, "a dead process holds no lock"
+
+
+def test_runs_are_tied_to_the_runs_that_made_their_inputs(tmp_path: Path, context: Context) -> None:
+    context = replace(context, tracking=f"sqlite:///{tmp_path}/mlflow.db")
+    first = Copy(tmp_path / "first", name="convert")
+    second = Copy(tmp_path / "second", name="train", source=Input(path=tmp_path / "first", made_by="convert"))
+    parent, child = run_stage(first, context), run_stage(second, context)
+    tags = find_run(context.tracking, child.manifest.run_id)
+    assert tags["crem.parent.convert"] == parent.manifest.run_id != ""
+    assert (tags["crem.stage"], tags["crem.output"]) == ("train", str(tmp_path / "second"))
+    assert tags["crem.recipe"] == "tiny"
+    assert run_stage(second, context).manifest.run_id == child.manifest.run_id, "a stage found done has its old run"

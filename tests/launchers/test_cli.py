@@ -1,0 +1,215 @@
+"""The command line: help that teaches, and mistakes that cost one line and leave nothing behind."""
+
+import io
+import random
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.defaults import ORDER
+from launchers import cli, local
+from tests.faults import BREAKS
+
+COLUMNS = ("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path")
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def crem(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command in this process; returns exit code, stdout and stderr."""
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://")  # no store has to be made for these tests
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["crem", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return int(ended.value.code or 0), output.out, output.err
+
+    return run
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in group.commands.items():
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(cli.group), ids=lambda value: "-".join(value) if isinstance(value, tuple) else ""
+)
+def test_help_of_every_command_teaches(crem: Run, path: tuple[str, ...], command: click.Command) -> None:
+    code, output, _ = crem(*path, "--help")
+    assert code == 0
+    assert "Example" in output
+    assert f"crem {' '.join(path)}" in output.split("Example", 1)[1], "the example shows this very command"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{parameter.name} has no help"
+
+
+def test_group_help_names_every_stage_in_order(crem: Run) -> None:
+    _, output, _ = crem("--help")
+    places = [output.index(f"  {stage} ") for stage in ORDER]
+    assert places == sorted(places)
+    assert "crem run --recipe tiny" in output
+    assert set(ORDER) <= set(cli.group.commands)
+
+
+def one_line(error: str) -> str:
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--recipe", "nope"], "no recipe 'nope'; there are"),
+        (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
+        (["convert", "--data", "."], "no MMEB-train folder in it"),
+        (["run", "--recipe", "crem_2b"], "--model-folder: recipe crem_2b trains Qwen2-VL-2B-Instruct"),
+        (["model", "--recipe", "crem_2b", "--model-folder", "nowhere"], "no config.json in it"),
+        (["convert"], "run crem toy first"),
+        (["train"], "run crem convert first"),
+        (["evaluate"], "run crem "),
+        (["report"], "run crem evaluate first"),
+        (["recipes", "show", "nope"], "no recipe 'nope'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_and_leave_nothing(crem: Run, tmp_path: Path, arguments: list[str], words: str) -> None:
+    code, output, error = crem(*arguments)
+    assert code == 1
+    assert words in one_line(error)
+    assert error.startswith("error: ")
+    assert output == ""
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    assert left == []
+
+
+def test_wrong_command_lines_name_the_choices(crem: Run) -> None:
+    code, _, error = crem("run", "--until", "nope")
+    assert code == 2
+    assert all(stage in error for stage in ORDER)
+    assert crem("nope")[0] == 2
+
+
+def data_folder(root: Path, *, columns: tuple[str, ...] = COLUMNS, has_image: bool = True) -> Path:
+    """A data folder of one dataset with four rows, in the release layout."""
+    folder = root / "MMEB-train" / "Tiny"
+    folder.mkdir(parents=True)
+    (root / "MMEB-train" / "images_zip").mkdir()
+    rows = [("<|image_1|>\nWhat?", f"images/Tiny/Train/{n}.png", f"word {n}", "", "", "") for n in range(4)]
+    table = pa.table({name: [row[COLUMNS.index(name)] for row in rows] for name in columns})
+    pq.write_table(table, folder / "original-00000-of-00001.parquet")
+    with zipfile.ZipFile(root / "MMEB-train" / "images_zip" / "Tiny.zip", "w") as archive:
+        for n in range(4 if has_image else 0):
+            file = io.BytesIO()
+            Image.new("RGB", (30, 30), (n, 0, 0)).save(file, "PNG")
+            archive.writestr(f"Tiny/Train/{n}.png", file.getvalue())
+    return root
+
+
+def parquet_of(data: Path) -> Path:
+    return data / "MMEB-train" / "Tiny" / "original-00000-of-00001.parquet"
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "noise"])
+def test_a_broken_parquet_is_one_line(crem: Run, tmp_path: Path, how: str) -> None:
+    data = data_folder(tmp_path / "data")
+    BREAKS[how](parquet_of(data), random.Random(0))
+    code, _, error = crem("--quiet", "convert", "--data", str(data), "--work", "w")
+    assert code == 1
+    assert f"{parquet_of(data)}: not a readable parquet file" in last_line(error)
+    assert not (tmp_path / "w" / "shards").exists()
+
+
+def last_line(error: str) -> str:
+    """The line of the mistake; the tracker's own warning may stand before it."""
+    lines = [line for line in error.splitlines() if not line.startswith("tracking: ")]
+    assert len(lines) == 1, error
+    return lines[0]
+
+
+def test_a_missing_column_and_missing_pictures_are_one_line(crem: Run, tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "columns", columns=tuple(name for name in COLUMNS if name != "pos_text"))
+    code, _, error = crem("--quiet", "convert", "--data", str(data), "--work", "w")
+    assert code == 1
+    assert "column pos_text is missing" in last_line(error)
+    data = data_folder(tmp_path / "pictures", has_image=False)
+    code, _, error = crem("--quiet", "convert", "--data", str(data), "--work", "w")
+    assert code == 1
+    assert "Tiny.zip has no member images/Tiny/Train/0.png" in last_line(error)
+    assert [path.name for path in (tmp_path / "w").iterdir() if not path.name.startswith(".")] == ["recipe.json"]
+
+
+def test_a_stage_says_what_it_did_and_then_that_it_is_done(crem: Run, tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "data")
+    code, output, _ = crem("--quiet", "convert", "--data", str(data), "--work", "w")
+    assert code == 0
+    assert output.startswith("convert: done in ")
+    assert "converted 4" in output
+    code, output, _ = crem("--quiet", "convert", "--data", str(data), "--work", "w")
+    assert (code, output) == (0, "convert: already done (w/shards)\n")
+
+
+def test_work_inside_the_data_folder_is_refused(crem: Run, tmp_path: Path) -> None:
+    data = data_folder(tmp_path / "data")
+    code, _, error = crem("convert", "--data", str(data), "--work", str(data / "work"))
+    assert code == 1
+    assert "lies inside the data folder" in one_line(error)
+
+
+def test_a_disk_that_refuses_is_one_line(crem: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, _, error = crem("--quiet", "convert", "--data", str(data_folder(tmp_path / "data")), "--work", "file/work")
+    assert code == 1
+    assert "Not a directory" in one_line(error)
+
+
+def test_interruption_is_one_line_and_its_own_exit_code(crem: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("launchers.options.make_context", interrupt)
+    code, _, error = crem("toy")
+    assert code == 130
+    assert "the same command goes on from here" in error
+    assert "Traceback" not in error
+
+
+def test_recipes_are_listed_and_shown(crem: Run) -> None:
+    code, output, _ = crem("recipes", "list")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()][:1] == ["crem_2b"]
+    code, output, _ = crem("recipes", "show", "crem_2b")
+    assert code == 0
+    assert '"temperature": 0.02' in output
+
+
+def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, error = crem("convert")
+    assert code == 1
+    assert "started as 2 processes, but only crem train works in parallel" in one_line(error)
+
+
+def test_several_processes_are_started_by_the_elastic_launcher() -> None:
+    command = local.elastic_command(["train", "--recipe", "tiny"], processes=2)
+    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
+    assert {"--standalone", "--nproc-per-node=2", "--max-restarts=0"} <= set(command)
+    assert command[-5:] == ["-m", "launchers.cli", "train", "--recipe", "tiny"]

@@ -1,0 +1,305 @@
+"""Mutants: each oracle has a named way to break its subject, and must go red when it is broken.
+
+`python -m tests.mutants [NAME ...]` copies the tree aside, applies one change at a time, runs the tests that guard it and
+prints a line each. A mutant that survives, or whose text is no longer in the code, is a failure.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """In `file`, `old` (which occurs once) becomes `new`; `tests` (arguments of pytest) must then fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+STEP = "tests/pipeline/train/test_step.py"
+TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
+CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
+ATTENTION = ("tests/pipeline/model/test_attention.py",)
+
+MUTANTS = (
+    Mutant(
+        "leak check off",
+        "pipeline/roles.py",
+        "            if leaks:",
+        "            if leaks and False:",
+        ("tests/pipeline/test_roles.py",),
+    ),
+    Mutant(
+        "question sees context",
+        "pipeline/roles.py",
+        "if compressed and role in hide.queries",
+        "if compressed and role is hide.queries[-1]",
+        ATTENTION,
+    ),
+    Mutant(
+        "mask off by one",
+        "pipeline/spans.py",
+        "last = int(np.flatnonzero(mine)[-1]) + 1",
+        "last = int(np.flatnonzero(mine)[-1]) + 2",
+        ("tests/pipeline/test_spans.py", *ATTENTION),
+    ),
+    Mutant("attention not causal", "pipeline/model/attention.py", "is_causal=True", "is_causal=False", ATTENTION),
+    Mutant(
+        "padding taken",
+        "pipeline/model/attention.py",
+        "inside = steps < lengths[members, None]",
+        "inside = steps <= lengths[members, None]",
+        ATTENTION,
+    ),
+    Mutant(
+        "pictures attend to each other",
+        "pipeline/model/attention.py",
+        "_equal_runs(cu_seq_lens_q.diff().tolist())",
+        "[(0, 1, int(cu_seq_lens_q[-1]))]",
+        ATTENTION,
+    ),
+    Mutant(
+        "positions of packed rows run on",
+        "pipeline/batch.py",
+        "row.sequence.positions() for row in rows]",
+        "row.sequence.positions() + offset for row, offset in zip(rows, offsets)]",
+        ("tests/pipeline/model/test_attention.py", "tests/pipeline/test_sequence.py"),
+    ),
+    Mutant(
+        "text continues after the picture's height only",
+        "pipeline/sequence.py",
+        "current + max(height, width)",
+        "current + height",
+        ("tests/pipeline/test_sequence.py",),
+    ),
+    Mutant(
+        "special tokens in text",
+        "pipeline/model/backbone.py",
+        "split_special_tokens=True",
+        "split_special_tokens=False",
+        ("tests/pipeline/test_sequence.py",),
+    ),
+    Mutant(
+        "context cut silently",
+        "pipeline/sequence.py",
+        "                if role is Role.ANSWER and total < self.max_length:",
+        "                if total < self.max_length:",
+        ("tests/pipeline/test_sequence.py",),
+    ),
+    Mutant(
+        "end token not scored",
+        "pipeline/batch.py",
+        "tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)",
+        "tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)[:-1]",
+        ("tests/pipeline/model/test_embedder.py",),
+    ),
+    Mutant(
+        "targets shifted",
+        "pipeline/batch.py",
+        "parts.append(np.stack([tokens - 1 + offset",
+        "parts.append(np.stack([tokens + offset",
+        ("tests/pipeline/model/test_embedder.py",),
+    ),
+    Mutant(
+        "pooling over one token too few",
+        "pipeline/batch.py",
+        "found[-1:] if self.last else found",
+        "found[-1:] if self.last else found[:-1]",
+        ("tests/pipeline/model/test_embedder.py", *CACHED, "tests/pipeline/model/test_pooling.py"),
+    ),
+    Mutant(
+        "temperature ignored",
+        "pipeline/losses/contrastive.py",
+        "queries @ candidates.T / self.temperature",
+        "queries @ candidates.T",
+        ("tests/pipeline/losses",),
+    ),
+    Mutant(
+        "ties win",
+        "pipeline/losses/contrastive.py",
+        "hits = tied.diagonal().float() / tied.sum(dim=1)",
+        "hits = tied.diagonal().float()",
+        ("tests/pipeline/losses",),
+    ),
+    Mutant(
+        "sample mean is a token mean",
+        "pipeline/losses/language.py",
+        'weights = 1.0 / row_tokens if self.mean == "sample_mean"',
+        'weights = torch.ones_like(token_losses) if self.mean == "sample_mean"',
+        ("tests/pipeline/losses",),
+    ),
+    Mutant("world-size scale dropped", "pipeline/train/engine.py", "loss * self.num_ranks", "loss", TWO_RANKS),
+    Mutant(
+        "no accumulation boundary",
+        "pipeline/train/engine.py",
+        "set_gradient_accumulation_boundary(last)",
+        "set_gradient_accumulation_boundary(True)",
+        TWO_RANKS,
+    ),
+    Mutant(
+        "unit count local instead of global",
+        "pipeline/train/step.py",
+        "units = engine.sum(work.units.to(engine.device))",
+        "units = work.units.to(engine.device)",
+        TWO_RANKS,
+    ),
+    Mutant(
+        "embeddings of other ranks missing",
+        "pipeline/train/step.py",
+        "return kept, engine.sum(embeddings)",
+        "return kept, embeddings",
+        TWO_RANKS,
+    ),
+    Mutant(
+        "generation loss never back-propagated",
+        "pipeline/train/step.py",
+        "phase.language_weight * sums.sum()",
+        "phase.language_weight * sums.sum().detach()",
+        CACHED,
+    ),
+    Mutant(
+        "contrastive gradient dropped",
+        "pipeline/train/step.py",
+        "(outputs.embeddings * gradient[full.slots.to(engine.device)]).sum()",
+        "0.0 * outputs.embeddings.sum()",
+        CACHED,
+    ),
+    Mutant(
+        "chunk gradients not added",
+        "pipeline/train/step.py",
+        "for place, index in enumerate(order):",
+        "for place, index in enumerate(order[-1:]):",
+        CACHED,
+    ),
+    Mutant(
+        "coin redrawn in the replay",
+        "pipeline/train/feed.py",
+        "Chunk(pack(part, recipe.layout, pooled),",
+        "Chunk(pack([replace(r, compressed=not r.compressed) for r in part], recipe.layout, pooled),",
+        CACHED,
+    ),
+    Mutant(
+        "compression rows not trained",
+        "pipeline/model/compression.py",
+        "self.rows = nn.Parameter(rows)",
+        "self.rows = nn.Parameter(rows, requires_grad=False)",
+        ("tests/pipeline/train/test_build.py",),
+    ),
+    Mutant(
+        "optimizer state not restored",
+        "pipeline/train/engine.py",
+        'state["step"].fill_(steps)',
+        'state["step"].fill_(1)',
+        ("tests/pipeline/train/test_loop.py::test_a_resumed_run_equals_the_unbroken_one_bit_for_bit",),
+    ),
+    Mutant(
+        "digests not checked",
+        "pipeline/train/checkpoint.py",
+        "or file_digest(folder / name) != digest",
+        "",
+        ("tests/pipeline/train/test_loop.py::test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken",),
+    ),
+    Mutant(
+        "rows repeat inside a batch",
+        "pipeline/data/sampler.py",
+        "return (epoch, offset) if offset + need <= size else (epoch + 1, 0)",
+        "return (epoch, offset % size) if True else (epoch + 1, 0)",
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "order depends on what was read before",
+        "pipeline/data/sampler.py",
+        'generator(self.seed, "epoch", self.names[index], epoch)',
+        'generator(self.seed, "epoch", self.names[index], len(self._cursors))',
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "positions shifted after the cut",
+        "pipeline/model/generation.py",
+        "position=batch.position_ids[:, last].max(dim=0).values + 1",
+        "position=torch.tensor([len(places) for places in kept])",
+        ("tests/pipeline/model/test_generation.py",),
+    ),
+    Mutant(
+        "SYSTEM dropped from the memory",
+        "pipeline/inference.py",
+        "(Role.SYSTEM, Role.COMPRESSION))",
+        "(Role.COMPRESSION,))",
+        ("tests/pipeline/model/test_generation.py",),
+    ),
+    Mutant(
+        "context kept in the memory",
+        "pipeline/inference.py",
+        "(Role.SYSTEM, Role.COMPRESSION))",
+        "(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION))",
+        ("tests/pipeline/model/test_generation.py",),
+    ),
+    Mutant(
+        "question padding seen",
+        "pipeline/model/generation.py",
+        "seen=torch.cat([memory.seen, real], dim=1)",
+        "seen=torch.cat([memory.seen, torch.ones_like(real)], dim=1)",
+        ("tests/pipeline/model/test_generation.py",),
+    ),
+    Mutant(
+        "pixels rescaled in float32",
+        "pipeline/model/inputs.py",
+        "(pictures.double() * (1 / 255)).float()",
+        "pictures.float() / 255.5",
+        ("tests/pipeline/model/test_inputs.py",),
+    ),
+)
+
+
+def survives(mutant: Mutant, tree: Path) -> str | None:
+    """None when the guarding tests fail as they must; otherwise what is wrong."""
+    file = tree / mutant.file
+    original = file.read_text()
+    if original.count(mutant.old) != 1:
+        return f"its text occurs {original.count(mutant.old)} times in {mutant.file}"
+    file.write_text(original.replace(mutant.old, mutant.new))
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        file.write_text(original)
+    if done.returncode == 1:
+        return None
+    return "it survived" if done.returncode == 0 else f"pytest could not run: {done.stdout[-300:]}{done.stderr[-300:]}"
+
+
+def main() -> int:
+    chosen = [mutant for mutant in MUTANTS if not sys.argv[1:] or mutant.name in sys.argv[1:]]
+    failures = 0
+    with tempfile.TemporaryDirectory() as aside:
+        tree = Path(aside)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "setup.cfg", tree)
+        for number, mutant in enumerate(chosen, 1):
+            begun = time.monotonic()
+            wrong = survives(mutant, tree)
+            failures += wrong is not None
+            print(
+                f"{number}/{len(chosen)} {'red' if wrong is None else 'SURVIVES: ' + wrong}: {mutant.name} ({time.monotonic() - begun:.0f} s)",
+                flush=True,
+            )
+    print(f"{len(chosen) - failures} of {len(chosen)} mutants red")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A folder in the published layout loads by the same path as our own; what is not a whole model is refused in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import CheckpointError, ConfigError
+from pipeline.model.backbone import load_weights, open_folder
+from pipeline.model.compression import Chorus
+
+
+@pytest.fixture
+def published(model_folder: Path, tmp_path: Path) -> Path:
+    """The tiny model written as Qwen2-VL was published: flat config, `rope_scaling` of type mrope, bf16, old keys, no head."""
+    folder = tmp_path / "published"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    text = config.pop("text_config")
+    rope = text.pop("rope_parameters")
+    flat = {
+        **text,
+        **config,
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
+    }
+    flat |= {"torch_dtype": "bfloat16", "model_type": "qwen2_vl", "tie_word_embeddings": True}
+    flat.pop("dtype", None)
+    (folder / "config.json").write_text(json.dumps(flat))
+    tensors = load_file(folder / "model.safetensors")
+    old = {
+        name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): t.bfloat16()
+        for name, t in tensors.items()
+    }
+    assert any(name.startswith("visual.") for name in old) and "lm_head.weight" not in old
+    save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_the_published_layout_loads_with_nothing_missing_or_unexpected(published: Path, model_folder: Path) -> None:
+    found, own = (load_weights(folder, dtype=torch.float32) for folder in (published, model_folder))
+    expected = own.state_dict()
+    assert set(found.state_dict()) == set(expected)
+    for name, tensor in found.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name].bfloat16().float(), atol=0, rtol=0)
+    assert found.lm_head.weight is found.model.language_model.embed_tokens.weight
+    assert load_weights(published, dtype=torch.bfloat16).lm_head.weight.dtype == torch.bfloat16
+
+
+def test_a_missing_weight_is_refused_by_name(published: Path) -> None:
+    tensors = load_file(published / "model.safetensors")
+    tensors.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(tensors, published / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 missing or unexpected weights.*layers\.1\.mlp\.up_proj"):
+        load_weights(published, dtype=torch.float32)
+
+
+def test_what_is_no_model_folder_is_refused(tmp_path: Path, published: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        open_folder(tmp_path)
+    config = json.loads((published / "config.json").read_text())
+    (published / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
+    with pytest.raises(CheckpointError, match="'llama' is not one of"):
+        open_folder(published)
+
+
+def test_chorus_ids_are_spare_rows(model_folder: Path) -> None:
+    folder = open_folder(model_folder)
+    known = len(folder.tokenizer)
+    assert Chorus(count=16).ids(folder.vocab_size, known) == tuple(range(known, known + 16))
+    with pytest.raises(ConfigError, match=r"tokens\.count: 65 tokens need spare rows"):
+        Chorus(count=65).ids(folder.vocab_size, known)
+
+
+@pytest.mark.parametrize("start", ["eos", "mean", "random"])
+def test_chorus_rows_start_distinct_near_their_centre(start: str) -> None:
+    table = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) + 3.0
+    rows = Chorus(count=4, start=start).rows(table, 7, torch.Generator().manual_seed(0))
+    centre = {"eos": table[7], "mean": table.mean(0), "random": torch.zeros(8)}[start]
+    assert rows.shape == (4, 8) and len(rows.unique(dim=0)) == 4
+    assert float((rows - centre).abs().mean()) < (0.3 if start != "random" else 3.0)

@@ -1,0 +1,143 @@
+"""The chat client against a scripted server: what is sent, what is retried, and what never shows."""
+
+import base64
+import logging
+import time
+
+import pytest
+
+from pipeline.chat import KEY_VARIABLE, ChatClient, data_uri
+from pipeline.errors import ConfigError, ServiceError
+from tests.chat_server import Reply, chat_server, completion
+
+PNG = b"\x89PNG\r\n\x1a\n and the rest"
+JPEG = b"\xff\xd8\xff\xe0 and the rest"
+
+
+def client(url: str, **fields: object) -> ChatClient:
+    return ChatClient(**{"url": url, "model": "m", "api_key": "", "pause": lambda seconds: None, **fields})
+
+
+def test_request_has_pictures_as_data_uris_before_the_text() -> None:
+    with chat_server(lambda number, body: completion(" four cats \n")) as server:
+        assert client(server.url, max_tokens=9).complete("What is it?", [PNG, JPEG]) == "four cats"
+    (body,) = server.requests
+    first, second, text = body["messages"][0]["content"]
+    assert (body["model"], body["max_tokens"], text) == ("m", 9, {"type": "text", "text": "What is it?"})
+    head, encoded = first["image_url"]["url"].split(",")
+    assert (head, base64.b64decode(encoded)) == ("data:image/png;base64", PNG)
+    assert second["image_url"]["url"] == data_uri(JPEG)
+    assert second["image_url"]["url"].startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Reply(b"busy", status=503),
+        Reply(b"slow down", status=429, headers={"Retry-After": "1"}),
+        Reply(b"{ not json"),
+        Reply(b'{"choices": []}'),
+        Reply(b"[" * 100_000),
+        completion(None),
+        completion("  "),
+        completion(["not", "text"]),
+    ],
+    ids=["503", "429", "bad json", "no choice", "deep json", "null", "blank", "list"],
+)
+def test_passing_failures_are_retried(failure: Reply) -> None:
+    pauses: list[float] = []
+    with chat_server(lambda number, body: failure if number < 2 else completion("at last")) as server:
+        assert client(server.url, pause=pauses.append).complete("?") == "at last"
+    assert len(server.requests) == 3
+    assert len(pauses) == 2
+    assert all(pause > 0 for pause in pauses)
+    if failure.status == 429:
+        assert pauses[0] >= 1.0, "Retry-After is a lower bound"
+
+
+def test_pauses_grow_and_are_jittered() -> None:
+    def pauses() -> list[float]:
+        seen: list[float] = []
+        with chat_server(lambda number, body: Reply(b"", status=500)) as server, pytest.raises(ServiceError):
+            client(server.url, max_retries=4, pause=seen.append).complete("?")
+        return seen
+
+    first, second = pauses(), pauses()
+    assert len(first) == 4
+    assert first != second
+    assert all(0.25 * 2**n <= pause <= 0.75 * 2**n for n, pause in enumerate(first))
+
+
+def test_retries_are_bounded_and_the_last_reason_is_told() -> None:
+    with chat_server(lambda number, body: Reply(f"fault {number}".encode(), status=500)) as server:
+        with pytest.raises(ServiceError, match=r"after 3 calls \(HTTP 500: fault 2\)"):
+            client(server.url, max_retries=2).complete("?")
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(("status", "hint"), [(400, "HTTP 400: no such model"), (401, f"set {KEY_VARIABLE}"), (404, "HTTP 404")])
+def test_lasting_failures_are_not_retried(status: int, hint: str) -> None:
+    with chat_server(lambda number, body: Reply(b"no such\nmodel", status=status)) as server:
+        with pytest.raises(ServiceError, match=hint):
+            client(server.url).complete("?")
+        assert len(server.requests) == 1
+
+
+def test_a_silent_server_costs_the_timeout_not_for_ever() -> None:
+    begun = time.monotonic()
+    with (
+        chat_server(lambda number, body: completion("late", delay_seconds=1.0)) as server,
+        pytest.raises(ServiceError, match="after 2 calls"),
+    ):
+        client(server.url, timeout_seconds=0.1, max_retries=1).complete("?")
+    assert time.monotonic() - begun < 3.0
+
+
+def test_no_call_is_begun_after_the_deadline() -> None:
+    with (
+        chat_server(lambda number, body: Reply(b"", status=503, headers={"Retry-After": "20"})) as server,
+        pytest.raises(ServiceError, match="after 1 calls"),
+    ):
+        client(server.url, deadline_seconds=5.0, max_retries=50).complete("?")
+    assert len(server.requests) == 1
+
+
+def test_nobody_listening_is_a_service_error() -> None:
+    with chat_server(lambda number, body: completion("x")) as server:
+        url = server.url
+    with pytest.raises(ServiceError, match="is the server up"):
+        client(url, max_retries=1).complete("?")
+
+
+def test_key_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-very-secret")
+    caplog.set_level(logging.DEBUG)
+    with chat_server(
+        lambda number, body: Reply(b"cannot accept Bearer sk-very-secret", status=503 if number < 2 else 403)
+    ) as server:
+        asker = ChatClient(url=server.url, model="m", pause=lambda seconds: None)
+        with pytest.raises(ServiceError) as caught:
+            asker.complete("?")
+    assert server.keys == ["Bearer sk-very-secret"] * 3
+    assert "sk-very-secret" not in f"{caught.value!r} {asker!r} {caplog.text}"
+    assert "***" in str(caught.value)
+    assert "call 1 failed" in caplog.text
+
+
+def test_key_does_not_follow_a_redirect() -> None:
+    with chat_server(lambda number, body: completion("stolen")) as other:
+        target = {"Location": f"{other.url}/chat/completions"}
+        with (
+            chat_server(lambda number, body: Reply(b"", status=307, headers=target)) as server,
+            pytest.raises(ServiceError, match="HTTP 307"),
+        ):
+            client(server.url, api_key="sk-secret").complete("?")
+        assert other.requests == []
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "file:///etc/passwd", "http://", "http://me:secret@host/v1"])
+def test_wrong_addresses_are_refused_without_showing_a_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        client(url)
+    assert "--url" in str(caught.value)
+    assert "secret" not in str(caught.value)

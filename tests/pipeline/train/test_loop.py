@@ -1,0 +1,104 @@
+"""A stopped and resumed run equals the unbroken one bit for bit; what is truncated or foreign is refused by name."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import pipeline.train.loop as loop
+from pipeline.errors import CheckpointError, DataError
+from pipeline.recipe import Recipe
+from pipeline.tracking import NullTracker
+from pipeline.train import checkpoint
+from pipeline.train.loop import Places, train
+from tests.pipeline.corpus import MemoryIndex, MemoryQa, corpus, small_recipe
+
+
+@pytest.fixture(autouse=True)
+def corpus_in_memory(monkeypatch: pytest.MonkeyPatch) -> MemoryIndex:
+    index = corpus()
+    monkeypatch.setattr(loop.ShardIndex, "open", classmethod(lambda cls, folder: index))
+    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
+    return index
+
+
+def run(out: Path, model: Path, recipe: Recipe, stop_after: int | None = None) -> Path:
+    places = Places(shards=out, qa=None, model=model, out=out)
+    return train(places, recipe, NullTracker(), progress=lambda done, total, note: None, num_workers=0, stop_after=stop_after)
+
+
+def figures(out: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    clock = ("seconds", "pairs_per_second", "tokens_per_second")
+    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(tmp_path: Path, model_folder: Path, stage: int) -> None:
+    recipe = small_recipe(zero_stage=stage, evaluate_every=2, checkpoint_every=3)
+    whole = run(tmp_path / "whole", model_folder, recipe)
+    run(tmp_path / "broken", model_folder, recipe, stop_after=4)
+    resumed = run(tmp_path / "broken", model_folder, recipe)
+    assert figures(tmp_path / "whole") == figures(tmp_path / "broken")
+    for read in (checkpoint.weights, checkpoint.optimizer_state):
+        expected, found = read(whole), read(resumed)
+        assert set(expected) == set(found)
+        assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
+def test_training_learns_and_reports_the_held_out_slice(tmp_path: Path, model_folder: Path) -> None:
+    recipe = small_recipe(steps=60, evaluate_every=60, checkpoint_every=100)
+    run(tmp_path, model_folder, recipe)
+    lines = figures(tmp_path)
+    assert lines[-1]["own_language"] < 0.85 * lines[0]["own_language"]
+    held_out = {name for name in lines[-1] if name.startswith("held_out/")}
+    assert held_out == {
+        "held_out/contrastive", "held_out/precision_at_1",
+        "held_out/own_language_full", "held_out/own_language_compressed",
+        "held_out/outside_language_full", "held_out/outside_language_compressed",
+    }  # fmt: skip
+
+
+def test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken(
+    tmp_path: Path, model_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = small_recipe(checkpoint_every=2)
+    last = run(tmp_path, model_folder, recipe)
+    weights = last / checkpoint.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=f"{last.name}: weights.safetensors is missing or truncated"):
+        checkpoint.read_state(last)
+    with caplog.at_level(logging.WARNING):
+        again = run(tmp_path, model_folder, recipe)
+    assert str(last) in caplog.text and checkpoint.read_state(again).step == 6
+    assert [line["step"] for line in figures(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_of_another_recipe_is_not_resumed(
+    tmp_path: Path, model_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, model_folder, small_recipe(), stop_after=2)
+    other = replace(small_recipe(), seed=7)
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, model_folder, other, stop_after=1)
+    assert "made by another recipe" in caplog.text
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, model_folder: Path) -> None:
+    run(tmp_path, model_folder, small_recipe(checkpoint_every=1, keep_checkpoints=2))
+    assert [folder.name for folder in checkpoint.steps(tmp_path / "checkpoints")] == ["step-00000006", "step-00000005"]
+
+
+def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_the_row(
+    tmp_path: Path, model_folder: Path, corpus_in_memory: MemoryIndex
+) -> None:
+    corpus_in_memory.samples = [
+        replace(sample, query=replace(sample.query, images=(b"broken",))) if sample.dataset == "pictures" else sample
+        for sample in corpus_in_memory.samples
+    ]
+    corpus_in_memory.info = None  # type: ignore[assignment,method-assign]
+    with pytest.raises(DataError, match=r"pictures-\d+: picture cannot be decoded"):
+        run(tmp_path, model_folder, small_recipe())

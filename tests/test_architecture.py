@@ -1,0 +1,113 @@
+"""What the layout promises, kept by a test: import layers, settings files, dependencies, and words that stay out."""
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TEXTS = [*SOURCES, *sorted((ROOT / "launchers").glob("*.sh")), ROOT / "Makefile", ROOT / "setup.cfg"]
+
+FORBIDDEN_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|manager)(_|\.|$)")
+FORBIDDEN_WORDS = re.compile(
+    r"\bprocess_[a-z]+|\bTODO\b|\bFIXME\b|\bpickle\.loads?\b|\beval\(|pypi\.org|pythonhosted|download\.pytorch"
+)
+MAX_LINES = 300
+MAX_FUNCTION_LINES = 60
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def names(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_imports_go_down_only() -> None:
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"Contracts: \d+ kept, 0 broken", done.stdout)
+
+
+def test_every_package_stands_in_the_layers() -> None:
+    layers = setup_cfg()["importlinter:contract:floors"]["layers"]
+    assert set(re.findall(r"\w+", layers)) == set(PACKAGES)
+
+
+def test_metadata_stands_in_setup_cfg_alone() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(project) == {"build-system", "tool"}, "with a [project] table, setuptools ignores setup.cfg"
+    assert set(project["tool"]) == {"ruff"}
+    parser = setup_cfg()
+    assert parser["options.entry_points"]["console_scripts"].strip() == "crem = launchers.cli:main"
+    assert parser["options"]["python_requires"] == ">=3.11,<3.14"
+    assert "strict" in parser["mypy"]
+
+
+def test_every_dependency_is_pinned() -> None:
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    parser = setup_cfg()
+    wanted = parser["options"]["install_requires"].split() + parser["options.extras_require"]["test"].split()
+    assert {re.split(r"[<>=]", name)[0] for name in wanted} <= {name.lower() for name in pins}
+    assert pins["torch"] == "2.13.0", "without a local tag, so that CUDA and CPU builds both fit"
+
+
+def test_torchvision_is_nowhere() -> None:
+    for path in [*TEXTS, ROOT / "constraints.txt"]:
+        assert "torchvision" not in path.read_text(), names(path)
+    done = subprocess.run([sys.executable, "-c", "import torchvision"], capture_output=True, check=False)
+    assert done.returncode == 1, "torchvision is installed here: it drags in its own torch"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names)
+def test_files_are_short_and_say_what_they_are_for(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_LINES
+    tree = ast.parse(text)
+    if tree.body:
+        assert ast.get_docstring(tree), "a module begins with what it is for"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < MAX_FUNCTION_LINES, node.name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names)
+def test_names_say_what_things_are(path: Path) -> None:
+    assert not FORBIDDEN_NAMES.search(names(path))
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=names)
+def test_words_that_stay_out(path: Path) -> None:
+    found = FORBIDDEN_WORDS.search(path.read_text())
+    assert found is None, f"{found and found.group()} in {names(path)}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[len(ROOT.parts)] != "launchers"], ids=names)
+def test_libraries_do_not_print(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not [call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+
+
+def test_commands_of_other_packages_are_thin() -> None:
+    """Outside of launchers, Click stands only in files that are called with `python -m`."""
+    for path in SOURCES:
+        text = path.read_text()
+        if "import click" in text and not names(path).startswith("launchers/"):
+            assert 'if __name__ == "__main__":' in text, names(path)
+
+
+def test_scripts_can_be_run() -> None:
+    for name in (".ci/run", "launchers/slurm_train.sh"):
+        assert (ROOT / name).stat().st_mode & 0o111, name
+        assert subprocess.run(["bash", "-n", ROOT / name], check=False).returncode == 0
