@@ -3,25 +3,21 @@
 Heavy libraries are imported inside the commands, so that help and mistakes are answered at once.
 """
 
-import json
 import logging
 import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from jobs.defaults import ORDER
 from launchers import options
-from launchers.progress import CLEAR_LINE, Progress
+from launchers.progress import CLEAR_LINE
+from launchers.recipes import recipes
+from launchers.stages import one_stage, runner, tell
 from pipeline.errors import PipelineError
-
-if TYPE_CHECKING:
-    from jobs.run import Machine, Runner
-    from jobs.runner import Outcome
-    from jobs.stage import Context, Stage
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -111,8 +107,8 @@ def run(until: str, processes: int, recipe: str, work: Path, data: Path | None, 
     context = options.make_context(recipe=recipe, work=work, data=data, force=force)
     settings = Machine(**machine)
     chain = stages(context, settings)
-    for outcome in run_chain(chain, context, until=until, run=_runner(processes, settings)):
-        _tell(outcome)
+    for outcome in run_chain(chain, context, until=until, run=runner(processes, settings)):
+        tell(outcome)
     if until == ORDER[-1]:
         click.echo(f"\n{result_table(context.evaluation)}\n")
         click.echo(f"report: {(context.report / 'report.html').resolve()}")
@@ -131,7 +127,7 @@ def toy(**shared: Any) -> None:
       crem toy --recipe tiny --work work
       ls work/toy work/toy/MMEB-train
     """
-    _one_stage("toy", shared)
+    one_stage("toy", shared)
 
 
 @group.command()
@@ -145,7 +141,7 @@ def convert(**shared: Any) -> None:
     Example:
       crem convert --data my_data --work my_work
     """
-    _one_stage("convert", shared)
+    one_stage("convert", shared)
 
 
 @group.command()
@@ -162,7 +158,7 @@ def synthesize(recipe: str, work: Path, data: Path | None, force: bool, **machin
       vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
       crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1
     """
-    _one_stage("synthesize", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
+    one_stage("synthesize", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
 
 
 @group.command()
@@ -178,7 +174,7 @@ def model(recipe: str, work: Path, data: Path | None, force: bool, **machine: An
       crem model --recipe tiny
       crem model --recipe crem_2b --work runs/crem_2b --model-folder models/Qwen2-VL-2B-Instruct
     """
-    _one_stage("model", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
+    one_stage("model", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
 
 
 @group.command()
@@ -195,7 +191,7 @@ def train(processes: int, recipe: str, work: Path, data: Path | None, force: boo
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
       sbatch --nodes 2 --gpus-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
     """
-    _one_stage("train", {"recipe": recipe, "work": work, "data": data, "force": force}, machine, processes)
+    one_stage("train", {"recipe": recipe, "work": work, "data": data, "force": force}, machine, processes)
 
 
 @group.command()
@@ -214,7 +210,7 @@ def evaluate(**shared: Any) -> None:
     Example:
       crem evaluate --recipe tiny --work work
     """
-    _one_stage("evaluate", shared)
+    one_stage("evaluate", shared)
 
 
 @group.command()
@@ -226,90 +222,10 @@ def report(**shared: Any) -> None:
     Example:
       crem report --recipe tiny --work work
     """
-    _one_stage("report", shared)
+    one_stage("report", shared)
 
 
-@group.group()
-def recipes() -> None:
-    """Look at the recipes: what to train and how, as values.
-
-    \b
-    Examples:
-      crem recipes list
-      crem recipes show crem_2b
-    """
-
-
-@recipes.command("list")
-def list_recipes() -> None:
-    """Print the name and a summary of every recipe.
-
-    \b
-    Example:
-      crem recipes list
-    """
-    from pipeline.recipes import RECIPES, load
-
-    width = max(map(len, RECIPES))
-    for name in sorted(RECIPES):
-        click.echo(f"{name:<{width}}  {load(name).summary}")
-
-
-@recipes.command("show")
-@click.argument("name")
-def show_recipe(name: str) -> None:
-    """Print every value of the recipe NAME as JSON, defaults included.
-
-    \b
-    Example:
-      crem recipes show tiny
-    """
-    from pipeline.manifest import canonical_json
-    from pipeline.recipes import load
-
-    click.echo(json.dumps(json.loads(canonical_json(load(name))), indent=2))
-
-
-def _one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None = None, processes: int = 1) -> None:
-    """Run one stage of the chain and say what became of it."""
-    from jobs.ranks import rank, refuse_ranks
-    from jobs.run import Machine, stage
-
-    if name != "train":
-        refuse_ranks(name)
-    context = options.make_context(**shared)
-    settings = Machine(**machine or {})
-    outcome = _runner(processes, settings)(stage(name, context, settings), context)
-    if not rank():
-        _tell(outcome)
-
-
-def _runner(processes: int, machine: "Machine") -> "Runner":
-    """How stages are run here: in this process, but training in several where that was asked for."""
-    from jobs.ranks import num_ranks
-    from jobs.runner import run_stage
-    from launchers.local import train_in_processes
-
-    def run_here(stage: "Stage", context: "Context") -> "Outcome":
-        progress = context.progress
-        try:
-            if stage.name == "train" and processes > 1 and num_ranks() == 1:
-                return train_in_processes(stage, context, processes=processes, workers=machine.workers)
-            return run_stage(stage, context)
-        finally:
-            if isinstance(progress, Progress):
-                progress.close()
-
-    return run_here
-
-
-def _tell(outcome: "Outcome") -> None:
-    """One line on a stage: already done, or how long it took and what it counted."""
-    if outcome.was_done:
-        click.echo(f"{outcome.stage}: already done ({outcome.folder})")
-        return
-    counts = "".join(f", {name} {count}" for name, count in outcome.manifest.counts.items())
-    click.echo(f"{outcome.stage}: done in {outcome.seconds:.0f} s ({outcome.folder}{counts})")
+group.add_command(recipes)
 
 
 def _complain(message: str) -> int:

@@ -1,16 +1,15 @@
 """Training on this machine: in this process, or in several that torch's elastic launcher starts and watches."""
 
-import logging
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from jobs.runner import Outcome
 from jobs.stage import Context, Stage
 from pipeline.errors import PipelineError
 from pipeline.manifest import Manifest
-
-logger = logging.getLogger(__name__)
 
 
 def elastic_command(arguments: Sequence[str], *, processes: int) -> list[str]:
@@ -36,8 +35,11 @@ def train_in_processes(stage: Stage, context: Context, *, processes: int, worker
         arguments += ["--data", str(context.data)]
     if context.force:
         arguments.append("--force")
-    before = Manifest.read(stage.folder)
-    with subprocess.Popen(elastic_command(arguments, processes=processes), stdin=subprocess.DEVNULL) as children:
+    before, begun = Manifest.read(stage.folder), time.monotonic()
+    # As many threads in each process as leave every core one, or they would wait for each other.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    command = elastic_command(arguments, processes=processes)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment) as children:
         try:
             code = children.wait()
         except BaseException:
@@ -47,4 +49,10 @@ def train_in_processes(stage: Stage, context: Context, *, processes: int, worker
     manifest = Manifest.read(stage.folder)
     if code or manifest is None:
         raise PipelineError(f"train: {processes} processes ended with exit code {code}; the first error above says why")
-    return Outcome(stage=stage.name, folder=stage.folder, manifest=manifest, was_done=manifest == before, seconds=0.0)
+    seconds = time.monotonic() - begun
+    return Outcome(stage=stage.name, folder=stage.folder, manifest=manifest, was_done=manifest == before, seconds=seconds)
+
+
+def is_elastic_child() -> bool:
+    """Whether torch's elastic launcher started this process; the command that called the launcher does the talking then."""
+    return "TORCHELASTIC_RUN_ID" in os.environ

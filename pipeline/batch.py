@@ -15,6 +15,7 @@ from pipeline.sequence import TokenSequence
 from pipeline.spans import Spans, causal_spans
 
 OWN, OUTSIDE = 0, 1
+NUM_GROUPS = 2
 """Groups of scored rows, each with a mean of its own: questions about a pair's own side, and outside conversations."""
 
 
@@ -23,7 +24,8 @@ class Row:
     """One sequence of a global batch.
 
     `pixels` are the resized pictures, uint8 (3, H, W) each; `compressed` is the coin z of Eq. 4; `slot` is the place of the
-    row's embedding in the global batch (-1: none); `group` says whose mean its scored tokens enter (OWN or OUTSIDE).
+    row's embedding in the global batch (-1: none) and `item` a digest of what it represents; `group` says whose mean its
+    scored tokens enter (OWN or OUTSIDE).
     """
 
     key: str
@@ -31,6 +33,7 @@ class Row:
     pixels: tuple[np.ndarray, ...] = ()
     compressed: bool = False
     slot: int = -1
+    item: int = 0
     group: int = OWN
 
     @property

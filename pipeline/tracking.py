@@ -149,17 +149,6 @@ def start_run(
             tracker.finish(status)
 
 
-@contextmanager
-def resume_run(*, uri: str, run_id: str) -> Iterator[Tracker]:
-    """Notes into a run that another process began (training's rank 0 is a child of the stage); its end stays the other's."""
-    try:
-        tracker: Tracker = MlflowTracker(_client(uri), run_id) if run_id else NullTracker()
-    except Exception as error:  # noqa: BLE001 (see _attempt)
-        logger.warning("tracking: off for this run (%s)", _one_line(error))
-        tracker = NullTracker()
-    yield tracker
-
-
 def default_uri(work: Path) -> str:
     """`MLFLOW_TRACKING_URI` where it is set, else SQLite in the work folder. The text can be given to `mlflow ui` as it is."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(os.path.abspath(work))}/mlflow.db"

@@ -293,10 +293,8 @@ def main() -> int:
             begun = time.monotonic()
             wrong = survives(mutant, tree)
             failures += wrong is not None
-            print(
-                f"{number}/{len(chosen)} {'red' if wrong is None else 'SURVIVES: ' + wrong}: {mutant.name} ({time.monotonic() - begun:.0f} s)",
-                flush=True,
-            )
+            verdict = "red" if wrong is None else f"SURVIVES: {wrong}"
+            print(f"{number}/{len(chosen)} {verdict}: {mutant.name} ({time.monotonic() - begun:.0f} s)", flush=True)
     print(f"{len(chosen) - failures} of {len(chosen)} mutants red")
     return int(failures > 0)
 

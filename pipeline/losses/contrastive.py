@@ -8,17 +8,28 @@ from torch.nn.functional import cross_entropy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoNCE:
-    """Cosine similarities at a fixed temperature; other pairs' positives and all hard negatives are the negatives."""
+    """Cosine similarities at a fixed temperature; other pairs' positives and all hard negatives are the negatives.
+
+    With `mask_duplicates` a candidate that is the same item as a query's positive (a label that occurs twice in the batch)
+    is no negative of that query. The paper does not mask.
+    """
 
     temperature: float = 0.02
+    mask_duplicates: bool = False
 
-    def __call__(self, queries: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    def __call__(self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Mean over queries (Q, D) of -log softmax against candidates (Q + H, D); candidate i is the positive of query i.
 
-        Both are float32 of unit norm. Equal embeddings give log(Q + H).
+        Both are float32 of unit norm; `items` (Q + H,) int64 are equal where candidates are the same item. Equal embeddings
+        of different items give log(Q + H).
         """
         scores = queries @ candidates.T / self.temperature
-        return cross_entropy(scores, torch.arange(len(queries), device=scores.device))
+        targets = torch.arange(len(queries), device=scores.device)
+        if self.mask_duplicates:
+            same = items[: len(queries), None] == items[None]
+            same[targets, targets] = False
+            scores = scores.masked_fill(same, float("-inf"))
+        return cross_entropy(scores, targets)
 
 
 def precision_at_1(queries: torch.Tensor, candidates: torch.Tensor) -> float:

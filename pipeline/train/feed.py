@@ -3,6 +3,7 @@
 A map from step number to work, so torch's DataLoader can run it in any number of workers without changing what is read.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from pipeline.batch import OUTSIDE, OWN, Row, chunk_by_tokens, pack, truncate
+from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN, Row, chunk_by_tokens, pack, truncate
 from pipeline.data.qa import QaTable
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator
 from pipeline.data.shards import RowInfo, ShardIndex
@@ -19,7 +20,7 @@ from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Phase, Recipe, SideName
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
-from pipeline.train.step import Chunk, StepWork
+from pipeline.train.work import Chunk, StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,17 @@ class RowBuilder:
             pixels=pixels,
             compressed=not native and coin(self.recipe.layout.gate_probability, "gate", *words),
             slot=item.slot,
+            item=side_digest(side),
             group=OUTSIDE if outside else OWN,
         )
+
+
+def side_digest(side: Side) -> int:
+    """A number that is equal for equal contents: instruction, text and pictures."""
+    digest = hashlib.sha256(f"{side.instruction}\0{side.text}".encode())
+    for picture in side.images:
+        digest.update(hashlib.sha256(picture).digest())
+    return int.from_bytes(digest.digest()[:7], "little")
 
 
 def conversation_context(side: Side, *, native: bool) -> Side:
@@ -153,15 +163,17 @@ def pack_work(rows: Sequence[Row], num_pairs: int, recipe: Recipe, phase: Phase)
     for part in chunk_by_tokens(rows, phase.chunk_tokens):
         embedded = truncate(part, last)
         chunks.append(Chunk(pack(part, recipe.layout, pooled), pack(embedded, recipe.layout, pooled) if embedded else None))
-    units = torch.zeros(2)
+    units, items = torch.zeros(NUM_GROUPS), torch.zeros(2 * num_pairs, dtype=torch.int64)
     for row in rows:
         units[row.group] += recipe.language.units(row.num_scored)
+        if row.slot >= 0:
+            items[row.slot] = row.item
     shortest = min(rows, key=lambda row: len(row.sequence))
     return StepWork(
         chunks=chunks,
         idle=pack([replace(shortest, slot=0)], recipe.layout, pooled),
         num_pairs=num_pairs,
-        num_slots=2 * num_pairs,
+        items=items,
         units=units,
         num_tokens=sum(len(row.sequence) for row in rows),
         num_read=len(rows),

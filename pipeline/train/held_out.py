@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import torch
 
-from pipeline.batch import OUTSIDE, OWN
+from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed, pack_work
-from pipeline.train.step import NUM_GROUPS, StepWork, language_sums
+from pipeline.train.step import language_sums
+from pipeline.train.work import StepWork
 
 
 class HeldOut:
@@ -42,10 +43,11 @@ class HeldOut:
 
     @torch.no_grad()
     def _contrastive(self, engine: Engine, work: StepWork) -> dict[str, float]:
-        embeddings = torch.zeros(work.num_slots, engine.module.width, device=engine.device)
+        embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
         for chunk in work.chunks:
             if chunk.prefix is not None:
                 embeddings[chunk.prefix.slots.to(engine.device)] = engine(chunk.prefix).embeddings
         queries, candidates = embeddings[: work.num_pairs], embeddings[work.num_pairs :]
-        loss = float(self.feed.recipe.contrastive(queries, candidates))
+        items = work.items[work.num_pairs :].to(engine.device)
+        loss = float(self.feed.recipe.contrastive(queries, candidates, items))
         return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}

@@ -22,7 +22,8 @@ from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
 from pipeline.train.schedule import learning_rate
-from pipeline.train.step import StepReport, StepWork, train_step
+from pipeline.train.step import StepReport, train_step
+from pipeline.train.work import StepWork
 
 logger = logging.getLogger(__name__)
 

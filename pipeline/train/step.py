@@ -5,43 +5,15 @@ its gradient for each embedding, 3. run the chunks again with their cached gradi
 step. A chunk whose first pass kept its graph is not run again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from pipeline.batch import Batch, Outputs
+from pipeline.batch import NUM_GROUPS, Batch, Outputs
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.recipe import Phase, Recipe
 from pipeline.train.engine import Engine
-
-NUM_GROUPS = 2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """`full` rows for the second pass; `prefix` (the embedded rows, ended at their pooled tokens), if any, for the first."""
-
-    full: Batch
-    prefix: Batch | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class StepWork:
-    """What one rank does in a step.
-
-    `num_pairs` Q and `num_slots` (queries, then candidates) describe the global batch; `units` (2,) are this rank's share of the
-    language loss's divisors; `idle` is a small chunk that a rank repeats, times zero, while others still have work.
-    """
-
-    chunks: Sequence[Chunk]
-    idle: Batch
-    num_pairs: int
-    num_slots: int
-    units: torch.Tensor
-    num_tokens: int
-    num_read: int
-    num_cut: int
+from pipeline.train.work import StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +38,7 @@ def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, lea
     units = engine.sum(work.units.to(engine.device)).clamp(min=1.0)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
     kept, embeddings = first_pass(engine, work, first_kept)
-    contrastive, gradient, hits = contrastive_gradient(embeddings, work.num_pairs, recipe, phase)
+    contrastive, gradient, hits = contrastive_gradient(embeddings, candidate_items(engine, work), recipe, phase)
     language = torch.zeros(NUM_GROUPS, device=engine.device)
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
     num_idle = engine.most(len(order)) - len(order)
@@ -86,7 +58,7 @@ def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, lea
 
 
 def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[int, Outputs], torch.Tensor]:
-    """Embeddings (num_slots, D) of the global batch, and the outputs of the chunks whose graph is kept."""
+    """Embeddings (2 Q, D) of the global batch, and the outputs of the chunks whose graph is kept."""
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for index, chunk in enumerate(work.chunks):
@@ -99,24 +71,30 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     for _ in range(engine.most(len(parts)) - len(parts)):
         with torch.no_grad():
             engine(work.idle)
-    embeddings = torch.zeros(work.num_slots, engine.module.width, device=engine.device)
+    embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
     for slots, values in parts:
         embeddings[slots.to(engine.device)] = values
     return kept, engine.sum(embeddings)
 
 
+def candidate_items(engine: Engine, work: StepWork) -> torch.Tensor:
+    """What each candidate of the global batch is, (Q,) int64: each rank knows its own rows."""
+    return engine.sum(work.items.to(engine.device, copy=True))[work.num_pairs :]
+
+
 def contrastive_gradient(
-    embeddings: torch.Tensor, num_pairs: int, recipe: Recipe, phase: Phase
+    embeddings: torch.Tensor, items: torch.Tensor, recipe: Recipe, phase: Phase
 ) -> tuple[float, torch.Tensor, float]:
-    """Contrastive loss, its weighted gradient for each embedding (num_slots, D), and the batch's P@1.
+    """Contrastive loss, its weighted gradient for each embedding (2 Q, D), and the batch's P@1.
 
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient
     crosses ranks, and no other factor than the engine's is needed.
     """
     leaf = embeddings.detach().requires_grad_()
-    loss = recipe.contrastive(leaf[:num_pairs], leaf[num_pairs:])
+    queries, candidates = leaf[: -len(items)], leaf[-len(items) :]
+    loss = recipe.contrastive(queries, candidates, items)
     (gradient,) = torch.autograd.grad(loss, leaf)
-    hits = precision_at_1(embeddings[:num_pairs], embeddings[num_pairs:])
+    hits = precision_at_1(queries.detach(), candidates.detach())
     return float(loss.detach()), phase.contrastive_weight * gradient, hits
 
 

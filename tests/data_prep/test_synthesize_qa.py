@@ -147,7 +147,7 @@ def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_pat
     monkeypatch.setattr(qa_teacher, "_HOPELESS_FAILURES", 5)
     with (
         chat_server(lambda number, body: echo(number, body) if number < 4 else Reply(b"gone", status=400)) as server,
-        pytest.raises(ServiceError, match="5 sides in a row had no answer .* 4 answers so far are kept"),
+        pytest.raises(ServiceError, match=r"5 sides in a row had no answer .* 4 answers so far are kept"),
     ):
         synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1)
     with chat_server(echo) as server:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import tracking
 from pipeline.errors import PipelineError
-from pipeline.tracking import NullTracker, Tracker, default_uri, find_run, flatten, redact, resume_run, start_run
+from pipeline.tracking import NullTracker, Tracker, default_uri, find_run, flatten, redact, start_run
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +61,6 @@ def test_a_run_that_fails_says_so(store: str, error: type[BaseException], status
         seen.append(tracker)
         raise error
     assert run_of(store, seen[0].run_id).info.status == status
-
-
-def test_another_process_can_write_into_a_run(store: str) -> None:
-    with start_run(uri=store, stage="train") as tracker:
-        with resume_run(uri=store, run_id=tracker.run_id) as other:
-            other.log_metrics({"loss": 2.0}, step=1)
-        assert run_of(store, tracker.run_id).info.status == "RUNNING"
-    assert run_of(store, tracker.run_id).data.metrics == {"loss": 2.0}
 
 
 def test_an_unreachable_store_warns_once_and_the_work_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

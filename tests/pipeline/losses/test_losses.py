@@ -20,11 +20,18 @@ def reference_info_nce(queries: torch.Tensor, candidates: torch.Tensor, temperat
 def test_info_nce_equals_the_reference_and_log_n_when_all_are_equal() -> None:
     torch.manual_seed(0)
     queries, candidates = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (5, 9))
-    assert math.isclose(
-        float(InfoNCE(temperature=0.3)(queries, candidates)), reference_info_nce(queries, candidates, 0.3), rel_tol=1e-5
-    )
+    found = float(InfoNCE(temperature=0.3)(queries, candidates, torch.arange(9)))
+    assert math.isclose(found, reference_info_nce(queries, candidates, 0.3), rel_tol=1e-5)
     same = torch.ones(6, 4) / 2
-    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same)), math.log(6), rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, torch.arange(6))), math.log(6), rel_tol=1e-6)
+
+
+def test_masked_duplicates_are_no_negatives() -> None:
+    """Candidates 0 and 2 are the same item: with the mask each query that wants it competes with the other items only."""
+    same, items = torch.ones(4, 4) / 2, torch.tensor([7, 8, 7, 9])
+    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same, same, items)
+    assert math.isclose(float(masked), (2 * math.log(3) + 2 * math.log(4)) / 4, rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, items)), math.log(4), rel_tol=1e-6)
 
 
 def test_equal_embeddings_score_chance_never_one() -> None:

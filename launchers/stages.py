@@ -1,0 +1,56 @@
+"""How a command runs stages: one of them or the chain, here or in several processes, and what it says of each."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launchers import options
+from launchers.progress import Progress
+
+if TYPE_CHECKING:
+    from jobs.run import Machine, Runner
+    from jobs.runner import Outcome
+    from jobs.stage import Context, Stage
+
+
+def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None = None, processes: int = 1) -> None:
+    """Run one stage of the chain and say what became of it."""
+    from jobs.ranks import rank, refuse_ranks
+    from jobs.run import Machine, stage
+    from launchers.local import is_elastic_child
+
+    if name != "train":
+        refuse_ranks(name)
+    context = options.make_context(**shared)
+    settings = Machine(**machine or {})
+    outcome = runner(processes, settings)(stage(name, context, settings), context)
+    if not rank() and not is_elastic_child():
+        tell(outcome)
+
+
+def runner(processes: int, machine: "Machine") -> "Runner":
+    """How stages are run here: in this process, but training in several where that was asked for."""
+    from jobs.ranks import num_ranks
+    from jobs.runner import run_stage
+    from launchers.local import train_in_processes
+
+    def run_here(stage: "Stage", context: "Context") -> "Outcome":
+        progress = context.progress
+        try:
+            if stage.name == "train" and processes > 1 and num_ranks() == 1:
+                return train_in_processes(stage, context, processes=processes, workers=machine.workers)
+            return run_stage(stage, context)
+        finally:
+            if isinstance(progress, Progress):
+                progress.close()
+
+    return run_here
+
+
+def tell(outcome: "Outcome") -> None:
+    """One line on a stage: already done, or how long it took and what it counted."""
+    if outcome.was_done:
+        click.echo(f"{outcome.stage}: already done ({outcome.folder})")
+        return
+    counts = "".join(f", {name} {count}" for name, count in outcome.manifest.counts.items())
+    click.echo(f"{outcome.stage}: done in {outcome.seconds:.0f} s ({outcome.folder}{counts})")

@@ -1,0 +1,112 @@
+"""The chain of stages over a small toy world: order, skipping, and what ties the stages together."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_prep.qa_teacher import DESCRIBE
+from jobs.model import ModelStage, backbone_folder
+from jobs.run import Machine, run_chain, stages
+from jobs.runner import Outcome
+from jobs.stage import Context
+from pipeline.data.qa import QaTable
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import CheckpointError, ConfigError
+from pipeline.manifest import Manifest
+from pipeline.recipe import ToyWorld
+from pipeline.recipes import load
+from pipeline.tracking import default_uri, find_run
+from tests.pipeline.corpus import small_recipe
+
+
+def chain_context(work: Path) -> Context:
+    """Four steps of a two-layer model over a toy world of a few hundred pictures."""
+    toy = ToyWorld(seed=1, train_rows=56, eval_rows=60, conversations=60, mcq_rows=64)
+    recipe = replace(small_recipe(steps=4, checkpoint_every=2, evaluate_every=4), toy=toy)
+    return Context(work=work, data=work / "toy", recipe=recipe, tracking=default_uri(work))
+
+
+def run(context: Context, until: str) -> list[Outcome]:
+    return list(run_chain(stages(context, Machine()), context, until=until))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Outcome]]:
+    context = chain_context(tmp_path_factory.mktemp("chain") / "work")
+    return context, run(context, "train")
+
+
+@pytest.mark.slow
+def test_stages_run_in_order_and_count_what_they_did(trained: tuple[Context, list[Outcome]]) -> None:
+    _, outcomes = trained
+    assert [outcome.stage for outcome in outcomes] == ["toy", "convert", "synthesize", "model", "train"]
+    counts = {outcome.stage: outcome.manifest.counts for outcome in outcomes}
+    assert counts["convert"]["read"] == counts["convert"]["converted"] == counts["toy"]["train_pairs"] + 60
+    assert counts["synthesize"]["read"] == 2 * counts["toy"]["train_pairs"]
+    assert counts["synthesize"]["rejected"] == counts["synthesize"]["skipped"] == 0
+    assert counts["train"] == {"steps": 4}
+
+
+@pytest.mark.slow
+def test_the_loopback_teacher_described_the_pictures(trained: tuple[Context, list[Outcome]]) -> None:
+    context, _ = trained
+    index = ShardIndex.open(context.shards)
+    row = index.datasets["MSCOCO_i2t"][0]
+    (turn,) = QaTable.open(context.qa).turns("MSCOCO_i2t", index.info(row).key, "query")
+    assert turn.question == DESCRIBE
+    assert any(place in turn.answer for place in ("top left", "top right", "bottom left", "bottom right"))
+
+
+@pytest.mark.slow
+def test_a_second_run_finds_everything_done(trained: tuple[Context, list[Outcome]]) -> None:
+    context, first = trained
+    again = run(context, "train")
+    assert all(outcome.was_done for outcome in again)
+    assert [outcome.manifest for outcome in again] == [outcome.manifest for outcome in first]
+
+
+@pytest.mark.slow
+def test_the_training_run_names_the_runs_it_read(trained: tuple[Context, list[Outcome]]) -> None:
+    context, outcomes = trained
+    runs = {outcome.stage: outcome.manifest.run_id for outcome in outcomes}
+    tags = find_run(context.tracking, runs["train"])
+    assert {name: tags[f"crem.parent.{name}"] for name in ("convert", "synthesize", "model")} == {
+        name: runs[name] for name in ("convert", "synthesize", "model")
+    }
+
+
+@pytest.mark.slow
+def test_a_changed_setting_runs_only_what_depends_on_it(trained: tuple[Context, list[Outcome]]) -> None:
+    context, first = trained
+    changed = replace(context, recipe=replace(context.recipe, seed=5))
+    done = {outcome.stage: outcome.was_done for outcome in run(changed, "model")}
+    assert done == {"toy": True, "convert": True, "synthesize": True, "model": False}
+    assert Manifest.read(context.train) == first[-1].manifest, "the trained folder is left alone until training runs"
+
+
+def test_own_data_replaces_the_toy_world(tmp_path: Path) -> None:
+    context = replace(chain_context(tmp_path), data=tmp_path / "mine")
+    assert [stage.name for stage in stages(context, Machine())][:2] == ["convert", "synthesize"]
+
+
+def test_a_published_recipe_needs_its_model_folder_before_anything_runs(tmp_path: Path) -> None:
+    context = replace(chain_context(tmp_path), recipe=load("crem_2b"))
+    with pytest.raises(ConfigError, match="--model-folder: recipe crem_2b trains Qwen2-VL-2B-Instruct"):
+        stages(context, Machine())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path) -> None:
+    published = tmp_path / "published"
+    published.mkdir()
+    (published / "config.json").write_text("{}")
+    context = replace(chain_context(tmp_path / "work"), recipe=load("crem_2b"), tracking="nowhere://")
+    stage = ModelStage(context=context, model_folder=published)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        list(run_chain([stage], context))
+    assert backbone_folder(context) == published
+    (published / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="no model there any more"):
+        backbone_folder(context)

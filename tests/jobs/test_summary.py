@@ -1,0 +1,63 @@
+"""What a finished run prints: the table, and commands that can be pasted."""
+
+import shlex
+import socket
+from pathlib import Path
+
+import pytest
+
+from eval import mmeb
+from eval.metrics import Score
+from eval.results import Provenance, write_result
+from jobs.stage import Context
+from jobs.summary import free_port, result_table, tracking_command
+from pipeline.tracking import default_uri
+from tests.pipeline.corpus import small_recipe
+
+
+def result(value: float) -> mmeb.MmebResult:
+    groups = {
+        name: Score(value=value, low=value - 0.05, high=value + 0.05, chance=0.02, count=3)
+        for name in ("grounding", "overall", "vqa", "classification", "IND")
+    }
+    return mmeb.MmebResult(provenance=Provenance(model="m", data="d", settings={}), datasets=(), groups=groups)
+
+
+def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path: Path) -> None:
+    write_result(result(0.021), tmp_path / "untrained" / mmeb.RESULT_NAME)
+    write_result(result(0.753), tmp_path / "trained" / mmeb.RESULT_NAME)
+    write_result(result(0.034), tmp_path / "trained" / mmeb.BLANK_RESULT_NAME)
+    header, *rows, interval = result_table(tmp_path).splitlines()
+    assert header.split()[2:] == ["classification", "vqa", "grounding", "IND", "overall"]
+    values = {row[:24].strip(): row[24:].split() for row in rows}
+    assert values == {
+        "chance": ["2.0"] * 5,
+        "untrained": ["2.1"] * 5,
+        "trained": ["75.3"] * 5,
+        "trained, blank pictures": ["3.4"] * 5,
+    }
+    assert interval == "trained, overall: 95 % interval 70.3 to 80.3, 3 datasets"
+
+
+def test_tracking_command_names_the_whole_store_and_survives_a_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    work = tmp_path / "a folder with $pecial; names"
+    context = Context(work=work, data=work, recipe=small_recipe(), tracking=default_uri(work))
+    words = shlex.split(tracking_command(context))
+    assert words[0] == "MLFLOW_DISABLE_TELEMETRY=true"
+    assert Path(words[1]).is_file(), "the command is the one of this environment, by its full path"
+    assert words[2:5] == ["ui", "--backend-store-uri", f"sqlite:///{work}/mlflow.db"]
+    assert words[5] == "--port"
+
+
+def test_free_port_is_one_that_nobody_listens_on() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("jobs.summary.FIRST_PORT", port)
+            patch.setattr("jobs.summary.LAST_PORT", port)
+            assert free_port() != port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", free_port()))
