@@ -12,8 +12,10 @@ from typing import Any
 
 from pipeline.errors import DataError
 
-COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "black")
-SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star", "ring")
+COLOURS = (
+    "red", "orange", "yellow", "lime", "green", "cyan", "blue", "navy", "purple", "pink", "brown", "olive", "grey", "black",
+)  # fmt: skip
+SHAPES = ("circle", "square", "triangle", "ring")
 POSITIONS = ("top left", "top right", "bottom left", "bottom right")
 MIDDLE = "middle"
 LABELS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
@@ -132,16 +134,3 @@ def arrangement(scene: Scene) -> str:
     """The name of the set of filled cells, a key of `ARRANGEMENTS`."""
     filled = tuple(thing.position for thing in scene.things)
     return next(name for name, cells in ARRANGEMENTS.items() if cells == filled)
-
-
-def relation(thing: Thing, other: Thing) -> str:
-    """Where `thing` is, seen from `other`: "next to" (same row), "above", "below" (same column) or "opposite" (diagonal).
-
-    Each of these names one cell, so a question with it has one answer.
-    """
-    (row, column), (other_row, other_column) = thing.position.split(), other.position.split()
-    if row == other_row:
-        return "next to"
-    if column == other_column:
-        return "above" if row == "top" else "below"
-    return "opposite"

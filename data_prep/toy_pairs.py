@@ -8,7 +8,7 @@ has to be looked at for is never in words.
 from dataclasses import dataclass
 
 from data_prep.scene_maker import SceneMaker
-from data_prep.scenes import ARRANGEMENTS, LABELS, Scene, Thing, caption, relation
+from data_prep.scenes import ARRANGEMENTS, LABELS, Scene, Thing, caption
 
 _HALLS = ("north", "south", "east", "west", "old", "new", "long", "small")
 
@@ -52,18 +52,14 @@ def ask_place(maker: SceneMaker, label: str) -> Pair:
     return _asked(scene, thing, f"What is {thing.place}?")
 
 
-def ask_neighbour(maker: SceneMaker, label: str) -> Pair:
-    """Picture and "What is next to the red circle?" -> label."""
-    scene, thing = _several(maker, label)
-    other = _another(maker, scene, thing)
-    return _asked(scene, thing, f"What is {relation(thing, other)} the {other.label}?")
+def ask_all(maker: SceneMaker, label: str) -> Pair:
+    """Picture and "What does the picture show?" -> caption."""
+    return _told_of(maker, label, "What does the picture show?")
 
 
-def ask_neighbour_otherwise(maker: SceneMaker, label: str) -> Pair:
-    """The question of `ask_neighbour` in words that training has not, about a place or a neighbour."""
-    scene, thing = _several(maker, label)
-    other = _another(maker, scene, thing)
-    return _asked(scene, thing, f"Which shape is {_whereabouts(maker, thing, other)}?")
+def ask_all_otherwise(maker: SceneMaker, label: str) -> Pair:
+    """The question of `ask_all` in words that training has not."""
+    return _told_of(maker, label, "Which shapes can be seen here, and where?")
 
 
 def find_picture(maker: SceneMaker, label: str) -> Pair:
@@ -109,14 +105,9 @@ def find_news(maker: SceneMaker, label: str) -> Pair:
 
 
 def find_elsewhere(maker: SceneMaker, label: str) -> Pair:
-    """Picture and a question about one of its cells -> a picture of that thing alone, with a text about its hall.
-
-    Near it: the other things of the picture alone.
-    """
-    scene, thing = _several(maker, label)
-    singles = [_sheet(maker, maker.single(t.label), meaning=t.label) for t in (thing, *_others(scene, thing))]
-    question = f"Where else is the shape {thing.place} shown?"
-    return Pair(query=Half(text=question, scene=scene), target=singles[0], near=tuple(singles[1:]))
+    """Picture of one thing and a question -> another picture of such a thing, with a text about its hall."""
+    target = _sheet(maker, maker.single(label), meaning=label)
+    return Pair(query=Half(text="Where else is this shown?", scene=maker.single(label)), target=target)
 
 
 def cut_label(maker: SceneMaker, label: str) -> Pair:
@@ -128,8 +119,7 @@ def cut_label(maker: SceneMaker, label: str) -> Pair:
 def cut_expression(maker: SceneMaker, label: str) -> Pair:
     """Picture and "the shape at the top left" -> the crop of that thing."""
     scene, thing = _several(maker, label)
-    other = _another(maker, scene, thing)
-    return _cut(scene, thing, f"the shape {_whereabouts(maker, thing, other)}")
+    return _cut(scene, thing, f"the shape {thing.place}")
 
 
 def _several(maker: SceneMaker, label: str) -> tuple[Scene, Thing]:
@@ -139,14 +129,6 @@ def _several(maker: SceneMaker, label: str) -> tuple[Scene, Thing]:
 
 def _others(scene: Scene, thing: Thing) -> list[Thing]:
     return [other for other in scene.things if other != thing]
-
-
-def _another(maker: SceneMaker, scene: Scene, thing: Thing) -> Thing:
-    return maker.rng.choice(_others(scene, thing))
-
-
-def _whereabouts(maker: SceneMaker, thing: Thing, other: Thing) -> str:
-    return maker.rng.choice((thing.place, f"{relation(thing, other)} the {other.label}"))
 
 
 def _with_near(maker: SceneMaker, label: str) -> tuple[Scene, Scene]:
@@ -159,6 +141,11 @@ def _with_near(maker: SceneMaker, label: str) -> tuple[Scene, Scene]:
 
 def _answer(words: str) -> Half:
     return Half(text=words, meaning=frozenset({words}))
+
+
+def _told_of(maker: SceneMaker, label: str, question: str) -> Pair:
+    scene, near = _with_near(maker, label)
+    return Pair(query=Half(text=question, scene=scene), target=_told(maker, scene), near=(_told(maker, near),))
 
 
 def _asked(scene: Scene, thing: Thing, question: str) -> Pair:

@@ -102,7 +102,7 @@ TASKS: Mapping[str, Task] = {
     "VOC2007": Task(wordings=_NAMING, make=forms.name_single, is_closed=True),
     "N24News": Task(wordings=_NEWS, make=forms.name_arrangement, about=tuple(ARRANGEMENTS), is_closed=True),
     "OK-VQA": Task(wordings=_QUESTIONS, make=forms.ask_place, is_closed=True, has_negatives=True),
-    "A-OKVQA": Task(wordings=_QUESTIONS, make=forms.ask_neighbour, is_closed=True),
+    "A-OKVQA": Task(wordings=_QUESTIONS, make=forms.ask_all),
     "MSCOCO_t2i": Task(wordings=_T2I, make=forms.find_picture, target=_IMAGE),
     "MSCOCO_i2t": Task(wordings=_I2T, make=forms.find_caption, has_negatives=True),
     "NIGHTS": Task(wordings=_ALIKE, make=forms.find_alike, target=_IMAGE),
@@ -110,9 +110,7 @@ TASKS: Mapping[str, Task] = {
     "CIRR": Task(wordings=_CIRR, make=forms.find_changed, target=_IMAGE, has_negatives=True),
     "MSCOCO": Task(wordings=_GROUNDING, make=forms.cut_label, target=_CROP, eval_target=f"{_CROP}.\n", has_negatives=True),
     "ObjectNet": Task(wordings=_NAMING[:1], make=forms.name_single, is_closed=True, is_trained=False, styles=OTHER_STYLES),
-    "GQA": Task(
-        wordings=_QUESTIONS[:1], make=forms.ask_neighbour_otherwise, is_closed=True, is_trained=False, styles=OTHER_STYLES
-    ),
+    "GQA": Task(wordings=_QUESTIONS[:1], make=forms.ask_all_otherwise, is_trained=False, styles=OTHER_STYLES),
     "OVEN": Task(
         wordings=_EVIDENCE,
         make=forms.find_elsewhere,

@@ -89,21 +89,10 @@ def _answer_again(scene: dict[str, Any], text: str) -> str | None:
         return ["none", "one", "two", "three", "four"][len(cells)]
     if found := re.fullmatch(r"(?:What|Which shape) is at the (\w+ \w+)\?", text):
         return " ".join(cells[found[1]])
-    if found := re.fullmatch(r"(?:What|Which shape) is (next to|above|below|opposite) the (\w+ \w+)\?", text):
-        return " ".join(cells[_seen_from(by_label[found[2]], found[1])])
     if text in ("Describe the picture.", "What is in the picture?", "Give a caption of the picture."):
         order = ("top left", "top right", "bottom left", "bottom right", "middle")
         return " , ".join(f"{' '.join(cells[place])} {place}" for place in order if place in cells)
     return None
-
-
-def _seen_from(position: str, relation: str) -> str:
-    row, column = position.split()
-    flip = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
-    if relation == "next to":
-        return f"{row} {flip[column]}"
-    assert relation == "opposite" or (relation == "above") == (row == "bottom")
-    return f"{flip[row]} {flip[column]}" if relation == "opposite" else f"{flip[row]} {column}"
 
 
 @pytest.fixture(scope="session")

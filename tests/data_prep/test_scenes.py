@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from data_prep.scene_maker import SceneMaker
-from data_prep.scenes import ARRANGEMENTS, LABELS, POSITIONS, Scene, arrangement, caption, describe, relation, scene_from_json
+from data_prep.scenes import ARRANGEMENTS, LABELS, POSITIONS, Scene, arrangement, caption, describe, scene_from_json
 from pipeline.errors import DataError
 
 
@@ -67,13 +67,3 @@ def test_every_arrangement_has_its_name() -> None:
     for name, cells in ARRANGEMENTS.items():
         assert arrangement(make(*(f"{label} {cell}" for label, cell in zip(LABELS, cells, strict=False)))) == name
     assert len({frozenset(cells) for cells in ARRANGEMENTS.values()}) == 11
-
-
-@pytest.mark.parametrize(
-    ("place", "words"), [("top right", "next to"), ("bottom left", "below"), ("bottom right", "opposite"), ("top left", "above")]
-)
-def test_relations(place: str, words: str) -> None:
-    start = "bottom left" if words == "above" else "top left"
-    scene = make(f"red circle {start}", f"blue square {place}")
-    thing, other = sorted(scene.things, key=lambda thing: thing.colour)
-    assert relation(thing, other) == words
