@@ -116,6 +116,7 @@ def test_the_layout_is_read_as_it_stands(tmp_path: Path) -> None:
         (sample,) = read_part(tmp_path, part)
         assert isinstance(sample, Sample), sample
         assert sample.query.images == (PICTURE,)
+        assert [side.text for side in sample.negatives] == (["a wren"] if part == "MMEB-train" else [])
     (query,) = read_part(tmp_path, "MMEB-eval")
     assert query.images == (PICTURE,)
     (question,) = read_part(tmp_path, "mcq")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pipeline.errors import ConfigError
 from pipeline.recipe import Recipe
 from pipeline.recipes.crem import crem_2b
-from pipeline.recipes.tiny import tiny, tiny_full
+from pipeline.recipes.tiny import mini, tiny, tiny_full
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "crem_2b": crem_2b}
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "mini": mini, "crem_2b": crem_2b}
 
 
 def load(name: str) -> Recipe:
