@@ -181,6 +181,10 @@ def test_the_first_screen_shows_the_demo() -> None:
     assert set(runs.values()) == {"later"}
 
 
+def test_every_recipe_is_told() -> None:
+    assert {row["recipe"].strip("`") for row in table(README, "recipe")} == set(RECIPES)
+
+
 def test_stages_and_their_folders() -> None:
     work = Path("somewhere")
     context = Context(work=work, data=work / "toy", recipe=load("tiny"), tracking="nowhere://")

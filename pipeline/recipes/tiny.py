@@ -31,7 +31,7 @@ def tiny() -> Recipe:
         phases=(
             Phase(
                 name="joint",
-                steps=700,
+                steps=850,
                 # Many small steps learn faster from scratch than few large ones. A model that never saw a native row could
                 # not answer natively, so half of the conversations have no compression tokens.
                 mixture=Mixture(
