@@ -27,6 +27,8 @@ NEEDED_GB := 5
 # Two cores are shared by the training step and the process that prepares batches.
 CORES := $(shell nproc 2>/dev/null || echo 2)
 export OMP_NUM_THREADS ?= $(CORES)
+# Waiting threads sleep: spinning ones would take the core that the other process needs.
+export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1

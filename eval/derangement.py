@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.errors import DataError
+from pipeline.errors import NothingToMeasureError
 
 
 def derangement(contents: Sequence[str], *, what: str) -> list[int]:
@@ -16,7 +16,9 @@ def derangement(contents: Sequence[str], *, what: str) -> list[int]:
     digests = [hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest() for content in contents]
     largest = max(Counter(digests).values(), default=0)
     if not contents or 2 * largest > len(contents):
-        raise DataError(f"{what}: {largest} of {len(contents)} items are equal, so they cannot be swapped; use more varied data")
+        raise NothingToMeasureError(
+            f"{what}: {largest} of {len(contents)} items are equal, so they cannot be swapped; use more varied data"
+        )
     order = sorted(range(len(contents)), key=lambda item: (digests[item], item))
     swapped = [0] * len(contents)
     for place, item in enumerate(order):

@@ -19,7 +19,7 @@ from eval.results import Provenance, write_result
 from eval.subject import find_subject, one_line_errors, show_progress
 from pipeline.data.mmeb import eval_datasets, read_eval
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import DataError
+from pipeline.errors import NothingToMeasureError
 from pipeline.manifest import fingerprint
 from pipeline.sample import Sample, Side
 from pipeline.sequence import RECONSTRUCT_TEXT
@@ -139,7 +139,9 @@ def _chosen(data: Path, limit: int) -> list[Side]:
             if side.is_text_only and len(text.split()) >= MIN_WORDS:
                 sides.setdefault(text, side)
     if not sides:
-        raise DataError(f"{data / 'MMEB-eval'}: no side without picture has a text of {MIN_WORDS} words; nothing to reconstruct")
+        raise NothingToMeasureError(
+            f"{data / 'MMEB-eval'}: no side without picture has a text of {MIN_WORDS} words; nothing to reconstruct"
+        )
     return [sides[text] for text in sorted(sides, key=lambda text: hashlib.sha256(text.encode()).digest())[:limit]]
 
 

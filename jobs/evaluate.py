@@ -12,7 +12,7 @@ from eval.subject import newest_checkpoint
 from jobs.convert import data_input
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
-from pipeline.errors import DataError
+from pipeline.errors import NothingToMeasureError
 from pipeline.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class EvaluateStage:
         """Texts written out again. A corpus without texts of eight words has nothing to measure here, which is said."""
         try:
             result = reconstruct.evaluate(model, self.context.data, self.context.shards, progress=self._watched(out.name))
-        except DataError as error:
+        except NothingToMeasureError as error:
             logger.warning("evaluate: reconstruction is left out: %s", error)
             return 0
         write_result(result, out / reconstruct.RESULT_NAME)

@@ -189,7 +189,7 @@ def train(processes: int, recipe: str, work: Path, data: Path | None, force: boo
     Examples:
       crem train --recipe tiny
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
-      sbatch --nodes 2 --gpus-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
+      sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
     """
     one_stage("train", {"recipe": recipe, "work": work, "data": data, "force": force}, machine, processes)
 

@@ -13,6 +13,10 @@ class DataError(PipelineError):
     """An input file that is missing or unusable as a whole (a single bad row is a counted reject instead)."""
 
 
+class NothingToMeasureError(DataError):
+    """Sound data that has nothing of the kind that an evaluation measures: a caller may leave the evaluation out, and say so."""
+
+
 class CheckpointError(PipelineError):
     """A checkpoint or model folder that is truncated, foreign or does not fit the recipe."""
 

@@ -110,7 +110,7 @@ def load_model(path: Path, *, recipe: Recipe | None = None) -> EmbeddingModel:
         recipe = recipe or load_recipe(state.recipe)
         if fingerprint(recipe) != state.recipe_fingerprint:
             raise CheckpointError(f"{path}: trained with another version of recipe {state.recipe!r}; give that version's recipe")
-        model = _assemble(Path(state.model_folder), recipe, state.digests[checkpoint.WEIGHTS])
+        model = _assemble((path / state.model_folder).resolve(), recipe, state.digests[checkpoint.WEIGHTS])
         model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
         return model
     if recipe is None:

@@ -104,7 +104,6 @@ class Phase:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     chunk_tokens: int = 16_384
     kept_chunks: int = 0
-    gradient_checkpointing: bool = False
     evaluate_every: int = 100
     checkpoint_every: int = 100
     keep_checkpoints: int = 2

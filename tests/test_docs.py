@@ -103,7 +103,7 @@ def test_shown_commands_and_their_options_exist(words: list[str]) -> None:
 def test_commands_named_in_sentences_exist() -> None:
     pages = [re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL) for page in PAGES]
     spans = {" ".join(span.split()) for page in pages for span in re.findall(r"`((?:crem|make|python -m)\s[^`]+)`", page)}
-    assert {"crem recipes show tiny", "make demo-full"} <= spans
+    assert {"crem recipes show mini", "make demo-full"} <= spans
     for span in spans:
         words = shlex.split(span)
         if words[0] == "make":

@@ -22,14 +22,13 @@ class LoRA:
 
     rank: int = 16
     alpha: int = 64
-    dropout: float = 0.0
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
     def apply(self, text: nn.Module, head: nn.Module) -> None:
         """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
         text.requires_grad_(False)
         head.requires_grad_(False)
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=list(self.targets))
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.targets))
         inject_adapter_in_model(config, text)
 
 

@@ -23,7 +23,7 @@ WEIGHTS, OPTIMIZER, RECIPE, STATE = "weights.safetensors", "optimizer.safetensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a checkpoint says of itself: its step, and what it belongs to."""
+    """What a checkpoint says of itself: its step, and what it belongs to. `model_folder` is relative to the checkpoint's own."""
 
     step: int
     recipe: str
@@ -67,7 +67,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def optimizer_state(folder: Path) -> dict[str, torch.Tensor]:
-    """Optimizer tensors: `<name>.exp_avg` and `<name>.exp_avg_sq`, and `<name>.master` where weights are lower than float32."""
+    """Optimizer tensors: `<name>.exp_avg` and `<name>.exp_avg_sq`."""
     tensors: dict[str, torch.Tensor] = load_file(folder / OPTIMIZER)
     return tensors
 

@@ -37,6 +37,8 @@ def start_process_group() -> tuple[int, int]:
     Returns (rank, number of ranks).
     """
     _forgo_shared_memory_op()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if "RANK" in os.environ:

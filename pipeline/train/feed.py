@@ -4,7 +4,8 @@ A map from step number to work, so torch's DataLoader can run it in any number o
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from pipeline.recipe import Phase, Recipe, SideName
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
 from pipeline.train.work import Chunk, StepWork
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class Feed(Dataset[StepWork | PipelineError]):
         weights = dict(mixture.weights)
         shares = {name: weights.get(name, 1.0) * min(len(rows), mixture.cap) for name, rows in pairs.items()}
         runs = mixture.pairs // mixture.sub_batch
+        _warn_of_small(pairs, mixture.sub_batch)
         self.pairs = Stream(pairs, shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
         talk_shares = {name: weights.get(name, 1.0) * len(rows) for name, rows in talks.items()}
         self.outside = (
@@ -144,6 +148,14 @@ class Feed(Dataset[StepWork | PipelineError]):
         info: RowInfo = self.index.info(item.row)
         grids = [self.recipe.pixels.grid(height, width) for width, height in info.image_sizes]
         return info.text_bytes / 4 + sum(t * h * w for t, h, w in grids) / self.recipe.pixels.merge**2
+
+
+def _warn_of_small(pairs: Mapping[str, Sequence[int]], sub_batch: int) -> None:
+    for name, rows in pairs.items():
+        if len(rows) < sub_batch:
+            logger.warning(
+                "%s: %d rows to train on are fewer than mixture.sub_batch = %d; it is never drawn", name, len(rows), sub_batch
+            )
 
 
 def batch_items(draw: Draw) -> Iterator[Item]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -147,7 +148,7 @@ class _Run:
         folder = self.places.checkpoints / f"step-{step:08d}"
         weights, moments = self.engine.state_tensors()
         if self.engine.rank == 0:
-            model = str(self.places.model.resolve())
+            model = os.path.relpath(self.places.model.resolve(), folder.resolve())
             state = checkpoint.State(step=step, recipe=self.recipe.name, model_folder=model, digests={}, **self.identity)
             checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
             checkpoint.prune(self.places.checkpoints, self.phase.keep_checkpoints)
