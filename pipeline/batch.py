@@ -1,4 +1,4 @@
-"""A packed micro-batch: sequences one after another in one row, no padding, with everything a forward pass needs.
+"""A packed micro-batch: sequences one after another in one row, no padding, their common head once.
 
 All randomness that shapes data was spent before a Batch exists, so both passes of gradient caching see the same tensors.
 """
@@ -96,19 +96,25 @@ def _move(value: Any, device: torch.device) -> Any:
 
 
 def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
-    """Pack rows into one batch. `pooled` names the positions that the recipe's pooling reads in a row."""
-    offsets = np.concatenate([[0], np.cumsum([len(row.sequence) for row in rows])]).astype(np.int64)
-    embedded = [(row, offset) for row, offset in zip(rows, offsets, strict=False) if row.slot >= 0]
-    pool = [pooled(row.sequence.roles) + offset for row, offset in embedded]
-    scored = _scored(rows, offsets)
-    images = [row.sequence.image_tokens() + offset for row, offset in zip(rows, offsets, strict=False)]
+    """Pack rows into one batch. `pooled` names the positions that the recipe's pooling reads in a row.
+
+    The SYSTEM tokens that all rows begin with are packed once: nothing before them differs, so their states do not either.
+    """
+    shared, places = shared_system(rows), row_places(rows)
+    embedded = [(row, place) for row, place in zip(rows, places, strict=True) if row.slot >= 0]
+    pool = [place[pooled(row.sequence.roles)] for row, place in embedded]
+    scored = _scored(rows, places)
+    images = [place[row.sequence.image_tokens()] for row, place in zip(rows, places, strict=True)]
+    first = rows[0].sequence
+    ids = [first.input_ids[:shared], *(row.sequence.input_ids[shared:] for row in rows)]
+    position_ids = [first.positions()[:, :shared], *(row.sequence.positions()[:, shared:] for row in rows)]
     return Batch(
-        input_ids=torch.from_numpy(np.concatenate([row.sequence.input_ids for row in rows])),
-        position_ids=torch.from_numpy(np.concatenate([row.sequence.positions() for row in rows], axis=1)),
+        input_ids=torch.from_numpy(np.concatenate(ids)),
+        position_ids=torch.from_numpy(np.concatenate(position_ids, axis=1)),
         pixels=_stacks([picture for row in rows for picture in row.pixels]),
         grid_thw=torch.from_numpy(np.concatenate([row.sequence.grid_thw for row in rows])),
         image_index=torch.from_numpy(np.concatenate(images)),
-        spans=causal_spans([(row.sequence.roles, row.compressed) for row in rows], layout),
+        spans=causal_spans([(row.sequence.roles, row.compressed) for row in rows], places, layout),
         pool_index=torch.from_numpy(np.stack(pool)) if pool else torch.zeros((0, 1), dtype=torch.int64),
         slots=torch.tensor([row.slot for row, _ in embedded], dtype=torch.int64),
         score_index=scored[0],
@@ -117,6 +123,25 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
         score_group=scored[3],
         num_rows=len(rows),
     )
+
+
+def shared_system(rows: Sequence[Row]) -> int:
+    """Number of SYSTEM tokens that every row begins with."""
+    first = rows[0].sequence
+    length = int((np.cumsum(first.roles != Role.SYSTEM) == 0).sum())
+    same = all(np.array_equal(row.sequence.input_ids[:length], first.input_ids[:length]) for row in rows)
+    return length if same else 0
+
+
+def row_places(rows: Sequence[Row]) -> list[np.ndarray]:
+    """Packed position of every token of each row, (T_row,) int64: the shared SYSTEM tokens first, then row after row."""
+    shared = offset = shared_system(rows)
+    places = []
+    for row in rows:
+        own = len(row.sequence) - shared
+        places.append(np.concatenate([np.arange(shared), np.arange(offset, offset + own)]))
+        offset += own
+    return places
 
 
 class PoolPositions:
@@ -159,11 +184,11 @@ def _stacks(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     return tuple(torch.from_numpy(np.stack(stack)) for stack in stacks)
 
 
-def _scored(rows: Sequence[Row], offsets: np.ndarray) -> tuple[torch.Tensor, ...]:
+def _scored(rows: Sequence[Row], places: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Positions before a scored token, the tokens, the number of scored tokens in their row, the row's group: (S,) int64 each."""
     parts: list[np.ndarray] = [np.zeros((4, 0), dtype=np.int64)]
-    for row, offset in zip(rows, offsets, strict=False):
+    for row, place in zip(rows, places, strict=True):
         tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)
         targets = row.sequence.input_ids[tokens]
-        parts.append(np.stack([tokens - 1 + offset, targets, np.full_like(tokens, len(tokens)), np.full_like(tokens, row.group)]))
+        parts.append(np.stack([place[tokens - 1], targets, np.full_like(tokens, len(tokens)), np.full_like(tokens, row.group)]))
     return tuple(torch.from_numpy(part) for part in np.concatenate(parts, axis=1))

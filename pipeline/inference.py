@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.batch import Row, chunk_by_tokens, pack
+from pipeline.batch import Row, chunk_by_tokens, pack, row_places
 from pipeline.errors import CheckpointError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model import generation
@@ -80,11 +80,8 @@ class EmbeddingModel:
 
     def _remember(self, rows: Sequence[Row], roles: tuple[Role, ...]) -> tuple[generation.Memory, torch.Tensor]:
         batch = pack(rows, self.recipe.layout, self.recipe.pooling.positions)
-        offsets = np.concatenate([[0], np.cumsum([len(row.sequence) for row in rows])])
-        kept = [
-            torch.from_numpy(np.flatnonzero(np.isin(row.sequence.roles, roles)) + offset)
-            for row, offset in zip(rows, offsets, strict=False)
-        ]
+        parts = zip(rows, row_places(rows), strict=True)
+        kept = [torch.from_numpy(place[np.isin(row.sequence.roles, roles)]) for row, place in parts]
         return generation.remember(self.embedder, batch, kept)
 
     def _decode(self, memory: generation.Memory, states: torch.Tensor, limit: int) -> list[list[int]]:

@@ -20,14 +20,14 @@ SYSTEM_PROMPT = "You are a helpful assistant that can represent and understand m
 REPRESENT_IMAGE = "Represent the given image."
 RECONSTRUCT_TEXT = "Reconstruct the represented text"
 
-Segment = tuple[Role, list[int]]
+Segment = tuple[Role, Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
     """What the template needs of a tokenizer: `encode` (plain text only) and the ids of the special tokens."""
 
-    encode: Callable[[str], list[int]]
+    encode: Callable[[str], Sequence[int]]
     im_start: int
     im_end: int
     vision_start: int

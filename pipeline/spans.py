@@ -4,8 +4,9 @@ A dense mask would cost T^2 memory and a slow kernel. Roles that see the same ke
 exactly the earlier tokens of one gathered sequence; so the mask of Eq. 2 is two causal attentions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -27,35 +28,43 @@ class Spans:
     take: torch.Tensor
 
 
-def causal_spans(rows: Sequence[tuple[np.ndarray, bool]], layout: Layout) -> Spans:
+def causal_spans(rows: Sequence[tuple[np.ndarray, bool]], places: Sequence[np.ndarray], layout: Layout) -> Spans:
     """Split the compression-aware mask of each (roles, compressed) row into plain causal attentions over gathered keys.
 
-    Roles that see the same keys form a group; a group's causal sequence is every token it may see up to its last own token.
-    This is exact because a query of the group sees precisely the earlier tokens of its sequence.
+    `places` are the packed positions of each row's tokens; rows may share some (a common head). Roles that see the same keys
+    form a group; a group's causal sequence is every token it may see up to its last own token. This is exact because a query
+    of the group sees precisely the earlier tokens of its sequence.
     """
     gather: list[np.ndarray] = []
-    take = np.empty(sum(len(roles) for roles, _ in rows), dtype=np.int64)
-    offset = produced = 0
-    for roles, compressed in rows:
-        for own, visible in _role_groups(layout, roles, compressed):
-            mine = np.isin(roles, own)
+    take = np.empty(max(int(place[-1]) for place in places) + 1, dtype=np.int64)
+    produced = 0
+    for (roles, compressed), place in zip(rows, places, strict=True):
+        present = np.bincount(roles, minlength=len(Role)) > 0
+        for own, visible in _role_groups(layout, tuple(present.tolist()), compressed):
+            mine = own[roles]
             last = int(np.flatnonzero(mine)[-1]) + 1
-            sequence = np.flatnonzero(np.isin(roles[:last], visible))
+            sequence = np.flatnonzero(visible[roles[:last]])
             kept = np.flatnonzero(mine[sequence])
-            take[offset + sequence[kept]] = produced + kept
-            gather.append(sequence + offset)
+            take[place[sequence[kept]]] = produced + kept
+            gather.append(place[sequence])
             produced += len(sequence)
-        offset += len(roles)
     starts = np.concatenate([[0], np.cumsum([len(part) for part in gather])]).astype(np.int64)
-    flat = np.concatenate(gather) if gather else np.zeros(0, np.int64)
-    return Spans(gather=torch.from_numpy(flat), starts=torch.from_numpy(starts), take=torch.from_numpy(take))
+    flat = torch.from_numpy(np.concatenate(gather))
+    return Spans(gather=flat, starts=torch.from_numpy(starts), take=torch.from_numpy(take))
 
 
-def _role_groups(layout: Layout, roles: np.ndarray, compressed: bool) -> list[tuple[list[int], list[int]]]:
-    """(own roles, visible roles) of each group of roles in the row that see the same roles; one group when nothing is cut."""
-    present = [role for role in layout.order if bool((roles == role).any())]
-    groups: dict[frozenset[Role], list[int]] = {}
-    for role in present:
-        visible = layout.visible(role, compressed=compressed) & frozenset(present)
-        groups.setdefault(visible, []).append(int(role))
-    return [(own, [int(role) for role in visible]) for visible, own in groups.items()]
+@lru_cache(maxsize=256)
+def _role_groups(layout: Layout, present: tuple[bool, ...], compressed: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Tables (own, visible), bool by role, of each group of present roles that see the same roles; one when nothing is cut."""
+    groups: dict[frozenset[Role], list[Role]] = {}
+    there = frozenset(role for role in layout.order if present[role])
+    for role in layout.order:
+        if present[role]:
+            groups.setdefault(layout.visible(role, compressed=compressed) & there, []).append(role)
+    return [(_table(own), _table(visible)) for visible, own in groups.items()]
+
+
+def _table(roles: Iterable[Role]) -> np.ndarray:
+    table = np.zeros(len(Role), dtype=bool)
+    table[[int(role) for role in roles]] = True
+    return table

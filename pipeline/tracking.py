@@ -19,6 +19,7 @@ from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 Entry = TypeVar("Entry")
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _MAX_TAG_CHARACTERS = 5000
 _MAX_KEY_CHARACTERS = 250
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 1000
+_FLUSH_SECONDS = 5.0
 
 
 class Tracker(Protocol):
@@ -77,6 +79,8 @@ class MlflowTracker:
         self.run_id = run_id
         self._client = client
         self._has_warned = False
+        self._pending: list[Metric] = []
+        self._flushed = time.monotonic()
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Note settings; nested mappings become dotted names, values are cut to 6,000 characters."""
@@ -87,13 +91,22 @@ class MlflowTracker:
             self._attempt(partial(self._client.log_batch, self.run_id, params=part))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
-        """Note numbers at a step; non-finite ones are left out, since a database cannot hold them."""
+        """Note numbers at a step; non-finite ones are left out, since a database cannot hold them.
+
+        They are sent together, every few seconds: one transaction a step would cost a training step several per cent.
+        """
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        entries = [Metric(_key(name), float(value), now, step or 0) for name, value in metrics.items() if math.isfinite(value)]
-        for part in _batches(entries, _MAX_METRICS_PER_CALL):
+        self._pending += [Metric(_key(n), float(value), now, step or 0) for n, value in metrics.items() if math.isfinite(value)]
+        if len(self._pending) >= _MAX_METRICS_PER_CALL or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the numbers that are still held back."""
+        for part in _batches(self._pending, _MAX_METRICS_PER_CALL):
             self._attempt(partial(self._client.log_batch, self.run_id, metrics=part))
+        self._pending, self._flushed = [], time.monotonic()
 
     def log_artifact(self, path: Path) -> None:
         """Copy a file into the run's artifact folder."""
@@ -109,6 +122,7 @@ class MlflowTracker:
 
     def finish(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
+        self.flush()
         self._attempt(partial(self._client.set_terminated, self.run_id, status=status))
 
     def _attempt(self, note: Callable[[], object]) -> None:

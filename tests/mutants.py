@@ -73,9 +73,16 @@ MUTANTS = (
     Mutant(
         "positions of packed rows run on",
         "pipeline/batch.py",
-        "row.sequence.positions() for row in rows]",
-        "row.sequence.positions() + offset for row, offset in zip(rows, offsets)]",
-        ("tests/pipeline/model/test_attention.py", "tests/pipeline/test_sequence.py"),
+        "row.sequence.positions()[:, shared:] for row in rows",
+        "row.sequence.positions()[:, shared:] + number for number, row in enumerate(rows)",
+        ("tests/pipeline/test_batch.py", *ATTENTION),
+    ),
+    Mutant(
+        "common head not shared right",
+        "pipeline/batch.py",
+        "shared = offset = shared_system(rows)",
+        "shared = offset = max(0, shared_system(rows) - 1)",
+        ("tests/pipeline/test_batch.py", *ATTENTION),
     ),
     Mutant(
         "text continues after the picture's height only",
@@ -108,8 +115,8 @@ MUTANTS = (
     Mutant(
         "targets shifted",
         "pipeline/batch.py",
-        "parts.append(np.stack([tokens - 1 + offset",
-        "parts.append(np.stack([tokens + offset",
+        "parts.append(np.stack([place[tokens - 1]",
+        "parts.append(np.stack([place[tokens]",
         ("tests/pipeline/model/test_embedder.py",),
     ),
     Mutant(

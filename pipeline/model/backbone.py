@@ -6,6 +6,7 @@ called on them. A folder as published (flat config, old key names, tied head) lo
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ disable_progress_bar()
 FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration}
 """`model_type` of a folder's config.json -> class. Another family of the same build is one line here."""
 
+_REMEMBERED_TEXTS = 20_000
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -41,9 +44,9 @@ class Folder:
         """The template's ids. Plain text is encoded with special tokens switched off."""
         tokenizer = self.tokenizer
 
-        def encode(text: str) -> list[int]:
-            ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-            return ids
+        @lru_cache(maxsize=_REMEMBERED_TEXTS)  # template words, instructions and labels come again and again
+        def encode(text: str) -> tuple[int, ...]:
+            return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
         ids = {
             name: special_id(tokenizer, f"<|{name}|>")

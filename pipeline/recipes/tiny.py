@@ -45,7 +45,7 @@ def tiny() -> Recipe:
                 zero_stage=1,
                 dtype="float32",
                 chunk_tokens=4096,
-                kept_chunks=1,
+                kept_chunks=2,
                 evaluate_every=100,
                 checkpoint_every=100,
                 held_out=64,

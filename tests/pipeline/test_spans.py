@@ -43,7 +43,9 @@ def test_each_query_sees_exactly_the_keys_of_the_dense_mask(layout: Layout, leng
     rows = [(roles, compressed) for roles, compressed in rows if len(roles)]
     if not rows:
         return
-    spans = causal_spans(rows, layout)
+    ends = np.cumsum([len(roles) for roles, _ in rows])
+    places = [np.arange(end - len(roles), end) for (roles, _), end in zip(rows, ends, strict=True)]
+    spans = causal_spans(rows, places, layout)
     sequence_of = torch.bucketize(torch.arange(len(spans.gather)), spans.starts[1:], right=True)
     offset = 0
     for roles, compressed in rows:
@@ -61,6 +63,6 @@ def test_a_row_without_compression_is_one_causal_sequence() -> None:
     from pipeline.recipes.crem import LAYOUT
 
     roles = np.array([0, 1, 1, 2, 2, 3, 4], dtype=np.int8)
-    plain, cut = causal_spans([(roles, False)], LAYOUT), causal_spans([(roles, True)], LAYOUT)
+    plain, cut = (causal_spans([(roles, flag)], [np.arange(7)], LAYOUT) for flag in (False, True))
     assert plain.gather.tolist() == list(range(7)) == plain.take.tolist()
     assert cut.gather.tolist() == [0, 1, 1 + 1, 3, 4, 0, 3, 4, 5, 6] and cut.take.tolist() == [0, 1, 2, 3, 4, 8, 9]

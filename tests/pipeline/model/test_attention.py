@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import Qwen2VLForConditionalGeneration
 
-from pipeline.batch import Row, pack
+from pipeline.batch import Row, pack, row_places
 from pipeline.model.attention import SpanPlan
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
@@ -52,7 +52,7 @@ def packed_states(embedder: Embedder, rows: list[Row], recipe: Recipe) -> list[t
     batch = pack(rows, recipe.layout, recipe.pooling.positions)
     with torch.no_grad():
         states = embedder.backbone.hidden(embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
-    return list(states.split([len(row.sequence) for row in rows]))
+    return [states[torch.from_numpy(place)] for place in row_places(rows)]
 
 
 @pytest.mark.parametrize("seed", range(4))
