@@ -63,7 +63,7 @@ def tiny_full() -> Recipe:
         name="tiny_full",
         summary="tiny with more scenes and steps: `make demo-full`, 45 minutes on 2 CPU cores",
         toy=ToyWorld(train_rows=3000, eval_rows=100, conversations=16_000, mcq_rows=400),
-        phases=(replace(joint, steps=2600, checkpoint_every=200, evaluate_every=200),),
+        phases=(replace(joint, steps=3300, checkpoint_every=200, evaluate_every=200),),
     )
 
 
