@@ -19,6 +19,8 @@ from launchers.recipes import recipes
 from launchers.stages import one_stage, runner, tell
 from pipeline.errors import PipelineError
 
+PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -244,7 +246,7 @@ def _set_up(quiet: bool) -> None:
     level = logging.WARNING if quiet or os.environ.get("RANK", "0") != "0" else logging.INFO
     # On a terminal a message takes the line of the progress bar, which draws itself anew.
     logging.basicConfig(level=logging.WARNING, format=f"{CLEAR_LINE if sys.stderr.isatty() else ''}%(message)s")
-    for name in ("pipeline", "data_prep", "eval", "jobs", "launchers"):
+    for name in PACKAGES:
         logging.getLogger(name).setLevel(level)
 
 

@@ -120,7 +120,7 @@ def test_result_reads_back(data: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("training")
 def test_nothing_to_reconstruct(tmp_path: Path) -> None:
     write_eval(tmp_path, "labels", [("short", "", ["also short"], [""])])
-    with pytest.raises(DataError, match="no text of 8 words"):
+    with pytest.raises(DataError, match="nothing to reconstruct"):
         evaluate(FakeModel(), tmp_path, tmp_path)
 
 
