@@ -18,7 +18,7 @@ def tiny() -> Recipe:
     return replace(
         crem_2b(),
         name="tiny",
-        summary="CREM's objective on a 1.3 M-weight Qwen2-VL from scratch, toy world: `make demo`, 13 minutes on 2 CPU cores with the set-up",
+        summary="CREM's objective on a 1.3 M-weight Qwen2-VL from scratch, toy world: `make demo`, 13 minutes on 2 CPU cores",
         backbone=TinyBackbone(),
         tokens=Chorus(count=16, start="random"),
         # Labels of the toy world repeat inside a batch; as negatives of themselves they would undo what a pair teaches.
