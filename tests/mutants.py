@@ -43,10 +43,10 @@ MUTANTS = (
     ),
     Mutant(
         "question sees context",
-        "pipeline/roles.py",
-        "if compressed and role in hide.queries",
-        "if compressed and role is hide.queries[-1]",
-        ATTENTION,
+        "pipeline/spans.py",
+        "layout.visible(role, compressed=compressed) & there",
+        "layout.visible(role, compressed=False) & there",
+        (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
         "mask off by one",
