@@ -8,6 +8,7 @@ from pipeline.inference import EmbeddingModel
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
+from pipeline.model.generation import proceed
 from pipeline.recipe import Recipe
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
@@ -96,3 +97,24 @@ def test_embeddings_do_not_depend_on_the_batch(loaded: tuple[Embedder, Folder], 
     alone = np.concatenate([model.embed([side]) for side in contexts()])
     np.testing.assert_allclose(together, alone, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-5)
+
+
+def test_padding_behind_a_question_is_never_seen(
+    loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe
+) -> None:
+    """The state of the token after the question is the same whether longer questions stand beside it or not."""
+    model = model_of(loaded, builder, recipe)
+    rows = [model._row(builder, side, ()) for side in contexts()]
+    asked = [builder.question_ids(question) for question in QUESTIONS]
+
+    def next_states(places: list[int]) -> torch.Tensor:
+        memory, _ = model._remember([rows[place] for place in places], (Role.SYSTEM, Role.COMPRESSION))
+        memory, _ = proceed(model.embedder, memory, [asked[place] for place in places])
+        token = torch.full((len(places), 1), builder.vocabulary.im_end)
+        visible = torch.cat([memory.seen, torch.ones(len(places), 1, dtype=torch.bool)], dim=1)[:, None, None]
+        with torch.no_grad():
+            return model.embedder.backbone.proceed(token, memory.position[:, None], visible, memory.cache())[:, 0]
+
+    together = next_states([0, 1, 2, 3])
+    alone = torch.cat([next_states([place]) for place in range(4)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
