@@ -267,6 +267,20 @@ MUTANTS = (
         "pictures.float() / 255.5",
         ("tests/pipeline/model/test_inputs.py",),
     ),
+    Mutant(
+        "a collapsed model wins ties",
+        "eval/metrics.py",
+        "TIE_TOLERANCE = 1e-6",
+        "TIE_TOLERANCE = 0.0",
+        ("tests/eval/test_metrics.py",),
+    ),
+    Mutant(
+        "report text not escaped",
+        "eval/report_markup.py",
+        "return html.escape(str(text), quote=True)",
+        "return str(text)",
+        ("tests/eval/test_report.py",),
+    ),
 )
 
 
