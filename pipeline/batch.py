@@ -69,7 +69,6 @@ class Batch:
     score_target: torch.Tensor
     score_row_tokens: torch.Tensor
     score_group: torch.Tensor
-    num_rows: int
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -121,7 +120,6 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
         score_target=scored[1],
         score_row_tokens=scored[2],
         score_group=scored[3],
-        num_rows=len(rows),
     )
 
 

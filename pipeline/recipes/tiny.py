@@ -21,7 +21,7 @@ def tiny() -> Recipe:
         summary="CREM's objective on a 1.3 M-weight Qwen2-VL from scratch, toy world: `make demo`, 13 minutes on 2 CPU cores",
         backbone=TinyBackbone(),
         tokens=Chorus(count=16, start="random"),
-        # Labels of the toy world repeat inside a batch; as negatives of themselves they would undo what a pair teaches.
+        # Labels of the toy world repeat inside a batch, where each would be a negative of itself.
         contrastive=InfoNCE(temperature=0.02, mask_duplicates=True),
         adapter=Full(),
         tower="trained",
@@ -32,8 +32,8 @@ def tiny() -> Recipe:
             Phase(
                 name="joint",
                 steps=850,
-                # Many small steps learn faster from scratch than few large ones. A model that never saw a native row could
-                # not answer natively, so half of the conversations have no compression tokens.
+                # Small steps did better in equal time (docs/experiments.md). A model that never saw a native row could not
+                # answer natively, so half of the conversations have no compression tokens.
                 mixture=Mixture(
                     pairs=32,
                     sub_batch=32,

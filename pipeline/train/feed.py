@@ -188,7 +188,6 @@ def pack_work(rows: Sequence[Row], num_pairs: int, recipe: Recipe, phase: Phase)
         items=items,
         units=units,
         num_tokens=sum(len(row.sequence) for row in rows),
-        num_read=len(rows),
         num_cut=sum(row.sequence.cut for row in rows),
     )
 

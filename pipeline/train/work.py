@@ -31,5 +31,4 @@ class StepWork:
     items: torch.Tensor
     units: torch.Tensor
     num_tokens: int
-    num_read: int
     num_cut: int
