@@ -6,6 +6,7 @@ from typing import Literal
 from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import InfoNCE
 from pipeline.losses.language import NextToken
+from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
 from pipeline.model.adapters import Adapter, Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
@@ -91,6 +92,7 @@ class AdamW:
 class Phase:
     """One training phase.
 
+    The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
     """
 
@@ -98,8 +100,8 @@ class Phase:
     steps: int
     mixture: Mixture = field(default_factory=Mixture)
     optimizer: AdamW = field(default_factory=AdamW)
-    contrastive_weight: float = 1.0
-    language_weight: float = 0.5
+    contrastive_weight: float | Stepwise = 1.0
+    language_weight: float | Stepwise = 0.5
     zero_stage: int = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     chunk_tokens: int = 16_384
@@ -114,6 +116,20 @@ class Phase:
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
         if self.kept_chunks and self.zero_stage == 3:
             raise ConfigError("phase.kept_chunks: ZeRO-3 frees weights between passes; keep no graphs (0) or use stage 2")
+        check_weight("phase.contrastive_weight", self.contrastive_weight)
+        check_weight("phase.language_weight", self.language_weight)
+        self._refuse_idle_steps()
+
+    def _refuse_idle_steps(self) -> None:
+        """Refuse a phase some of whose steps would train nothing."""
+        own_or_outside = self.mixture.outside or (self.mixture.pairs and self.mixture.own_sides)
+        for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
+            retrieves = self.mixture.pairs and weight_at(self.contrastive_weight, step)
+            answers = own_or_outside and weight_at(self.language_weight, step)
+            if not retrieves and not answers:
+                raise ConfigError(
+                    f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

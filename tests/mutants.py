@@ -147,6 +147,27 @@ MUTANTS = (
         'weights = torch.ones_like(token_losses) if self.mean == "sample_mean"',
         ("tests/pipeline/losses",),
     ),
+    Mutant(
+        "weight of the step before",
+        "pipeline/losses/weights.py",
+        "if first <= step)",
+        "if first <= max(0, step - 1))",
+        ("tests/pipeline/losses/test_weights.py", f"{STEP}::test_weights_follow_their_steps"),
+    ),
+    Mutant(
+        "language loss paid for at weight 0",
+        "pipeline/train/plan.py",
+        "own = mixture.own_sides if language_weight else ()",
+        "own = mixture.own_sides",
+        ("tests/pipeline/train/test_plan.py",),
+    ),
+    Mutant(
+        "contrastive weight of 0 ignored",
+        "pipeline/train/plan.py",
+        "num_pairs=len(draw.pairs) if contrastive_weight else 0,",
+        "num_pairs=len(draw.pairs),",
+        ("tests/pipeline/train/test_plan.py",),
+    ),
     Mutant("world-size scale dropped", "pipeline/train/engine.py", "loss * self.num_ranks", "loss", TWO_RANKS),
     Mutant(
         "no accumulation boundary",
@@ -172,14 +193,14 @@ MUTANTS = (
     Mutant(
         "generation loss never back-propagated",
         "pipeline/train/step.py",
-        "phase.language_weight * sums.sum()",
-        "phase.language_weight * sums.sum().detach()",
+        "work.language_weight * sums.sum()",
+        "work.language_weight * sums.sum().detach()",
         CACHED,
     ),
     Mutant(
         "contrastive gradient dropped",
         "pipeline/train/step.py",
-        "(outputs.embeddings * gradient[full.slots.to(engine.device)]).sum()",
+        "(outputs.embeddings * cached).sum()",
         "0.0 * outputs.embeddings.sum()",
         CACHED,
     ),
@@ -192,9 +213,9 @@ MUTANTS = (
     ),
     Mutant(
         "coin redrawn in the replay",
-        "pipeline/train/feed.py",
+        "pipeline/train/work.py",
         "Chunk(pack(part, recipe.layout, pooled),",
-        "Chunk(pack([replace(r, compressed=not r.compressed) for r in part], recipe.layout, pooled),",
+        "Chunk(pack([__import__('dataclasses').replace(r, compressed=not r.compressed) for r in part], recipe.layout, pooled),",
         CACHED,
     ),
     Mutant(

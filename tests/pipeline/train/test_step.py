@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipeline.batch import pack
+from pipeline.losses.weights import Stepwise
 from pipeline.recipe import Recipe
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import Feed
@@ -21,7 +22,9 @@ from tests.pipeline.train.ranks import gradients, weights_after
 REPOSITORY = Path(__file__).parents[3]
 
 
-def plain_gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Tensor]:
+def plain_gradients(
+    folder: Path, recipe: Recipe, step: int = 0, weights: tuple[float, float] = (1.0, 0.5)
+) -> dict[str, torch.Tensor]:
     """The definition: one packed batch of all rows, one graph, Eq. 5 written out, no cache, no chunks, no DeepSpeed."""
     phase = recipe.phases[0]
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
@@ -43,7 +46,7 @@ def plain_gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, to
                     means.append(outputs.token_losses[place : place + row.num_scored].mean())
                 place += row.num_scored
         language = language + torch.stack(means).mean()
-    (contrastive + 0.5 * language).backward()
+    (weights[0] * contrastive + weights[1] * language).backward()
     return {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
 
 
@@ -61,6 +64,16 @@ def worst(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
 def test_cached_gradients_equal_the_full_batch(model_folder: Path, budget: int, kept: int) -> None:
     recipe = small_recipe(chunk_tokens=budget, kept_chunks=kept)
     assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
+
+
+@pytest.mark.parametrize(("step", "weights"), [(1, (1.0, 5.0)), (2, (1.0, 0.0)), (4, (0.0, 2.0))])
+def test_weights_follow_their_steps(model_folder: Path, step: int, weights: tuple[float, float]) -> None:
+    """Steps 0 and 1 weigh answers with 5, 2 and 3 retrieve only, from 4 on the model only answers."""
+    recipe = small_recipe(
+        contrastive_weight=Stepwise(((0, 1.0), (4, 0.0))), language_weight=Stepwise(((0, 5.0), (2, 0.0), (4, 2.0)))
+    )
+    expected = plain_gradients(model_folder, small_recipe(), step, weights)
+    assert worst(gradients(model_folder, recipe, step), expected) < 1e-5
 
 
 @pytest.fixture(scope="module")
