@@ -148,6 +148,13 @@ MUTANTS = (
         ("tests/pipeline/losses",),
     ),
     Mutant(
+        "own and outside answers never meet",
+        "pipeline/losses/language.py",
+        'units if self.groups == "apart" else units.sum()',
+        "units if self.groups else units.sum()",
+        ("tests/pipeline/losses", f"{STEP}::test_one_mean_over_own_and_outside_answers"),
+    ),
+    Mutant(
         "weight of the step before",
         "pipeline/losses/weights.py",
         "if first <= step)",

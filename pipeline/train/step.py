@@ -36,7 +36,7 @@ class StepReport:
 def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, learning_rate: float) -> StepReport:
     """Forward, backward and one optimizer step over a global batch."""
     units = engine.sum(work.units.to(engine.device))
-    divisors = units.clamp(min=1.0)
+    divisors = recipe.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
     kept, embeddings = first_pass(engine, work, first_kept)
     contrast = contrastive_gradient(embeddings, candidate_items(engine, work), recipe, work.contrastive_weight)
@@ -55,8 +55,8 @@ def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, lea
         outputs = engine(work.idle)
         engine.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=place == num_idle - 1)
     norm = engine.step(learning_rate)
-    means = zip(engine.sum(language).tolist(), units.tolist(), strict=True)
-    own, outside = (mean if count else None for mean, count in means)
+    means = (engine.sum(language) * (divisors / units)).tolist()
+    own, outside = (mean if count else None for mean, count in zip(means, units.tolist(), strict=True))
     return StepReport(contrast.loss, own, outside, contrast.precision_at_1, norm)
 
 

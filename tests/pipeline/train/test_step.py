@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pipeline.batch import pack
+from pipeline.losses.language import NextToken
 from pipeline.losses.weights import Stepwise
 from pipeline.recipe import Recipe
 from pipeline.train.build import build_embedder, chorus_ids
@@ -37,15 +38,14 @@ def plain_gradients(
     queries, positives = embeddings.chunk(2)
     scores = queries @ positives.T / 0.02
     contrastive = -(scores.diagonal() - scores.logsumexp(dim=1)).mean()
-    language = torch.zeros(())
-    for group in (0, 1):
-        means, place = [], 0
-        for row in rows:
-            if row.num_scored:
-                if row.group == group:
-                    means.append(outputs.token_losses[place : place + row.num_scored].mean())
-                place += row.num_scored
-        language = language + torch.stack(means).mean()
+    means: dict[int, list[torch.Tensor]] = {0: [], 1: []}
+    place = 0
+    for row in rows:
+        if row.num_scored:
+            means[row.group].append(outputs.token_losses[place : place + row.num_scored].mean())
+            place += row.num_scored
+    groups = [means[0] + means[1]] if recipe.language.groups == "together" else [found for found in means.values() if found]
+    language = sum((torch.stack(group).mean() for group in groups), torch.zeros(()))
     (weights[0] * contrastive + weights[1] * language).backward()
     return {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
 
@@ -63,6 +63,11 @@ def worst(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> 
 @pytest.mark.parametrize(("budget", "kept"), [(10**6, 0), (300, 0), (300, 2), (300, 100)])
 def test_cached_gradients_equal_the_full_batch(model_folder: Path, budget: int, kept: int) -> None:
     recipe = small_recipe(chunk_tokens=budget, kept_chunks=kept)
+    assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
+
+
+def test_one_mean_over_own_and_outside_answers(model_folder: Path) -> None:
+    recipe = replace(small_recipe(), language=NextToken(groups="together"))
     assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
 
 
