@@ -55,9 +55,10 @@ class ToyWorld:
 class Mixture:
     """What a global batch is made of.
 
-    `pairs` retrieval pairs in one-dataset runs of `sub_batch`, and `outside` conversations. `own_sides` are the sides that are
-    asked their own question (homogeneous data; empty: none). `native_share` of the conversations have no compression tokens.
-    `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
+    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
+    `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
+    conversations have no compression tokens. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that
+    count towards it.
     """
 
     pairs: int = 1024
@@ -69,6 +70,13 @@ class Mixture:
     cap: int = 100_000
 
     def __post_init__(self) -> None:
+        for name, least in (("pairs", 0), ("outside", 0), ("sub_batch", 1), ("cap", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"mixture.{name}: {getattr(self, name)} is less than {least}")
+        if not self.pairs and not self.outside:
+            raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
+        for name, weight in self.weights:
+            check_weight(f"mixture.weights, {name}", weight)
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
         if not 0.0 <= self.native_share <= 1.0:
