@@ -33,7 +33,7 @@ class Item:
     @property
     def side(self) -> str:
         """The side's name, which seeds its random choices."""
-        return SIDES[self.place]
+        return SIDES[self.place] if self.place < len(SIDES) else f"negative_{self.place - len(SIDES)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """A small corpus in memory and a small recipe: what the tests of model and training run on."""
 
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,7 +15,9 @@ from pipeline.model.compression import Chorus
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
-from pipeline.sequence import SequenceBuilder
+from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.train.corpus import Corpus
+from pipeline.train.measure import Ruler, ensure_lengths
 
 WORDS = "red blue green circle square star top left right bottom what where is the a picture of".split()
 TEXTS = [" ".join(WORDS), *WORDS, "Represent the given image."] * 4
@@ -77,15 +81,19 @@ def random_row(
 
 
 class MemoryIndex:
-    """The reader's interface over a list of samples."""
+    """The reader's interface over a list of samples. Sizes of pictures are looked at once, as the index of shards has them."""
 
     fingerprint = "memory"
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
+        self.sizes = [tuple(Image.open(io.BytesIO(data)).size for side in s.sides for data in side.images) for s in samples]
         self.datasets: dict[str, list[int]] = {}
         for row, sample in enumerate(samples):
             self.datasets.setdefault(sample.dataset, []).append(row)
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def kind(self, dataset: str) -> str:
         return "conversations" if self.samples[self.datasets[dataset][0]].positive is None else "pairs"
@@ -93,10 +101,12 @@ class MemoryIndex:
     def read(self, row: int) -> Sample:
         return self.samples[row]
 
+    def texts(self, row: int) -> Sample:
+        return self.samples[row]
+
     def info(self, row: int) -> RowInfo:
         sample = self.samples[row]
-        sizes = tuple(Image.open(io.BytesIO(data)).size for data in sample.query.images)
-        return RowInfo(key=sample.key, dataset=sample.dataset, text_bytes=len(sample.query.text), image_sizes=sizes)
+        return RowInfo(key=sample.key, dataset=sample.dataset, text_bytes=len(sample.query.text), image_sizes=self.sizes[row])
 
 
 class MemoryQa:
@@ -107,6 +117,15 @@ class MemoryQa:
     def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
         rng = np.random.default_rng(sum(map(ord, dataset + side)) * 1000 + int(key.split("-")[-1]))
         return (Turn(question=sentence(rng), answer=sentence(rng)),)
+
+
+def measured(index: MemoryIndex, recipe: Recipe, vocabulary: Vocabulary) -> Corpus:
+    """The index as training sees it, with questions and lengths."""
+    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+    with tempfile.TemporaryDirectory() as folder:
+        ruler = Ruler(builder=builder, pixels=recipe.pixels)
+        lengths = ensure_lengths(Path(folder) / "table.parquet", index, ruler, lambda done, total: None)  # type: ignore[arg-type]
+    return Corpus(index=index, qa=MemoryQa(), lengths=lengths)  # type: ignore[arg-type]
 
 
 def corpus(num_rows: int = 24, seed: int = 0) -> MemoryIndex:

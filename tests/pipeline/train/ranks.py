@@ -16,7 +16,7 @@ from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
-from tests.pipeline.corpus import MemoryQa, corpus, variant
+from tests.pipeline.corpus import corpus, measured, variant
 
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
@@ -25,8 +25,8 @@ def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     engine = Engine(embedder, phase)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    feed = Feed(corpus(), MemoryQa(), recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)  # type: ignore[arg-type]
-    return engine, feed
+    read = measured(corpus(), recipe, vocabulary)
+    return engine, Feed(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
 
 
 def gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from pipeline.losses.weights import Stepwise
 from pipeline.recipe import Recipe
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import Feed
-from tests.pipeline.corpus import MemoryQa, corpus, small_recipe, variant
+from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 from tests.pipeline.train.ranks import gradients, trial, weights_after
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,7 +30,7 @@ def plain_gradients(
     phase = recipe.phases[0]
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    feed = Feed(corpus(), MemoryQa(), recipe, phase, vocabulary)  # type: ignore[arg-type]
+    feed = Feed(measured(corpus(), recipe, vocabulary), recipe, phase, vocabulary)
     rows = feed.global_rows(feed.draw(step), step)
     batch = pack(rows, recipe.layout, recipe.pooling.positions)
     outputs = embedder(batch)
