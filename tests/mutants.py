@@ -155,6 +155,27 @@ MUTANTS = (
         ("tests/pipeline/losses", f"{STEP}::test_one_mean_over_own_and_outside_answers"),
     ),
     Mutant(
+        "hard negatives not in the denominator",
+        "pipeline/losses/contrastive.py",
+        "        targets = torch.arange(len(queries), device=scores.device)\n",
+        "        targets = torch.arange(len(queries), device=scores.device)\n        scores = scores[:, : len(queries)]\n",
+        ("tests/pipeline/losses", f"{STEP}::test_hard_negatives_are_candidates_of_every_query"),
+    ),
+    Mutant(
+        "hard negatives of the wrong pair",
+        "pipeline/train/plan.py",
+        "for row, places in zip(draw.pairs, negatives, strict=True)",
+        "for row, places in zip(draw.pairs[::-1], negatives, strict=True)",
+        ("tests/pipeline/train/test_plan.py", "tests/pipeline/train/test_feed.py"),
+    ),
+    Mutant(
+        "duplicates among hard negatives not masked",
+        "pipeline/losses/contrastive.py",
+        "            same[targets, targets] = False\n",
+        "            same[targets, targets] = False\n            same[:, len(queries) :] = False\n",
+        ("tests/pipeline/losses",),
+    ),
+    Mutant(
         "weight of the step before",
         "pipeline/losses/weights.py",
         "if first <= step)",

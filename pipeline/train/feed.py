@@ -109,9 +109,13 @@ class Feed(Dataset[StepWork | PipelineError]):
         except PipelineError as error:
             return error
 
+    def plan(self, draw: Draw, step: int) -> Plan:
+        """What a step trains on; it does not depend on ranks."""
+        return plan_step(draw, self._negatives(draw), self.phase, step)
+
     def work(self, draw: Draw, step: int) -> StepWork:
         """This rank's share of a global batch, read and packed."""
-        plan = plan_step(draw, self.phase, step)
+        plan = self.plan(draw, step)
         items = plan.items
         hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
         rows = [self._row(items[place], step) for place in hand]
@@ -119,12 +123,16 @@ class Feed(Dataset[StepWork | PipelineError]):
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
-        return [self._row(item, step) for item in plan_step(draw, self.phase, step).items]
+        return [self._row(item, step) for item in self.plan(draw, step).items]
 
     def held_out_batch(self) -> tuple[list[Row], Plan]:
         """The rows set aside, as both losses see them, whatever their weights."""
-        plan = make_plan(self.held_out, self.phase.mixture, 1.0, 1.0)
+        plan = make_plan(self.held_out, self._negatives(self.held_out), self.phase.mixture, (1.0, 1.0))
         return [self._row(item, step=-1) for item in plan.items], plan
+
+    def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
+        most = self.phase.mixture.negatives
+        return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
     def _row(self, item: Item, step: int) -> Row:
         sample = self.corpus.index.read(item.row)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.batch import OWN, Row
 from pipeline.data.shards import RowInfo
+from pipeline.losses.language import NextToken
 from pipeline.model.compression import Chorus
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
@@ -42,9 +43,11 @@ def variant(name: str, **phase: object) -> Recipe:
     mixtures = {
         "joint": joint.mixture,
         "answers": replace(joint.mixture, pairs=0),
-        "retrieval": replace(joint.mixture, outside=0, own_sides=()),
+        "retrieval": replace(joint.mixture, outside=0, own_sides=(), negatives=2),
+        "together": replace(joint.mixture, negatives=1),
     }
-    return replace(recipe, phases=(replace(joint, mixture=mixtures[name]),))
+    language = NextToken(groups="together" if name == "together" else "apart")
+    return replace(recipe, language=language, phases=(replace(joint, mixture=mixtures[name]),))
 
 
 def sentence(rng: np.random.Generator, least: int = 2, most: int = 7) -> str:
@@ -129,12 +132,15 @@ def measured(index: MemoryIndex, recipe: Recipe, vocabulary: Vocabulary) -> Corp
 
 
 def corpus(num_rows: int = 24, seed: int = 0) -> MemoryIndex:
-    """Two datasets of pairs, one without any picture, and one of conversations."""
-    rng = np.random.default_rng(seed)
+    """Two datasets of pairs and one of conversations; pairs of the first have pictures and 0 to 3 hard negatives."""
+    rng, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     samples = []
     for number in range(num_rows):
         image = Side(text="<|image_1|>\nwhat is the picture", images=(picture(rng),))
-        samples.append(Sample(key=f"pictures-{number}", dataset="pictures", query=image, positive=Side(text=sentence(rng))))
+        negatives = tuple(Side(text=sentence(other), images=(picture(other),) * (n % 2)) for n in range(number % 4))
+        positive = Side(text=sentence(rng))
+        key = f"pictures-{number}"
+        samples.append(Sample(key=key, dataset="pictures", query=image, positive=positive, negatives=negatives))
     for number in range(num_rows):
         text = Side(text=sentence(rng, 3, 9))
         samples.append(Sample(key=f"texts-{number}", dataset="texts", query=text, positive=Side(text=sentence(rng))))

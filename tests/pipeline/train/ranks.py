@@ -1,6 +1,5 @@
 """One rank of a small training run, started by the tests: `python -m tests.pipeline.train.ranks OUT`, job on stdin."""
 
-import itertools
 import json
 import sys
 from dataclasses import asdict, replace
@@ -68,11 +67,11 @@ def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, t
 def main() -> None:
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
-    for name, stage in itertools.product(job.get("variants", []), job["stages"]):
+    for name, stage in job.get("variants", []):
         found = trial(folder, variant(name, zero_stage=stage, chunk_tokens=job["chunk_tokens"]))
         if dist.get_rank() == 0:
             torch.save(found, out / f"{name}-{stage}.pt")
-    for stage in job["stages"] if "steps" in job else ():
+    for stage in job.get("stages", []):
         recipe = variant(
             "joint", zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0
         )

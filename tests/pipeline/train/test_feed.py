@@ -13,9 +13,8 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.recipe import Recipe
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary
-from pipeline.train.feed import Feed, RowBuilder
-from pipeline.train.plan import plan_step
-from tests.pipeline.corpus import corpus, measured, small_recipe
+from pipeline.train.feed import Feed, RowBuilder, side_digest
+from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 
 
 @pytest.fixture
@@ -55,13 +54,26 @@ def test_the_dearest_rows_go_to_different_ranks(vocabulary: Vocabulary) -> None:
     """By the table's counts: no rank has more than its share and the dearest row."""
     recipe = small_recipe()
     one = feed(recipe, vocabulary)
-    items = plan_step(one.draw(0), recipe.phases[0], 0).items
+    items = one.plan(one.draw(0), 0).items
     lengths = one.corpus.lengths
     for item in items:
         side = lengths.starts[item.row] + item.place
         assert lengths.cost(item.row, item.place) == lengths.tokens[side] + lengths.visual[side]
     tokens = [feed(recipe, vocabulary, rank, 2)[0].num_tokens for rank in range(2)]  # type: ignore[union-attr]
     assert abs(tokens[0] - tokens[1]) < 0.1 * sum(tokens)
+
+
+def test_hard_negatives_are_those_of_the_pairs_that_are_drawn(vocabulary: Vocabulary) -> None:
+    recipe = variant("together")
+    recipe = replace(recipe, phases=(replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, negatives=2)),))
+    one = feed(recipe, vocabulary)
+    for step in range(4):
+        draw = one.draw(step)
+        samples = [one.corpus.index.read(row) for row in draw.pairs]
+        sides = [s.query for s in samples] + [s.positive for s in samples] + [n for s in samples for n in s.negatives[:2]]
+        assert one.work(draw, step).items.tolist() == [side_digest(side) for side in sides]  # type: ignore[arg-type]
+        hard = [row for row in one.global_rows(draw, step) if row.slot >= 2 * len(draw.pairs)]
+        assert not any(row.num_scored for row in hard)
 
 
 class LongQa:

@@ -93,7 +93,7 @@ def test_hard_negatives_that_do_not_fit_are_passed_over(index: MemoryIndex, rule
     assert lengths.fits(512)[0], "a long negative does not cost the pair"
     assert [lengths.negatives(0, 512, most) for most in (0, 1, 2, 3)] == [(), (2,), (2, 4), (2, 4)]
     assert lengths.negatives(0, 10_000, 2) == (2, 3)
-    assert lengths.negatives(1, 512, 3) == ()
+    assert lengths.negatives(1, 512, 3) == (2,) and lengths.negatives(24, 512, 3) == ()
 
 
 def test_what_is_left_out_is_listed_with_key_and_reason(index: MemoryIndex, ruler: Ruler, tmp_path: Path) -> None:
