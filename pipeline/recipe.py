@@ -83,6 +83,11 @@ class Mixture:
         if not 0.0 <= self.native_share <= 1.0:
             raise ConfigError(f"mixture.native_share: {self.native_share} is not between 0 and 1")
 
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether pairs are asked questions of their own."""
+        return self.pairs > 0 and len(self.own_sides) > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamW:
@@ -129,13 +134,14 @@ class Phase:
         check_weight("phase.language_weight", self.language_weight)
         self._refuse_idle_steps()
 
+    def answers(self, step: int) -> bool:
+        """Whether questions are asked at a step."""
+        return bool(weight_at(self.language_weight, step) and (self.mixture.outside or self.mixture.asks_pairs))
+
     def _refuse_idle_steps(self) -> None:
         """Refuse a phase some of whose steps would train nothing."""
-        own_or_outside = self.mixture.outside or (self.mixture.pairs and self.mixture.own_sides)
         for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
-            retrieves = self.mixture.pairs and weight_at(self.contrastive_weight, step)
-            answers = own_or_outside and weight_at(self.language_weight, step)
-            if not retrieves and not answers:
+            if not (self.mixture.pairs and weight_at(self.contrastive_weight, step)) and not self.answers(step):
                 raise ConfigError(
                     f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
                 )
@@ -166,3 +172,9 @@ class Recipe:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
         if Role.COMPRESSION in self.layout.order and self.tokens.count < 1:
             raise ConfigError(f"tokens.count: {self.tokens.count}; a layout with COMPRESSION needs at least 1")
+        for phase in self.phases:
+            asks = any(phase.answers(step) for step in changes(phase.language_weight))
+            if asks and not {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+                raise ConfigError(
+                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.outside and own_sides"
+                )
