@@ -176,5 +176,5 @@ class Recipe:
             asks = any(phase.answers(step) for step in changes(phase.language_weight))
             if asks and not {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
                 raise ConfigError(
-                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.outside and own_sides"
+                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.outside, own_sides"
                 )
