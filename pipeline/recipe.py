@@ -55,9 +55,10 @@ class ToyWorld:
 class Mixture:
     """What a global batch is made of.
 
-    `pairs` retrieval pairs in one-dataset runs of `sub_batch`, and `outside` conversations. `own_sides` are the sides that are
-    asked their own question (homogeneous data; empty: none). `native_share` of the conversations have no compression tokens.
-    `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
+    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
+    `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
+    conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
+    of every query. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
     """
 
     pairs: int = 1024
@@ -65,14 +66,27 @@ class Mixture:
     outside: int = 128
     own_sides: tuple[SideName, ...] = ("query", "positive")
     native_share: float = 0.0
+    negatives: int = 0
     weights: tuple[tuple[str, float], ...] = ()
     cap: int = 100_000
 
     def __post_init__(self) -> None:
+        for name, least in (("pairs", 0), ("outside", 0), ("negatives", 0), ("sub_batch", 1), ("cap", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"mixture.{name}: {getattr(self, name)} is less than {least}")
+        if not self.pairs and not self.outside:
+            raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
+        for name, weight in self.weights:
+            check_weight(f"mixture.weights, {name}", weight)
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
         if not 0.0 <= self.native_share <= 1.0:
             raise ConfigError(f"mixture.native_share: {self.native_share} is not between 0 and 1")
+
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether pairs are asked questions of their own."""
+        return self.pairs > 0 and len(self.own_sides) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +134,14 @@ class Phase:
         check_weight("phase.language_weight", self.language_weight)
         self._refuse_idle_steps()
 
+    def answers(self, step: int) -> bool:
+        """Whether questions are asked at a step."""
+        return bool(weight_at(self.language_weight, step) and (self.mixture.outside or self.mixture.asks_pairs))
+
     def _refuse_idle_steps(self) -> None:
         """Refuse a phase some of whose steps would train nothing."""
-        own_or_outside = self.mixture.outside or (self.mixture.pairs and self.mixture.own_sides)
         for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
-            retrieves = self.mixture.pairs and weight_at(self.contrastive_weight, step)
-            answers = own_or_outside and weight_at(self.language_weight, step)
-            if not retrieves and not answers:
+            if not (self.mixture.pairs and weight_at(self.contrastive_weight, step)) and not self.answers(step):
                 raise ConfigError(
                     f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
                 )
@@ -157,3 +172,9 @@ class Recipe:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
         if Role.COMPRESSION in self.layout.order and self.tokens.count < 1:
             raise ConfigError(f"tokens.count: {self.tokens.count}; a layout with COMPRESSION needs at least 1")
+        for phase in self.phases:
+            asks = any(phase.answers(step) for step in changes(phase.language_weight))
+            if asks and not {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+                raise ConfigError(
+                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.outside, own_sides"
+                )

@@ -39,4 +39,4 @@ def check_weight(name: str, weight: Weight) -> None:
     for step in changes(weight):
         value = weight_at(weight, step)
         if not math.isfinite(value) or value < 0.0:
-            raise ConfigError(f"{name}: {value} from step {step} on is not a weight; give 0 or more")
+            raise ConfigError(f"{name}: {value}{f' from step {step} on' if step else ''} is not a weight; give 0 or more")
