@@ -14,7 +14,8 @@ from pipeline.model import generation
 from pipeline.model.embedder import Embedder
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Recipe
-from pipeline.recipes import load as load_recipe
+from pipeline.recipe_diff import differences
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
@@ -100,19 +101,26 @@ class EmbeddingModel:
 def load_model(path: Path, *, recipe: Recipe | None = None) -> EmbeddingModel:
     """Load a checkpoint folder (its recipe and model folder are written in it) or, with a recipe, a bare model folder.
 
-    Raises CheckpointError, naming the folder and what it lacks.
+    Raises CheckpointError, naming the folder and what it lacks; also when `recipe` is not the one a checkpoint was trained with.
     """
     if (path / checkpoint.STATE).is_file():
         state = checkpoint.read_state(path)
-        recipe = recipe or load_recipe(state.recipe)
-        if fingerprint(recipe) != state.recipe_fingerprint:
-            raise CheckpointError(f"{path}: trained with another version of recipe {state.recipe!r}; give that version's recipe")
-        model = _assemble((path / state.model_folder).resolve(), recipe, state.digests[checkpoint.WEIGHTS])
+        own = checkpoint.recipe(path)
+        _refuse_other_values(path, own, recipe or own)
+        model = _assemble((path / state.model_folder).resolve(), own, state.digests[checkpoint.WEIGHTS])
         model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
         return model
     if recipe is None:
         raise CheckpointError(f"{path}: no {checkpoint.STATE}, so not a checkpoint; for a model folder name a recipe too")
     return _assemble(path, recipe, "untrained")
+
+
+def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
+    for difference in differences(own, given):
+        raise CheckpointError(
+            f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
+            "give the values it was trained with, or none: a checkpoint brings its own"
+        )
 
 
 def _assemble(folder_path: Path, recipe: Recipe, trained: str) -> EmbeddingModel:
@@ -124,7 +132,7 @@ def _assemble(folder_path: Path, recipe: Recipe, trained: str) -> EmbeddingModel
         embedder=embedder,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
-        fingerprint=fingerprint([config, trained, fingerprint(recipe)]),
+        fingerprint=fingerprint([config, trained, recipe_fingerprint(recipe)]),
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )
 

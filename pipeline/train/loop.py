@@ -16,6 +16,7 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError
 from pipeline.manifest import canonical_json, fingerprint
 from pipeline.recipe import Phase, Recipe
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
@@ -88,7 +89,7 @@ class _Run:
         self.index = ShardIndex.open(places.shards)
         qa = QaTable.open(places.qa)
         self.identity = {
-            "recipe_fingerprint": fingerprint(recipe),
+            "recipe_fingerprint": recipe_fingerprint(recipe),
             "data_fingerprint": fingerprint([self.index.fingerprint, qa.fingerprint]),
         }
         embedder, folder = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
