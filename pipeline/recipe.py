@@ -6,6 +6,7 @@ from typing import Literal
 from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import InfoNCE
 from pipeline.losses.language import NextToken
+from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
 from pipeline.model.adapters import Adapter, Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
@@ -54,9 +55,10 @@ class ToyWorld:
 class Mixture:
     """What a global batch is made of.
 
-    `pairs` retrieval pairs in one-dataset runs of `sub_batch`, and `outside` conversations. `own_sides` are the sides that are
-    asked their own question (homogeneous data; empty: none). `native_share` of the conversations have no compression tokens.
-    `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
+    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
+    `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
+    conversations have no compression tokens. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that
+    count towards it.
     """
 
     pairs: int = 1024
@@ -68,6 +70,13 @@ class Mixture:
     cap: int = 100_000
 
     def __post_init__(self) -> None:
+        for name, least in (("pairs", 0), ("outside", 0), ("sub_batch", 1), ("cap", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"mixture.{name}: {getattr(self, name)} is less than {least}")
+        if not self.pairs and not self.outside:
+            raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
+        for name, weight in self.weights:
+            check_weight(f"mixture.weights, {name}", weight)
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
         if not 0.0 <= self.native_share <= 1.0:
@@ -91,6 +100,7 @@ class AdamW:
 class Phase:
     """One training phase.
 
+    The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
     """
 
@@ -98,8 +108,8 @@ class Phase:
     steps: int
     mixture: Mixture = field(default_factory=Mixture)
     optimizer: AdamW = field(default_factory=AdamW)
-    contrastive_weight: float = 1.0
-    language_weight: float = 0.5
+    contrastive_weight: float | Stepwise = 1.0
+    language_weight: float | Stepwise = 0.5
     zero_stage: int = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     chunk_tokens: int = 16_384
@@ -114,6 +124,20 @@ class Phase:
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
         if self.kept_chunks and self.zero_stage == 3:
             raise ConfigError("phase.kept_chunks: ZeRO-3 frees weights between passes; keep no graphs (0) or use stage 2")
+        check_weight("phase.contrastive_weight", self.contrastive_weight)
+        check_weight("phase.language_weight", self.language_weight)
+        self._refuse_idle_steps()
+
+    def _refuse_idle_steps(self) -> None:
+        """Refuse a phase some of whose steps would train nothing."""
+        own_or_outside = self.mixture.outside or (self.mixture.pairs and self.mixture.own_sides)
+        for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
+            retrieves = self.mixture.pairs and weight_at(self.contrastive_weight, step)
+            answers = own_or_outside and weight_at(self.language_weight, step)
+            if not retrieves and not answers:
+                raise ConfigError(
+                    f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,7 @@ class Engine:
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over ranks (in place)."""
-        if self.num_ranks > 1:
+        if self.num_ranks > 1 and tensor.numel():
             dist.all_reduce(tensor)
         return tensor
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError
+from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.manifest import canonical_json, fingerprint
 from pipeline.recipe import Phase, Recipe
 from pipeline.recipe_json import recipe_fingerprint
@@ -77,7 +78,7 @@ def train(
 
 def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
     names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
-    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items())
+    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items() if name in figures)
     return f"{shown}  {steps_per_second:.2f} steps/s"
 
 
@@ -136,7 +137,7 @@ class _Run:
                 f"step {step}: loss or gradient is not finite ({report}); lower the learning rate; the last checkpoint is intact"
             )
         seconds = time.monotonic() - begun
-        figures = _figures(report, work, seconds) | {"learning_rate": rate}
+        figures = _figures(report, work, seconds) | {"learning_rate": rate} | _scheduled_weights(self.phase, step)
         done = step + 1
         if done % self.phase.evaluate_every == 0 or done == self.phase.steps:
             figures |= self.held_out.evaluate(self.engine)
@@ -170,8 +171,14 @@ class _Run:
         return folder if (folder / checkpoint.STATE).is_file() else self.save(end)
 
 
+def _scheduled_weights(phase: Phase, step: int) -> dict[str, float]:
+    """Loss weights at a step, as far as they change in the phase."""
+    weights = {"contrastive_weight": phase.contrastive_weight, "language_weight": phase.language_weight}
+    return {name: weight_at(weight, step) for name, weight in weights.items() if isinstance(weight, Stepwise)}
+
+
 def _figures(report: StepReport, work: StepWork, seconds: float) -> dict[str, float]:
-    figures = {name: float(value) for name, value in asdict(report).items()}
+    figures = {name: float(value) for name, value in asdict(report).items() if value is not None}
     return figures | {
         "seconds": seconds,
         "pairs_per_second": work.num_pairs / seconds,

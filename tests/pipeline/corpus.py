@@ -31,6 +31,18 @@ def small_recipe(**phase: object) -> Recipe:
     return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), phases=(replace(joint, **fields),))
 
 
+def variant(name: str, **phase: object) -> Recipe:
+    """The small recipe as one of the mixtures that the training step must not tell apart."""
+    recipe = small_recipe(**phase)
+    joint = recipe.phases[0]
+    mixtures = {
+        "joint": joint.mixture,
+        "answers": replace(joint.mixture, pairs=0),
+        "retrieval": replace(joint.mixture, outside=0, own_sides=()),
+    }
+    return replace(recipe, phases=(replace(joint, mixture=mixtures[name]),))
+
+
 def sentence(rng: np.random.Generator, least: int = 2, most: int = 7) -> str:
     return " ".join(rng.choice(WORDS, size=rng.integers(least, most)))
 

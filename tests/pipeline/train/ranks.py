@@ -1,9 +1,11 @@
 """One rank of a small training run, started by the tests: `python -m tests.pipeline.train.ranks OUT`, job on stdin."""
 
+import itertools
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,8 +14,9 @@ from pipeline.recipe import Recipe
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
+from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
-from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
+from tests.pipeline.corpus import MemoryQa, corpus, variant
 
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
@@ -40,6 +43,21 @@ def gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Te
     return found
 
 
+def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """One whole step: its gradients, its report, and the held-out figures after it."""
+    engine, feed = make(folder, recipe)
+    found: dict[str, torch.Tensor] = {}
+    take = engine.step
+
+    def look(learning_rate: float) -> float:
+        found.update(engine.full_gradients())
+        return take(learning_rate)
+
+    engine.step = look  # type: ignore[method-assign]
+    report = train_step(engine, feed[0], recipe, recipe.phases[0], 1e-3)  # type: ignore[arg-type]
+    return {"gradients": found, "report": asdict(report), "held_out": HeldOut(feed).evaluate(engine)}
+
+
 def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Weights after some steps, and the contrastive losses on the way."""
     engine, feed = make(folder, recipe)
@@ -50,9 +68,13 @@ def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, t
 def main() -> None:
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
-    for stage in job["stages"]:
-        recipe = small_recipe(
-            zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0
+    for name, stage in itertools.product(job.get("variants", []), job["stages"]):
+        found = trial(folder, variant(name, zero_stage=stage, chunk_tokens=job["chunk_tokens"]))
+        if dist.get_rank() == 0:
+            torch.save(found, out / f"{name}-{stage}.pt")
+    for stage in job["stages"] if "steps" in job else ():
+        recipe = variant(
+            "joint", zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0
         )
         recipe = replace(recipe, tower=job["tower"])
         found = gradients(folder, recipe)

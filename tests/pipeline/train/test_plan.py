@@ -1,0 +1,53 @@
+"""What a step trains on, by the weights of its losses."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.batch import OUTSIDE, OWN
+from pipeline.data.sampler import Draw
+from pipeline.errors import ConfigError
+from pipeline.losses.weights import Stepwise
+from pipeline.recipe import Mixture, Phase
+from pipeline.train.plan import least_rows, make_plan, plan_step
+
+DRAW = Draw(pairs=(11, 12, 13), outside=(91, 92))
+MIXTURE = Mixture(pairs=3, sub_batch=3, outside=2)
+
+
+def test_both_losses_read_everything_with_queries_before_candidates() -> None:
+    plan = make_plan(DRAW, MIXTURE, 1.0, 0.5)
+    assert [(item.row, item.side, item.slot, item.group, item.asks) for item in plan.items] == [
+        (11, "query", 0, OWN, True), (12, "query", 1, OWN, True), (13, "query", 2, OWN, True),
+        (11, "positive", 3, OWN, True), (12, "positive", 4, OWN, True), (13, "positive", 5, OWN, True),
+        (91, "query", -1, OUTSIDE, True), (92, "query", -1, OUTSIDE, True),
+    ]  # fmt: skip
+    assert (plan.num_pairs, plan.num_slots) == (3, 6)
+
+
+def test_without_the_language_loss_nothing_is_asked_and_no_conversation_read() -> None:
+    plan = make_plan(DRAW, MIXTURE, 1.0, 0.0)
+    assert [(item.row, item.slot) for item in plan.items] == [(11, 0), (12, 1), (13, 2), (11, 3), (12, 4), (13, 5)]
+    assert not any(item.asks for item in plan.items)
+
+
+def test_without_the_contrastive_loss_only_asked_sides_are_read() -> None:
+    plan = make_plan(DRAW, replace(MIXTURE, own_sides=("positive",)), 0.0, 0.5)
+    assert [(item.row, item.side, item.slot) for item in plan.items] == [
+        (11, "positive", -1), (12, "positive", -1), (13, "positive", -1), (91, "query", -1), (92, "query", -1)
+    ]  # fmt: skip
+    assert (plan.num_pairs, plan.num_slots) == (0, 0)
+
+
+def test_a_phase_is_planned_by_the_weights_of_the_step() -> None:
+    phase = Phase(name="a", steps=9, mixture=MIXTURE, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
+    assert [plan_step(DRAW, phase, step).language_weight for step in (3, 4)] == [5.0, 0.0]
+    assert [len(plan_step(DRAW, phase, step).items) for step in (3, 4)] == [8, 6]
+    assert least_rows(phase) == 6
+
+
+def test_steps_that_would_train_nothing_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"phase.contrastive_weight, phase.language_weight: .* from step 4 on"):
+        Phase(name="a", steps=9, contrastive_weight=0.0, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
+    with pytest.raises(ConfigError, match="from step 0 on"):
+        Phase(name="a", steps=9, contrastive_weight=0.0, mixture=replace(MIXTURE, outside=0, own_sides=()))
