@@ -57,8 +57,8 @@ class Mixture:
 
     `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
     `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
-    conversations have no compression tokens. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that
-    count towards it.
+    conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
+    of every query. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
     """
 
     pairs: int = 1024
@@ -66,11 +66,12 @@ class Mixture:
     outside: int = 128
     own_sides: tuple[SideName, ...] = ("query", "positive")
     native_share: float = 0.0
+    negatives: int = 0
     weights: tuple[tuple[str, float], ...] = ()
     cap: int = 100_000
 
     def __post_init__(self) -> None:
-        for name, least in (("pairs", 0), ("outside", 0), ("sub_batch", 1), ("cap", 1)):
+        for name, least in (("pairs", 0), ("outside", 0), ("negatives", 0), ("sub_batch", 1), ("cap", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"mixture.{name}: {getattr(self, name)} is less than {least}")
         if not self.pairs and not self.outside:

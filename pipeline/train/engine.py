@@ -49,6 +49,12 @@ def start_process_group() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def wait_for_all() -> None:
+    """Return when every rank has come here."""
+    if dist.get_world_size() > 1:
+        dist.barrier()
+
+
 def _forgo_shared_memory_op() -> None:
     """Keep DeepSpeed from compiling its CPU collective at start (a minute, and it needs a compiler); gloo does the work."""
     import deepspeed.ops

@@ -4,26 +4,22 @@ A map from step number to work, so torch's DataLoader can run it in any number o
 """
 
 import hashlib
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
-from pipeline.data.qa import QaTable
-from pipeline.data.sampler import Draw, Stream, coin, deal, generator
-from pipeline.data.shards import RowInfo, ShardIndex
+from pipeline.data.sampler import Draw, Stream, coin, deal
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Phase, Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
+from pipeline.train.corpus import Corpus, divide, shares, warn_of_small
 from pipeline.train.plan import SIDES, Item, Plan, least_rows, make_plan, plan_step
 from pipeline.train.work import StepWork, pack_work
-
-logger = logging.getLogger(__name__)
 
 
 class RowBuilder:
@@ -33,6 +29,10 @@ class RowBuilder:
         self.recipe, self.phase = recipe, phase
         self.builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
         self.native_builder = replace(self.builder, layout=native_layout(recipe.layout))
+
+    def has_room(self, turn: Turn, context: int) -> bool:
+        """Whether a question and one token of its answer fit behind so many tokens of context."""
+        return context + len(self.builder.question_ids(turn.question)) < self.recipe.max_length
 
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
@@ -76,8 +76,7 @@ class Feed(Dataset[StepWork | PipelineError]):
 
     def __init__(
         self,
-        index: ShardIndex,
-        qa: QaTable,
+        corpus: Corpus,
         recipe: Recipe,
         phase: Phase,
         vocabulary: Vocabulary,
@@ -85,23 +84,19 @@ class Feed(Dataset[StepWork | PipelineError]):
         rank: int = 0,
         num_ranks: int = 1,
     ) -> None:
-        self.index, self.qa = index, qa
-        self.recipe, self.phase = recipe, phase
+        """Raises ConfigError where the corpus cannot fill the mixture."""
+        self.corpus, self.recipe, self.phase = corpus, recipe, phase
         self.rank, self.num_ranks = rank, num_ranks
         self.rows = RowBuilder(recipe, phase, vocabulary)
         _refuse_few(phase, num_ranks)
-        mixture, self.held_out = phase.mixture, held_out_rows(index, phase, recipe.seed)
-        hidden = set(self.held_out.pairs) | set(self.held_out.outside)
-        pairs = {name: [row for row in index.datasets[name] if row not in hidden] for name in names_of(index, "pairs")}
-        talks = {name: [row for row in index.datasets[name] if row not in hidden] for name in names_of(index, "conversations")}
-        weights = dict(mixture.weights)
-        shares = {name: weights.get(name, 1.0) * min(len(rows), mixture.cap) for name, rows in pairs.items()}
-        runs = mixture.pairs // mixture.sub_batch
+        mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.seed)
+        self.held_out = division.held_out
         if mixture.pairs:
-            _warn_of_small(pairs, mixture.sub_batch)
-        self.pairs = Stream(pairs, shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
-        talk_shares = {name: weights.get(name, 1.0) * len(rows) for name, rows in talks.items()}
-        self.outside = Stream(talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed)
+            warn_of_small(division.pairs, mixture.sub_batch)
+        runs, pair_shares = mixture.pairs // mixture.sub_batch, shares(division.pairs, mixture, cap=mixture.cap)
+        self.pairs = Stream(division.pairs, pair_shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
+        talk_shares = shares(division.talks, mixture)
+        self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed)
 
     def draw(self, step: int) -> Draw:
         """Corpus rows of a step."""
@@ -114,9 +109,13 @@ class Feed(Dataset[StepWork | PipelineError]):
         except PipelineError as error:
             return error
 
+    def plan(self, draw: Draw, step: int) -> Plan:
+        """What a step trains on; it does not depend on ranks."""
+        return plan_step(draw, self._negatives(draw), self.phase, step)
+
     def work(self, draw: Draw, step: int) -> StepWork:
         """This rank's share of a global batch, read and packed."""
-        plan = plan_step(draw, self.phase, step)
+        plan = self.plan(draw, step)
         items = plan.items
         hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
         rows = [self._row(items[place], step) for place in hand]
@@ -124,59 +123,33 @@ class Feed(Dataset[StepWork | PipelineError]):
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
-        return [self._row(item, step) for item in plan_step(draw, self.phase, step).items]
+        return [self._row(item, step) for item in self.plan(draw, step).items]
 
     def held_out_batch(self) -> tuple[list[Row], Plan]:
         """The rows set aside, as both losses see them, whatever their weights."""
-        plan = make_plan(self.held_out, self.phase.mixture, 1.0, 1.0)
+        plan = make_plan(self.held_out, self._negatives(self.held_out), self.phase.mixture, (1.0, 1.0))
         return [self._row(item, step=-1) for item in plan.items], plan
 
+    def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
+        most = self.phase.mixture.negatives
+        return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
+
     def _row(self, item: Item, step: int) -> Row:
-        sample = self.index.read(item.row)
-        turns: Sequence[Turn] = ()
-        if item.group == OUTSIDE:
-            turns = sample.query.turns
-        elif item.asks:
-            turns = self.qa.turns(sample.dataset, sample.key, SIDES[item.place])
-        return self.rows.build(sample, item, turns, step=step)
+        sample = self.corpus.index.read(item.row)
+        if item.group == OUTSIDE or not item.asks:
+            return self.rows.build(sample, item, sample.query.turns if item.asks else (), step=step)
+        turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])
+        if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(item.row, item.place)):
+            return self.rows.build(sample, item, turns, step=step)
+        # The pair itself fits: it stays, and its question counts as a cut answer.
+        row = self.rows.build(sample, item, (), step=step)
+        return replace(row, sequence=replace(row.sequence, cut=True))
 
     def _cost(self, item: Item) -> float:
-        """Estimated tokens of an item, from the index alone: text bytes and the visual tokens of its pictures."""
-        info: RowInfo = self.index.info(item.row)
-        grids = [self.recipe.pixels.grid(height, width) for width, height in info.image_sizes]
-        return info.text_bytes / 4 + sum(t * h * w for t, h, w in grids) / self.recipe.pixels.merge**2
-
-
-def _warn_of_small(pairs: Mapping[str, Sequence[int]], sub_batch: int) -> None:
-    for name, rows in pairs.items():
-        if len(rows) < sub_batch:
-            logger.warning(
-                "%s: %d rows to train on are fewer than mixture.sub_batch = %d; it is never drawn", name, len(rows), sub_batch
-            )
-
-
-def names_of(index: ShardIndex, kind: str) -> list[str]:
-    """Datasets of a kind."""
-    return [name for name in sorted(index.datasets) if index.kind(name) == kind]
+        return self.corpus.lengths.cost(item.row, item.place)
 
 
 def _refuse_few(phase: Phase, num_ranks: int) -> None:
     least = least_rows(phase)
     if least < num_ranks:
         raise ConfigError(f"mixture: a step of {least} rows is less than one for each of {num_ranks} processes; start fewer")
-
-
-def held_out_rows(index: ShardIndex, phase: Phase, seed: int) -> Draw:
-    """Rows set aside from training: `phase.held_out` pairs spread over datasets by size, and as many conversations.
-
-    At most a tenth of either, and none of a kind that the phase does not read.
-    """
-
-    def choose(kind: str, is_read: bool) -> tuple[int, ...]:
-        if not is_read:
-            return ()
-        rows = np.array([row for name in names_of(index, kind) for row in index.datasets[name]], dtype=np.int64)
-        chosen = generator(seed, "held out", kind).permutation(rows)[: min(phase.held_out, len(rows) // 10)]
-        return tuple(sorted(chosen.tolist()))
-
-    return Draw(choose("pairs", phase.mixture.pairs > 0), choose("conversations", phase.mixture.outside > 0))

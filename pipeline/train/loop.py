@@ -16,14 +16,19 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError
 from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.manifest import canonical_json, fingerprint
+from pipeline.model.backbone import open_folder
 from pipeline.recipe import Phase, Recipe
 from pipeline.recipe_json import recipe_fingerprint
+from pipeline.sequence import SequenceBuilder, Vocabulary
 from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
-from pipeline.train.engine import Engine
+from pipeline.train.corpus import Corpus, check_datasets
+from pipeline.train.engine import Engine, start_process_group, wait_for_all
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
+from pipeline.train.lengths import Lengths, read_lengths, write_left_out
+from pipeline.train.measure import Ruler, ensure_lengths, table_name
 from pipeline.train.schedule import learning_rate
 from pipeline.train.step import StepReport, train_step
 from pipeline.train.work import StepWork
@@ -42,6 +47,11 @@ class Places:
     qa: Path | None
     model: Path
     out: Path
+
+    @property
+    def lengths(self) -> Path:
+        """Tables of the rows' lengths in tokens; they outlive a training."""
+        return self.out.with_name("lengths")
 
     @property
     def checkpoints(self) -> Path:
@@ -63,7 +73,7 @@ def train(
     interruption would. Every rank calls this; rank 0 writes.
     """
     phase = recipe.phases[0]
-    run = _Run(places, recipe, phase, tracker)
+    run = _Run(places, recipe, phase, tracker, progress)
     begin = run.resume()
     end = phase.steps if stop_after is None else min(stop_after, phase.steps)
     started = time.monotonic()
@@ -85,24 +95,48 @@ def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
 class _Run:
     """One training run on one rank: what the loop keeps between steps."""
 
-    def __init__(self, places: Places, recipe: Recipe, phase: Phase, tracker: Tracker) -> None:
+    def __init__(self, places: Places, recipe: Recipe, phase: Phase, tracker: Tracker, progress: Progress) -> None:
         self.places, self.recipe, self.phase, self.tracker = places, recipe, phase, tracker
-        self.index = ShardIndex.open(places.shards)
-        qa = QaTable.open(places.qa)
+        rank, num_ranks = start_process_group()
+        # All that the user may have to mend is looked at before the model loads.
+        folder = open_folder(places.model)
+        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+        corpus = self._corpus(vocabulary, rank, progress)
+        self.feed = Feed(corpus, recipe, phase, vocabulary, rank=rank, num_ranks=num_ranks)
+        self.held_out = HeldOut(self.feed)
         self.identity = {
             "recipe_fingerprint": recipe_fingerprint(recipe),
-            "data_fingerprint": fingerprint([self.index.fingerprint, qa.fingerprint]),
+            "data_fingerprint": fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint]),
         }
-        embedder, folder = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
+        embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
         self.found = checkpoint.newest(places.checkpoints, **self.identity)
         if self.found:
             embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
         self.engine = Engine(embedder, phase)
-        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-        ranks = {"rank": self.engine.rank, "num_ranks": self.engine.num_ranks}
-        self.feed = Feed(self.index, qa, recipe, phase, vocabulary, **ranks)
-        self.held_out = HeldOut(self.feed)
-        self.pending: dict[int, dict[str, float]] = {}
+
+    def _corpus(self, vocabulary: Vocabulary, rank: int, progress: Progress) -> Corpus:
+        """The corpus with its table of lengths, which rank 0 makes if need be while the others wait."""
+        index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
+        check_datasets(index, self.phase.mixture)
+        recipe, cap = self.recipe, self.recipe.max_length
+        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=cap)
+        ruler = Ruler(builder=builder, pixels=recipe.pixels)
+        table = self.places.lengths / table_name(index, ruler, self.places.model)
+        if rank == 0:
+            lengths = ensure_lengths(table, index, ruler, lambda done, total: progress(done, total, "rows measured"))
+            self._note_left_out(lengths, table)
+        wait_for_all()
+        return Corpus(index=index, qa=qa, lengths=read_lengths(table, len(index)))
+
+    def _note_left_out(self, lengths: Lengths, table: Path) -> None:
+        """Count and list the rows that pass the cap."""
+        cap, count = self.recipe.max_length, int((~lengths.fits(self.recipe.max_length)).sum())
+        self.tracker.log_params({"rows": len(lengths), "rows_over_max_length": count})
+        listed = table.with_name(f"{table.stem}-over-{cap}.jsonl")
+        negatives = write_left_out(listed, table, lengths, cap) - count
+        if count or negatives:
+            counts = f"{count} of {len(lengths)} rows and {negatives} hard negatives"
+            logger.warning("%s are left out, most for passing max_length = %d: %s", counts, cap, listed)
 
     def resume(self) -> int:
         """Take over the newest checkpoint's optimizer; returns the step to go on with."""

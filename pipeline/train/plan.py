@@ -4,13 +4,16 @@ A loss whose weight is 0 at the step asks for nothing: without the language loss
 so rows end with what is pooled; without the contrastive loss no row has an embedding, and only sides with a question are read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.batch import OUTSIDE, OWN
 from pipeline.data.sampler import Draw
 from pipeline.losses.weights import changes, weight_at
 from pipeline.recipe import Mixture, Phase, SideName
+
+Places = Sequence[Sequence[int]]
+"""For each pair of a draw, the places of its hard negatives."""
 
 SIDES: tuple[SideName, ...] = ("query", "positive")
 """Names of the first places among a sample's sides; hard negatives follow."""
@@ -33,7 +36,7 @@ class Item:
     @property
     def side(self) -> str:
         """The side's name, which seeds its random choices."""
-        return SIDES[self.place]
+        return SIDES[self.place] if self.place < len(SIDES) else f"negative_{self.place - len(SIDES)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +54,17 @@ class Plan:
         return sum(item.slot >= 0 for item in self.items)
 
 
-def plan_step(draw: Draw, phase: Phase, step: int) -> Plan:
+def plan_step(draw: Draw, negatives: Places, phase: Phase, step: int) -> Plan:
     """The plan of a training step."""
-    return make_plan(draw, phase.mixture, weight_at(phase.contrastive_weight, step), weight_at(phase.language_weight, step))
+    weights = weight_at(phase.contrastive_weight, step), weight_at(phase.language_weight, step)
+    return make_plan(draw, negatives, phase.mixture, weights)
 
 
-def make_plan(draw: Draw, mixture: Mixture, contrastive_weight: float, language_weight: float) -> Plan:
-    """A plan for any rows and weights."""
+def make_plan(draw: Draw, negatives: Places, mixture: Mixture, weights: tuple[float, float]) -> Plan:
+    """A plan for any rows and any weights of the contrastive and the language loss."""
+    contrastive_weight, language_weight = weights
     own = mixture.own_sides if language_weight else ()
-    items = _embedded_items(draw, own) if contrastive_weight else _asked_items(draw, own)
+    items = _embedded_items(draw, negatives, own) if contrastive_weight else _asked_items(draw, own)
     talks = draw.outside if language_weight else ()
     return Plan(
         items=(*items, *(Item(row=row, place=0, slot=-1, group=OUTSIDE, asks=True) for row in talks)),
@@ -73,14 +78,17 @@ def least_rows(phase: Phase) -> int:
     """Sequences in the smallest global batch of a phase."""
     steps = {*changes(phase.contrastive_weight), *changes(phase.language_weight)}
     draw = Draw(pairs=tuple(range(phase.mixture.pairs)), outside=tuple(range(phase.mixture.outside)))
-    return min(len(plan_step(draw, phase, step).items) for step in steps)
+    return min(len(plan_step(draw, [()] * len(draw.pairs), phase, step).items) for step in steps)
 
 
-def _embedded_items(draw: Draw, own: tuple[str, ...]) -> Iterator[Item]:
-    """Queries, then positives in the same order."""
+def _embedded_items(draw: Draw, negatives: Places, own: tuple[str, ...]) -> Iterator[Item]:
+    """Queries, positives in the same order, then the hard negatives, which are asked nothing."""
     for place, name in enumerate(SIDES):
         for number, row in enumerate(draw.pairs):
             yield Item(row=row, place=place, slot=place * len(draw.pairs) + number, group=OWN, asks=name in own)
+    hard = [(row, place) for row, places in zip(draw.pairs, negatives, strict=True) for place in places]
+    for number, (row, place) in enumerate(hard):
+        yield Item(row=row, place=place, slot=len(SIDES) * len(draw.pairs) + number, group=OWN, asks=False)
 
 
 def _asked_items(draw: Draw, own: tuple[str, ...]) -> Iterator[Item]:

@@ -61,7 +61,7 @@ def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, lea
 
 
 def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[int, Outputs], torch.Tensor]:
-    """Embeddings (2 Q, D) of the global batch, and the outputs of the chunks whose graph is kept."""
+    """Embeddings (2 Q + H, D) of the global batch, and the outputs of the chunks whose graph is kept."""
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for index, chunk in enumerate(work.chunks):
@@ -81,13 +81,13 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
 
 
 def candidate_items(engine: Engine, work: StepWork) -> torch.Tensor:
-    """What each candidate of the global batch is, (Q,) int64: each rank knows its own rows."""
+    """What each candidate of the global batch is, (Q + H,) int64: each rank knows its own rows."""
     return engine.sum(work.items.to(engine.device, copy=True))[work.num_pairs :]
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Contrastive loss and P@1 of a global batch (None without pairs), and the weighted gradient of each embedding (2 Q, D)."""
+    """Contrastive loss and P@1 of a global batch (None without pairs), and each embedding's weighted gradient (2 Q + H, D)."""
 
     loss: float | None
     precision_at_1: float | None
@@ -95,7 +95,7 @@ class Contrast:
 
 
 def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, recipe: Recipe, weight: float) -> Contrast:
-    """The contrastive loss over embeddings (2 Q, D) of which the last stand for `items`.
+    """The contrastive loss over embeddings (2 Q + H, D) of Q queries and of the candidates `items`.
 
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient
     crosses ranks, and no other factor than the engine's is needed.

@@ -22,9 +22,9 @@ class Chunk:
 class StepWork:
     """What one rank does in a step.
 
-    `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q,) int64 what its slots represent (queries,
-    then candidates; 0 where another rank has the row); `units` (2,) are this rank's share of the language loss's divisors;
-    `idle` is a small chunk that a rank repeats, times zero, while others still have work. The weights are those of the step.
+    `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
+    positives, hard negatives; 0 where another rank has the row); `units` (2,) are this rank's share of the language loss's
+    divisors; `idle` is a small chunk that a rank repeats, times zero, while others still have work. The weights are the step's.
     """
 
     chunks: Sequence[Chunk]

@@ -35,6 +35,14 @@ def test_masked_duplicates_are_no_negatives() -> None:
     assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, items)), math.log(4), rel_tol=1e-6)
 
 
+def test_a_hard_negative_may_be_a_duplicate_too() -> None:
+    """Positives 7 and 8, hard negatives 8 and 9, all embeddings equal: query 1 loses the candidate that is its own item."""
+    same, items = torch.ones(4, 4) / 2, torch.tensor([7, 8, 8, 9])
+    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same[:2], same, items)
+    assert math.isclose(float(masked), (math.log(4) + math.log(3)) / 2, rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same[:2], same, items)), math.log(4), rel_tol=1e-6)
+
+
 def test_equal_embeddings_score_chance_never_one() -> None:
     same = torch.ones(10, 4) / 2
     assert math.isclose(precision_at_1(same, same), 0.1, rel_tol=1e-6)

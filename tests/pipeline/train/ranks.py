@@ -1,6 +1,5 @@
 """One rank of a small training run, started by the tests: `python -m tests.pipeline.train.ranks OUT`, job on stdin."""
 
-import itertools
 import json
 import sys
 from dataclasses import asdict, replace
@@ -16,7 +15,7 @@ from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
-from tests.pipeline.corpus import MemoryQa, corpus, variant
+from tests.pipeline.corpus import corpus, measured, variant
 
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
@@ -25,8 +24,8 @@ def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     engine = Engine(embedder, phase)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    feed = Feed(corpus(), MemoryQa(), recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)  # type: ignore[arg-type]
-    return engine, feed
+    read = measured(corpus(), recipe, vocabulary)
+    return engine, Feed(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
 
 
 def gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Tensor]:
@@ -68,11 +67,11 @@ def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, t
 def main() -> None:
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
-    for name, stage in itertools.product(job.get("variants", []), job["stages"]):
+    for name, stage in job.get("variants", []):
         found = trial(folder, variant(name, zero_stage=stage, chunk_tokens=job["chunk_tokens"]))
         if dist.get_rank() == 0:
             torch.save(found, out / f"{name}-{stage}.pt")
-    for stage in job["stages"] if "steps" in job else ():
+    for stage in job.get("stages", []):
         recipe = variant(
             "joint", zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0
         )

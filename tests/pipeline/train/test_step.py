@@ -17,7 +17,7 @@ from pipeline.losses.weights import Stepwise
 from pipeline.recipe import Recipe
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import Feed
-from tests.pipeline.corpus import MemoryQa, corpus, small_recipe, variant
+from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 from tests.pipeline.train.ranks import gradients, trial, weights_after
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,7 +30,7 @@ def plain_gradients(
     phase = recipe.phases[0]
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    feed = Feed(corpus(), MemoryQa(), recipe, phase, vocabulary)  # type: ignore[arg-type]
+    feed = Feed(measured(corpus(), recipe, vocabulary), recipe, phase, vocabulary)
     rows = feed.global_rows(feed.draw(step), step)
     batch = pack(rows, recipe.layout, recipe.pooling.positions)
     outputs = embedder(batch)
@@ -68,10 +68,16 @@ def test_cached_gradients_equal_the_full_batch(model_folder: Path, budget: int, 
     assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
 
 
-VARIANTS = ("answers", "retrieval")
+@pytest.mark.parametrize("budget", [10**6, 300])
+def test_hard_negatives_are_candidates_of_every_query(model_folder: Path, budget: int) -> None:
+    recipe = variant("together", chunk_tokens=budget)
+    found = trial(model_folder, recipe)
+    assert worst(found["gradients"], plain_gradients(model_folder, recipe)) < 1e-5
+    fewer = trial(model_folder, variant("joint"))["report"]
+    assert found["report"]["contrastive"] > fewer["contrastive"], "more candidates, a larger sum below the line"
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ["answers", "retrieval"])
 def test_either_kind_of_rows_may_be_missing(model_folder: Path, name: str) -> None:
     recipe = variant(name, kept_chunks=1)
     found = trial(model_folder, recipe)
@@ -150,20 +156,23 @@ def test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage(two_ranks: P
     assert worst(found, plain_gradients(model_folder, recipe)) < 1e-5
 
 
+VARIANTS = {"answers": (0, 1, 2, 3), "retrieval": (0, 1, 2, 3), "together": (2,)}
+"""Mixtures, and the ZeRO stages at which two ranks train them."""
+
+
 @pytest.fixture(scope="module")
 def variants_on_two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("variants")
-    run_ranks({"folder": str(model_folder), "stages": [0, 1, 2, 3], "variants": VARIANTS, "chunk_tokens": 250}, out)
+    runs = [(name, stage) for name, stages in VARIANTS.items() for stage in stages]
+    run_ranks({"folder": str(model_folder), "variants": runs, "chunk_tokens": 250}, out)
     return out
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_two_ranks_are_one_for_every_mixture_at_every_zero_stage(
-    variants_on_two_ranks: Path, model_folder: Path, name: str
-) -> None:
+def test_two_ranks_are_one_for_every_mixture_and_zero_stage(variants_on_two_ranks: Path, model_folder: Path, name: str) -> None:
     recipe = variant(name)
     expected, alone = plain_gradients(model_folder, recipe), trial(model_folder, recipe)
-    for stage in (0, 1, 2, 3):
+    for stage in VARIANTS[name]:
         found = torch.load(variants_on_two_ranks / f"{name}-{stage}.pt", weights_only=True)
         assert worst(found["gradients"], expected) < 1e-5
         assert found["held_out"] == pytest.approx(alone["held_out"], rel=1e-4)
