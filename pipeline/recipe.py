@@ -139,5 +139,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
-        if Role.COMPRESSION in self.layout.order and self.tokens.count < 1:
-            raise ConfigError(f"tokens.count: {self.tokens.count}; a layout with COMPRESSION needs at least 1")
+        has_tokens = Role.COMPRESSION in self.layout.order
+        if has_tokens and not self.tokens.count:
+            raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
+        if not has_tokens and self.tokens.count:
+            raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")

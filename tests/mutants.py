@@ -31,6 +31,7 @@ class Mutant:
 STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
+TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
 
 MUTANTS = (
@@ -200,9 +201,32 @@ MUTANTS = (
     Mutant(
         "compression rows not trained",
         "pipeline/model/compression.py",
-        "self.rows = nn.Parameter(rows)",
-        "self.rows = nn.Parameter(rows, requires_grad=False)",
+        'bank.requires_grad_(self.trained != "none")',
+        "bank.requires_grad_(False)",
         ("tests/pipeline/train/test_build.py",),
+    ),
+    Mutant(
+        "rows trained that must stay",
+        "pipeline/model/compression.py",
+        'bank.requires_grad_(self.trained != "none")',
+        "bank.requires_grad_(True)",
+        TOKENS,
+    ),
+    Mutant("whole table left frozen", "pipeline/model/compression.py", "table.requires_grad_(True)", "pass", TOKENS),
+    Mutant(
+        "table asked for a row it has not",
+        "pipeline/model/embedder.py",
+        "self.bank.table_ids(batch.input_ids)",
+        "batch.input_ids",
+        TOKENS,
+    ),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant(
+        "adapters start unseeded",
+        "pipeline/train/build.py",
+        "torch.manual_seed(recipe.seed)",
+        "torch.seed()",
+        ("tests/pipeline/train/test_components.py",),
     ),
     Mutant(
         "optimizer state not restored",
