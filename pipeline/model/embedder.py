@@ -10,7 +10,7 @@ from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import Backbone
 from pipeline.model.compression import Bank
 from pipeline.model.inputs import PatchCutter
-from pipeline.model.pooling import Pooling
+from pipeline.model.pooling import Pool
 
 HEAD_ROWS = 4096
 """Scored positions whose logits exist at once; more are done in pieces and computed again in the backward pass."""
@@ -19,7 +19,7 @@ HEAD_ROWS = 4096
 class Embedder(nn.Module):
     """Backbone, compression tokens and pooling. COMPRESSION never sees what follows it, so one pass serves both losses."""
 
-    def __init__(self, backbone: Backbone, bank: Bank, pooling: Pooling, cutter: PatchCutter) -> None:
+    def __init__(self, backbone: Backbone, bank: Bank, pooling: Pool, cutter: PatchCutter) -> None:
         super().__init__()
         self.backbone, self.bank = backbone, bank
         self.pooling, self.cutter = pooling, cutter

@@ -26,8 +26,9 @@ def build_embedder(path: Path, recipe: Recipe, *, dtype: torch.dtype) -> tuple[E
     generator = torch.Generator().manual_seed(recipe.seed)
     bank = make_bank(recipe.tokens.rows(table, folder.vocabulary(ids).im_end, generator), ids)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # adapters draw their start from torch's own generator
+        torch.manual_seed(recipe.seed)  # adapters and poolings draw their start from torch's own generator
         recipe.adapter.apply(backbone.text, backbone.model.lm_head)
+        pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.tower == "trained")
-    return Embedder(backbone, bank, recipe.pooling, folder.cutter), folder
+    return Embedder(backbone, bank, pooling, folder.cutter), folder
