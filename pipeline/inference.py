@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipeline.batch import Row, chunk_by_tokens, pack, row_places
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model import generation
 from pipeline.model.embedder import Embedder
@@ -52,8 +52,13 @@ class EmbeddingModel:
         """Greedy answers to `questions[i]` about `contexts[i]`.
 
         Natively the model sees pictures, text and question; compressed, the context is read into the compression tokens and
-        the answer continues from SYSTEM and those tokens alone.
+        the answer continues from SYSTEM and those tokens alone. Raises ConfigError for compressed answers of a recipe without
+        compression tokens.
         """
+        if compressed and not self.recipe.tokens.count:
+            raise ConfigError(
+                f"tokens.count: recipe {self.recipe.name} has no compression tokens to answer from; answer natively"
+            )
         one = self._answer_compressed if compressed else self._answer_native
         answers: list[str] = [""] * len(questions)
         for places in _portions(len(questions), 64):
@@ -87,9 +92,9 @@ class EmbeddingModel:
 
     def _decode(self, memory: generation.Memory, states: torch.Tensor, limit: int) -> list[list[int]]:
         vocabulary = self.builder.vocabulary
-        return generation.decode(
-            self.embedder, memory, states, end=vocabulary.im_end, banned=vocabulary.chorus, max_new_tokens=limit
-        )
+        # New ids lie behind the head's last row: there is nothing to keep it from choosing.
+        banned = [token for token in vocabulary.chorus if token < self.embedder.backbone.vocab_size]
+        return generation.decode(self.embedder, memory, states, end=vocabulary.im_end, banned=banned, max_new_tokens=limit)
 
     def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn]) -> Row:
         pixels = tuple(load_pixels(picture, self.recipe.pixels, where="a picture to embed") for picture in side.images)

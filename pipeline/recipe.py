@@ -164,5 +164,14 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
-        if Role.COMPRESSION in self.layout.order and self.tokens.count < 1:
-            raise ConfigError(f"tokens.count: {self.tokens.count}; a layout with COMPRESSION needs at least 1")
+        poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)
+        if self.pooling.role not in poolable:
+            named = " or ".join(role.name for role in poolable)
+            raise ConfigError(
+                f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {self.pooling.role.name}"
+            )
+        has_tokens = Role.COMPRESSION in self.layout.order
+        if has_tokens and not self.tokens.count:
+            raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
+        if not has_tokens and self.tokens.count:
+            raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
