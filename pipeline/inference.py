@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from pipeline.batch import Row, chunk_by_tokens, pack, row_places
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model import generation
 from pipeline.model.embedder import Embedder
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Recipe
-from pipeline.recipes import load as load_recipe
+from pipeline.recipe_diff import differences
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
@@ -51,8 +52,13 @@ class EmbeddingModel:
         """Greedy answers to `questions[i]` about `contexts[i]`.
 
         Natively the model sees pictures, text and question; compressed, the context is read into the compression tokens and
-        the answer continues from SYSTEM and those tokens alone.
+        the answer continues from SYSTEM and those tokens alone. Raises ConfigError for compressed answers of a recipe without
+        compression tokens.
         """
+        if compressed and not self.recipe.tokens.count:
+            raise ConfigError(
+                f"tokens.count: recipe {self.recipe.name} has no compression tokens to answer from; answer natively"
+            )
         one = self._answer_compressed if compressed else self._answer_native
         answers: list[str] = [""] * len(questions)
         for places in _portions(len(questions), 64):
@@ -86,9 +92,9 @@ class EmbeddingModel:
 
     def _decode(self, memory: generation.Memory, states: torch.Tensor, limit: int) -> list[list[int]]:
         vocabulary = self.builder.vocabulary
-        return generation.decode(
-            self.embedder, memory, states, end=vocabulary.im_end, banned=vocabulary.chorus, max_new_tokens=limit
-        )
+        # New ids lie behind the head's last row: there is nothing to keep it from choosing.
+        banned = [token for token in vocabulary.chorus if token < self.embedder.backbone.vocab_size]
+        return generation.decode(self.embedder, memory, states, end=vocabulary.im_end, banned=banned, max_new_tokens=limit)
 
     def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn]) -> Row:
         pixels = tuple(load_pixels(picture, self.recipe.pixels, where="a picture to embed") for picture in side.images)
@@ -100,19 +106,26 @@ class EmbeddingModel:
 def load_model(path: Path, *, recipe: Recipe | None = None) -> EmbeddingModel:
     """Load a checkpoint folder (its recipe and model folder are written in it) or, with a recipe, a bare model folder.
 
-    Raises CheckpointError, naming the folder and what it lacks.
+    Raises CheckpointError, naming the folder and what it lacks; also when `recipe` is not the one a checkpoint was trained with.
     """
     if (path / checkpoint.STATE).is_file():
         state = checkpoint.read_state(path)
-        recipe = recipe or load_recipe(state.recipe)
-        if fingerprint(recipe) != state.recipe_fingerprint:
-            raise CheckpointError(f"{path}: trained with another version of recipe {state.recipe!r}; give that version's recipe")
-        model = _assemble((path / state.model_folder).resolve(), recipe, state.digests[checkpoint.WEIGHTS])
+        own = checkpoint.recipe(path)
+        _refuse_other_values(path, own, recipe or own)
+        model = _assemble((path / state.model_folder).resolve(), own, state.digests[checkpoint.WEIGHTS])
         model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
         return model
     if recipe is None:
         raise CheckpointError(f"{path}: no {checkpoint.STATE}, so not a checkpoint; for a model folder name a recipe too")
     return _assemble(path, recipe, "untrained")
+
+
+def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
+    for difference in differences(own, given):
+        raise CheckpointError(
+            f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
+            "give the values it was trained with, or none: a checkpoint brings its own"
+        )
 
 
 def _assemble(folder_path: Path, recipe: Recipe, trained: str) -> EmbeddingModel:
@@ -124,7 +137,7 @@ def _assemble(folder_path: Path, recipe: Recipe, trained: str) -> EmbeddingModel
         embedder=embedder,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
-        fingerprint=fingerprint([config, trained, fingerprint(recipe)]),
+        fingerprint=fingerprint([config, trained, recipe_fingerprint(recipe)]),
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )
 

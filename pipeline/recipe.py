@@ -11,6 +11,7 @@ from pipeline.model.adapters import Adapter, Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import Pooling
+from pipeline.ranges import check_between, check_least
 from pipeline.roles import Layout, Role
 
 SideName = Literal["query", "positive"]
@@ -39,6 +40,16 @@ class TinyBackbone:
     spread: float = 0.06
     """Standard deviation of the random weights. Three times the usual 0.02, which suits width 2,000, not width 128."""
 
+    def __post_init__(self) -> None:
+        sizes = {"hidden", "layers", "heads", "kv_heads", "feed_forward", "tower_dim", "tower_layers", "tower_heads"}
+        # Every byte and the template's special tokens have an id of their own.
+        check_least(self, "backbone", **dict.fromkeys(sizes, 1), vocab_size=300, spread=0)
+        for whole, part in (("hidden", "heads"), ("heads", "kv_heads"), ("tower_dim", "tower_heads")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ConfigError(
+                    f"backbone.{part}: {getattr(self, part)} does not divide backbone.{whole} = {getattr(self, whole)}"
+                )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyWorld:
@@ -49,6 +60,9 @@ class ToyWorld:
     eval_rows: int = 100
     conversations: int = 4000
     mcq_rows: int = 200
+
+    def __post_init__(self) -> None:
+        check_least(self, "toy", seed=0, train_rows=1, eval_rows=1, conversations=1, mcq_rows=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +85,14 @@ class Mixture:
     cap: int = 100_000
 
     def __post_init__(self) -> None:
-        for name, least in (("pairs", 0), ("outside", 0), ("negatives", 0), ("sub_batch", 1), ("cap", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"mixture.{name}: {getattr(self, name)} is less than {least}")
+        check_least(self, "mixture", pairs=0, outside=0, negatives=0, sub_batch=1, cap=1)
         if not self.pairs and not self.outside:
             raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
         for name, weight in self.weights:
             check_weight(f"mixture.weights, {name}", weight)
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
-        if not 0.0 <= self.native_share <= 1.0:
-            raise ConfigError(f"mixture.native_share: {self.native_share} is not between 0 and 1")
+        check_between("mixture.native_share", self.native_share, 0, 1)
 
     @property
     def asks_pairs(self) -> bool:
@@ -100,6 +111,12 @@ class AdamW:
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_least(self, "optimizer", learning_rate=0, warmup_steps=0, eps=0, weight_decay=0, clip=0)
+        check_between("optimizer.floor", self.floor, 0, 1)
+        for beta in self.betas:
+            check_between("optimizer.betas", beta, 0, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +143,8 @@ class Phase:
     held_out: int = 256
 
     def __post_init__(self) -> None:
+        check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
+        check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1)
         if self.zero_stage not in (0, 1, 2, 3):
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
         if self.kept_chunks and self.zero_stage == 3:
@@ -168,10 +187,34 @@ class Recipe:
     toy: ToyWorld = field(default_factory=ToyWorld)
 
     def __post_init__(self) -> None:
+        check_least(self, "", max_length=1, seed=0)
+        if len(self.phases) != 1:
+            raise ConfigError(f"phases: {len(self.phases)} of them, and training runs exactly one")
+        self._check_pooling()
+        self._check_tokens()
+        self._check_questions()
+
+    def _check_pooling(self) -> None:
+        """A pooled role must stand in every row."""
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
-        if Role.COMPRESSION in self.layout.order and self.tokens.count < 1:
-            raise ConfigError(f"tokens.count: {self.tokens.count}; a layout with COMPRESSION needs at least 1")
+        poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)
+        if self.pooling.role not in poolable:
+            named = " or ".join(role.name for role in poolable)
+            raise ConfigError(
+                f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {self.pooling.role.name}"
+            )
+
+    def _check_tokens(self) -> None:
+        """Compression tokens and their role come together."""
+        has_tokens = Role.COMPRESSION in self.layout.order
+        if has_tokens and not self.tokens.count:
+            raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
+        if not has_tokens and self.tokens.count:
+            raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
+
+    def _check_questions(self) -> None:
+        """A phase that asks needs a layout with questions and answers."""
         for phase in self.phases:
             asks = any(phase.answers(step) for step in changes(phase.language_weight))
             if asks and not {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):

@@ -31,6 +31,9 @@ class Mutant:
 STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
+COMPONENTS = "tests/pipeline/train/test_components.py"
+POOLING = ("tests/pipeline/model/test_pooling.py",)
+TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
 
 MUTANTS = (
@@ -125,6 +128,41 @@ MUTANTS = (
         "found[-1:] if self.last else found",
         "found[-1:] if self.last else found[:-1]",
         ("tests/pipeline/model/test_embedder.py", *CACHED, "tests/pipeline/model/test_pooling.py"),
+    ),
+    Mutant(
+        "mean before the MLP",
+        "pipeline/model/pooling.py",
+        "self.inner(states.float())",
+        "self.inner(states.float().mean(dim=1, keepdim=True))",
+        POOLING,
+    ),
+    Mutant(
+        "attention over the rows",
+        "pipeline/model/pooling.py",
+        "math.sqrt(keys.shape[-1])).softmax(dim=1)",
+        "math.sqrt(keys.shape[-1])).softmax(dim=0)",
+        POOLING,
+    ),
+    Mutant(
+        "attention scores not scaled",
+        "pipeline/model/pooling.py",
+        "keys @ self.query.float() / math.sqrt(keys.shape[-1])",
+        "keys @ self.query.float()",
+        POOLING,
+    ),
+    Mutant(
+        "pooling in the type of the states",
+        "pipeline/model/pooling.py",
+        "linear(states, self.weight.float(), self.bias.float())",
+        "linear(states.to(self.weight.dtype), self.weight, self.bias)",
+        POOLING,
+    ),
+    Mutant(
+        "weights of a pooling not trained",
+        "pipeline/model/pooling.py",
+        "self.query = nn.Parameter(torch.zeros(width))",
+        "self.query = nn.Buffer(torch.zeros(width))",
+        (f"{COMPONENTS}::test_a_variant_trains_resumes_and_is_served",),
     ),
     Mutant(
         "temperature ignored",
@@ -249,9 +287,32 @@ MUTANTS = (
     Mutant(
         "compression rows not trained",
         "pipeline/model/compression.py",
-        "self.rows = nn.Parameter(rows)",
-        "self.rows = nn.Parameter(rows, requires_grad=False)",
+        'bank.requires_grad_(self.trained != "none")',
+        "bank.requires_grad_(False)",
         ("tests/pipeline/train/test_build.py",),
+    ),
+    Mutant(
+        "rows trained that must stay",
+        "pipeline/model/compression.py",
+        'bank.requires_grad_(self.trained != "none")',
+        "bank.requires_grad_(True)",
+        TOKENS,
+    ),
+    Mutant("whole table left frozen", "pipeline/model/compression.py", "table.requires_grad_(True)", "pass", TOKENS),
+    Mutant(
+        "table asked for a row it has not",
+        "pipeline/model/embedder.py",
+        "self.bank.table_ids(batch.input_ids)",
+        "batch.input_ids",
+        TOKENS,
+    ),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant(
+        "adapters start unseeded",
+        "pipeline/train/build.py",
+        "torch.manual_seed(recipe.seed)",
+        "torch.seed()",
+        (f"{COMPONENTS}::test_a_variant_trains_resumes_and_is_served",),
     ),
     Mutant(
         "optimizer state not restored",

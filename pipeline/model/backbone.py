@@ -135,6 +135,11 @@ class Backbone(nn.Module):
         """Size D of a hidden state."""
         return int(self.text.config.hidden_size)
 
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that the input table and the head know."""
+        return int(self.text.config.vocab_size)
+
     def features(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
         """Visual tokens (P / merge^2, D) of patches (P, C), in the tower's type, of pictures with the given grids (I, 3)."""
         features: torch.Tensor = self.tower(patches, grid_thw=grid_thw).pooler_output

@@ -1,5 +1,6 @@
 """Recipes by name. A name maps to a function, so a recipe is built, and checked, only when it is asked for."""
 
+import difflib
 from collections.abc import Callable
 
 from pipeline.errors import ConfigError
@@ -11,7 +12,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full
 
 
 def load(name: str) -> Recipe:
-    """The recipe of a name. Raises ConfigError listing the names there are."""
+    """The recipe of a name. Raises ConfigError with the nearest names."""
     if name not in RECIPES:
-        raise ConfigError(f"no recipe {name!r}; there are {', '.join(sorted(RECIPES))}")
+        near = difflib.get_close_matches(name, RECIPES, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ConfigError(f"no recipe {name!r}; {hint}crem recipes list prints all names")
     return RECIPES[name]()

@@ -18,6 +18,7 @@ from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.manifest import canonical_json, fingerprint
 from pipeline.model.backbone import open_folder
 from pipeline.recipe import Phase, Recipe
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sequence import SequenceBuilder, Vocabulary
 from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
@@ -107,7 +108,7 @@ class _Run:
         self.feed = Feed(corpus, recipe, phase, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.feed)
         self.identity = {
-            "recipe_fingerprint": fingerprint(recipe),
+            "recipe_fingerprint": recipe_fingerprint(recipe),
             "data_fingerprint": fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint]),
         }
         embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])

@@ -1,9 +1,12 @@
 """A two-layer random model folder and rows over it, shared by the tests of the library."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from data_prep.tiny_model import build_tiny_model
 from pipeline.model.backbone import Folder
@@ -23,6 +26,21 @@ def recipe() -> Recipe:
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     build_tiny_model(folder, TEXTS, SMALL, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untied_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a head of its own, as the published 7B models have."""
+    folder = tmp_path_factory.mktemp("untied") / "model"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    (table,) = (tensor for name, tensor in tensors.items() if name.endswith("embed_tokens.weight"))
+    head = torch.randn(table.shape, generator=torch.Generator().manual_seed(2)) * table.std()
+    save_file({**tensors, "lm_head.weight": head}, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import CheckpointError, ConfigError
+from pipeline.errors import CheckpointError
 from pipeline.model.backbone import load_weights, open_folder
-from pipeline.model.compression import Chorus
 
 
 @pytest.fixture
@@ -65,20 +64,3 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path, published: Path) -> 
     (published / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
     with pytest.raises(CheckpointError, match="'llama' is not one of"):
         open_folder(published)
-
-
-def test_chorus_ids_are_spare_rows(model_folder: Path) -> None:
-    folder = open_folder(model_folder)
-    known = len(folder.tokenizer)
-    assert Chorus(count=16).ids(folder.vocab_size, known) == tuple(range(known, known + 16))
-    with pytest.raises(ConfigError, match=r"tokens\.count: 65 tokens need spare rows"):
-        Chorus(count=65).ids(folder.vocab_size, known)
-
-
-@pytest.mark.parametrize("start", ["eos", "mean", "random"])
-def test_chorus_rows_start_distinct_near_their_centre(start: str) -> None:
-    table = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) + 3.0
-    rows = Chorus(count=4, start=start).rows(table, 7, torch.Generator().manual_seed(0))
-    centre = {"eos": table[7], "mean": table.mean(0), "random": torch.zeros(8)}[start]
-    assert rows.shape == (4, 8) and len(rows.unique(dim=0)) == 4
-    assert float((rows - centre).abs().mean()) < (0.3 if start != "random" else 3.0)
