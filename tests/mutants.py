@@ -31,6 +31,7 @@ class Mutant:
 STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
+BUILD = ("tests/pipeline/train/test_build.py",)
 COMPONENTS = "tests/pipeline/train/test_components.py"
 FAMILIES = ("tests/pipeline/model/test_families.py",)
 SEQUENCE = ("tests/pipeline/test_sequence.py",)
@@ -278,7 +279,28 @@ MUTANTS = (
         "pipeline/model/compression.py",
         'bank.requires_grad_(self.trained != "none")',
         "bank.requires_grad_(False)",
-        ("tests/pipeline/train/test_build.py",),
+        BUILD,
+    ),
+    Mutant(
+        "frozen weights under adapters trained",
+        "pipeline/model/adapters.py",
+        "text.requires_grad_(False)",
+        "text.requires_grad_(True)",
+        BUILD,
+    ),
+    Mutant(
+        "frozen tower trained",
+        "pipeline/train/build.py",
+        'backbone.tower.requires_grad_(recipe.tower == "trained")',
+        "backbone.tower.requires_grad_(True)",
+        BUILD,
+    ),
+    Mutant(
+        "adapters dropped instead of merged",
+        "pipeline/model/adapters.py",
+        "layer.merge()",
+        "layer.get_base_layer()",
+        ("tests/pipeline/model/test_adapters.py",),
     ),
     Mutant(
         "rows trained that must stay",

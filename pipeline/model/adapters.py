@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import nn
+
+from pipeline.errors import ConfigError
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear maps of a layer of the language model, in every family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,14 @@ class LoRA:
     alpha: int = 64
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"adapter.rank: {self.rank} is less than 1")
+        unknown = [target for target in self.targets if target not in PROJECTIONS]
+        if unknown or not self.targets:
+            named = ", ".join(unknown) or "none"
+            raise ConfigError(f"adapter.targets: {named} given; name one or more of {', '.join(PROJECTIONS)}")
+
     def apply(self, text: nn.Module, head: nn.Module) -> None:
         """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
         text.requires_grad_(False)
@@ -33,3 +47,18 @@ class LoRA:
 
 
 Adapter = Full | LoRA
+
+
+def merge(text: nn.Module) -> None:
+    """Add every adapter of the language model to the weight it stands beside, in place, and take it out: W + alpha / r * B A.
+
+    Afterwards names and classes are those of the family again. Outputs stay the same up to rounding in the weights' type. A model
+    without adapters stays as it is.
+    """
+    adapted = [(name, layer) for name, layer in text.named_modules() if isinstance(layer, LoraLayer)]
+    for name, layer in adapted:
+        layer.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(text.get_submodule(parent), child, layer.get_base_layer())
+    if adapted:
+        del text.peft_config
