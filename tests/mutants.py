@@ -282,11 +282,11 @@ MUTANTS = (
         BUILD,
     ),
     Mutant(
-        "frozen weights under adapters trained",
+        "head trained under adapters",
         "pipeline/model/adapters.py",
-        "text.requires_grad_(False)",
-        "text.requires_grad_(True)",
-        BUILD,
+        "head.requires_grad_(False)",
+        "head.requires_grad_(True)",
+        TOKENS,
     ),
     Mutant(
         "frozen tower trained",
