@@ -26,8 +26,9 @@ class PublishedBackbone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyBackbone:
-    """A randomly initialised model of the same classes, made on the spot with a tokenizer trained on the corpus."""
+    """A randomly initialised model of a family's own classes, made on the spot with a tokenizer trained on the corpus."""
 
+    family: Literal["qwen2_vl", "qwen2_5_vl"] = "qwen2_vl"
     hidden: int = 128
     layers: int = 4
     heads: int = 4
