@@ -32,6 +32,8 @@ STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
+VARLEN = ("tests/pipeline/model/test_varlen.py",)
+VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
 
 MUTANTS = (
     Mutant(
@@ -72,8 +74,8 @@ MUTANTS = (
     Mutant(
         "keys without a gradient",
         "pipeline/model/attention.py",
-        "for part in (query, key, value))",
-        "for part in (query, key.detach(), value))",
+        "for part in (q, k, v))",
+        "for part in (q, k.detach(), v))",
         ATTENTION,
     ),
     Mutant(
@@ -90,6 +92,55 @@ MUTANTS = (
         "inside = steps < lengths[members, None]",
         "inside = steps <= lengths[members, None]",
         ATTENTION,
+    ),
+    Mutant(
+        "kernel not causal",
+        "pipeline/model/varlen.py",
+        "window = (-1, 0) if causal else (-1, -1)",
+        "window = (-1, -1)",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel's outputs not put back",
+        "pipeline/model/varlen.py",
+        ".index_select(0, spans.take)",
+        "[: len(spans.take)]",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel taken under dropout",
+        "pipeline/model/attention.py",
+        "if dropout == 0.0 and is_trusted(",
+        "if is_trusted(",
+        VARLEN,
+    ),
+    Mutant(
+        "starts computed by every layer",
+        "pipeline/model/attention.py",
+        "    @cached_property\n    def sequences",
+        "    @property\n    def sequences",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel taken unchecked",
+        "pipeline/model/varlen_check.py",
+        "if not error <= allowed:",
+        "if False:",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "kernel that gives NaN taken",
+        "pipeline/model/varlen_check.py",
+        "if not error <= allowed:",
+        "if error > allowed:",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "gradients of the kernel unchecked",
+        "pipeline/model/varlen_check.py",
+        "[out.detach(), *torch.autograd.grad(out, leaves, grad_output)]",
+        "[out.detach()]",
+        VARLEN_CHECK,
     ),
     Mutant(
         "pictures attend to each other",
