@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
+PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,13 @@ MUTANTS = (
         "[out.detach(), *torch.autograd.grad(out, leaves, grad_output)]",
         "[out.detach()]",
         VARLEN_CHECK,
+    ),
+    Mutant(
+        "routes of the benchmark not compared",
+        "benchmarks/attention.py",
+        "if not error <= steps * torch.finfo(true.dtype).eps:",
+        "if False:",
+        ("tests/benchmarks/test_attention.py",),
     ),
     Mutant(
         "pictures attend to each other",
