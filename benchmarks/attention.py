@@ -92,7 +92,8 @@ def check_equal(compared: list[Route], given: Tensors) -> None:
 def saved_bytes(route: Route, given: Tensors) -> int:
     """Bytes that the forward pass keeps for the backward one, each storage once.
 
-    What is there anyway does not count: query, key, value, and what the route made once.
+    Query, key and value count where they are kept: a layer that keeps gathered copies instead lets go of them. What the route
+    made once does not.
     """
     kept: dict[int, int] = {}
 
@@ -102,7 +103,7 @@ def saved_bytes(route: Route, given: Tensors) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         out = route.attend(*given.inputs)
-    for part in (*given.inputs, *route.made_once):
+    for part in route.made_once:
         kept.pop(part.untyped_storage().data_ptr(), None)
     del out
     return sum(kept.values())
@@ -168,11 +169,11 @@ def line(*cells: str) -> str:
 @click.command()
 @click.option("--tokens", multiple=True, type=click.IntRange(min=256), default=(512, 1024, 2048, 4096), show_default=True)
 @click.option("--heads", nargs=3, type=int, default=(12, 2, 128), show_default=True, help="Query heads, key heads, depth.")
-@click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Of the longest; shorter ones more.")
 @click.option("--flex/--no-flex", default=True, show_default=True, help="Also flex_attention (compiling takes a while).")
 def main(tokens: tuple[int, ...], heads: tuple[int, int, int], repeats: int, flex: bool) -> None:
     """Measure attention by four routes on the CPU, and on a GPU when there is one; print a table in Markdown."""
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; heads {heads}; median of {repeats} repeats")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; heads {heads}; medians of {repeats} repeats or more")
     for count in tokens:
         print(f"packed rows, {count:,} tokens: {packed(count).histogram()}")
     print()
@@ -182,8 +183,9 @@ def main(tokens: tuple[int, ...], heads: tuple[int, int, int], repeats: int, fle
         if device == "cuda" and not torch.cuda.is_available():
             print(line(device, "not measured: no GPU", *[""] * (len(HEADER) - 2)))
             continue
-        for rows in (make(count) for make in (single, packed) for count in tokens):
-            for row in measure(rows, torch.device(device), heads, repeats=repeats, with_flex=flex):
+        for rows, count in ((make(count), count) for make in (single, packed) for count in tokens):
+            often = repeats * max(tokens) // count
+            for row in measure(rows, torch.device(device), heads, repeats=often, with_flex=flex):
                 print(row, flush=True)
 
 

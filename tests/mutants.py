@@ -143,6 +143,13 @@ MUTANTS = (
         VARLEN_CHECK,
     ),
     Mutant(
+        "tower's lengths not handed over",
+        "pipeline/model/attention.py",
+        'VISION_ATTENTION = "picture_flash"',
+        'VISION_ATTENTION = "picture_spans"',
+        ATTENTION,
+    ),
+    Mutant(
         "routes of the benchmark not compared",
         "benchmarks/attention.py",
         "if not error <= steps * torch.finfo(true.dtype).eps:",
