@@ -97,6 +97,11 @@ def reachable(layout: Layout, source: Role, *, without: Role) -> frozenset[Role]
 
 
 def _may_follow(layout: Layout, reader: Role, sources: set[Role]) -> bool:
-    """Whether attention is causal-possible: some visible source stands at or before the reader in the layout's order."""
+    """Whether attention is causal-possible: some visible source stands at or before a token of the reader."""
     seen = layout.visible(reader, compressed=True)
-    return any(source in seen and layout.order.index(source) <= layout.order.index(reader) for source in sources)
+    return any(source in seen and _place(layout, source) <= _place(layout, reader) for source in sources)
+
+
+def _place(layout: Layout, role: Role) -> int:
+    """Rank of a role in a sequence. QUESTION and ANSWER share the last: in several turns an ANSWER stands before a QUESTION."""
+    return layout.order.index(role) if role < Role.QUESTION else len(layout.order)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
+PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ SEQUENCE = ("tests/pipeline/test_sequence.py",)
 POOLING = ("tests/pipeline/model/test_pooling.py",)
 TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
+VARLEN = ("tests/pipeline/model/test_varlen.py",)
+VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
 
 MUTANTS = (
     Mutant(
@@ -55,6 +57,34 @@ MUTANTS = (
         (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
+        "leak through an earlier answer allowed",
+        "pipeline/roles.py",
+        "return layout.order.index(role) if role < Role.QUESTION else len(layout.order)",
+        "return layout.order.index(role)",
+        ("tests/pipeline/test_roles.py",),
+    ),
+    Mutant(
+        "second hidden pair forgotten",
+        "pipeline/roles.py",
+        "cut = {key for hide in self.hidden if",
+        "cut = {key for hide in self.hidden[:1] if",
+        ATTENTION,
+    ),
+    Mutant(
+        "coin not read",
+        "pipeline/batch.py",
+        "(row.sequence.roles, row.compressed) for row in rows",
+        "(row.sequence.roles, True) for row in rows",
+        ATTENTION,
+    ),
+    Mutant(
+        "keys without a gradient",
+        "pipeline/model/attention.py",
+        "for part in (q, k, v))",
+        "for part in (q, k.detach(), v))",
+        ATTENTION,
+    ),
+    Mutant(
         "mask off by one",
         "pipeline/spans.py",
         "last = int(np.flatnonzero(mine)[-1]) + 1",
@@ -68,6 +98,69 @@ MUTANTS = (
         "inside = steps < lengths[members, None]",
         "inside = steps <= lengths[members, None]",
         ATTENTION,
+    ),
+    Mutant(
+        "kernel not causal",
+        "pipeline/model/varlen.py",
+        "window = (-1, 0) if causal else (-1, -1)",
+        "window = (-1, -1)",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel's outputs not put back",
+        "pipeline/model/varlen.py",
+        ".index_select(0, spans.take)",
+        "[: len(spans.take)]",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel taken under dropout",
+        "pipeline/model/attention.py",
+        "if dropout == 0.0 and is_trusted(",
+        "if is_trusted(",
+        VARLEN,
+    ),
+    Mutant(
+        "starts computed by every layer",
+        "pipeline/model/attention.py",
+        "    @cached_property\n    def sequences",
+        "    @property\n    def sequences",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel taken unchecked",
+        "pipeline/model/varlen_check.py",
+        "if not error <= allowed:",
+        "if False:",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "kernel that gives NaN taken",
+        "pipeline/model/varlen_check.py",
+        "if not error <= allowed:",
+        "if error > allowed:",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "gradients of the kernel unchecked",
+        "pipeline/model/varlen_check.py",
+        "[out.detach(), *torch.autograd.grad(out, leaves, grad_output)]",
+        "[out.detach()]",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "tower's lengths not handed over",
+        "pipeline/model/attention.py",
+        'VISION_ATTENTION = "picture_flash"',
+        'VISION_ATTENTION = "picture_spans"',
+        ATTENTION,
+    ),
+    Mutant(
+        "routes of the benchmark not compared",
+        "benchmarks/attention.py",
+        "if not error <= steps * torch.finfo(true.dtype).eps:",
+        "if False:",
+        ("tests/benchmarks/test_attention.py",),
     ),
     Mutant(
         "pictures attend to each other",
