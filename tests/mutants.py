@@ -32,6 +32,7 @@ STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
+GENERATION = ("tests/pipeline/model/test_generation.py",)
 
 MUTANTS = (
     Mutant(
@@ -237,28 +238,84 @@ MUTANTS = (
         "pipeline/model/generation.py",
         "position=batch.position_ids[:, last].max(dim=0).values + 1",
         "position=torch.tensor([len(places) for places in kept])",
-        ("tests/pipeline/model/test_generation.py",),
+        GENERATION,
     ),
     Mutant(
         "SYSTEM dropped from the memory",
         "pipeline/inference.py",
-        "(Role.SYSTEM, Role.COMPRESSION))",
-        "(Role.COMPRESSION,))",
-        ("tests/pipeline/model/test_generation.py",),
+        "CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)",
+        "CACHED_ROLES = (Role.COMPRESSION,)",
+        GENERATION,
     ),
     Mutant(
         "context kept in the memory",
         "pipeline/inference.py",
-        "(Role.SYSTEM, Role.COMPRESSION))",
-        "(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION))",
-        ("tests/pipeline/model/test_generation.py",),
+        "CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)",
+        "CACHED_ROLES = (Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION)",
+        GENERATION,
     ),
     Mutant(
         "question padding seen",
         "pipeline/model/generation.py",
-        "seen=torch.cat([memory.seen, real], dim=1)",
-        "seen=torch.cat([memory.seen, torch.ones_like(real)], dim=1)",
-        ("tests/pipeline/model/test_generation.py",),
+        "steps < lengths[:, None]]",
+        "steps.expand(len(lengths), -1) >= 0]",
+        GENERATION,
+    ),
+    Mutant(
+        "cache of ended rows leaves in another order",
+        "pipeline/model/generation.py",
+        "cache.batch_select_indices(kept)",
+        "cache.batch_select_indices(kept.flip(0))",
+        GENERATION,
+    ),
+    Mutant(
+        "new tokens written over the first ones",
+        "pipeline/model/generation.py",
+        "buffer[:, :, start:end] = states",
+        "buffer[:, :, : end - start] = states",
+        GENERATION,
+    ),
+    Mutant(
+        "draws depend on the place in the batch",
+        "pipeline/model/generation.py",
+        "[names[row] for row in rows.tolist()]",
+        "list(range(len(rows)))",
+        GENERATION,
+    ),
+    Mutant(
+        "nucleus one token short",
+        "pipeline/model/generation.py",
+        "torch.where(reached - likely < self.top_p",
+        "torch.where(reached < self.top_p",
+        GENERATION,
+    ),
+    Mutant(
+        "compressed items in order of length",
+        "pipeline/inference.py",
+        ".take(np.argsort(order).tolist())",
+        "",
+        ("tests/pipeline/test_inference.py",),
+    ),
+    Mutant(
+        "tokenizer not in the fingerprint",
+        "pipeline/model/backbone.py",
+        '"preprocessor_config.json", *TOKENIZER_FILES)',
+        '"preprocessor_config.json")',
+        ("tests/pipeline/test_inference.py",),
+    ),
+    Mutant(
+        "items of another model accepted",
+        "pipeline/model/compressed_items.py",
+        "if self.fingerprint != fingerprint:",
+        "if not self.fingerprint:",
+        ("tests/pipeline/model/test_compressed_items.py",),
+    ),
+    Mutant(
+        "changed items accepted",
+        "pipeline/model/compressed_items.py",
+        " or noted.get(_DIGEST) != _digest(tensors)",
+        "",
+        ("tests/pipeline/model/test_compressed_items.py",),
     ),
     Mutant(
         "pixels rescaled in float32",

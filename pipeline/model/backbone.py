@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, DynamicCache, PreTrainedToke
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.errors import CheckpointError
+from pipeline.manifest import file_digest
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
 from pipeline.model.inputs import PatchCutter
 from pipeline.sequence import Vocabulary
@@ -24,6 +25,10 @@ disable_progress_bar()
 
 FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration}
 """`model_type` of a folder's config.json -> class. Another family of the same build is one line here."""
+
+TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
+READ_FILES = ("*.safetensors", "config.json", "preprocessor_config.json", *TOKENIZER_FILES)
+"""Patterns of a folder's files that decide what its model computes."""
 
 _REMEMBERED_TEXTS = 20_000
 
@@ -89,6 +94,12 @@ def _cutter(path: Path) -> PatchCutter:
         merge=settings.get("merge_size", 2),
         temporal=settings.get("temporal_patch_size", 2),
     )
+
+
+def folder_digests(path: Path) -> dict[str, str]:
+    """The sha256 (hex) of every file that decides what a folder's model computes, by name: weights, settings, tokenizer."""
+    files = {file for pattern in READ_FILES for file in path.glob(pattern)}
+    return {file.name: file_digest(file) for file in sorted(files)}
 
 
 def load_weights(path: Path, *, dtype: torch.dtype) -> Any:
