@@ -41,10 +41,12 @@ CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)
 class EmbeddingModel:
     """One model that retrieves with the pooled compression tokens and answers natively or from those tokens alone.
 
-    `fingerprint` names weights, recipe, tokenizer and number type; `decode` turns token ids into text.
+    `folder` is the model folder that the weights began from; `fingerprint` names weights, recipe, tokenizer and number type;
+    `decode` turns token ids into text.
     """
 
     embedder: Embedder
+    folder: Path
     recipe: Recipe
     builder: SequenceBuilder
     fingerprint: str
@@ -207,6 +209,7 @@ def _assemble(path: Path, recipe: Recipe, trained: str, dtype: Dtype) -> Embeddi
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
     return EmbeddingModel(
         embedder=embedder,
+        folder=path,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
         fingerprint=fingerprint([folder_digests(path), trained, fingerprint(recipe), dtype]),

@@ -32,6 +32,7 @@ STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
+EXPORT = ("tests/pipeline/test_export.py",)
 GENERATION = ("tests/pipeline/model/test_generation.py",)
 
 MUTANTS = (
@@ -299,8 +300,8 @@ MUTANTS = (
     Mutant(
         "tokenizer not in the fingerprint",
         "pipeline/model/backbone.py",
-        '"preprocessor_config.json", *TOKENIZER_FILES)',
-        '"preprocessor_config.json")',
+        "PICTURE_SETTINGS, *TOKENIZER_FILES)",
+        "PICTURE_SETTINGS)",
         ("tests/pipeline/test_inference.py",),
     ),
     Mutant(
@@ -317,6 +318,24 @@ MUTANTS = (
         "",
         ("tests/pipeline/model/test_compressed_items.py",),
     ),
+    Mutant("adapters not merged", "pipeline/model/adapters.py", "layer.merge()", "pass", EXPORT),
+    Mutant("compression rows not exported", "pipeline/export.py", "table[chorus] = _rows(model)", "table[chorus] += 0", EXPORT),
+    Mutant(
+        "exported compression ids may be generated",
+        "pipeline/export.py",
+        "sorted({*(generation.suppress_tokens or ()), *chorus})",
+        "sorted({*(generation.suppress_tokens or ())})",
+        EXPORT,
+    ),
+    Mutant("exported picture limits are the folder's", "pipeline/export.py", "**found, **used}", "**used, **found}", EXPORT),
+    Mutant(
+        "exported prompt ends before the last token",
+        "pipeline/export.py",
+        '"after_ids": ids[start + len(word) :]',
+        '"after_ids": ids[start + len(word) : -1]',
+        EXPORT,
+    ),
+    Mutant("an export takes a folder's place", "pipeline/export.py", "if out.exists():", "if out.is_file():", EXPORT),
     Mutant(
         "pixels rescaled in float32",
         "pipeline/model/inputs.py",

@@ -27,7 +27,8 @@ FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration}
 """`model_type` of a folder's config.json -> class. Another family of the same build is one line here."""
 
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
-READ_FILES = ("*.safetensors", "config.json", "preprocessor_config.json", *TOKENIZER_FILES)
+PICTURE_SETTINGS = "preprocessor_config.json"
+READ_FILES = ("*.safetensors", "config.json", PICTURE_SETTINGS, *TOKENIZER_FILES)
 """Patterns of a folder's files that decide what its model computes."""
 
 _REMEMBERED_TEXTS = 20_000
@@ -85,7 +86,7 @@ def open_folder(path: Path) -> Folder:
 
 def _cutter(path: Path) -> PatchCutter:
     """Picture settings of preprocessor_config.json; Qwen2-VL's own values where a folder has none."""
-    file = path / "preprocessor_config.json"
+    file = path / PICTURE_SETTINGS
     settings: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return PatchCutter(
         mean=tuple(settings.get("image_mean", CLIP_MEAN)),

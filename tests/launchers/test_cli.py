@@ -87,6 +87,8 @@ def one_line(error: str) -> str:
         (["train"], "run crem convert first"),
         (["evaluate"], "run crem "),
         (["report"], "run crem evaluate first"),
+        (["export"], "give either --run-id or --model"),
+        (["export", "--model", "nowhere", "--out", "x"], "nowhere: no such folder"),
         (["recipes", "show", "nope"], "no recipe 'nope'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

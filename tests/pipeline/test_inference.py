@@ -1,5 +1,6 @@
 """Models as they are loaded: number type, device, and a fingerprint that names everything answers depend on."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.generation import Sampled
 from pipeline.model.pooling import LastToken
 from pipeline.recipe import Recipe
+from pipeline.recipes import RECIPES
 from pipeline.roles import Layout, Role
 from pipeline.sample import Side
+from tests.pages import lines_between
 from tests.pipeline.corpus import picture, sentence
 
 QUESTIONS = ["what is red", "where", "what is the picture of a blue star top left"]
@@ -42,6 +45,20 @@ def test_one_pass_gives_the_embeddings_and_the_answers_of_two(model: EmbeddingMo
     answers = model.answer_from(items.take([1, 0, 0]), QUESTIONS, decoding=WARM)
     assert answers == model.answer(asked, QUESTIONS, compressed=True, decoding=WARM)
     assert len(set(answers)) == 3
+
+
+def test_the_readme_s_lines_compress_save_and_answer(
+    trained: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = lines_between("lines that compress")
+    (path,) = re.findall(r'load_model\(Path\("(.*?)"\)\)', lines)
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).symlink_to(trained)
+    (tmp_path / "bird.png").write_bytes(sides()[0].images[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RECIPES, "tiny", lambda: recipe)
+    exec(compile(lines, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 4, "a table of two by two, and two lists of answers"
 
 
 def test_many_items_come_back_in_their_order(model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch) -> None:

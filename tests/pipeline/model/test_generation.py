@@ -27,7 +27,12 @@ WARM = Sampled(temperature=1.5, top_p=0.95, seed=3)
 def model(loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Recipe) -> EmbeddingModel:
     loaded[0].eval()
     return EmbeddingModel(
-        embedder=loaded[0], recipe=recipe, builder=builder, fingerprint="", decode=lambda ids: " ".join(map(str, ids))
+        embedder=loaded[0],
+        folder=loaded[1].path,
+        recipe=recipe,
+        builder=builder,
+        fingerprint="",
+        decode=lambda ids: " ".join(map(str, ids)),
     )
 
 
