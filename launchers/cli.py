@@ -14,6 +14,7 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
+from launchers.export import export
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
 from launchers.stages import one_stage, runner, tell
@@ -70,6 +71,8 @@ def group(quiet: bool) -> None:
       train       the recipe's objective under DeepSpeed
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
+
+    Beside them, export writes a trained model for other programs, and recipes shows what there is to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -231,6 +234,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
+group.add_command(export)
 group.add_command(recipes)
 
 

@@ -1,17 +1,22 @@
 """A trained (or untrained) model to embed sides and answer questions with, loaded from a checkpoint or a model folder."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
-from pipeline.batch import Row, chunk_by_tokens, pack, row_places
-from pipeline.errors import CheckpointError, ConfigError
-from pipeline.manifest import file_digest, fingerprint
-from pipeline.model import generation
+from pipeline.batch import Batch, Row, chunk_by_tokens, pack, row_places
+from pipeline.errors import CheckpointError, ConfigError, DataError
+from pipeline.manifest import fingerprint
+from pipeline.model import compressed_items, generation
+from pipeline.model.backbone import folder_digests
+from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.embedder import Embedder
+from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
@@ -20,104 +25,176 @@ from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train import checkpoint
-from pipeline.train.build import build_embedder, chorus_ids
-from pipeline.train.feed import conversation_context
+from pipeline.train.build import DTYPES, build_embedder, chorus_ids
+from pipeline.train.feed import conversation_context, side_digest
+
+Dtype = Literal["float32", "bfloat16"]
 
 CHUNK_TOKENS = 8192
+ANSWERED_ROWS = 64
+"""Rows that are answered together: those of compressed items are short, so that tokens alone would not bound them."""
+
+CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)
+"""What a compressed item keeps of its row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingModel:
-    """One model that retrieves with the pooled compression tokens and answers natively or from those tokens alone."""
+    """One model that retrieves with the pooled compression tokens and answers natively or from those tokens alone.
+
+    `folder` is the model folder that the weights began from; `fingerprint` names weights, recipe, tokenizer and number type;
+    `decode` turns token ids into text.
+    """
 
     embedder: Embedder
+    folder: Path
     recipe: Recipe
     builder: SequenceBuilder
     fingerprint: str
     decode: Callable[[list[int]], str]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; batches are moved there, and results come back to the CPU."""
+        return next(self.embedder.parameters()).device
+
     @torch.no_grad()
     def embed(self, sides: Sequence[Side]) -> np.ndarray:
         """Embeddings (N, D) float32 of unit norm, in the order of `sides`."""
-        rows = [replace(self._row(self.builder, side, ()), slot=slot) for slot, side in enumerate(sides)]
-        out = np.zeros((len(rows), self.embedder.width), dtype=np.float32)
-        for chunk in chunk_by_tokens(rows, CHUNK_TOKENS):
-            batch = pack(chunk, self.recipe.layout, self.recipe.pooling.positions)
-            out[batch.slots.numpy()] = self.embedder(batch).embeddings.numpy()
+        out = np.zeros((len(sides), self.embedder.width), dtype=np.float32)
+        for rows in self._chunks(self.builder, sides, [()] * len(sides)):
+            batch = self._pack(rows)
+            out[batch.slots.cpu().numpy()] = self.embedder(batch).embeddings.cpu().numpy()
         return out
 
+    @torch.no_grad()
+    def compress(self, sides: Sequence[Side]) -> CompressedItems:
+        """Embeddings and caches of `sides`, in their order, from one pass: to search with, to answer from, to save.
+
+        Raises ConfigError when the recipe has no compression tokens, DataError when there are no sides.
+        """
+        if Role.COMPRESSION not in self.recipe.layout.order:
+            raise ConfigError(f"layout.order: recipe {self.recipe.name} has no COMPRESSION, so nothing can be answered from")
+        if not sides:
+            raise DataError("compress: no sides are given")
+        chunks = list(self._chunks(self.builder, sides, [()] * len(sides)))
+        order = [row.slot for rows in chunks for row in rows]
+        return compressed_items.join([self._compress_rows(rows) for rows in chunks]).take(np.argsort(order).tolist())
+
     def answer(
-        self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32
+        self,
+        contexts: Sequence[Side],
+        questions: Sequence[str],
+        *,
+        compressed: bool,
+        max_new_tokens: int = 32,
+        decoding: Decoding = GREEDY,
     ) -> list[str]:
-        """Greedy answers to `questions[i]` about `contexts[i]`.
+        """Answers to `questions[i]` about `contexts[i]`, the same whatever stands beside them.
 
         Natively the model sees pictures, text and question; compressed, the context is read into the compression tokens and
         the answer continues from SYSTEM and those tokens alone. Raises ConfigError for compressed answers of a recipe without
         compression tokens.
         """
-        if compressed and not self.recipe.tokens.count:
-            raise ConfigError(
-                f"tokens.count: recipe {self.recipe.name} has no compression tokens to answer from; answer natively"
-            )
-        one = self._answer_compressed if compressed else self._answer_native
-        answers: list[str] = [""] * len(questions)
-        for places in _portions(len(questions), 64):
-            tokens = one([contexts[i] for i in places], [questions[i] for i in places], max_new_tokens)
-            for place, ids in zip(places, tokens, strict=True):
-                answers[place] = self.decode(ids)
+        if compressed and contexts:
+            items = self.compress([conversation_context(side, native=False) for side in contexts])
+            return self.answer_from(items, questions, max_new_tokens=max_new_tokens, decoding=decoding)
+        builder = replace(self.builder, layout=native_layout(self.recipe.layout))
+        sides = [conversation_context(side, native=True) for side in contexts]
+        answers = [""] * len(questions)
+        for rows in self._chunks(builder, sides, [(Turn(question=question),) for question in questions]):
+            _, memory, states = self._read(rows, builder.layout.order)
+            last = [int(place[-1]) for place in row_places(rows)]
+            names = [_name(row.item, questions[row.slot]) for row in rows]
+            texts = self._decode(memory, states[last], names, max_new_tokens, decoding)
+            for row, text in zip(rows, texts, strict=True):
+                answers[row.slot] = text
         return answers
 
-    def _answer_native(self, contexts: list[Side], questions: list[str], limit: int) -> list[list[int]]:
-        builder = replace(self.builder, layout=native_layout(self.recipe.layout))
-        turns = [(Turn(question=question),) for question in questions]
-        rows = [
-            self._row(builder, conversation_context(side, native=True), turn) for side, turn in zip(contexts, turns, strict=True)
-        ]
-        memory, states = self._remember(rows, builder.layout.order)
-        return self._decode(memory, states, limit)
+    def answer_from(
+        self, items: CompressedItems, questions: Sequence[str], *, max_new_tokens: int = 32, decoding: Decoding = GREEDY
+    ) -> list[str]:
+        """Answers to `questions[i]` from the cache of item i alone. Raises DataError when another model made the items."""
+        items.check(self.fingerprint, where="the items")
+        if len(items) != len(questions):
+            raise DataError(f"{len(questions)} questions about {len(items)} items; take() one item for each question")
+        answers: list[str] = []
+        for start in range(0, len(items), ANSWERED_ROWS):
+            part = items.take(range(start, min(start + ANSWERED_ROWS, len(items))))
+            asked = questions[start : start + len(part)]
+            question_ids = [self.builder.question_ids(question) for question in asked]
+            memory, states = generation.proceed(self.embedder, part.memory(self.device), question_ids)
+            names = [_name(item, question) for item, question in zip(part.names.tolist(), asked, strict=True)]
+            answers += self._decode(memory, states, names, max_new_tokens, decoding)
+        return answers
 
-    def _answer_compressed(self, contexts: list[Side], questions: list[str], limit: int) -> list[list[int]]:
-        rows = [self._row(self.builder, conversation_context(side, native=False), ()) for side in contexts]
-        memory, _ = self._remember(rows, (Role.SYSTEM, Role.COMPRESSION))
-        memory, states = generation.proceed(
-            self.embedder, memory, [self.builder.question_ids(question) for question in questions]
+    def _compress_rows(self, rows: Sequence[Row]) -> CompressedItems:
+        batch, memory, states = self._read(rows, CACHED_ROLES)
+        roles = [row.sequence.roles for row in rows]
+        return CompressedItems(
+            fingerprint=self.fingerprint,
+            embeddings=self.embedder.pool(states, batch).cpu(),
+            names=torch.tensor([row.item for row in rows]),
+            context_tokens=torch.tensor([int((own == Role.CONTEXT).sum()) for own in roles]),
+            **compressed_items.split(memory, int((roles[0] == Role.SYSTEM).sum())),
         )
-        return self._decode(memory, states, limit)
 
-    def _remember(self, rows: Sequence[Row], roles: tuple[Role, ...]) -> tuple[generation.Memory, torch.Tensor]:
-        batch = pack(rows, self.recipe.layout, self.recipe.pooling.positions)
-        parts = zip(rows, row_places(rows), strict=True)
-        kept = [torch.from_numpy(place[np.isin(row.sequence.roles, roles)]) for row, place in parts]
-        return generation.remember(self.embedder, batch, kept)
+    def _chunks(self, builder: SequenceBuilder, sides: Sequence[Side], turns: Sequence[Sequence[Turn]]) -> Iterator[list[Row]]:
+        """Rows of the sides and their turns in chunks of similar length; a row's slot is its place in `sides`."""
+        rows = [self._row(builder, side, own, slot) for slot, (side, own) in enumerate(zip(sides, turns, strict=True))]
+        yield from chunk_by_tokens(rows, CHUNK_TOKENS)
 
-    def _decode(self, memory: generation.Memory, states: torch.Tensor, limit: int) -> list[list[int]]:
-        vocabulary = self.builder.vocabulary
-        # New ids lie behind the head's last row: there is nothing to keep it from choosing.
-        banned = [token for token in vocabulary.chorus if token < self.embedder.backbone.vocab_size]
-        return generation.decode(self.embedder, memory, states, end=vocabulary.im_end, banned=banned, max_new_tokens=limit)
-
-    def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn]) -> Row:
+    def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn], slot: int) -> Row:
         pixels = tuple(load_pixels(picture, self.recipe.pixels, where="a picture to embed") for picture in side.images)
         patch = self.recipe.pixels.patch
         grids = np.array([(1, picture.shape[1] // patch, picture.shape[2] // patch) for picture in pixels], dtype=np.int64)
-        return Row(key="", sequence=builder.build(side, grids, turns), pixels=pixels)
+        return Row(key="", sequence=builder.build(side, grids, turns), pixels=pixels, slot=slot, item=side_digest(side))
+
+    def _pack(self, rows: Sequence[Row]) -> Batch:
+        return pack(rows, self.recipe.layout, self.recipe.pooling.positions).to(self.device)
+
+    def _read(self, rows: Sequence[Row], roles: Sequence[Role]) -> tuple[Batch, Memory, torch.Tensor]:
+        """Pack and read rows; what is kept of the tokens with one of `roles`, and the states of all tokens."""
+        batch = self._pack(rows)
+        places = zip(rows, row_places(rows), strict=True)
+        kept = [torch.from_numpy(place[np.isin(row.sequence.roles, roles)]) for row, place in places]
+        return batch, *generation.remember(self.embedder, batch, kept)
+
+    def _decode(
+        self, memory: Memory, states: torch.Tensor, names: Sequence[int], max_new_tokens: int, decoding: Decoding
+    ) -> list[str]:
+        vocabulary = self.builder.vocabulary
+        ending = Ending(end=vocabulary.im_end, banned=vocabulary.chorus, max_new_tokens=max_new_tokens)
+        tokens = generation.decode(self.embedder, memory, states, ending, decoding=decoding, names=names)
+        return [self.decode(ids) for ids in tokens]
 
 
-def load_model(path: Path, *, recipe: Recipe | None = None) -> EmbeddingModel:
+def _name(item: int, question: str) -> int:
+    """What tells an answer's random draws apart from those of others: its content, never its place in a batch."""
+    return int.from_bytes(hashlib.sha256(f"{item}/{question}".encode()).digest()[:7], "little")
+
+
+def load_model(
+    path: Path, *, recipe: Recipe | None = None, device: str | torch.device = "cpu", dtype: Dtype = "float32"
+) -> EmbeddingModel:
     """Load a checkpoint folder (its recipe and model folder are written in it) or, with a recipe, a bare model folder.
 
-    Raises CheckpointError, naming the folder and what it lacks; also when `recipe` is not the one a checkpoint was trained with.
+    Raises CheckpointError, naming the folder and what it lacks, also when `recipe` is not the one a checkpoint was trained with;
+    ConfigError for a device that is not there.
     """
+    place = _device(device)
     if (path / checkpoint.STATE).is_file():
         state = checkpoint.read_state(path)
         own = checkpoint.recipe(path)
         _refuse_other_values(path, own, recipe or own)
-        model = _assemble((path / state.model_folder).resolve(), own, state.digests[checkpoint.WEIGHTS])
+        model = _assemble((path / state.model_folder).resolve(), own, state.digests[checkpoint.WEIGHTS], dtype)
         model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
-        return model
-    if recipe is None:
+    elif recipe is None:
         raise CheckpointError(f"{path}: no {checkpoint.STATE}, so not a checkpoint; for a model folder name a recipe too")
-    return _assemble(path, recipe, "untrained")
+    else:
+        model = _assemble(path, recipe, "untrained", dtype)
+    model.embedder.to(place)
+    return model
 
 
 def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
@@ -128,19 +205,23 @@ def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
         )
 
 
-def _assemble(folder_path: Path, recipe: Recipe, trained: str) -> EmbeddingModel:
-    embedder, folder = build_embedder(folder_path, recipe, dtype=torch.float32)
+def _device(name: str | torch.device) -> torch.device:
+    """The device, tried with an empty tensor. Raises ConfigError when it is not there."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: {name} cannot be used ({str(error).splitlines()[0]}); use cpu") from error
+
+
+def _assemble(path: Path, recipe: Recipe, trained: str, dtype: Dtype) -> EmbeddingModel:
+    embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
     embedder.eval()
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-    config = file_digest(folder_path / "config.json")
     return EmbeddingModel(
         embedder=embedder,
+        folder=path,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
-        fingerprint=fingerprint([config, trained, recipe_fingerprint(recipe)]),
+        fingerprint=fingerprint([folder_digests(path), trained, recipe_fingerprint(recipe), dtype]),
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )
-
-
-def _portions(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]

@@ -40,6 +40,8 @@ TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
 VARLEN = ("tests/pipeline/model/test_varlen.py",)
 VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
+EXPORT = ("tests/pipeline/test_export.py",)
+GENERATION = ("tests/pipeline/model/test_generation.py",)
 
 MUTANTS = (
     Mutant(
@@ -563,29 +565,103 @@ MUTANTS = (
         "pipeline/model/generation.py",
         "position=batch.position_ids[:, last].max(dim=0).values + 1",
         "position=torch.tensor([len(places) for places in kept])",
-        ("tests/pipeline/model/test_generation.py",),
+        GENERATION,
     ),
     Mutant(
         "SYSTEM dropped from the memory",
         "pipeline/inference.py",
-        "(Role.SYSTEM, Role.COMPRESSION))",
-        "(Role.COMPRESSION,))",
-        ("tests/pipeline/model/test_generation.py",),
+        "CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)",
+        "CACHED_ROLES = (Role.COMPRESSION,)",
+        GENERATION,
     ),
     Mutant(
         "context kept in the memory",
         "pipeline/inference.py",
-        "(Role.SYSTEM, Role.COMPRESSION))",
-        "(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION))",
-        ("tests/pipeline/model/test_generation.py",),
+        "CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)",
+        "CACHED_ROLES = (Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION)",
+        GENERATION,
     ),
     Mutant(
         "question padding seen",
         "pipeline/model/generation.py",
-        "seen=torch.cat([memory.seen, real], dim=1)",
-        "seen=torch.cat([memory.seen, torch.ones_like(real)], dim=1)",
-        ("tests/pipeline/model/test_generation.py",),
+        "steps < lengths[:, None]]",
+        "steps.expand(len(lengths), -1) >= 0]",
+        GENERATION,
     ),
+    Mutant(
+        "cache of ended rows leaves in another order",
+        "pipeline/model/generation.py",
+        "cache.batch_select_indices(kept)",
+        "cache.batch_select_indices(kept.flip(0))",
+        GENERATION,
+    ),
+    Mutant(
+        "new tokens written over the first ones",
+        "pipeline/model/generation.py",
+        "buffer[:, :, start:end] = states",
+        "buffer[:, :, : end - start] = states",
+        GENERATION,
+    ),
+    Mutant(
+        "draws depend on the place in the batch",
+        "pipeline/model/generation.py",
+        "[names[row] for row in rows.tolist()]",
+        "list(range(len(rows)))",
+        GENERATION,
+    ),
+    Mutant(
+        "nucleus one token short",
+        "pipeline/model/generation.py",
+        "torch.where(reached - likely < self.top_p",
+        "torch.where(reached < self.top_p",
+        GENERATION,
+    ),
+    Mutant(
+        "compressed items in order of length",
+        "pipeline/inference.py",
+        ".take(np.argsort(order).tolist())",
+        "",
+        ("tests/pipeline/test_inference.py",),
+    ),
+    Mutant(
+        "tokenizer not in the fingerprint",
+        "pipeline/model/backbone.py",
+        "PICTURE_SETTINGS, *TOKENIZER_FILES)",
+        "PICTURE_SETTINGS)",
+        ("tests/pipeline/test_inference.py",),
+    ),
+    Mutant(
+        "items of another model accepted",
+        "pipeline/model/compressed_items.py",
+        "if self.fingerprint != fingerprint:",
+        "if not self.fingerprint:",
+        ("tests/pipeline/model/test_compressed_items.py",),
+    ),
+    Mutant(
+        "changed items accepted",
+        "pipeline/model/compressed_items.py",
+        " or noted.get(_DIGEST) != _digest(tensors)",
+        "",
+        ("tests/pipeline/model/test_compressed_items.py",),
+    ),
+    Mutant("adapters not merged", "pipeline/model/adapters.py", "layer.merge()", "pass", EXPORT),
+    Mutant("compression rows not exported", "pipeline/export.py", "table[chorus] = _rows(model)", "table[chorus] += 0", EXPORT),
+    Mutant(
+        "exported compression ids may be generated",
+        "pipeline/export.py",
+        "sorted({*(generation.suppress_tokens or ()), *chorus})",
+        "sorted({*(generation.suppress_tokens or ())})",
+        EXPORT,
+    ),
+    Mutant("exported picture limits are the folder's", "pipeline/export.py", "**found, **used}", "**used, **found}", EXPORT),
+    Mutant(
+        "exported prompt ends before the last token",
+        "pipeline/export.py",
+        '"after_ids": ids[start + len(word) :]',
+        '"after_ids": ids[start + len(word) : -1]',
+        EXPORT,
+    ),
+    Mutant("an export takes a folder's place", "pipeline/export.py", "if out.exists():", "if out.is_file():", EXPORT),
     Mutant(
         "pixels rescaled in float32",
         "pipeline/model/inputs.py",

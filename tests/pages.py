@@ -18,6 +18,12 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def lines_between(name: str) -> str:
+    """The Python lines of the README that stand between the markers of a name."""
+    (block,) = re.findall(rf"<!-- {name}: begin -->\n```python\n(.*?)```\n<!-- {name}: end -->", README, re.DOTALL)
+    return str(block)
+
+
 def table(text: str, first: str) -> list[dict[str, str]]:
     """Rows of the table whose first heading is `first`, by heading."""
     match = re.search(rf"^\| {re.escape(first)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)

@@ -1,10 +1,12 @@
 """What of the language model is trained: all of it, or low-rank adapters beside frozen weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import ConfigError
@@ -12,6 +14,9 @@ from pipeline.ranges import check_least
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """The linear maps of a language layer."""
+
+_TEXT_IN_PEFT = "base_model.model.model.language_model."
+"""How PEFT calls the language model inside of a whole model that it wraps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +48,20 @@ class LoRA:
         """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
         text.requires_grad_(False)
         head.requires_grad_(False)
-        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.targets))
-        inject_adapter_in_model(config, text)
+        inject_adapter_in_model(self._config(target_modules=list(self.targets)), text)
+
+    def save(self, text: nn.Module, folder: Path, *, base: Path) -> None:
+        """Write the adapters of `text` as a PEFT folder for the whole model of the model folder `base`."""
+        # The vision tower must stay out of it, whatever its layers are called.
+        targets = rf".*\.language_model\..*\.({'|'.join(self.targets)})"
+        config = self._config(target_modules=targets, base_model_name_or_path=str(base), inference_mode=True)
+        config.save_pretrained(folder)
+        adapters = {name.replace(".default.", "."): value for name, value in text.state_dict().items() if ".lora_" in name}
+        tensors = {_TEXT_IN_PEFT + name: value.contiguous() for name, value in adapters.items()}
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+    def _config(self, **more: object) -> LoraConfig:
+        return LoraConfig(r=self.rank, lora_alpha=self.alpha, **more)
 
 
 Adapter = Full | LoRA

@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.errors import CheckpointError
+from pipeline.manifest import file_digest
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
 from pipeline.model.inputs import PatchCutter
 from pipeline.sequence import Vocabulary
@@ -35,6 +36,11 @@ FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2
 What Qwen2.5-VL does otherwise stays behind its class: most layers of its tower attend inside of windows, which reach our
 attention function as more and shorter sequences than pictures; norms, MLPs and the spacing of a video's frames are its own.
 """
+
+TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
+PICTURE_SETTINGS = "preprocessor_config.json"
+READ_FILES = ("*.safetensors", "config.json", PICTURE_SETTINGS, *TOKENIZER_FILES)
+"""Patterns of a folder's files that decide what its model computes."""
 
 _REMEMBERED_TEXTS = 20_000
 
@@ -93,7 +99,7 @@ def open_folder(path: Path) -> Folder:
 
 def _cutter(path: Path) -> PatchCutter:
     """Picture settings of preprocessor_config.json; Qwen2-VL's own values where a folder has none."""
-    file = path / "preprocessor_config.json"
+    file = path / PICTURE_SETTINGS
     settings: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return PatchCutter(
         mean=tuple(settings.get("image_mean", CLIP_MEAN)),
@@ -102,6 +108,12 @@ def _cutter(path: Path) -> PatchCutter:
         merge=settings.get("merge_size", 2),
         temporal=settings.get("temporal_patch_size", 2),
     )
+
+
+def folder_digests(path: Path) -> dict[str, str]:
+    """The sha256 (hex) of every file that decides what a folder's model computes, by name: weights, settings, tokenizer."""
+    files = {file for pattern in READ_FILES for file in path.glob(pattern)}
+    return {file.name: file_digest(file) for file in sorted(files)}
 
 
 def load_weights(path: Path, *, dtype: torch.dtype) -> Any:

@@ -34,8 +34,11 @@ class Embedder(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Embeddings (E, D) of unit norm and token losses (S,), both float32."""
         states = self.backbone.hidden(self.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
-        pooled = normalize(self.pooling(states[batch.pool_index]), dim=-1)
-        return Outputs(pooled, self._token_losses(states[batch.score_index], batch.score_target))
+        return Outputs(self.pool(states, batch), self._token_losses(states[batch.score_index], batch.score_target))
+
+    def pool(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Embeddings (E, D) of unit norm, float32, from the final states (T, D) of a packed batch."""
+        return normalize(self.pooling(states[batch.pool_index]), dim=-1)
 
     def input_embeddings(self, batch: Batch) -> torch.Tensor:
         """Embeddings (T, D): rows of the table, compression rows, visual features in their places."""

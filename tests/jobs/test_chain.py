@@ -1,21 +1,24 @@
 """The chain of stages over a small toy world: order, skipping, and what ties the stages together."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from data_prep.qa_teacher import DESCRIBE
 from jobs.model import ModelStage, backbone_folder
 from jobs.run import Machine, run_chain, stages
 from jobs.runner import Outcome
 from jobs.stage import Context
+from launchers.export import export
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import Manifest
 from pipeline.recipe import ToyWorld
-from pipeline.recipes import load
+from pipeline.recipes import RECIPES, load
 from pipeline.tracking import default_uri, find_run
 from tests.pipeline.corpus import small_recipe
 
@@ -74,6 +77,18 @@ def test_the_training_run_names_the_runs_it_read(trained: tuple[Context, list[Ou
     assert {name: tags[f"crem.parent.{name}"] for name in ("convert", "synthesize", "model")} == {
         name: runs[name] for name in ("convert", "synthesize", "model")
     }
+
+
+@pytest.mark.slow
+def test_the_training_run_is_exported_by_its_id(
+    trained: tuple[Context, list[Outcome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, outcomes = trained
+    monkeypatch.setitem(RECIPES, context.recipe.name, lambda: context.recipe)
+    words = ["--run-id", outcomes[-1].manifest.run_id, "--work", str(context.work), "--out", str(tmp_path / "exported")]
+    said = CliRunner().invoke(export, words, catch_exceptions=False)
+    assert said.output == f"exported: {tmp_path / 'exported'}\n"
+    assert json.loads((tmp_path / "exported" / "embedding.json").read_text())["pooled"] == context.recipe.tokens.count
 
 
 @pytest.mark.slow

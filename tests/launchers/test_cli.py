@@ -99,6 +99,8 @@ def one_line(error: str) -> str:
         (["train"], "run crem convert first"),
         (["evaluate"], "run crem "),
         (["report"], "run crem evaluate first"),
+        (["export"], "give either --run-id or --model"),
+        (["export", "--model", "nowhere", "--out", "x"], "nowhere: no such folder"),
         (["recipes", "show", "nope"], "no recipe 'nope'"),
         (["recipes", "show", "tiny", "--diff", "nope"], "no recipe 'nope'"),
         (["recipes", "show", "tiny", "--set", "seed"], "--set seed: write path.to.field=value"),

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data_prep.tiny_model import build_tiny_model
+from pipeline.manifest import fingerprint
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
 from pipeline.sequence import SequenceBuilder
+from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder, chorus_ids
 from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
 
@@ -68,3 +70,20 @@ def embedder(loaded: tuple[Embedder, Folder]) -> Embedder:
 def builder(loaded: tuple[Embedder, Folder], recipe: Recipe) -> SequenceBuilder:
     vocabulary = loaded[1].vocabulary(chorus_ids(loaded[1], recipe))
     return SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+
+
+@pytest.fixture(scope="session")
+def trained(loaded: tuple[Embedder, Folder], recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder that holds all weights of `embedder`."""
+    folder = tmp_path_factory.mktemp("trained") / "step-00000006"
+    state = checkpoint.State(
+        step=6,
+        recipe=recipe.name,
+        recipe_fingerprint=fingerprint(recipe),
+        data_fingerprint="",
+        model_folder=str(loaded[1].path),
+        digests={},
+    )
+    weights = {name: parameter.detach() for name, parameter in loaded[0].named_parameters()}
+    checkpoint.save(folder, weights, {}, state, "{}")
+    return folder

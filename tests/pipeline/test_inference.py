@@ -1,65 +1,140 @@
-"""A checkpoint says itself what it was trained with: no name, no user's file and no later sentence is needed to load it."""
+"""Models as they are loaded: number type, device, and a fingerprint that names everything answers depend on."""
 
-import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from pipeline.errors import CheckpointError
-from pipeline.inference import load_model
-from pipeline.manifest import file_digest
-from pipeline.overrides import override
+from pipeline.errors import ConfigError, DataError
+from pipeline.inference import EmbeddingModel, load_model
+from pipeline.model.generation import Sampled
+from pipeline.model.pooling import LastToken
 from pipeline.recipe import Recipe
-from pipeline.recipe_json import recipe_fingerprint
+from pipeline.recipes import RECIPES
+from pipeline.roles import Layout, Role
 from pipeline.sample import Side
-from pipeline.tracking import NullTracker
-from pipeline.train import checkpoint, loop
-from pipeline.train.loop import Places, train
-from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
+from tests.pages import lines_between
+from tests.pipeline.corpus import picture, sentence
 
-SIDES = [Side(text="red circle"), Side(text="blue star left")]
-
-
-def overridden() -> Recipe:
-    """Values that no name has: more tokens, another start, adapters."""
-    settings = ["name=mine", "tokens.count=6", "tokens.start=eos", "adapter=LoRA", "adapter.rank=2", "tower=frozen"]
-    return override(small_recipe(steps=2), settings)
+QUESTIONS = ["what is red", "where", "what is the picture of a blue star top left"]
+WARM = Sampled(temperature=1.3, top_p=0.9)
 
 
-@pytest.fixture
-def trained(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(loop.ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
-    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
-    places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
-    return train(places, overridden(), NullTracker(), progress=lambda done, total, note: None, num_workers=0)
+def sides() -> list[Side]:
+    rng = np.random.default_rng(5)
+    return [
+        Side(text=f"<|image_1|>\n{sentence(rng)}", images=(picture(rng, 84, 56),)),
+        Side(text=sentence(rng)),
+        Side(images=(picture(rng),)),
+    ]
 
 
-def test_a_checkpoint_of_an_overridden_recipe_loads_by_itself(trained: Path) -> None:
-    model = load_model(trained)
-    assert model.recipe == overridden()
-    assert len(model.embedder.bank.rows) == 6
-    renamed = load_model(trained, recipe=replace(overridden(), name="other", summary="told better"))
-    assert renamed.fingerprint == model.fingerprint
-    np.testing.assert_array_equal(renamed.embed(SIDES), model.embed(SIDES))
+@pytest.fixture(scope="module")
+def model(trained: Path, recipe: Recipe) -> EmbeddingModel:
+    return replace(load_model(trained, recipe=recipe), decode=str)
 
 
-def test_other_values_than_it_was_trained_with_are_refused_by_their_field(trained: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"trained with tokens\.count = 6, and the recipe given has 4"):
-        load_model(trained, recipe=override(overridden(), ["tokens.count=4"]))
+def test_one_pass_gives_the_embeddings_and_the_answers_of_two(model: EmbeddingModel) -> None:
+    items = model.compress(sides())
+    np.testing.assert_allclose(items.embeddings.numpy(), model.embed(sides()), atol=1e-6)
+    asked = [sides()[place] for place in (1, 0, 0)]
+    answers = model.answer_from(items.take([1, 0, 0]), QUESTIONS, decoding=WARM)
+    assert answers == model.answer(asked, QUESTIONS, compressed=True, decoding=WARM)
+    assert len(set(answers)) == 3
 
 
-def test_a_recipe_with_fields_that_are_gone_is_refused(trained: Path) -> None:
-    stored = json.loads((trained / checkpoint.RECIPE).read_text()) | {"magic": 1}
-    (trained / checkpoint.RECIPE).write_text(json.dumps(stored))
-    state = json.loads((trained / checkpoint.STATE).read_text())
-    state["digests"][checkpoint.RECIPE] = file_digest(trained / checkpoint.RECIPE)
-    (trained / checkpoint.STATE).write_text(json.dumps(state))
-    with pytest.raises(CheckpointError, match=r"recipe\.json: the recipe has no field 'magic'.*another version of this program"):
-        load_model(trained)
+def test_the_readme_s_lines_compress_save_and_answer(
+    trained: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = lines_between("lines that compress")
+    (path,) = re.findall(r'load_model\(Path\("(.*?)"\)\)', lines)
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).symlink_to(trained)
+    (tmp_path / "bird.png").write_bytes(sides()[0].images[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(RECIPES, "tiny", lambda: recipe)
+    exec(compile(lines, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 4, "a table of two by two, and two lists of answers"
 
 
-def test_a_renamed_recipe_resumes(trained: Path) -> None:
-    state = checkpoint.read_state(trained)
-    assert state.recipe_fingerprint == recipe_fingerprint(replace(overridden(), name="other", summary="told better"))
+def test_many_items_come_back_in_their_order(model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks are cut by length; results stand where their sides stood."""
+    monkeypatch.setattr("pipeline.inference.CHUNK_TOKENS", 60)
+    monkeypatch.setattr("pipeline.inference.ANSWERED_ROWS", 2)
+    many = [*sides(), *reversed(sides())]
+    items = model.compress(many)
+    np.testing.assert_allclose(items.embeddings[:3], items.embeddings[3:].flip(0), atol=1e-6)
+    np.testing.assert_allclose(model.embed(many), items.embeddings, atol=1e-6)
+    assert items.context_tokens.tolist() == items.context_tokens.tolist()[::-1]
+    for compressed in (True, False):
+        answers = model.answer(many, [*QUESTIONS, *reversed(QUESTIONS)], compressed=compressed, decoding=WARM)
+        assert answers == answers[::-1]
+        assert len(set(answers)) == 3
+
+
+def test_a_model_without_compression_tokens_compresses_nothing(model: EmbeddingModel) -> None:
+    layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
+    without = replace(model, recipe=replace(model.recipe, layout=layout, pooling=LastToken()))
+    with pytest.raises(ConfigError, match=r"layout\.order: .* no COMPRESSION"):
+        without.compress(sides())
+
+
+def test_nothing_to_compress_and_questions_without_items_are_refused(model: EmbeddingModel) -> None:
+    with pytest.raises(DataError, match="no sides"):
+        model.compress([])
+    with pytest.raises(DataError, match="3 questions about 2 items"):
+        model.answer_from(model.compress(sides()[:2]), QUESTIONS)
+    assert model.answer([], [], compressed=True) == model.answer([], [], compressed=False) == []
+
+
+def test_bfloat16_is_near_float32_and_named_in_the_fingerprint(model: EmbeddingModel, trained: Path, recipe: Recipe) -> None:
+    half = load_model(trained, recipe=recipe, dtype="bfloat16")
+    assert half.fingerprint != model.fingerprint
+    assert half.compress(sides()).keys.dtype == torch.bfloat16
+    similarity = (half.embed(sides()) * model.embed(sides())).sum(axis=1)
+    assert half.embed(sides()).dtype == np.float32
+    assert (similarity > 0.99).all() and (similarity < 1 - 1e-7).any()
+    assert len(half.answer(sides(), QUESTIONS, compressed=True, max_new_tokens=3)) == 3
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_loads(recipe: Recipe) -> None:
+    with pytest.raises(ConfigError, match=r"device: cuda:99 cannot be used .*; use cpu"):
+        load_model(Path("nowhere"), recipe=recipe, device="cuda:99")
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives(model: EmbeddingModel, trained: Path, recipe: Recipe) -> None:
+    there = replace(load_model(trained, recipe=recipe, device="cuda"), decode=str)
+    assert there.device.type == "cuda"
+    assert there.fingerprint == model.fingerprint
+    np.testing.assert_allclose(there.embed(sides()), model.embed(sides()), atol=1e-4)
+    items = there.compress(sides())
+    assert items.keys.device.type == "cpu"
+    torch.testing.assert_close(items.keys, model.compress(sides()).keys, atol=1e-3, rtol=1e-3)
+    for compressed in (True, False):
+        answers = there.answer(sides(), QUESTIONS, compressed=compressed, max_new_tokens=4)
+        assert answers == model.answer(sides(), QUESTIONS, compressed=compressed, max_new_tokens=4)
+
+
+def test_the_fingerprint_names_weights_settings_tokenizer_and_recipe(
+    model: EmbeddingModel, trained: Path, model_folder: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """One changed byte in any file that decides what is computed, or one changed field, gives another fingerprint."""
+
+    def of(folder: Path, recipe: Recipe) -> str:
+        return load_model(folder, recipe=recipe).fingerprint
+
+    found = [model.fingerprint, of(model_folder, recipe), of(model_folder, replace(recipe, seed=1))]
+    for name in ("model.safetensors", "tokenizer.json", "preprocessor_config.json", "config.json"):
+        folder = tmp_path / name
+        shutil.copytree(model_folder, folder)
+        content = (folder / name).read_bytes()
+        changed = content[:-1] + bytes([content[-1] ^ 1]) if name.endswith("safetensors") else content + b"\n"
+        (folder / name).write_bytes(changed)
+        found.append(of(folder, recipe))
+    assert len(set(found)) == len(found)
+    assert of(trained, recipe) == model.fingerprint

@@ -1,0 +1,35 @@
+"""`crem export`: a trained model as a folder that needs nothing of this repository."""
+
+from pathlib import Path
+
+import click
+
+from launchers.options import DEFAULT_WORK
+
+
+@click.command()
+@click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
+@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint, train folder or model folder, instead of a run.")
+@click.option("--recipe", help="Recipe of a bare model folder; a checkpoint knows its own.")
+@click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
+@click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Number type of a whole model.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), help="New folder to write.")
+def export(run_id: str | None, model: Path | None, recipe: str | None, work: Path, out: Path, **how: str) -> None:
+    """Write a trained model for use outside of this repository.
+
+    "merged" is an ordinary Hugging Face folder: adapters folded in, the compression rows in the table. "adapter" is a PEFT
+    folder for the model folder it was trained on. Both get the tokenizer, picture settings and embedding.json, which says how
+    embeddings are made; README, "Export", has the lines of Python that make them.
+
+    \b
+    Examples:
+      crem export --model work/train --out exported
+      crem export --run-id RUN_ID --form adapter --out adapter
+    """
+    from eval.subject import find_subject
+    from pipeline import export as exporter
+
+    subject = find_subject(run_id=run_id, model=model, recipe=recipe, work=work)
+    exporter.export(subject.folder, out, recipe=subject.recipe, **how)  # type: ignore[arg-type]
+    click.echo(f"exported: {out}")
