@@ -94,6 +94,11 @@ class Mixture:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
         check_between("mixture.native_share", self.native_share, 0, 1)
 
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether pairs are asked questions of their own."""
+        return self.pairs > 0 and len(self.own_sides) > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamW:
@@ -148,13 +153,14 @@ class Phase:
         check_weight("phase.language_weight", self.language_weight)
         self._refuse_idle_steps()
 
+    def answers(self, step: int) -> bool:
+        """Whether questions are asked at a step."""
+        return bool(weight_at(self.language_weight, step) and (self.mixture.outside or self.mixture.asks_pairs))
+
     def _refuse_idle_steps(self) -> None:
         """Refuse a phase some of whose steps would train nothing."""
-        own_or_outside = self.mixture.outside or (self.mixture.pairs and self.mixture.own_sides)
         for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
-            retrieves = self.mixture.pairs and weight_at(self.contrastive_weight, step)
-            answers = own_or_outside and weight_at(self.language_weight, step)
-            if not retrieves and not answers:
+            if not (self.mixture.pairs and weight_at(self.contrastive_weight, step)) and not self.answers(step):
                 raise ConfigError(
                     f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
                 )
@@ -197,3 +203,9 @@ class Recipe:
             raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
         if not has_tokens and self.tokens.count:
             raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
+        for phase in self.phases:
+            asks = any(phase.answers(step) for step in changes(phase.language_weight))
+            if asks and not {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+                raise ConfigError(
+                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.outside, own_sides"
+                )

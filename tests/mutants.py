@@ -378,6 +378,27 @@ MUTANTS = (
         ("tests/pipeline/train/test_corpus.py",),
     ),
     Mutant(
+        "weights of datasets ignored",
+        "pipeline/train/corpus.py",
+        "weights.get(name, 1.0) * min(",
+        "1.0 * min(",
+        ("tests/pipeline/train/test_corpus.py", "tests/pipeline/train/test_feed.py"),
+    ),
+    Mutant(
+        "sub-batches mix datasets",
+        "pipeline/data/sampler.py",
+        'return [row for position in generator(self.seed, "runs", step).permutation(len(runs)) for row in runs[position]]',
+        'return generator(self.seed, "runs", step).permutation([row for run in runs for row in run]).tolist()',
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "shares not followed",
+        "pipeline/data/sampler.py",
+        "p=open_share / open_share.sum()",
+        "p=(open_share > 0) / (open_share > 0).sum()",
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
         "ranks read the whole batch",
         "pipeline/train/feed.py",
         "for place in hand]",

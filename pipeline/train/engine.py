@@ -7,6 +7,9 @@ means over the global batch are multiplied by the number of ranks.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import deepspeed
@@ -26,6 +29,9 @@ from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(hours=6)
+"""How long ranks wait for what rank 0 does alone."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors for each weight."""
@@ -49,10 +55,20 @@ def start_process_group() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
-def wait_for_all() -> None:
-    """Return when every rank has come here."""
-    if dist.get_world_size() > 1:
-        dist.barrier()
+@contextmanager
+def rank_0_first(rank: int, num_ranks: int) -> Iterator[None]:
+    """Rank 0 runs the block while the others wait, then they do: what it makes, they find."""
+    if num_ranks == 1:
+        yield
+        return
+    # A group of its own, since NCCL would give up after ten minutes.
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    if rank:
+        dist.barrier(group)
+    yield
+    if not rank:
+        dist.barrier(group)
+    dist.destroy_process_group(group)
 
 
 def _forgo_shared_memory_op() -> None:

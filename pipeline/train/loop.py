@@ -24,10 +24,10 @@ from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
 from pipeline.train.corpus import Corpus, check_datasets
-from pipeline.train.engine import Engine, start_process_group, wait_for_all
+from pipeline.train.engine import Engine, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
-from pipeline.train.lengths import Lengths, read_lengths, write_left_out
+from pipeline.train.lengths import Lengths, write_left_out
 from pipeline.train.measure import Ruler, ensure_lengths, table_name
 from pipeline.train.schedule import learning_rate
 from pipeline.train.step import StepReport, train_step
@@ -101,7 +101,10 @@ class _Run:
         # All that the user may have to mend is looked at before the model loads.
         folder = open_folder(places.model)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-        corpus = self._corpus(vocabulary, rank, progress)
+        with rank_0_first(rank, num_ranks):
+            corpus, table = self._corpus(vocabulary, progress)
+        if rank == 0:
+            self._note_left_out(corpus.lengths, table)
         self.feed = Feed(corpus, recipe, phase, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.feed)
         self.identity = {
@@ -114,29 +117,25 @@ class _Run:
             embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
         self.engine = Engine(embedder, phase)
 
-    def _corpus(self, vocabulary: Vocabulary, rank: int, progress: Progress) -> Corpus:
-        """The corpus with its table of lengths, which rank 0 makes if need be while the others wait."""
+    def _corpus(self, vocabulary: Vocabulary, progress: Progress) -> tuple[Corpus, Path]:
+        """The corpus with its table of lengths, which is made if need be, and the table's file."""
         index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
         check_datasets(index, self.phase.mixture)
         recipe, cap = self.recipe, self.recipe.max_length
         builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=cap)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         table = self.places.lengths / table_name(index, ruler, self.places.model)
-        if rank == 0:
-            lengths = ensure_lengths(table, index, ruler, lambda done, total: progress(done, total, "rows measured"))
-            self._note_left_out(lengths, table)
-        wait_for_all()
-        return Corpus(index=index, qa=qa, lengths=read_lengths(table, len(index)))
+        lengths = ensure_lengths(table, index, ruler, lambda done, total: progress(done, total, "rows measured"))
+        return Corpus(index=index, qa=qa, lengths=lengths), table
 
     def _note_left_out(self, lengths: Lengths, table: Path) -> None:
         """Count and list the rows that pass the cap."""
         cap, count = self.recipe.max_length, int((~lengths.fits(self.recipe.max_length)).sum())
         self.tracker.log_params({"rows": len(lengths), "rows_over_max_length": count})
         listed = table.with_name(f"{table.stem}-over-{cap}.jsonl")
-        negatives = write_left_out(listed, table, lengths, cap) - count
-        if count or negatives:
-            counts = f"{count} of {len(lengths)} rows and {negatives} hard negatives"
-            logger.warning("%s are left out, most for passing max_length = %d: %s", counts, cap, listed)
+        if write_left_out(listed, table, lengths, cap):
+            message = "%d of %d rows are left out, most for passing max_length = %d; they are listed, with hard negatives, in %s"
+            logger.warning(message, count, len(lengths), cap, listed)
 
     def resume(self) -> int:
         """Take over the newest checkpoint's optimizer; returns the step to go on with."""

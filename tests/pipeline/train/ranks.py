@@ -5,17 +5,20 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 
 from pipeline.recipe import Recipe
+from pipeline.tracking import NullTracker
+from pipeline.train import loop
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
-from tests.pipeline.corpus import corpus, measured, variant
+from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
 
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
@@ -64,6 +67,17 @@ def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, t
     return engine.state_tensors()[0], losses
 
 
+def whole_run(folder: Path, out: Path) -> None:
+    """A run of two steps through the loop, on the small corpus."""
+    index, qa = corpus(), MemoryQa()
+    with (
+        mock.patch.object(loop.ShardIndex, "open", return_value=index),
+        mock.patch.object(loop.QaTable, "open", return_value=qa),
+    ):
+        places = loop.Places(shards=out, qa=None, model=folder, out=out)
+        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, num_workers=0)
+
+
 def main() -> None:
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
@@ -71,6 +85,8 @@ def main() -> None:
         found = trial(folder, variant(name, zero_stage=stage, chunk_tokens=job["chunk_tokens"]))
         if dist.get_rank() == 0:
             torch.save(found, out / f"{name}-{stage}.pt")
+    if "train" in job:
+        whole_run(folder, Path(job["train"]))
     for stage in job.get("stages", []):
         recipe = variant(
             "joint", zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0

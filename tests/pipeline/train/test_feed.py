@@ -39,6 +39,15 @@ def test_ranks_share_out_what_one_rank_would_read(vocabulary: Vocabulary, num_ra
         assert sorted(rows) == sorted(chunk.full.input_ids.tolist() for chunk in whole.chunks), "a row is a chunk here"
 
 
+def test_weights_and_the_cap_decide_how_often_a_dataset_is_drawn(vocabulary: Vocabulary) -> None:
+    """Both datasets have more than 8 rows to train on: capped at 8 and weighed 3 to 1, the first gets three runs of four."""
+    mixture = replace(small_recipe().phases[0].mixture, pairs=4, cap=8, weights=(("pictures", 3.0),))
+    one = feed(small_recipe(mixture=mixture), vocabulary)
+    runs = [{one.corpus.index.info(row).dataset for row in one.draw(step).pairs} for step in range(800)]
+    assert all(len(datasets) == 1 for datasets in runs)
+    assert abs(sum(datasets == {"pictures"} for datasets in runs) / 800 - 0.75) < 0.08
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_do_not_change_what_is_read(vocabulary: Vocabulary, num_workers: int) -> None:
     one = feed(small_recipe(), vocabulary)

@@ -87,7 +87,7 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
     assert tracker.params == {"rows": 72, "rows_over_max_length": 3}
     (listed,) = (tmp_path / "lengths").glob("*-over-512.jsonl")
     assert [json.loads(line)["key"] for line in listed.read_text().splitlines()] == ["pictures-2", "texts-3", "texts-6"]
-    assert f"3 of 72 rows and 0 hard negatives are left out, most for passing max_length = 512: {listed}" in caplog.text
+    assert "3 of 72 rows are left out, most for passing max_length = 512" in caplog.text and str(listed) in caplog.text
     assert len(figures(out)) == 6
 
 

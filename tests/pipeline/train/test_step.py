@@ -178,6 +178,14 @@ def test_two_ranks_are_one_for_every_mixture_and_zero_stage(variants_on_two_rank
         assert found["held_out"] == pytest.approx(alone["held_out"], rel=1e-4)
 
 
+def test_two_ranks_run_from_one_table_of_lengths(model_folder: Path, tmp_path: Path) -> None:
+    run_ranks({"folder": str(model_folder), "train": str(tmp_path / "train")}, tmp_path)
+    assert len(list((tmp_path / "lengths").glob("*.parquet"))) == 1
+    lines = [json.loads(line) for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines()]
+    _, losses = weights_after(model_folder, small_recipe(steps=2), 1)
+    assert lines[0]["contrastive"] == pytest.approx(losses[0], rel=1e-4) and len(lines) == 2
+
+
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_two_ranks_train_as_one(two_ranks: Path, model_folder: Path, stage: int) -> None:
     found = torch.load(two_ranks / f"run-{stage}.pt", weights_only=True)
