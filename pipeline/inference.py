@@ -73,7 +73,7 @@ class EmbeddingModel:
         rows = [
             self._row(builder, conversation_context(side, native=True), turn) for side, turn in zip(contexts, turns, strict=True)
         ]
-        memory, states = self._remember(rows, tuple(self.recipe.layout.order))
+        memory, states = self._remember(rows, builder.layout.order)
         return self._decode(memory, states, limit)
 
     def _answer_compressed(self, contexts: list[Side], questions: list[str], limit: int) -> list[list[int]]:

@@ -31,7 +31,10 @@ class Mutant:
 STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
+BUILD = ("tests/pipeline/train/test_build.py",)
 COMPONENTS = "tests/pipeline/train/test_components.py"
+FAMILIES = ("tests/pipeline/model/test_families.py",)
+SEQUENCE = ("tests/pipeline/test_sequence.py",)
 POOLING = ("tests/pipeline/model/test_pooling.py",)
 TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
@@ -74,6 +77,20 @@ MUTANTS = (
         ATTENTION,
     ),
     Mutant(
+        "families mixed up",
+        "pipeline/model/backbone.py",
+        '"qwen2_5_vl": Qwen2_5_VLForConditionalGeneration',
+        '"qwen2_5_vl": Qwen2VLForConditionalGeneration',
+        FAMILIES,
+    ),
+    Mutant(
+        "windows at the edge taken for whole ones",
+        "pipeline/model/attention.py",
+        "lengths[index + count] == lengths[index]",
+        "lengths[index + count] <= lengths[index]",
+        FAMILIES,
+    ),
+    Mutant(
         "positions of packed rows run on",
         "pipeline/batch.py",
         "row.sequence.positions()[:, shared:] for row in rows",
@@ -92,21 +109,43 @@ MUTANTS = (
         "pipeline/sequence.py",
         "current + max(height, width)",
         "current + height",
-        ("tests/pipeline/test_sequence.py",),
+        SEQUENCE,
     ),
     Mutant(
         "special tokens in text",
         "pipeline/model/backbone.py",
         "split_special_tokens=True",
         "split_special_tokens=False",
-        ("tests/pipeline/test_sequence.py",),
+        SEQUENCE,
     ),
     Mutant(
         "context cut silently",
         "pipeline/sequence.py",
         "                if role is Role.ANSWER and total < self.max_length:",
         "                if total < self.max_length:",
-        ("tests/pipeline/test_sequence.py",),
+        SEQUENCE,
+    ),
+    Mutant(
+        "no end token in a plain prompt",
+        "pipeline/sequence.py",
+        'end = [self.vocabulary.im_end] if self.layout.template == "plain" else []',
+        "end: list[int] = []",
+        SEQUENCE,
+    ),
+    Mutant(
+        "first picture everywhere",
+        "pipeline/sequence.py",
+        "self._visual_ids(grid_thw[number - 1])",
+        "self._visual_ids(grid_thw[0])",
+        SEQUENCE,
+    ),
+    Mutant("questions are context", "pipeline/sequence.py", "yield Role.QUESTION,", "yield Role.CONTEXT,", SEQUENCE),
+    Mutant(
+        "native rows lost beside plain ones",
+        "pipeline/spans.py",
+        "there = [role for role in Role if present[role]]",
+        "there = [role for role in layout.order if present[role]]",
+        ATTENTION,
     ),
     Mutant(
         "end token not scored",
@@ -289,7 +328,28 @@ MUTANTS = (
         "pipeline/model/compression.py",
         'bank.requires_grad_(self.trained != "none")',
         "bank.requires_grad_(False)",
-        ("tests/pipeline/train/test_build.py",),
+        BUILD,
+    ),
+    Mutant(
+        "head trained under adapters",
+        "pipeline/model/adapters.py",
+        "head.requires_grad_(False)",
+        "head.requires_grad_(True)",
+        TOKENS,
+    ),
+    Mutant(
+        "frozen tower trained",
+        "pipeline/train/build.py",
+        'backbone.tower.requires_grad_(recipe.tower == "trained")',
+        "backbone.tower.requires_grad_(True)",
+        BUILD,
+    ),
+    Mutant(
+        "adapters dropped instead of merged",
+        "pipeline/model/adapters.py",
+        "layer.merge()",
+        "layer.get_base_layer()",
+        ("tests/pipeline/model/test_adapters.py",),
     ),
     Mutant(
         "rows trained that must stay",

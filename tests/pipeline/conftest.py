@@ -17,6 +17,14 @@ from pipeline.train.build import build_embedder, chorus_ids
 from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
 
 
+def disturb(embedder: Embedder) -> None:
+    """Random biases and gains, so that no test passes because a weight happens to be zero or one."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in embedder.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+
+
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
     return small_recipe()
@@ -47,11 +55,7 @@ def untied_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def loaded(model_folder: Path, recipe: Recipe) -> tuple[Embedder, Folder]:
     embedder, folder = build_embedder(model_folder, recipe, dtype=torch.float32)
-    # Random biases and gains, so that no test passes because a weight happens to be zero or one.
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in embedder.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    disturb(embedder)
     return embedder, folder
 
 

@@ -15,6 +15,21 @@ def no_tokens(recipe: Recipe) -> Recipe:
     return replace(recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
 
 
+def plain_prompt(recipe: Recipe) -> Recipe:
+    """Retrieval alone, as VLM2Vec does it."""
+    phase = recipe.phases[0]
+    phase = replace(phase, mixture=replace(phase.mixture, own_sides=(), outside=0))
+    layout = Layout(order=(Role.CONTEXT,), template="plain")
+    return replace(recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(phase,))
+
+
+def plain_beside_native(recipe: Recipe) -> Recipe:
+    """Pairs in plain prompts, conversations in the model's native form, both in one packed row."""
+    phase = recipe.phases[0]
+    phase = replace(phase, mixture=replace(phase.mixture, own_sides=(), native_share=1.0))
+    return replace(plain_prompt(recipe), phases=(phase,))
+
+
 def whole_table_under_lora(recipe: Recipe) -> Recipe:
     return replace(recipe, adapter=LoRA(rank=2), tower="frozen", tokens=Chorus(count=4, trained="table"))
 
@@ -39,5 +54,14 @@ def half_precision_mlp(recipe: Recipe) -> Recipe:
 
 VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
     vary.__name__: vary
-    for vary in (no_tokens, whole_table_under_lora, still_rows_at_new_ids, mlp_mean, attention_pool, half_precision_mlp)
+    for vary in (
+        no_tokens,
+        plain_prompt,
+        plain_beside_native,
+        whole_table_under_lora,
+        still_rows_at_new_ids,
+        mlp_mean,
+        attention_pool,
+        half_precision_mlp,
+    )
 }

@@ -14,7 +14,7 @@ from pipeline.model.backbone import load_weights, open_folder
 
 @pytest.fixture
 def published(model_folder: Path, tmp_path: Path) -> Path:
-    """The tiny model written as Qwen2-VL was published: flat config, `rope_scaling` of type mrope, bf16, old keys, no head."""
+    """The tiny model as its family was published: flat config, `rope_scaling` of type mrope, bf16, old keys, no head."""
     folder = tmp_path / "published"
     shutil.copytree(model_folder, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -26,7 +26,7 @@ def published(model_folder: Path, tmp_path: Path) -> Path:
         "rope_theta": rope["rope_theta"],
         "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
     }
-    flat |= {"torch_dtype": "bfloat16", "model_type": "qwen2_vl", "tie_word_embeddings": True}
+    flat |= {"torch_dtype": "bfloat16", "model_type": config["model_type"], "tie_word_embeddings": True}
     flat.pop("dtype", None)
     (folder / "config.json").write_text(json.dumps(flat))
     tensors = load_file(folder / "model.safetensors")
@@ -63,4 +63,7 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path, published: Path) -> 
     config = json.loads((published / "config.json").read_text())
     (published / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
     with pytest.raises(CheckpointError, match="'llama' is not one of"):
+        open_folder(published)
+    (published / "config.json").write_text(json.dumps({**config, "layer_types": ["full_attention", "sliding_attention"]}))
+    with pytest.raises(CheckpointError, match="sliding-window layers"):
         open_folder(published)

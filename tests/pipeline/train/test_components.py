@@ -1,12 +1,15 @@
 """Every component of a recipe trains, is saved, resumes bit for bit and is served with the weights it was trained to."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import ConfigError
 from pipeline.inference import load_model
+from pipeline.model.pooling import AttentionPool, MLPMean
 from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder
@@ -31,12 +34,26 @@ def test_a_variant_trains_resumes_and_is_served(tmp_path: Path, model_folder: Pa
     starts = {name: parameter for name, parameter in trained.named_parameters() if parameter.requires_grad}
     assert set(expected) == set(starts) and all(tensor.dtype == torch.float32 for tensor in expected.values())
     assert all(not torch.equal(tensor, starts[name].float()) for name, tensor in expected.items())
+    learnt = isinstance(recipe.pooling, MLPMean | AttentionPool)
+    assert any(name.startswith("pooling.") for name in expected) == learnt
     served = load_model(whole, recipe=recipe)
     weights = dict(served.embedder.named_parameters())
     assert all(torch.equal(tensor, weights[name]) for name, tensor in expected.items())
     untrained = load_model(model_folder, recipe=recipe)
     assert np.abs(served.embed(SIDES) - untrained.embed(SIDES)).max() > 1e-5
     assert len(served.answer(SIDES, ["where", "what"], compressed=False, max_new_tokens=2)) == 2
+
+
+def test_questions_without_a_place_in_the_layout_are_refused() -> None:
+    plain = VARIANTS["plain_prompt"](small_recipe())
+    (phase,) = plain.phases
+    for fields, message in (
+        ({"own_sides": ("query",)}, r"mixture\.own_sides: layout\.order has no QUESTION and ANSWER"),
+        ({"outside": 4}, r"mixture\.outside: layout\.order has no QUESTION and ANSWER"),
+    ):
+        asking = replace(phase, mixture=replace(phase.mixture, **fields))
+        with pytest.raises(ConfigError, match=message):
+            replace(plain, phases=(asking,))
 
 
 POOLINGS = (("attention_pool", 0), ("mlp_mean", 1), ("attention_pool", 2), ("mlp_mean", 3), ("attention_pool", 3))
