@@ -215,10 +215,13 @@ class Recipe:
             raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
 
     def _check_questions(self) -> None:
-        """A phase that asks needs a layout with questions and answers."""
+        """Questions need a layout with a place for them; native conversations have a layout of their own."""
+        if {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+            return
         for phase in self.phases:
             asks = any(phase.answers(step) for step in changes(phase.language_weight))
-            if asks and not {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+            if asks and (phase.mixture.asks_pairs or phase.mixture.native_share < 1.0):
                 raise ConfigError(
-                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.outside, own_sides"
+                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.own_sides and "
+                    "mixture.outside, or set native_share to 1"
                 )

@@ -13,7 +13,9 @@ from pipeline.errors import ConfigError
 from pipeline.ranges import check_least
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-"""The linear maps of a language layer."""
+"""A linear map of a layer of the language model, in every family."""
+
+PROJECTIONS = get_args(Projection)
 
 _TEXT_IN_PEFT = "base_model.model.model.language_model."
 """How PEFT calls the language model inside of a whole model that it wraps."""
@@ -39,10 +41,10 @@ class LoRA:
 
     def __post_init__(self) -> None:
         check_least(self, "adapter", rank=1, alpha=1)
-        unknown = [target for target in self.targets if target not in get_args(Projection)]
+        unknown = [target for target in self.targets if target not in PROJECTIONS]
         if unknown or not self.targets:
             named = ", ".join(unknown) or "none"
-            raise ConfigError(f"adapter.targets: {named} given; name one or more of {', '.join(get_args(Projection))}")
+            raise ConfigError(f"adapter.targets: {named} given; name one or more of {', '.join(PROJECTIONS)}")
 
     def apply(self, text: nn.Module, head: nn.Module) -> None:
         """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
