@@ -151,6 +151,13 @@ MUTANTS = (
         VARLEN_CHECK,
     ),
     Mutant(
+        "check counted by a checkpointed layer",
+        "pipeline/model/varlen_check.py",
+        "torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)",
+        "torch.enable_grad()",
+        VARLEN_CHECK,
+    ),
+    Mutant(
         "tower's lengths not handed over",
         "pipeline/model/attention.py",
         'VISION_ATTENTION = "picture_flash"',

@@ -110,8 +110,14 @@ def _with_gradients(attend_here: Attend, parts: list[torch.Tensor]) -> list[torc
     """Output and gradients of query, key and value; the last of `parts` is the gradient of the output."""
     *inputs, grad_output = parts
     leaves = [part.requires_grad_() for part in inputs]
-    out = attend_here(*leaves)
-    return [out.detach(), *torch.autograd.grad(out, leaves, grad_output)]
+    # A checkpointed layer around us counts what is saved; the check, which its replay will not run, must not be counted.
+    with torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is):
+        out = attend_here(*leaves)
+        return [out.detach(), *torch.autograd.grad(out, leaves, grad_output)]
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _dense(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor, scale: float) -> torch.Tensor:

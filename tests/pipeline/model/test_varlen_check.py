@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.model import varlen_check
 from pipeline.model.varlen_check import Heads, is_trusted, largest_error
@@ -72,6 +73,21 @@ def test_the_check_runs_where_gradients_are_off_and_leaves_the_random_state(
         assert is_trusted(heads())
         assert not torch.is_grad_enabled()
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_check_may_run_inside_a_checkpointed_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replay of the layer does not check again, and must find what it saved the first time."""
+    put_in_place(monkeypatch, stand_in)
+    weight = torch.ones(3, requires_grad=True)
+    answers = []
+
+    def layer(states: torch.Tensor) -> torch.Tensor:
+        answers.append(is_trusted(heads()))
+        return (states * 2.0).sin()
+
+    checkpoint(layer, weight, use_reentrant=False).sum().backward()
+    assert answers == [True, True]
+    torch.testing.assert_close(weight.grad, 2.0 * torch.full((3,), 2.0).cos())
 
 
 @pytest.mark.gpu
