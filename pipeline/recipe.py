@@ -191,6 +191,26 @@ class Recipe:
         check_least(self, "", max_length=1, seed=0)
         if len(self.phases) != 1:
             raise ConfigError(f"phases: {len(self.phases)} of them, and training runs exactly one")
+        self._refuse_order()
+        self._refuse_pooling()
+        self._refuse_unanswerable()
+        has_tokens = Role.COMPRESSION in self.layout.order
+        if has_tokens and not self.tokens.count:
+            raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
+        if not has_tokens and self.tokens.count:
+            raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
+
+    def _refuse_order(self) -> None:
+        """Refuse an order that no sequence has: tokens read the context before them, and questions follow both."""
+        order = self.layout.order
+        if Role.CONTEXT not in order or list(order) != sorted(set(order)):
+            names = ", ".join(role.name for role in order)
+            raise ConfigError(
+                f"layout.order: {names or 'nothing'}; take CONTEXT and others of {', '.join(Role.__members__)}, in this order"
+            )
+
+    def _refuse_pooling(self) -> None:
+        """Refuse to pool tokens that rows lack or have in different numbers."""
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
         poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)
@@ -199,12 +219,6 @@ class Recipe:
             raise ConfigError(
                 f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {self.pooling.role.name}"
             )
-        self._refuse_unanswerable()
-        has_tokens = Role.COMPRESSION in self.layout.order
-        if has_tokens and not self.tokens.count:
-            raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
-        if not has_tokens and self.tokens.count:
-            raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
 
     def _refuse_unanswerable(self) -> None:
         """Refuse questions in a layout that has no place for them (a plain prompt)."""
