@@ -1,6 +1,7 @@
 """`crem recipes`: what there is to train, the paper's figures beside it, and every value of a recipe."""
 
 import json
+from collections.abc import Iterable
 
 import click
 
@@ -20,17 +21,31 @@ def recipes() -> None:
 
 @recipes.command("list")
 def list_recipes() -> None:
-    """Print the name and a summary of every recipe.
+    """Print our own recipes, then a line for every row that the paper prints: its recipe, and the paper's figures.
+
+    Nothing of that table was measured here; what was stands in docs/experiments.md.
 
     \b
     Example:
       crem recipes list
     """
-    from pipeline.recipes import RECIPES, load
+    from pipeline.recipes import OWN, load
+    from pipeline.recipes.printed import TABLES
 
-    width = max(map(len, RECIPES))
-    for name in sorted(RECIPES):
-        click.echo(f"{name:<{width}}  {load(name).summary}")
+    click.echo("Our own, for small machines")
+    for name in OWN:
+        click.echo(f"  {name:<10}  {load(name).summary}")
+    click.echo("\nRows of the CREM paper (arXiv 2602.19091). All figures are the paper's, in percent; none was measured here.")
+    for table in TABLES:
+        click.echo(f"\nTable {table.number}: {table.title}")
+        click.echo(_line("  row", "recipe", table.columns))
+        for row in table.rows:
+            figures = ("-" if figure is None else str(figure) for figure in row.figures)
+            click.echo(_line(f"  {row.label}", row.recipe, figures))
+
+
+def _line(label: str, recipe: str, cells: Iterable[str]) -> str:
+    return f"{label:<21} {recipe:<21}" + "".join(f"{cell:>8}" for cell in cells)
 
 
 @recipes.command("show")

@@ -191,12 +191,22 @@ class Recipe:
         check_least(self, "", max_length=1, seed=0)
         if len(self.phases) != 1:
             raise ConfigError(f"phases: {len(self.phases)} of them, and training runs exactly one")
+        self._check_order()
         self._check_pooling()
         self._check_tokens()
         self._check_questions()
 
+    def _check_order(self) -> None:
+        """Refuse an order that no sequence has: tokens read the context before them, and questions follow both."""
+        order = self.layout.order
+        if Role.CONTEXT not in order or list(order) != sorted(set(order)):
+            names = ", ".join(role.name for role in order)
+            raise ConfigError(
+                f"layout.order: {names or 'nothing'}; take CONTEXT and others of {', '.join(Role.__members__)}, in this order"
+            )
+
     def _check_pooling(self) -> None:
-        """A pooled role must stand in every row."""
+        """Refuse to pool tokens that rows lack or have in different numbers."""
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
         poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)

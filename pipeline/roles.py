@@ -57,6 +57,9 @@ class Layout:
         for hide in self.hidden:
             if not 0.0 <= hide.probability <= 1.0:
                 raise ConfigError(f"layout.hidden: probability {hide.probability} is not between 0 and 1")
+            absent = [role.name for role in (*hide.queries, *hide.keys) if role not in self.order]
+            if absent:
+                raise ConfigError(f"layout.hidden: {absent[0]} is not in layout.order")
             if set(hide.queries) & set(hide.keys):
                 raise ConfigError("layout.hidden: a role must always see itself; take it out of queries or keys")
             self._refuse_leaks(hide)

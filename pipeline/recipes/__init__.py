@@ -5,10 +5,23 @@ from collections.abc import Callable
 
 from pipeline.errors import ConfigError
 from pipeline.recipe import Recipe
-from pipeline.recipes.crem import crem_2b
+from pipeline.recipes import crem
+from pipeline.recipes.ablations import ABLATIONS
 from pipeline.recipes.tiny import mini, tiny, tiny_full
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "mini": mini, "crem_2b": crem_2b}
+OWN: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "mini": mini}
+"""Recipes for small machines, with values of our own."""
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    **OWN,
+    "crem_2b": crem.crem_2b,
+    "crem_2b_generation": crem.crem_2b_generation,
+    "crem_2b_retrieval": crem.crem_2b_retrieval,
+    "crem_7b": crem.crem_7b,
+    "crem_7b_generation": crem.crem_7b_generation,
+    "crem_7b_retrieval": crem.crem_7b_retrieval,
+    **ABLATIONS,
+}
 
 
 def load(name: str) -> Recipe:

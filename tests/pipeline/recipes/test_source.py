@@ -49,7 +49,7 @@ def needs(something):
 
 
 def wrong_type():
-    return replace(load("tiny"), seed="7")
+    return replace(load("tiny"), tower=7)
 
 
 def own_part():
@@ -95,7 +95,7 @@ def test_a_stored_recipe_is_the_recipe(tmp_path: Path) -> None:
         ("refused", r"my\.recipe\.py:27: mixture.sub_batch: 2 does not divide"),
         ("number", r"my\.recipe\.py:number: returns int, not a Recipe"),
         ("needs", r"my\.recipe\.py: TypeError: needs\(\) missing 1 required"),
-        ("wrong_type", r"my\.recipe\.py:wrong_type: seed: '7' is not a whole number"),
+        ("wrong_type", r"my\.recipe\.py:wrong_type: tower: 7 is not one of frozen, trained"),
         ("own_part", r"my\.recipe\.py:own_part: contrastive: type 'Own' is not InfoNCE"),
         ("nope", r"no function 'nope' in it; there are mine, whole_number_for_a_number, typo, "),
         ("NO_FUNCTION", "no function 'NO_FUNCTION' in it"),
