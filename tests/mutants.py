@@ -385,7 +385,8 @@ def main() -> int:
         tree = Path(aside)
         for package in PACKAGES:
             shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "setup.cfg", tree)
+        for name in ("setup.cfg", "README.md"):
+            shutil.copy(ROOT / name, tree)
         for number, mutant in enumerate(chosen, 1):
             begun = time.monotonic()
             wrong = survives(mutant, tree)
