@@ -1,6 +1,7 @@
-"""A tiny random Qwen2-VL as an ordinary model folder, with a tokenizer trained on the corpus: the demo's and the tests' backbone.
+"""A tiny random Qwen2-VL or Qwen2.5-VL as an ordinary model folder: the demo's and the tests' backbone.
 
-Nothing downstream knows that it is tiny: it is loaded by the path that loads the published 2B folder.
+Its tokenizer is trained on the corpus. Nothing downstream knows that it is tiny: it is loaded by the path that loads a published
+folder.
 """
 
 import json
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
+from transformers import (
+    PreTrainedConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
 
 from pipeline.recipe import TinyBackbone
 from pipeline.sequence import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT
@@ -24,6 +33,15 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+CLASSES = {
+    "qwen2_vl": (Qwen2VLConfig, Qwen2VLForConditionalGeneration),
+    "qwen2_5_vl": (Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration),
+}
+"""Configuration and model of each family."""
+
+WINDOW_PIXELS = 56
+"""Side of a window of Qwen2.5-VL's tower: 2 visual tokens, as a tiny model's pictures are small (published: 112, 4 tokens)."""
+
 SPARE_ROWS = 64
 """Table rows after the tokenizer's last id, as Qwen2-VL has them: the compression tokens live there."""
 
@@ -43,7 +61,7 @@ def build_tiny_model(out: Path, texts: Iterable[str], spec: TinyBackbone, *, see
     config = tiny_config(tokenizer, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2VLForConditionalGeneration(config)
+        model = CLASSES[spec.family][1](config)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     Qwen2VLImageProcessorPil().save_pretrained(out)
@@ -79,7 +97,7 @@ def _merges(bpe: Tokenizer) -> list[list[str]]:
     return merges
 
 
-def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> Qwen2VLConfig:
+def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> PreTrainedConfig:
     """Configuration of the tiny model: M-RoPE sections share a head's half in Qwen2-VL's 2 : 3 : 3."""
     half = spec.hidden // spec.heads // 2
     height = half * 3 // 8
@@ -87,7 +105,7 @@ def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> Qwen2VLConfig:
     ids = {
         name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("image_pad", "video_pad", "vision_start", "vision_end")
     }
-    return Qwen2VLConfig(
+    return CLASSES[spec.family][0](
         text_config={
             "vocab_size": len(tokenizer) + SPARE_ROWS,
             "hidden_size": spec.hidden,
@@ -101,14 +119,7 @@ def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> Qwen2VLConfig:
             "pad_token_id": tokenizer.pad_token_id,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections},
         },
-        vision_config={
-            "embed_dim": spec.tower_dim,
-            "depth": spec.tower_layers,
-            "num_heads": spec.tower_heads,
-            "hidden_size": spec.hidden,
-            "mlp_ratio": 2,
-            "initializer_range": spec.spread,
-        },
+        vision_config=_tower(spec),
         image_token_id=ids["image_pad"],
         video_token_id=ids["video_pad"],
         vision_start_token_id=ids["vision_start"],
@@ -116,3 +127,17 @@ def tiny_config(tokenizer: Qwen2Tokenizer, spec: TinyBackbone) -> Qwen2VLConfig:
         initializer_range=spec.spread,
         tie_word_embeddings=True,
     )
+
+
+def _tower(spec: TinyBackbone) -> dict[str, object]:
+    """The tower's settings, which the families name differently; in Qwen2.5-VL's only the last layer looks past windows."""
+    shared: dict[str, object] = {"depth": spec.tower_layers, "num_heads": spec.tower_heads, "initializer_range": spec.spread}
+    if spec.family == "qwen2_vl":
+        return shared | {"embed_dim": spec.tower_dim, "hidden_size": spec.hidden, "mlp_ratio": 2}
+    return shared | {
+        "hidden_size": spec.tower_dim,
+        "intermediate_size": 2 * spec.tower_dim,
+        "out_hidden_size": spec.hidden,
+        "window_size": WINDOW_PIXELS,
+        "fullatt_block_indexes": [spec.tower_layers - 1],
+    }

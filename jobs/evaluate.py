@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 UNTRAINED, TRAINED = "untrained", "trained"
 MODES: tuple[vlm.Mode, ...] = ("native", "compressed", "swapped")
+WITHOUT_TOKENS: tuple[vlm.Mode, ...] = ("native",)
+"""How a model without compression tokens can be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,12 @@ class EvaluateStage:
 
     def settings(self) -> Mapping[str, object]:
         """How questions are asked and read."""
-        return {"modes": MODES, "vlm": vlm.DEFAULTS, "recipe": self.context.recipe}
+        return {"modes": self.modes, "vlm": vlm.DEFAULTS, "recipe": self.context.recipe}
+
+    @property
+    def modes(self) -> tuple[vlm.Mode, ...]:
+        """How the trained model is asked."""
+        return MODES if self.context.recipe.tokens.count else WITHOUT_TOKENS
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Evaluate both models; results are written as they come."""
@@ -59,7 +66,7 @@ class EvaluateStage:
         self._retrieval(trained, out / TRAINED, blank=False, tracker=tracker)
         self._retrieval(trained, out / TRAINED, blank=True, tracker=tracker)
         questions = sum(self._questions(trained, out / TRAINED, tracker)) if (data / "mcq").is_dir() else 0
-        texts = self._reconstruction(trained, out / TRAINED, tracker)
+        texts = self._reconstruction(trained, out / TRAINED, tracker) if recipe.tokens.count else 0
         return Result(counts={"datasets": len(first.datasets), "questions": questions, "texts": texts})
 
     def _retrieval(self, model: Model, out: Path, *, blank: bool, tracker: Tracker) -> mmeb.MmebResult:
@@ -75,7 +82,7 @@ class EvaluateStage:
     def _questions(self, model: Model, out: Path, tracker: Tracker) -> Iterator[int]:
         """Questions answered in each file, once for all modes."""
         for path in vlm.question_files(self.context.data):
-            for mode in MODES:
+            for mode in self.modes:
                 result = vlm.evaluate(model, path, mode=mode, out=out, progress=self._watched(out.name))
                 write_result(result, out / result.file_name)
                 tracker.log_metrics({f"eval/{out.name}/accuracy/{mode}/{result.name}": result.accuracy.score.value})

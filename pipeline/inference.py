@@ -73,7 +73,9 @@ class EmbeddingModel:
         Raises ConfigError when the recipe has no compression tokens, DataError when there are no sides.
         """
         if Role.COMPRESSION not in self.recipe.layout.order:
-            raise ConfigError(f"layout.order: recipe {self.recipe.name} has no COMPRESSION, so nothing can be answered from")
+            raise ConfigError(
+                f"tokens.count: recipe {self.recipe.name} has no compression tokens to answer from; answer natively"
+            )
         if not sides:
             raise DataError("compress: no sides are given")
         chunks = list(self._chunks(self.builder, sides, [()] * len(sides)))
@@ -92,7 +94,8 @@ class EmbeddingModel:
         """Answers to `questions[i]` about `contexts[i]`, the same whatever stands beside them.
 
         Natively the model sees pictures, text and question; compressed, the context is read into the compression tokens and
-        the answer continues from SYSTEM and those tokens alone.
+        the answer continues from SYSTEM and those tokens alone. Raises ConfigError for compressed answers of a recipe without
+        compression tokens.
         """
         if compressed and contexts:
             items = self.compress([conversation_context(side, native=False) for side in contexts])
@@ -101,7 +104,7 @@ class EmbeddingModel:
         sides = [conversation_context(side, native=True) for side in contexts]
         answers = [""] * len(questions)
         for rows in self._chunks(builder, sides, [(Turn(question=question),) for question in questions]):
-            _, memory, states = self._read(rows, self.recipe.layout.order)
+            _, memory, states = self._read(rows, builder.layout.order)
             last = [int(place[-1]) for place in row_places(rows)]
             names = [_name(row.item, questions[row.slot]) for row in rows]
             texts = self._decode(memory, states[last], names, max_new_tokens, decoding)

@@ -24,8 +24,9 @@ class PublishedBackbone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyBackbone:
-    """A randomly initialised model of the same classes, made on the spot with a tokenizer trained on the corpus."""
+    """A randomly initialised model of a family's own classes, made on the spot with a tokenizer trained on the corpus."""
 
+    family: Literal["qwen2_vl", "qwen2_5_vl"] = "qwen2_vl"
     hidden: int = 128
     layers: int = 4
     heads: int = 4
@@ -139,5 +140,27 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
-        if Role.COMPRESSION in self.layout.order and self.tokens.count < 1:
-            raise ConfigError(f"tokens.count: {self.tokens.count}; a layout with COMPRESSION needs at least 1")
+        poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)
+        if self.pooling.role not in poolable:
+            named = " or ".join(role.name for role in poolable)
+            raise ConfigError(
+                f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {self.pooling.role.name}"
+            )
+        self._refuse_unanswerable()
+        has_tokens = Role.COMPRESSION in self.layout.order
+        if has_tokens and not self.tokens.count:
+            raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
+        if not has_tokens and self.tokens.count:
+            raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
+
+    def _refuse_unanswerable(self) -> None:
+        """Refuse questions in a layout that has no place for them (a plain prompt)."""
+        if {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+            return
+        for mixture in (phase.mixture for phase in self.phases):
+            if mixture.own_sides:
+                raise ConfigError("mixture.own_sides: layout.order has no QUESTION and ANSWER for own questions; set it to none")
+            if mixture.outside and mixture.native_share < 1.0:
+                raise ConfigError(
+                    "mixture.outside: layout.order has no QUESTION and ANSWER for conversations; set 0, or native_share to 1"
+                )

@@ -6,8 +6,11 @@ A `Layout` is the order of roles in a sequence, who may not see whom, and what i
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal, get_args
 
 from pipeline.errors import ConfigError
+
+Template = Literal["chat", "plain"]
 
 
 class Role(IntEnum):
@@ -35,13 +38,22 @@ class Hide:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The order of roles, the hidden pairs, and the roles whose tokens are scored by the language loss."""
+    """The order of roles and the hidden pairs. Tokens of ANSWER are scored by the language loss.
+
+    `template` "chat" is CREM's prompt (section 3.1), one for retrieval and generation. "plain" is VLM2Vec's, for retrieval alone:
+    the pictures and the text of a side and the tokenizer's end token, without a system line and chat tags, all of it CONTEXT.
+    """
 
     order: tuple[Role, ...]
     hidden: tuple[Hide, ...] = ()
-    supervised: tuple[Role, ...] = (Role.ANSWER,)
+    template: Template = "chat"
 
     def __post_init__(self) -> None:
+        if self.template not in get_args(Template):
+            raise ConfigError(f"layout.template: {self.template!r} is not one of {', '.join(get_args(Template))}")
+        if self.template == "plain" and self.order != (Role.CONTEXT,):
+            named = ", ".join(role.name for role in self.order)
+            raise ConfigError(f"layout.template: a plain prompt is CONTEXT alone, and layout.order is {named}; set it to CONTEXT")
         for hide in self.hidden:
             if not 0.0 <= hide.probability <= 1.0:
                 raise ConfigError(f"layout.hidden: probability {hide.probability} is not between 0 and 1")
@@ -50,9 +62,12 @@ class Layout:
             self._refuse_leaks(hide)
 
     def visible(self, role: Role, *, compressed: bool) -> frozenset[Role]:
-        """The roles whose earlier tokens a token of `role` may attend to, itself included."""
+        """The roles whose earlier tokens a token of `role` may attend to, itself included.
+
+        Roles outside of the order are visible and see everything: native rows have some, and are packed beside the layout's own.
+        """
         cut = {key for hide in self.hidden if compressed and role in hide.queries for key in hide.keys}
-        return frozenset(self.order) - cut
+        return frozenset(Role) - cut
 
     @property
     def gate_probability(self) -> float:

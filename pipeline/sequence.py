@@ -4,6 +4,8 @@ One template serves retrieval and generation (CREM, section 3.1):
 
     System: <system>   User: <image> [eInst] <chorus> [gInst]   Assistant: <answer>
 
+A plain prompt (VLM2Vec's, for retrieval alone) is `<image> [eInst]` and the end token.
+
 Text of a corpus is encoded with special tokens switched off: a row cannot smuggle in a template token.
 """
 
@@ -82,8 +84,9 @@ class TokenSequence:
 
 
 def native_layout(layout: Layout) -> Layout:
-    """The layout of native inference: no compression tokens, nothing hidden (CREM, section 3.3)."""
-    return replace(layout, order=tuple(role for role in layout.order if role is not Role.COMPRESSION), hidden=())
+    """The layout of native inference, whatever prompt a model embeds with: a chat without compression tokens, nothing hidden
+    (CREM, section 3.3)."""
+    return replace(layout, order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER), hidden=(), template="chat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +100,15 @@ class SequenceBuilder:
 
     def build(self, side: Side, grid_thw: np.ndarray, turns: Sequence[Turn] = (), *, key: str = "") -> TokenSequence:
         """Tokens of a side and the given turns. A turn without an answer stays open: the sequence ends at the assistant's header.
+        Segments whose roles the layout does not order (turns in a plain prompt) are left out.
 
         `grid_thw` (I, 3) counts the patches of each picture. Raises DataError, naming `key`, when context and question alone
         pass `max_length`, or when pictures and markers do not match.
         """
         grid_thw = np.asarray(grid_thw, dtype=np.int64).reshape(-1, 3)
         head = [self._segment(role, side, grid_thw, key) for role in self.layout.order if role < Role.QUESTION]
-        segments, cut = self._fit([*head, *self._turn_segments(turns)], key)
+        asked = [segment for segment in self._turn_segments(turns) if segment[0] in self.layout.order]
+        segments, cut = self._fit([*head, *asked], key)
         ids = np.concatenate([np.asarray(part, dtype=np.int64) for _, part in segments])
         roles = np.concatenate([np.full(len(part), role, dtype=np.int8) for role, part in segments])
         starts = np.flatnonzero(ids == self.vocabulary.vision_start) + 1
@@ -120,7 +125,8 @@ class SequenceBuilder:
             return role, self.system_ids()
         if role is Role.COMPRESSION:
             return role, list(self.vocabulary.chorus)
-        return role, list(self._context_ids((side.instruction + side.text).strip(), side, grid_thw, key))
+        end = [self.vocabulary.im_end] if self.layout.template == "plain" else []
+        return role, [*self._context_ids((side.instruction + side.text).strip(), side, grid_thw, key), *end]
 
     def _context_ids(self, text: str, side: Side, grid_thw: np.ndarray, key: str) -> Iterator[int]:
         """Ids of a text with its markers replaced by visual blocks; pictures without a marker come first."""

@@ -57,10 +57,9 @@ def causal_spans(rows: Sequence[tuple[np.ndarray, bool]], places: Sequence[np.nd
 def _role_groups(layout: Layout, present: tuple[bool, ...], compressed: bool) -> list[tuple[np.ndarray, np.ndarray]]:
     """Tables (own, visible), bool by role, of each group of present roles that see the same roles; one when nothing is cut."""
     groups: dict[frozenset[Role], list[Role]] = {}
-    there = frozenset(role for role in layout.order if present[role])
-    for role in layout.order:
-        if present[role]:
-            groups.setdefault(layout.visible(role, compressed=compressed) & there, []).append(role)
+    there = [role for role in Role if present[role]]
+    for role in there:
+        groups.setdefault(layout.visible(role, compressed=compressed) & frozenset(there), []).append(role)
     return [(_table(own), _table(visible)) for visible, own in groups.items()]
 
 

@@ -31,6 +31,12 @@ class Mutant:
 STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
+BUILD = ("tests/pipeline/train/test_build.py",)
+COMPONENTS = "tests/pipeline/train/test_components.py"
+FAMILIES = ("tests/pipeline/model/test_families.py",)
+SEQUENCE = ("tests/pipeline/test_sequence.py",)
+POOLING = ("tests/pipeline/model/test_pooling.py",)
+TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
 EXPORT = ("tests/pipeline/test_export.py",)
 GENERATION = ("tests/pipeline/model/test_generation.py",)
@@ -73,6 +79,20 @@ MUTANTS = (
         ATTENTION,
     ),
     Mutant(
+        "families mixed up",
+        "pipeline/model/backbone.py",
+        '"qwen2_5_vl": Qwen2_5_VLForConditionalGeneration',
+        '"qwen2_5_vl": Qwen2VLForConditionalGeneration',
+        FAMILIES,
+    ),
+    Mutant(
+        "windows at the edge taken for whole ones",
+        "pipeline/model/attention.py",
+        "lengths[index + count] == lengths[index]",
+        "lengths[index + count] <= lengths[index]",
+        FAMILIES,
+    ),
+    Mutant(
         "positions of packed rows run on",
         "pipeline/batch.py",
         "row.sequence.positions()[:, shared:] for row in rows",
@@ -91,21 +111,43 @@ MUTANTS = (
         "pipeline/sequence.py",
         "current + max(height, width)",
         "current + height",
-        ("tests/pipeline/test_sequence.py",),
+        SEQUENCE,
     ),
     Mutant(
         "special tokens in text",
         "pipeline/model/backbone.py",
         "split_special_tokens=True",
         "split_special_tokens=False",
-        ("tests/pipeline/test_sequence.py",),
+        SEQUENCE,
     ),
     Mutant(
         "context cut silently",
         "pipeline/sequence.py",
         "                if role is Role.ANSWER and total < self.max_length:",
         "                if total < self.max_length:",
-        ("tests/pipeline/test_sequence.py",),
+        SEQUENCE,
+    ),
+    Mutant(
+        "no end token in a plain prompt",
+        "pipeline/sequence.py",
+        'end = [self.vocabulary.im_end] if self.layout.template == "plain" else []',
+        "end: list[int] = []",
+        SEQUENCE,
+    ),
+    Mutant(
+        "first picture everywhere",
+        "pipeline/sequence.py",
+        "self._visual_ids(grid_thw[number - 1])",
+        "self._visual_ids(grid_thw[0])",
+        SEQUENCE,
+    ),
+    Mutant("questions are context", "pipeline/sequence.py", "yield Role.QUESTION,", "yield Role.CONTEXT,", SEQUENCE),
+    Mutant(
+        "native rows lost beside plain ones",
+        "pipeline/spans.py",
+        "there = [role for role in Role if present[role]]",
+        "there = [role for role in layout.order if present[role]]",
+        ATTENTION,
     ),
     Mutant(
         "end token not scored",
@@ -127,6 +169,41 @@ MUTANTS = (
         "found[-1:] if self.last else found",
         "found[-1:] if self.last else found[:-1]",
         ("tests/pipeline/model/test_embedder.py", *CACHED, "tests/pipeline/model/test_pooling.py"),
+    ),
+    Mutant(
+        "mean before the MLP",
+        "pipeline/model/pooling.py",
+        "self.inner(states.float())",
+        "self.inner(states.float().mean(dim=1, keepdim=True))",
+        POOLING,
+    ),
+    Mutant(
+        "attention over the rows",
+        "pipeline/model/pooling.py",
+        "math.sqrt(keys.shape[-1])).softmax(dim=1)",
+        "math.sqrt(keys.shape[-1])).softmax(dim=0)",
+        POOLING,
+    ),
+    Mutant(
+        "attention scores not scaled",
+        "pipeline/model/pooling.py",
+        "keys @ self.query.float() / math.sqrt(keys.shape[-1])",
+        "keys @ self.query.float()",
+        POOLING,
+    ),
+    Mutant(
+        "pooling in the type of the states",
+        "pipeline/model/pooling.py",
+        "linear(states, self.weight.float(), self.bias.float())",
+        "linear(states.to(self.weight.dtype), self.weight, self.bias)",
+        POOLING,
+    ),
+    Mutant(
+        "weights of a pooling not trained",
+        "pipeline/model/pooling.py",
+        "self.query = nn.Parameter(torch.zeros(width))",
+        "self.query = nn.Buffer(torch.zeros(width))",
+        (f"{COMPONENTS}::test_a_variant_trains_resumes_and_is_served",),
     ),
     Mutant(
         "temperature ignored",
@@ -202,9 +279,53 @@ MUTANTS = (
     Mutant(
         "compression rows not trained",
         "pipeline/model/compression.py",
-        "self.rows = nn.Parameter(rows)",
-        "self.rows = nn.Parameter(rows, requires_grad=False)",
-        ("tests/pipeline/train/test_build.py",),
+        'bank.requires_grad_(self.trained != "none")',
+        "bank.requires_grad_(False)",
+        BUILD,
+    ),
+    Mutant(
+        "head trained under adapters",
+        "pipeline/model/adapters.py",
+        "head.requires_grad_(False)",
+        "head.requires_grad_(True)",
+        TOKENS,
+    ),
+    Mutant(
+        "frozen tower trained",
+        "pipeline/train/build.py",
+        'backbone.tower.requires_grad_(recipe.tower == "trained")',
+        "backbone.tower.requires_grad_(True)",
+        BUILD,
+    ),
+    Mutant(
+        "adapters dropped instead of merged",
+        "pipeline/model/adapters.py",
+        "layer.merge()",
+        "layer.get_base_layer()",
+        ("tests/pipeline/model/test_adapters.py",),
+    ),
+    Mutant(
+        "rows trained that must stay",
+        "pipeline/model/compression.py",
+        'bank.requires_grad_(self.trained != "none")',
+        "bank.requires_grad_(True)",
+        TOKENS,
+    ),
+    Mutant("whole table left frozen", "pipeline/model/compression.py", "table.requires_grad_(True)", "pass", TOKENS),
+    Mutant(
+        "table asked for a row it has not",
+        "pipeline/model/embedder.py",
+        "self.bank.table_ids(batch.input_ids)",
+        "batch.input_ids",
+        TOKENS,
+    ),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant(
+        "adapters start unseeded",
+        "pipeline/train/build.py",
+        "torch.manual_seed(recipe.seed)",
+        "torch.seed()",
+        (f"{COMPONENTS}::test_a_variant_trains_resumes_and_is_served",),
     ),
     Mutant(
         "optimizer state not restored",
@@ -327,7 +448,13 @@ MUTANTS = (
         "sorted({*(generation.suppress_tokens or ())})",
         EXPORT,
     ),
-    Mutant("exported picture limits are the folder's", "pipeline/export.py", "**found, **used}", "**used, **found}", EXPORT),
+    Mutant(
+        "exported picture limits are Qwen2-VL's own",
+        "pipeline/export.py",
+        "for tokens in (limits.min_tokens, limits.max_tokens)",
+        "for tokens in (4, 1280)",
+        EXPORT,
+    ),
     Mutant(
         "exported prompt ends before the last token",
         "pipeline/export.py",

@@ -8,6 +8,11 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from torch import nn
 
+from pipeline.errors import ConfigError
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear maps of a layer of the language model, in every family."""
+
 _TEXT_IN_PEFT = "base_model.model.model.language_model."
 """How PEFT calls the language model inside of a whole model that it wraps."""
 
@@ -29,6 +34,14 @@ class LoRA:
     rank: int = 16
     alpha: int = 64
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ConfigError(f"adapter.rank: {self.rank} is less than 1")
+        unknown = [target for target in self.targets if target not in PROJECTIONS]
+        if unknown or not self.targets:
+            named = ", ".join(unknown) or "none"
+            raise ConfigError(f"adapter.targets: {named} given; name one or more of {', '.join(PROJECTIONS)}")
 
     def apply(self, text: nn.Module, head: nn.Module) -> None:
         """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
@@ -54,9 +67,15 @@ Adapter = Full | LoRA
 
 
 def merge(text: nn.Module) -> None:
-    """Fold every low-rank adapter into the weight beside it, W + (alpha / rank) B A, and leave plain layers; none is no error."""
-    for name, layer in list(text.named_modules()):
-        if isinstance(layer, LoraLayer):
-            layer.merge()
-            parent, _, child = name.rpartition(".")
-            setattr(text.get_submodule(parent), child, layer.get_base_layer())
+    """Add every adapter of the language model to the weight it stands beside, in place, and take it out: W + alpha / r * B A.
+
+    Afterwards names and classes are those of the family again. Outputs stay the same up to rounding in the weights' type. A model
+    without adapters stays as it is.
+    """
+    adapted = [(name, layer) for name, layer in text.named_modules() if isinstance(layer, LoraLayer)]
+    for name, layer in adapted:
+        layer.merge()
+        parent, _, child = name.rpartition(".")
+        setattr(text.get_submodule(parent), child, layer.get_base_layer())
+    if adapted:
+        del text.peft_config

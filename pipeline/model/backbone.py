@@ -1,4 +1,4 @@
-"""The one door to transformers: Qwen2-VL family models, their tokenizer and their picture settings, from an ordinary folder.
+"""The one door to transformers: Qwen2-VL and Qwen2.5-VL, their tokenizer and their picture settings, from an ordinary folder.
 
 The model is used from outside: embeddings, visual features and chorus rows are put together here and the language model is
 called on them. A folder as published (flat config, old key names, tied head) loads by the same path as one we saved.
@@ -12,7 +12,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, DynamicCache, PreTrainedTokenizerBase, Qwen2VLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedTokenizerBase,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLForConditionalGeneration,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.errors import CheckpointError
@@ -23,8 +30,12 @@ from pipeline.sequence import Vocabulary
 
 disable_progress_bar()
 
-FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration}
-"""`model_type` of a folder's config.json -> class. Another family of the same build is one line here."""
+FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
+"""`model_type` of a folder's config.json -> class.
+
+What Qwen2.5-VL does otherwise stays behind its class: most layers of its tower attend inside of windows, which reach our
+attention function as more and shorter sequences than pictures; norms, MLPs and the spacing of a video's frames are its own.
+"""
 
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 PICTURE_SETTINGS = "preprocessor_config.json"
@@ -65,7 +76,7 @@ def special_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """Id of a special token. Raises CheckpointError when the tokenizer lacks it."""
     found = tokenizer.convert_tokens_to_ids(token)
     if not isinstance(found, int) or found == tokenizer.unk_token_id:
-        raise CheckpointError(f"the tokenizer has no {token}; use a Qwen2-VL model folder")
+        raise CheckpointError(f"the tokenizer has no {token}; use a Qwen2-VL or Qwen2.5-VL model folder")
     return found
 
 
@@ -73,7 +84,7 @@ def open_folder(path: Path) -> Folder:
     """Read tokenizer and picture settings of a model folder. Raises CheckpointError, naming what is missing."""
     for name in ("config.json", "tokenizer_config.json"):
         if not (path / name).is_file():
-            raise CheckpointError(f"{path}: no {name}; give a Hugging Face folder of a Qwen2-VL model")
+            raise CheckpointError(f"{path}: no {name}; give a Hugging Face folder of a Qwen2-VL or Qwen2.5-VL model")
     try:
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -81,6 +92,8 @@ def open_folder(path: Path) -> Folder:
         raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from error
     if config.model_type not in FAMILIES:
         raise CheckpointError(f"{path}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
+    if "sliding_attention" in config.get_text_config().layer_types:
+        raise CheckpointError(f"{path}: its language model has sliding-window layers, and packed rows have none; take another")
     return Folder(path=path, tokenizer=tokenizer, cutter=_cutter(path), vocab_size=config.get_text_config().vocab_size)
 
 
@@ -113,7 +126,7 @@ def load_weights(path: Path, *, dtype: torch.dtype) -> Any:
     wrong = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
     if wrong:
         raise CheckpointError(
-            f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole Qwen2-VL model"
+            f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole model"
         )
     use_our_attention(model)
     return model
@@ -126,7 +139,7 @@ def use_our_attention(model: Any) -> None:
 
 
 class Backbone(nn.Module):
-    """A Qwen2-VL model seen as three calls: visual features, hidden states of a packed row, and the head."""
+    """A model seen as three calls: visual features, hidden states of a packed row, and the head."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -146,6 +159,11 @@ class Backbone(nn.Module):
     def width(self) -> int:
         """Size D of a hidden state."""
         return int(self.text.config.hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids that the input table and the head know."""
+        return int(self.text.config.vocab_size)
 
     def features(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
         """Visual tokens (P / merge^2, D) of patches (P, C), in the tower's type, of pictures with the given grids (I, 3)."""

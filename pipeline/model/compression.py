@@ -1,7 +1,8 @@
 """The compression tokens: K learnable rows (CREM's chorus tokens) that stand in the input table's place at their ids."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -9,26 +10,53 @@ from torch import nn
 from pipeline.errors import ConfigError
 
 Start = Literal["eos", "mean", "random"]
+Trained = Literal["rows", "table", "none"]
+Place = Literal["spare", "new"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chorus:
-    """`count` tokens whose rows start as the EOS row, the vocabulary's mean or at random (scaled like the table)."""
+    """`count` tokens, the same on both sides of a pair; 0 only in a layout without COMPRESSION.
+
+    `start`: the rows begin as the EOS row, the vocabulary's mean or at random (scaled like the table).
+    `trained`: "rows" trains the K rows beside what the adapter trains; "table" the whole input table too, which LoRA would leave
+    frozen (where the head is tied to the table, the head moves with it); "none" leaves the rows as they start.
+    `place`: "spare" takes ids of the rows that the table has after the tokenizer's last id, so that an export resizes nothing;
+    "new" takes ids after the table's last row, for tables without spare rows.
+
+    The rows are in a `TokenBank`, not in the table: with a tied head, training them moves no output. Their ids are never scored
+    and never chosen in decoding.
+    """
 
     count: int = 16
     start: Start = "mean"
+    trained: Trained = "rows"
+    place: Place = "spare"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("start", Start), ("trained", Trained), ("place", Place)):
+            value = getattr(self, name)
+            if value not in get_args(allowed):
+                raise ConfigError(f"tokens.{name}: {value!r} is not one of {', '.join(get_args(allowed))}")
+        if self.count < 0:
+            raise ConfigError(f"tokens.count: {self.count} is negative")
 
     def ids(self, vocab_size: int, num_known: int) -> tuple[int, ...]:
-        """Ids for the tokens: the spare rows after the tokenizer's last id. Raises ConfigError when there are too few.
+        """Ids for the tokens, of a table of `vocab_size` rows and a tokenizer of `num_known` ids.
 
-        Qwen2-VL pads its table to 151,936 rows and its tokenizer knows 151,657: 279 rows are spare.
+        Qwen2-VL pads its table to 151,936 rows and its tokenizer knows 151,657: 279 rows are spare. Raises ConfigError when
+        there are too few.
         """
+        if self.place == "new":
+            return tuple(range(vocab_size, vocab_size + self.count))
         if num_known + self.count > vocab_size:
             raise ConfigError(
-                f"tokens.count: {self.count} tokens need spare rows, and the table has {vocab_size - num_known} after the last id"
+                f"tokens.count: {self.count} tokens need spare rows, and the table has {vocab_size - num_known} after the last"
+                ' id; take fewer, or tokens.place "new"'
             )
         return tuple(range(num_known, num_known + self.count))
 
+    @torch.no_grad()
     def rows(self, table: torch.Tensor, eos: int, generator: torch.Generator) -> torch.Tensor:
         """Start values (K, D) float32 from the input table (V, D).
 
@@ -40,6 +68,12 @@ class Chorus:
         centre = {"eos": table[eos].float(), "mean": table.float().mean(0), "random": torch.zeros(table.shape[1])}[self.start]
         return centre + noise * (1.0 if self.start == "random" else 0.1)
 
+    def mark(self, bank: nn.Module, table: nn.Parameter) -> None:
+        """Mark the weights to train, after the adapter has marked its own."""
+        bank.requires_grad_(self.trained != "none")
+        if self.trained == "table":
+            table.requires_grad_(True)
+
 
 class TokenBank(nn.Module):
     """Holds the learnable rows (K, D) and puts them into a packed row's embeddings."""
@@ -47,13 +81,39 @@ class TokenBank(nn.Module):
     def __init__(self, rows: torch.Tensor, first_id: int) -> None:
         super().__init__()
         self.rows = nn.Parameter(rows)
-        self.first_id = first_id
+        self.ids = range(first_id, first_id + len(rows))
+
+    def table_ids(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The ids (T,) to look up in the table: 0 where the bank has the row, whose id may lie outside of the table."""
+        return input_ids.masked_fill(self._mine(input_ids), 0)
 
     def forward(self, input_ids: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings (T, D) with the rows of compression tokens replaced."""
-        places = input_ids - self.first_id
-        mine = (places >= 0) & (places < len(self.rows))
+        mine = self._mine(input_ids)
         if not bool(mine.any()):
             # Under ZeRO every rank must touch the same parameters; times zero keeps the graph without moving anything.
             return embeddings + 0.0 * self.rows.sum().to(embeddings.dtype)
-        return embeddings.masked_scatter(mine[:, None], self.rows[places[mine]].to(embeddings.dtype))
+        return embeddings.masked_scatter(mine[:, None], self.rows[input_ids[mine] - self.ids.start].to(embeddings.dtype))
+
+    def _mine(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return (input_ids >= self.ids.start) & (input_ids < self.ids.stop)
+
+
+class NoTokens(nn.Module):
+    """The bank of a layout without COMPRESSION: nothing to hold, every id is the table's."""
+
+    def table_ids(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The ids as they are."""
+        return input_ids
+
+    def forward(self, input_ids: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """The embeddings (T, D) as they are."""
+        return embeddings
+
+
+Bank = TokenBank | NoTokens
+
+
+def make_bank(rows: torch.Tensor, ids: Sequence[int]) -> Bank:
+    """The bank of rows (K, D) that stand at neighbouring ids."""
+    return TokenBank(rows, ids[0]) if ids else NoTokens()

@@ -8,9 +8,9 @@ from torch.utils.checkpoint import checkpoint
 from pipeline.batch import Batch, Outputs
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import Backbone
-from pipeline.model.compression import TokenBank
+from pipeline.model.compression import Bank
 from pipeline.model.inputs import PatchCutter
-from pipeline.model.pooling import Pooling
+from pipeline.model.pooling import Pool
 
 HEAD_ROWS = 4096
 """Scored positions whose logits exist at once; more are done in pieces and computed again in the backward pass."""
@@ -19,7 +19,7 @@ HEAD_ROWS = 4096
 class Embedder(nn.Module):
     """Backbone, compression tokens and pooling. COMPRESSION never sees what follows it, so one pass serves both losses."""
 
-    def __init__(self, backbone: Backbone, bank: TokenBank, pooling: Pooling, cutter: PatchCutter) -> None:
+    def __init__(self, backbone: Backbone, bank: Bank, pooling: Pool, cutter: PatchCutter) -> None:
         super().__init__()
         self.backbone, self.bank = backbone, bank
         self.pooling, self.cutter = pooling, cutter
@@ -42,7 +42,8 @@ class Embedder(nn.Module):
 
     def input_embeddings(self, batch: Batch) -> torch.Tensor:
         """Embeddings (T, D): rows of the table, compression rows, visual features in their places."""
-        embeddings: torch.Tensor = self.bank(batch.input_ids, self.backbone.embed_tokens(batch.input_ids))
+        rows = self.backbone.embed_tokens(self.bank.table_ids(batch.input_ids))
+        embeddings: torch.Tensor = self.bank(batch.input_ids, rows)
         if not batch.pixels:
             return embeddings + 0.0 * self._dummy_features(embeddings).sum() if self.always_use_tower else embeddings
         patches = torch.cat([self.cutter(stack) for stack in batch.pixels])

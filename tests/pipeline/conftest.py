@@ -1,9 +1,12 @@
 """A two-layer random model folder and rows over it, shared by the tests of the library."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from data_prep.tiny_model import build_tiny_model
 from pipeline.manifest import fingerprint
@@ -14,6 +17,14 @@ from pipeline.sequence import SequenceBuilder
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder, chorus_ids
 from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
+
+
+def disturb(embedder: Embedder) -> None:
+    """Random biases and gains, so that no test passes because a weight happens to be zero or one."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in embedder.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +40,24 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def untied_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a head of its own, as the published 7B models have."""
+    folder = tmp_path_factory.mktemp("untied") / "model"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors = load_file(folder / "model.safetensors")
+    (table,) = (tensor for name, tensor in tensors.items() if name.endswith("embed_tokens.weight"))
+    head = torch.randn(table.shape, generator=torch.Generator().manual_seed(2)) * table.std()
+    save_file({**tensors, "lm_head.weight": head}, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
 def loaded(model_folder: Path, recipe: Recipe) -> tuple[Embedder, Folder]:
     embedder, folder = build_embedder(model_folder, recipe, dtype=torch.float32)
-    # Random biases and gains, so that no test passes because a weight happens to be zero or one.
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in embedder.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    disturb(embedder)
     return embedder, folder
 
 

@@ -32,6 +32,21 @@ def test_system_before_context_is_no_leak_but_after_it_would_be() -> None:
         Layout(order=(X, S, C, Q, A), hidden=(Hide((Q, A), (X,)),))
 
 
+def test_roles_outside_of_the_order_see_and_are_seen() -> None:
+    """Native rows are packed beside those of any layout, and attend causally."""
+    plain = Layout(order=(X,), template="plain")
+    assert all(plain.visible(role, compressed=False) == {S, X, C, Q, A} for role in Role)
+
+
+def test_a_plain_prompt_is_context_alone() -> None:
+    with pytest.raises(
+        ConfigError, match=r"layout\.template: a plain prompt is CONTEXT alone, and layout\.order is SYSTEM, CONTEXT"
+    ):
+        Layout(order=(S, X), template="plain")
+    with pytest.raises(ConfigError, match=r"layout\.template: 'bare' is not one of chat, plain"):
+        Layout(order=(X,), template="bare")
+
+
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
         Layout(order=(S, X, C, Q, A), hidden=(Hide((Q, A), (X,), 1.5),))

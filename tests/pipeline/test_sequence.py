@@ -10,9 +10,10 @@ from pipeline.errors import DataError
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
-from pipeline.roles import Role
+from pipeline.roles import Layout, Role
 from pipeline.sample import Side, Turn
-from pipeline.sequence import SequenceBuilder, native_layout
+from pipeline.sequence import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT, SequenceBuilder, native_layout
+from pipeline.train.feed import conversation_context
 from tests.pipeline.corpus import random_row
 
 SIDE = Side(instruction="<|image_1|>\nRepresent the given image.", text=" red star", images=(b"x",))
@@ -48,11 +49,81 @@ def test_the_template_is_the_folders_chat_template(loaded: tuple[Embedder, Folde
         Side(text="red star"), np.zeros((0, 3)), [Turn(question=" is it", answer="circle"), Turn(question="where", answer="left")]
     )
     turns = [("user", "red star" + "is it"), ("assistant", "circle"), ("user", "where"), ("assistant", "left")]
-    from pipeline.sequence import SYSTEM_PROMPT
-
     messages = [{"role": "system", "content": SYSTEM_PROMPT}] + [{"role": role, "content": content} for role, content in turns]
     expected = loaded[1].tokenizer.apply_chat_template(messages, tokenize=False)
     assert text_of(loaded, sequence.input_ids) + "\n" == expected
+
+
+PLAIN = Layout(order=(Role.CONTEXT,), template="plain")
+PICTURE, SMALLER = ("<|vision_start|>" + "<|image_pad|>" * count + "<|vision_end|>" for count in (6, 4))
+
+
+def test_the_papers_own_words() -> None:
+    """Sections 3.1 and 3.2 of CREM, letter by letter."""
+    assert SYSTEM_PROMPT == "You are a helpful assistant that can represent and understand multimodal inputs."
+    assert REPRESENT_IMAGE == "Represent the given image."
+    assert RECONSTRUCT_TEXT == "Reconstruct the represented text"
+
+
+def test_the_plain_prompt_is_the_side_and_the_end_token(loaded: tuple[Embedder, Folder], builder: SequenceBuilder) -> None:
+    plain = replace(builder, layout=PLAIN)
+    sequence = plain.build(SIDE, GRID, TURNS)  # a plain prompt has no place for turns
+    assert text_of(loaded, sequence.input_ids) == PICTURE + "\nRepresent the given image. red star<|im_end|>"
+    assert (sequence.roles == Role.CONTEXT).all() and not sequence.cut
+    assert text_of(loaded, plain.build(Side(text="red star"), np.zeros((0, 3))).input_ids) == "red star<|im_end|>"
+    assert len(sequence.until(Role.CONTEXT)) == len(sequence), "the end token is what the last-token pooling reads"
+
+
+@pytest.mark.parametrize(
+    ("side", "context"),
+    [
+        (Side(text="red star"), "red star"),
+        (Side(images=(b"",)), PICTURE),
+        (Side(instruction="is <|image_1|>", text=" red?\n", images=(b"",)), f"is {PICTURE} red?"),
+        (Side(text="is <|image_1|> left of <|image_2|>", images=(b"", b"")), f"is {PICTURE} left of {SMALLER}"),
+        (Side(text="two stars", images=(b"", b"")), f"{PICTURE}{SMALLER}two stars"),
+        (Side(), ""),
+    ],
+)
+def test_pictures_stand_where_their_markers_stand(
+    loaded: tuple[Embedder, Folder], builder: SequenceBuilder, side: Side, context: str
+) -> None:
+    """Diverse instructions have the picture in mid-sentence; without markers pictures come first; a side may have none."""
+    grids = np.array([(1, 4, 6), (1, 4, 4)])[: len(side.images)]
+    sequence = builder.build(side, grids, TURNS)
+    assert text_of(loaded, sequence.input_ids[sequence.roles == Role.CONTEXT]) == context
+    assert (sequence.input_ids[sequence.image_tokens()] == builder.vocabulary.image_pad).all()
+    assert len(sequence.image_tokens()) == int(grids.prod(axis=1).sum()) // 4
+    plain = replace(builder, layout=PLAIN).build(side, grids)
+    assert text_of(loaded, plain.input_ids) == context + "<|im_end|>"
+
+
+def test_every_question_of_a_conversation_stands_behind_the_tokens(
+    loaded: tuple[Embedder, Folder], builder: SequenceBuilder
+) -> None:
+    """Several turns: each question is [gInst] of its own turn, and no template token of theirs is CONTEXT."""
+    turns = [Turn(question="what is red", answer="circle"), Turn(question="where is the star", answer="top left")]
+    sequence = builder.build(Side(images=(b"",)), GRID, turns)
+    pieces = np.split(np.arange(len(sequence)), np.flatnonzero(np.diff(sequence.roles)) + 1)
+    found = [(Role(sequence.roles[piece[0]]), text_of(loaded, sequence.input_ids[piece])) for piece in pieces]
+    chorus = text_of(loaded, np.array(builder.vocabulary.chorus))
+    assert found[1:] == [
+        (Role.CONTEXT, PICTURE),
+        (Role.COMPRESSION, chorus),
+        (Role.QUESTION, "what is red<|im_end|>\n<|im_start|>assistant\n"),
+        (Role.ANSWER, "circle<|im_end|>"),
+        (Role.QUESTION, "\n<|im_start|>user\nwhere is the star<|im_end|>\n<|im_start|>assistant\n"),
+        (Role.ANSWER, "top left<|im_end|>"),
+    ]
+
+
+def test_a_text_only_conversation_has_an_empty_context(loaded: tuple[Embedder, Folder], builder: SequenceBuilder) -> None:
+    for native in (False, True):
+        side = conversation_context(Side(turns=tuple(TURNS)), native=native)
+        sequence = builder.build(side, np.zeros((0, 3)), TURNS)
+        assert not (sequence.roles == Role.CONTEXT).any() and len(sequence.image_tokens()) == 0
+        assert text_of(loaded, sequence.input_ids[sequence.roles == Role.ANSWER]) == "circle<|im_end|>"
+        assert (sequence.positions() == np.arange(len(sequence))).all()
 
 
 def test_text_cannot_smuggle_in_template_tokens(builder: SequenceBuilder) -> None:

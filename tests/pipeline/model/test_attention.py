@@ -1,16 +1,19 @@
 """Span attention against the dense mask of Eq. 2, written out here independently, through transformers' own eager model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2VLForConditionalGeneration
 
 from pipeline.batch import Row, pack, row_places
 from pipeline.model.attention import SpanPlan
+from pipeline.model.compression import Chorus
 from pipeline.model.embedder import Embedder
+from pipeline.model.pooling import LastToken
 from pipeline.recipe import Recipe
-from pipeline.roles import Role
-from pipeline.sequence import SequenceBuilder
+from pipeline.roles import Hide, Layout, Role
+from pipeline.sequence import SequenceBuilder, native_layout
 from tests.pipeline.corpus import random_row
 
 
@@ -28,7 +31,7 @@ def dense_mask(row: Row) -> torch.Tensor:
 def eager_states(embedder: Embedder, row: Row, recipe: Recipe) -> torch.Tensor:
     """Hidden states (T, D) of one unpacked row from an eager copy of the model with the dense mask."""
     model = embedder.backbone.model
-    eager = Qwen2VLForConditionalGeneration(type(model.config).from_dict(model.config.to_dict()))
+    eager = type(model)(type(model.config).from_dict(model.config.to_dict()))
     eager.load_state_dict(model.state_dict())
     eager.set_attn_implementation("eager")
     batch = pack([row], recipe.layout, recipe.pooling.positions)
@@ -65,6 +68,19 @@ def test_packed_spans_equal_the_dense_mask_row_by_row(
         torch.testing.assert_close(states, eager_states(embedder, row, recipe), atol=1e-5, rtol=1e-5)
 
 
+def test_native_rows_are_packed_beside_plain_prompts(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
+    """Rows of two layouts in one packed row, in either order, are causal each."""
+    plain = Layout(order=(Role.CONTEXT,), template="plain")
+    beside = replace(recipe, layout=plain, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=())
+    rng = np.random.default_rng(6)
+    native = replace(builder, layout=native_layout(plain))
+    rows = [random_row(replace(builder, layout=plain), rng, slot=0), random_row(native, rng, num_turns=2)]
+    rows = [rows[0], replace(rows[1], compressed=False, slot=-1)]
+    for order in (rows, rows[::-1]):
+        for row, states in zip(order, packed_states(embedder, order, beside), strict=True):
+            torch.testing.assert_close(states, eager_states(embedder, row, beside), atol=1e-5, rtol=1e-5)
+
+
 def test_the_mask_matters(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
     """The comparison above has teeth: with and without compression answers differ, and nothing before the question does."""
     rng = np.random.default_rng(9)
@@ -80,10 +96,6 @@ def test_answers_have_exactly_no_gradient_to_context_once_the_tokens_are_hidden(
     embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
 ) -> None:
     """The tokens are the only way: hide COMPRESSION too, and the gradient from the answers to the context is exactly zero."""
-    from dataclasses import replace
-
-    from pipeline.roles import Hide, Layout
-
     row = random_row(builder, np.random.default_rng(3), num_images=1, num_turns=2)
     context = torch.from_numpy(row.sequence.roles == Role.CONTEXT)
     closed = Layout(order=recipe.layout.order, hidden=(Hide((Role.QUESTION, Role.ANSWER), (Role.CONTEXT, Role.COMPRESSION)),))

@@ -8,14 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import CheckpointError, ConfigError
+from pipeline.errors import CheckpointError
 from pipeline.model.backbone import load_weights, open_folder
-from pipeline.model.compression import Chorus
 
 
 @pytest.fixture
 def published(model_folder: Path, tmp_path: Path) -> Path:
-    """The tiny model written as Qwen2-VL was published: flat config, `rope_scaling` of type mrope, bf16, old keys, no head."""
+    """The tiny model as its family was published: flat config, `rope_scaling` of type mrope, bf16, old keys, no head."""
     folder = tmp_path / "published"
     shutil.copytree(model_folder, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -27,7 +26,7 @@ def published(model_folder: Path, tmp_path: Path) -> Path:
         "rope_theta": rope["rope_theta"],
         "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
     }
-    flat |= {"torch_dtype": "bfloat16", "model_type": "qwen2_vl", "tie_word_embeddings": True}
+    flat |= {"torch_dtype": "bfloat16", "model_type": config["model_type"], "tie_word_embeddings": True}
     flat.pop("dtype", None)
     (folder / "config.json").write_text(json.dumps(flat))
     tensors = load_file(folder / "model.safetensors")
@@ -65,20 +64,6 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path, published: Path) -> 
     (published / "config.json").write_text(json.dumps({**config, "model_type": "llama"}))
     with pytest.raises(CheckpointError, match="'llama' is not one of"):
         open_folder(published)
-
-
-def test_chorus_ids_are_spare_rows(model_folder: Path) -> None:
-    folder = open_folder(model_folder)
-    known = len(folder.tokenizer)
-    assert Chorus(count=16).ids(folder.vocab_size, known) == tuple(range(known, known + 16))
-    with pytest.raises(ConfigError, match=r"tokens\.count: 65 tokens need spare rows"):
-        Chorus(count=65).ids(folder.vocab_size, known)
-
-
-@pytest.mark.parametrize("start", ["eos", "mean", "random"])
-def test_chorus_rows_start_distinct_near_their_centre(start: str) -> None:
-    table = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) + 3.0
-    rows = Chorus(count=4, start=start).rows(table, 7, torch.Generator().manual_seed(0))
-    centre = {"eos": table[7], "mean": table.mean(0), "random": torch.zeros(8)}[start]
-    assert rows.shape == (4, 8) and len(rows.unique(dim=0)) == 4
-    assert float((rows - centre).abs().mean()) < (0.3 if start != "random" else 3.0)
+    (published / "config.json").write_text(json.dumps({**config, "layer_types": ["full_attention", "sliding_attention"]}))
+    with pytest.raises(CheckpointError, match="sliding-window layers"):
+        open_folder(published)

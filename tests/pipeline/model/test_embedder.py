@@ -47,6 +47,23 @@ def test_changing_question_or_answer_never_moves_the_embedding(
         torch.testing.assert_close(embeddings[0].expand(3, -1), embeddings, atol=1e-6, rtol=0)
 
 
+def test_a_text_only_conversation_answers_alike_compressed_or_not(
+    embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
+) -> None:
+    """Its context is empty, so there is nothing to hide; and it is packed beside rows with pictures."""
+    sequence = builder.build(Side(), np.zeros((0, 3)), [Turn(question="what is red", answer="a circle")])
+    beside = random_row(builder, np.random.default_rng(0), num_images=1, num_turns=0)
+    losses = []
+    for compressed in (True, False):
+        row = replace(beside, sequence=sequence, pixels=(), compressed=compressed, slot=-1)
+        with torch.no_grad():
+            outputs = embedder(pack([beside, row], recipe.layout, recipe.pooling.positions))
+        assert len(outputs.embeddings) == 1 and torch.isfinite(outputs.token_losses).all()
+        losses.append(outputs.token_losses)
+    assert len(losses[0]) > 1
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=0)
+
+
 def test_token_losses_are_the_negative_log_likelihood_of_the_answers(
     embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
 ) -> None:

@@ -1,16 +1,21 @@
-"""A recipe decides what is trained: everything marked moves, everything else stays bit for bit."""
+"""A recipe decides what is trained: everything marked moves, everything else stays bit for bit, weight decay or not."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
-from pipeline.model.adapters import LoRA
+from pipeline.model.adapters import Full, LoRA
+from pipeline.model.compression import Chorus
+from pipeline.model.pooling import AttentionPool, MLPMean
 from pipeline.recipe import AdamW, Recipe
 from pipeline.train.build import build_embedder
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train.ranks import make
+
+TABLE = "backbone.model.model.language_model.embed_tokens.weight"
 
 
 def moved(folder: Path, recipe: Recipe) -> tuple[set[str], set[str]]:
@@ -29,16 +34,28 @@ def with_weight_decay(recipe: Recipe) -> Recipe:
     return replace(recipe, phases=(phase,))
 
 
-def test_full_training_moves_everything(model_folder: Path) -> None:
-    changed, stayed = moved(model_folder, with_weight_decay(small_recipe()))
-    assert not stayed and "bank.rows" in changed
-
-
-def test_lora_moves_adapters_and_compression_rows_only(model_folder: Path) -> None:
-    recipe = replace(with_weight_decay(small_recipe()), adapter=LoRA(rank=2, alpha=8), tower="frozen")
+@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("tower", ["frozen", "trained"])
+@pytest.mark.parametrize("adapter", [Full(), LoRA(rank=2, alpha=8)])
+def test_what_is_marked_moves_and_nothing_else(model_folder: Path, adapter: Full | LoRA, tower: str, stage: int) -> None:
+    recipe = replace(with_weight_decay(small_recipe(zero_stage=stage)), adapter=adapter, tower=tower)
     changed, stayed = moved(model_folder, recipe)
-    assert changed == {name for name in changed | stayed if "lora_" in name or name == "bank.rows"}
-    assert len(changed) == 2 * 4 * 2 + 1  # A and B of q, k, v, o in two layers, and the rows
+    tower_weights = {name for name in changed | stayed if "visual" in name}
+    adapters = {name for name in changed | stayed if "lora_" in name}
+    assert len(adapters) == (2 * 4 * 2 if isinstance(adapter, LoRA) else 0)  # A and B of q, k, v, o in two layers
+    text = adapters or (changed | stayed) - tower_weights
+    assert changed == text | {"bank.rows"} | (tower_weights if tower == "trained" else set())
+
+
+@pytest.mark.parametrize("trained", ["rows", "table", "none"])
+@pytest.mark.parametrize("pooling", [MLPMean(), AttentionPool()])
+def test_rows_table_and_pooling_move_as_they_are_told(model_folder: Path, trained: str, pooling: MLPMean | AttentionPool) -> None:
+    tokens = Chorus(count=4, trained=trained)
+    recipe = replace(with_weight_decay(small_recipe()), adapter=LoRA(rank=2), tower="frozen", tokens=tokens, pooling=pooling)
+    changed, stayed = moved(model_folder, recipe)
+    pools = {name for name in changed | stayed if name.startswith("pooling.")}
+    expected = {"rows": {"bank.rows"}, "table": {"bank.rows", TABLE}, "none": set()}[trained]
+    assert pools and changed == {name for name in changed | stayed if "lora_" in name} | pools | expected
 
 
 def test_the_papers_targets_leave_the_tower_alone(model_folder: Path) -> None:

@@ -81,7 +81,7 @@ def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
-def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2) -> None:
+def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2, program: str = "tests.pipeline.train.ranks") -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -92,7 +92,7 @@ def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2) -> None:
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "tests.pipeline.train.ranks", str(out)]
+    command = [sys.executable, "-m", program, str(out)]
     ranks = []
     for rank in range(num_ranks):
         environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}

@@ -1,0 +1,67 @@
+"""Variants of a recipe, one component changed at a time."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pipeline.model.adapters import LoRA
+from pipeline.model.compression import Chorus
+from pipeline.model.pooling import AttentionPool, LastToken, MLPMean
+from pipeline.recipe import Recipe
+from pipeline.roles import Layout, Role
+
+
+def no_tokens(recipe: Recipe) -> Recipe:
+    layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
+    return replace(recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
+
+
+def plain_prompt(recipe: Recipe) -> Recipe:
+    """Retrieval alone, as VLM2Vec does it."""
+    phase = recipe.phases[0]
+    phase = replace(phase, mixture=replace(phase.mixture, own_sides=(), outside=0))
+    layout = Layout(order=(Role.CONTEXT,), template="plain")
+    return replace(recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(phase,))
+
+
+def plain_beside_native(recipe: Recipe) -> Recipe:
+    """Pairs in plain prompts, conversations in the model's native form, both in one packed row."""
+    phase = recipe.phases[0]
+    phase = replace(phase, mixture=replace(phase.mixture, own_sides=(), native_share=1.0))
+    return replace(plain_prompt(recipe), phases=(phase,))
+
+
+def whole_table_under_lora(recipe: Recipe) -> Recipe:
+    return replace(recipe, adapter=LoRA(rank=2), tower="frozen", tokens=Chorus(count=4, trained="table"))
+
+
+def still_rows_at_new_ids(recipe: Recipe) -> Recipe:
+    return replace(recipe, adapter=LoRA(rank=2), tokens=Chorus(count=4, start="eos", trained="none", place="new"))
+
+
+def mlp_mean(recipe: Recipe) -> Recipe:
+    return replace(recipe, pooling=MLPMean())
+
+
+def attention_pool(recipe: Recipe) -> Recipe:
+    return replace(recipe, pooling=AttentionPool())
+
+
+def half_precision_mlp(recipe: Recipe) -> Recipe:
+    """The working copies of all weights are bfloat16; masters stay float32."""
+    phase = replace(recipe.phases[0], dtype="bfloat16", zero_stage=2)
+    return replace(mlp_mean(recipe), adapter=LoRA(rank=2), tower="frozen", phases=(phase,))
+
+
+VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
+    vary.__name__: vary
+    for vary in (
+        no_tokens,
+        plain_prompt,
+        plain_beside_native,
+        whole_table_under_lora,
+        still_rows_at_new_ids,
+        mlp_mean,
+        attention_pool,
+        half_precision_mlp,
+    )
+}
