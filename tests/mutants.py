@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "question sees context",
         "pipeline/spans.py",
-        "layout.visible(role, compressed=compressed) & there",
-        "layout.visible(role, compressed=False) & there",
+        "layout.visible(role, compressed=compressed) &",
+        "layout.visible(role, compressed=False) &",
         (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
@@ -319,7 +319,7 @@ MUTANTS = (
         "batch.input_ids",
         TOKENS,
     ),
-    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=vocabulary.chorus", "banned=()", TOKENS),
     Mutant(
         "adapters start unseeded",
         "pipeline/train/build.py",
