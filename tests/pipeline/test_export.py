@@ -19,9 +19,10 @@ from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import ConfigError
 from pipeline.export import Form, export
 from pipeline.inference import EmbeddingModel, load_model
-from pipeline.manifest import fingerprint
+from pipeline.manifest import canonical_json
 from pipeline.model.adapters import LoRA
 from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder
@@ -90,12 +91,12 @@ def save_moved(folder: Path, model_folder: Path, recipe: Recipe) -> Path:
     state = checkpoint.State(
         step=2,
         recipe=recipe.name,
-        recipe_fingerprint=fingerprint(recipe),
+        recipe_fingerprint=recipe_fingerprint(recipe),
         data_fingerprint="",
         model_folder=str(model_folder),
         digests={},
     )
-    checkpoint.save(folder, moved, {}, state, "{}")
+    checkpoint.save(folder, moved, {}, state, canonical_json(recipe))
     return folder
 
 
