@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "question sees context",
         "pipeline/spans.py",
-        "layout.visible(role, compressed=compressed) & there",
-        "layout.visible(role, compressed=False) & there",
+        "layout.visible(role, compressed=compressed) & frozenset(there)",
+        "layout.visible(role, compressed=False) & frozenset(there)",
         (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
@@ -723,7 +723,7 @@ MUTANTS = (
         "pipeline/inference.py",
         "_refuse_other_values(path, own, recipe or own)",
         "_refuse_other_values(path, own, own)",
-        ("tests/pipeline/test_inference.py",),
+        ("tests/pipeline/test_inference_recipes.py",),
     ),
     Mutant(
         "training processes get the recipe's name only",
