@@ -7,6 +7,9 @@ import click
 
 from launchers import options
 
+WIDTH = 100
+"""Characters of a line."""
+
 
 @click.group()
 def recipes() -> None:
@@ -34,8 +37,9 @@ def list_recipes() -> None:
 
     click.echo("Our own, for small machines")
     for name in OWN:
-        click.echo(f"  {name:<10}  {load(name).summary}")
-    click.echo("\nRows of the CREM paper (arXiv 2602.19091). All figures are the paper's, in percent; none was measured here.")
+        click.echo(click.wrap_text(load(name).summary, WIDTH, f"  {name:<10}  ", " " * 14))
+    click.echo("\nRows of the CREM paper (arXiv 2602.19091). All figures are the paper's, in percent;")
+    click.echo("none was measured here.")
     for table in TABLES:
         click.echo(f"\nTable {table.number}: {table.title}")
         click.echo(_line("  row", "recipe", table.columns))

@@ -41,7 +41,7 @@ COMPREHENSION = PrintedTable(
 )
 TASKS = PrintedTable(
     number=3,
-    title="retrieval, generation, prompt (CPD) and training strategy (CTS)",
+    title="retrieval, generation, prompt (CPD), strategy (CTS; in brackets: the text says without)",
     columns=("Nat.", "Comp.", "MMEB"),
     rows=(
         PrintedRow("Ret.", "crem_2b_retrieval", (43.4, None, 62.3)),

@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from jobs.stage import Context
 from jobs.train import TrainStage
 from launchers import cli, local
 from pipeline.recipe import ToyWorld
-from pipeline.recipes import load
+from pipeline.recipe_json import recipe_from_json
+from pipeline.recipes import OWN, load
+from pipeline.recipes.printed import TABLES
 from pipeline.recipes.source import resolve
 from tests.faults import BREAKS
 
@@ -90,10 +93,8 @@ def one_line(error: str) -> str:
         (["run", "--set", "tokens.start=eso"], "'eso' is not one of eos, mean, random"),
         (["train", "--set", "phases.0.mixture.pair=3"], "did you mean pairs?"),
         (["convert", "--set", "layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
-        (
-            ["evaluate", "--set", "pooling.role=CONTEXT", "--set", "layout.order=SYSTEM"],
-            "layout.hidden: QUESTION is not in layout.order",
-        ),
+        (["evaluate", "--set", "pooling=LastToken", "--set", "pooling.role=ANSWER"], "pooling.role: LastToken pools CONTEXT or"),
+        (["run", "--set", "tokens.count=0"], "tokens.count: 0; a layout with COMPRESSION needs at least 1"),
         (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["convert", "--data", "."], "no MMEB-train folder in it"),
         (["run", "--recipe", "crem_2b"], "--model-folder: recipe crem_2b trains Qwen2-VL-2B-Instruct"),
@@ -211,14 +212,26 @@ def test_interruption_is_one_line_and_its_own_exit_code(crem: Run, monkeypatch: 
     assert "Traceback" not in error
 
 
-def test_recipes_are_listed_and_shown(crem: Run) -> None:
+def test_every_printed_row_is_listed_with_the_papers_figures(crem: Run) -> None:
     code, output, _ = crem("recipes", "list")
     assert code == 0
-    assert {"tiny", "tiny_full", "mini"} <= {line.split()[0] for line in output.splitlines() if line}
-    assert output.count(" crem_2b  ") >= 6, "the paper's own setting stands in every table"
+    ours, paper = output.split("Rows of the CREM paper", 1)
+    assert re.findall(r"^  (\w+)", ours, re.MULTILINE) == list(OWN)
+    assert "All figures are the paper's" in paper and "none was measured here" in paper
+    blocks = {int(block[0]): block.splitlines() for block in paper.split("\nTable ")[1:]}
+    for table in TABLES:
+        _, header, *lines = [line for line in blocks[table.number] if line]
+        assert header.split()[-len(table.columns) :] == list(table.columns)
+        for line, row in zip(lines, table.rows, strict=True):
+            figures = ["-" if figure is None else f"{figure}" for figure in row.figures]
+            assert line.split() == [*row.label.split(), row.recipe, *figures]
+    assert max(map(len, output.splitlines())) <= 100, "readable in a terminal"
+
+
+def test_every_value_of_a_recipe_is_shown(crem: Run) -> None:
     code, output, _ = crem("recipes", "show", "crem_2b")
     assert code == 0
-    assert '"temperature": 0.02' in output
+    assert recipe_from_json(output) == load("crem_2b")
 
 
 def test_a_recipe_can_be_shown_by_what_differs(crem: Run, tmp_path: Path) -> None:
