@@ -17,17 +17,22 @@ _DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A question of one kind ("describe", "colour", "shape", "position", "count", "yesno") and its only right answer."""
+    """A question of one kind ("describe", "colour", "shape", "position", "count", "yesno") and its only right answer.
+
+    `sentence` is the answer as instruction data would give it, with what it was read from: it starts with what the question
+    names and goes on to what it asks for ("circle top left red"), so that every word but the first follows from the last.
+    """
 
     kind: str
     text: str
     answer: str
+    sentence: str
 
 
 def ask(scene: Scene, kind: str, rng: random.Random) -> Question:
     """A question of the kind; what it is about is drawn. `kind` must be one of `kinds(scene)`."""
-    text, answer = _ASK[kind](scene, rng)
-    return Question(kind=kind, text=text, answer=answer)
+    text, answer, sentence = _ASK[kind](scene, rng)
+    return Question(kind=kind, text=text, answer=answer, sentence=sentence)
 
 
 def kinds(scene: Scene) -> tuple[str, ...]:
@@ -59,35 +64,42 @@ def as_choice(question: Question, rng: random.Random) -> Question:
     return replace(question, text=choice_text(question.text, options(question, rng.choice(LETTERS), rng)))
 
 
-def _describe(scene: Scene, rng: random.Random) -> tuple[str, str]:
-    return rng.choice(_DESCRIBE), describe(scene)
+_Asked = tuple[str, str, str]  # question, answer, the answer as a sentence
 
 
-def _colour(scene: Scene, rng: random.Random) -> tuple[str, str]:
+def _describe(scene: Scene, rng: random.Random) -> _Asked:
+    return rng.choice(_DESCRIBE), describe(scene), describe(scene)
+
+
+def _colour(scene: Scene, rng: random.Random) -> _Asked:
     thing = rng.choice(scene.things)
     alone = sum(other.shape == thing.shape for other in scene.things) == 1
     named = f"the {thing.shape}" if alone else f"the shape {thing.place}"
-    return f"What colour is {named}?", thing.colour
+    sentence = f"{thing.shape} {thing.position} {thing.colour}" if alone else f"{thing.position} {thing.label}"
+    return f"What colour is {named}?", thing.colour, sentence
 
 
-def _shape(scene: Scene, rng: random.Random) -> tuple[str, str]:
+def _shape(scene: Scene, rng: random.Random) -> _Asked:
     thing = rng.choice(scene.things)
-    return f"What shape is {thing.place}?", thing.shape
+    return f"What shape is {thing.place}?", thing.shape, f"{thing.position} {thing.label}"
 
 
-def _position(scene: Scene, rng: random.Random) -> tuple[str, str]:
+def _position(scene: Scene, rng: random.Random) -> _Asked:
     thing: Thing = rng.choice(scene.things)
-    return f"Where is the {thing.label}?", thing.position
+    return f"Where is the {thing.label}?", thing.position, thing.words
 
 
-def _count(scene: Scene, _: random.Random) -> tuple[str, str]:
-    return "How many shapes are there?", NUMBERS[len(scene.things) - 1]
+def _count(scene: Scene, _: random.Random) -> _Asked:
+    number = NUMBERS[len(scene.things) - 1]
+    return "How many shapes are there?", number, number
 
 
-def _yesno(scene: Scene, rng: random.Random) -> tuple[str, str]:
+def _yesno(scene: Scene, rng: random.Random) -> _Asked:
     if rng.random() < 0.5:
-        return f"Is there {with_article(rng.choice(scene.things).label)}?", "Yes"
-    return f"Is there {with_article(_absent(scene, rng))}?", "No"
+        thing = rng.choice(scene.things)
+        return f"Is there {with_article(thing.label)}?", "Yes", f"{thing.words} , yes"
+    absent = _absent(scene, rng)
+    return f"Is there {with_article(absent)}?", "No", f"{absent} nowhere , no"
 
 
 def _absent(scene: Scene, rng: random.Random) -> str:
@@ -99,7 +111,7 @@ def _absent(scene: Scene, rng: random.Random) -> str:
     return rng.choice([label for label in LABELS if label not in scene.labels])
 
 
-_ASK: Mapping[str, Callable[[Scene, random.Random], tuple[str, str]]] = {
+_ASK: Mapping[str, Callable[[Scene, random.Random], _Asked]] = {
     "describe": _describe,
     "colour": _colour,
     "shape": _shape,

@@ -2,24 +2,31 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eval.model_protocol import Model
 from pipeline.errors import CheckpointError, ConfigError, PipelineError
 from pipeline.tracking import default_uri, find_run
+
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go."""
+    """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go.
+
+    `recipe` is needed for a bare model folder; a checkpoint brings its own.
+    """
 
     folder: Path
-    recipe: str | None
+    recipe: "Recipe | None"
     data: Path | None
     out: Path
 
@@ -27,9 +34,8 @@ class Subject:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
         # Pulls in torch, which --help and a wrong path must not wait for.
         from pipeline.inference import load_model
-        from pipeline.recipes import load as load_recipe
 
-        return load_model(self.folder, recipe=load_recipe(self.recipe) if self.recipe else None)
+        return load_model(self.folder, recipe=self.recipe)
 
     def data_folder(self, given: Path | None) -> Path:
         """The data folder to evaluate on. Raises ConfigError when neither the user nor the run names one."""
@@ -39,25 +45,55 @@ class Subject:
         return folder
 
 
-def find_subject(*, run_id: str | None, model: Path | None, recipe: str | None, work: Path) -> Subject:
+def find_subject(
+    *, run_id: str | None, model: Path | None, recipe: str | None = None, settings: tuple[str, ...] = (), work: Path
+) -> Subject:
     """The model that `--run-id` or `--model` names.
 
     A run is looked up in the store of the work folder (or MLFLOW_TRACKING_URI); its newest whole checkpoint is taken. A bare
     model folder needs a recipe. Raises ConfigError unless exactly one of the two is given, CheckpointError for a bad folder.
     """
+    given = _given_recipe(recipe, settings)
     if model is not None and run_id is None:
-        return Subject(folder=newest_checkpoint(model), recipe=recipe, data=None, out=work / "eval" / model.resolve().name)
+        return Subject(folder=newest_checkpoint(model), recipe=given, data=None, out=work / "eval" / model.resolve().name)
     if model is not None or run_id is None:
         raise ConfigError("give either --run-id or --model")
     tags = find_run(default_uri(work), run_id)
     if "crem.output" not in tags:
         raise ConfigError(f"--run-id {run_id}: this run wrote no model; take a run of the train stage")
+    folder = newest_checkpoint(Path(tags["crem.output"]))
     return Subject(
-        folder=newest_checkpoint(Path(tags["crem.output"])),
-        recipe=recipe or tags.get("crem.recipe"),
+        folder=folder,
+        recipe=given or _recipe_of_run(folder, tags),
         data=Path(tags["crem.data"]) if tags.get("crem.data") else None,
         out=work / "eval" / run_id,
     )
+
+
+def _given_recipe(recipe: str | None, settings: tuple[str, ...]) -> "Recipe | None":
+    """What `--recipe` and `--set` name; None where they name nothing."""
+    if recipe is None and settings:
+        raise ConfigError("--set: changes the recipe that --recipe names, and a checkpoint keeps its own; name a recipe too")
+    if recipe is None:
+        return None
+    from pipeline.recipes.source import resolve
+
+    return resolve(recipe, settings)
+
+
+def _recipe_of_run(folder: Path, tags: Mapping[str, str]) -> "Recipe | None":
+    """The recipe of a run that made a bare model folder: the named one, if it still has the values that the run had."""
+    from pipeline.recipe_json import recipe_fingerprint
+    from pipeline.recipes import RECIPES, load
+    from pipeline.train.checkpoint import STATE
+
+    if (folder / STATE).is_file():
+        return None
+    name = tags.get("crem.recipe", "")
+    found = load(name) if name in RECIPES else None
+    if found is None or recipe_fingerprint(found) != tags.get("crem.recipe_fingerprint"):
+        raise ConfigError(f"--recipe: {folder} has no checkpoint, and its run had a recipe of its own; name its recipe.json")
+    return found
 
 
 def newest_checkpoint(folder: Path) -> Path:

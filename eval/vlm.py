@@ -208,7 +208,8 @@ def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
 @click.command()
 @click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint or model folder, instead of a run.")
-@click.option("--recipe", help="Recipe of a bare model folder; a checkpoint knows its own.")
+@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; a checkpoint brings its own.")
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a value of the recipe that --recipe names.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder.")
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with mcq/*.tsv. Default: the one the run names.")
 @click.option(

@@ -18,6 +18,7 @@ from jobs import ranks
 from jobs.stage import Context, Input, Result, Stage, Writing
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.tracking import NullTracker, Tracker, start_run
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,7 @@ def _run(plan: _Plan, context: Context) -> Manifest:
         "crem.output": str(stage.folder.resolve()),
         "crem.data": str(context.data.resolve()),
         "crem.recipe": context.recipe.name,
+        "crem.recipe_fingerprint": recipe_fingerprint(context.recipe),
     }
     begun = time.monotonic()
     with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags) as tracker:
@@ -184,9 +186,14 @@ def _fill(plan: _Plan, out: Path, tracker: Tracker) -> Manifest:
 def _log_settings(stage: Stage, context: Context, tracker: Tracker) -> None:
     """Note the settings as parameters and the resolved recipe as a file."""
     tracker.log_params(json.loads(canonical_json(dict(stage.settings()))))
-    recipe = context.work / "recipe.json"
-    write_atomic(recipe, json.dumps(json.loads(canonical_json(context.recipe)), indent=1) + "\n")
-    tracker.log_artifact(recipe)
+    tracker.log_artifact(write_recipe(context))
+
+
+def write_recipe(context: Context) -> Path:
+    """Write the resolved recipe to `<work>/recipe.json`, which `--recipe` accepts. Returns that path."""
+    path = context.work / "recipe.json"
+    write_atomic(path, json.dumps(json.loads(canonical_json(context.recipe)), indent=1) + "\n")
+    return path
 
 
 def _follow(stage: Stage) -> Outcome:

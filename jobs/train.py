@@ -8,6 +8,7 @@ from jobs.defaults import LOADER_WORKERS
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.manifest import fingerprint
+from pipeline.recipe_json import decisive_values
 from pipeline.tracking import Tracker
 
 
@@ -37,8 +38,8 @@ class TrainStage:
         }
 
     def settings(self) -> Mapping[str, object]:
-        """The whole recipe."""
-        return {"recipe": self.context.recipe}
+        """The whole recipe, but for what it is called."""
+        return {"recipe": decisive_values(self.context.recipe)}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Train from where the folder stands."""

@@ -80,6 +80,10 @@ def group(quiet: bool) -> None:
     The same on your own data, or only a part of it:
       crem run --recipe tiny --data my_data --work my_work
       crem run --recipe tiny --until train
+    With a changed value, or with a recipe of your own:
+      crem run --recipe tiny --set tokens.count=8 --work work/k8
+      crem run --recipe my_recipe.py:fn
+    Again, though it is done:
       crem evaluate --recipe tiny --force
     """
     _set_up(quiet)
@@ -91,7 +95,7 @@ def group(quiet: bool) -> None:
 @options.model
 @options.training
 @click.option("--until", type=click.Choice(ORDER), default=ORDER[-1], help="Last stage to run.")
-def run(until: str, processes: int, recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+def run(until: str, processes: int, **given: Any) -> None:
     """Run the chain of stages; what is done already is skipped.
 
     Without --data the toy world is drawn first and a loopback server answers in place of the teacher model. It ends with a
@@ -109,10 +113,10 @@ def run(until: str, processes: int, recipe: str, work: Path, data: Path | None, 
     from jobs.summary import result_table, tracking_command
 
     refuse_ranks("run")
-    context = options.make_context(recipe=recipe, work=work, data=data, force=force)
-    settings = Machine(**machine)
-    chain = stages(context, settings)
-    for outcome in run_chain(chain, context, until=until, run=runner(processes, settings)):
+    context = options.make_context(**options.take_shared(given))
+    machine = Machine(**given)
+    chain = stages(context, machine)
+    for outcome in run_chain(chain, context, until=until, run=runner(processes, machine)):
         tell(outcome)
     if until == ORDER[-1]:
         click.echo(f"\n{result_table(context.evaluation)}\n")
@@ -152,7 +156,7 @@ def convert(**shared: Any) -> None:
 @group.command()
 @options.shared
 @options.teacher
-def synthesize(recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+def synthesize(**given: Any) -> None:
     """Synthesize a question and an answer for each side of every pair.
 
     A side without pictures is asked to reconstruct its text, which needs no model. Sides with pictures are described by the
@@ -163,13 +167,13 @@ def synthesize(recipe: str, work: Path, data: Path | None, force: bool, **machin
       vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
       crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1
     """
-    one_stage("synthesize", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
+    one_stage("synthesize", options.take_shared(given), given)
 
 
 @group.command()
 @options.shared
 @options.model
-def model(recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+def model(**given: Any) -> None:
     """Make the recipe's untrained backbone, or note where the published one lies.
 
     A tiny recipe gets a random Qwen2-VL with a tokenizer trained on the corpus. A published recipe needs --model-folder.
@@ -179,13 +183,13 @@ def model(recipe: str, work: Path, data: Path | None, force: bool, **machine: An
       crem model --recipe tiny
       crem model --recipe crem_2b --work runs/crem_2b --model-folder models/Qwen2-VL-2B-Instruct
     """
-    one_stage("model", {"recipe": recipe, "work": work, "data": data, "force": force}, machine)
+    one_stage("model", options.take_shared(given), given)
 
 
 @group.command()
 @options.shared
 @options.training
-def train(processes: int, recipe: str, work: Path, data: Path | None, force: bool, **machine: Any) -> None:
+def train(processes: int, **given: Any) -> None:
     """Train the recipe's objective under DeepSpeed, or go on from the newest checkpoint.
 
     On a cluster, launchers/slurm_train.sh runs this same command on every node.
@@ -196,7 +200,7 @@ def train(processes: int, recipe: str, work: Path, data: Path | None, force: boo
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
       sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
     """
-    one_stage("train", {"recipe": recipe, "work": work, "data": data, "force": force}, machine, processes)
+    one_stage("train", options.take_shared(given), given, processes)
 
 
 @group.command()

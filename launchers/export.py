@@ -1,21 +1,27 @@
 """`crem export`: a trained model as a folder that needs nothing of this repository."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from launchers.options import DEFAULT_WORK
+from launchers.options import DEFAULT_WORK, SETTINGS
+
+if TYPE_CHECKING:
+    from pipeline.export import Form
+    from pipeline.inference import Dtype
 
 
 @click.command()
 @click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint, train folder or model folder, instead of a run.")
-@click.option("--recipe", help="Recipe of a bare model folder; a checkpoint knows its own.")
+@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; a checkpoint brings its own.")
+@SETTINGS
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
 @click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Number type of a whole model.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), help="New folder to write.")
-def export(run_id: str | None, model: Path | None, recipe: str | None, work: Path, out: Path, **how: str) -> None:
+def export(out: Path, form: "Form", dtype: "Dtype", **which: Any) -> None:
     """Write a trained model for use outside of this repository.
 
     "merged" is an ordinary Hugging Face folder: adapters folded in, the compression rows in the table. "adapter" is a PEFT
@@ -29,9 +35,7 @@ def export(run_id: str | None, model: Path | None, recipe: str | None, work: Pat
     """
     from eval.subject import find_subject
     from pipeline import export as exporter
-    from pipeline.recipes import load
 
-    subject = find_subject(run_id=run_id, model=model, recipe=recipe, work=work)
-    settings = load(subject.recipe) if subject.recipe else None
-    exporter.export(subject.folder, out, recipe=settings, **how)  # type: ignore[arg-type]
+    subject = find_subject(**which)
+    exporter.export(subject.folder, out, form=form, recipe=subject.recipe, dtype=dtype)
     click.echo(f"exported: {out}")

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from jobs.runner import Outcome
+from jobs.runner import Outcome, write_recipe
 from jobs.stage import Context, Stage
 from pipeline.errors import PipelineError
 from pipeline.manifest import Manifest
@@ -30,7 +30,7 @@ def train_in_processes(stage: Stage, context: Context, *, processes: int, worker
 
     The children find their settings on their command line, as a user's own `crem train` would.
     """
-    arguments = ["train", "--recipe", context.recipe.name, "--work", str(context.work), "--workers", str(workers)]
+    arguments = ["train", "--recipe", str(write_recipe(context)), "--work", str(context.work), "--workers", str(workers)]
     if context.data != context.toy:
         arguments += ["--data", str(context.data)]
     if context.force:

@@ -20,8 +20,22 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DEFAULT_RECIPE = "tiny"
 DEFAULT_WORK = Path("work")
 
+SETTINGS = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a value of the recipe, as in phases.0.steps=100; may be given several times. Fields: crem recipes show NAME.",
+)
+
 _SHARED = (
-    click.option("--recipe", default=DEFAULT_RECIPE, metavar="NAME", help="What to train and how; see crem recipes list."),
+    click.option(
+        "--recipe",
+        default=DEFAULT_RECIPE,
+        metavar="NAME",
+        help="What to train and how: a name of crem recipes list, a function of your own (my_recipe.py:fn), or a recipe.json.",
+    ),
+    SETTINGS,
     click.option(
         "--work",
         type=click.Path(path_type=Path, file_okay=False),
@@ -58,8 +72,13 @@ _TRAINING = (
 
 
 def shared(command: Command) -> Command:
-    """Options of every stage: recipe, work folder, data folder, force."""
+    """Options of every stage: recipe and changes of it, work folder, data folder, force."""
     return _with(_SHARED, command)
+
+
+def take_shared(given: dict[str, Any]) -> dict[str, Any]:
+    """Move the values of the shared options out of all that a command was given: arguments of `make_context`."""
+    return {name: given.pop(name) for name in ("recipe", "settings", "work", "data", "force")}
 
 
 def teacher(command: Command) -> Command:
@@ -77,16 +96,16 @@ def training(command: Command) -> Command:
     return _with(_TRAINING, command)
 
 
-def make_context(*, recipe: str, work: Path, data: Path | None, force: bool) -> "Context":
+def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool) -> "Context":
     """The context that the shared options describe.
 
-    Raises ConfigError for an unknown recipe, a data folder that is not there or holds none of the layout, or a work folder
-    inside of it.
+    Raises ConfigError for a recipe or a setting that cannot work, a data folder that is not there or holds none of the layout,
+    or a work folder inside of it.
     """
     from jobs.stage import Context, silent
-    from pipeline.recipes import load
+    from pipeline.recipes.source import resolve
 
-    resolved = load(recipe)
+    resolved = resolve(recipe, settings)
     if data is not None:
         _check_data(data, work)
     quiet = click.get_current_context().find_root().params.get("quiet", False)

@@ -19,7 +19,8 @@ from pipeline.model.embedder import Embedder
 from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Recipe
-from pipeline.recipes import load as load_recipe
+from pipeline.recipe_diff import differences
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
@@ -180,15 +181,15 @@ def load_model(
 ) -> EmbeddingModel:
     """Load a checkpoint folder (its recipe and model folder are written in it) or, with a recipe, a bare model folder.
 
-    Raises CheckpointError, naming the folder and what it lacks, and ConfigError for a device that is not there.
+    Raises CheckpointError, naming the folder and what it lacks, also when `recipe` is not the one a checkpoint was trained with;
+    ConfigError for a device that is not there.
     """
     place = _device(device)
     if (path / checkpoint.STATE).is_file():
         state = checkpoint.read_state(path)
-        recipe = recipe or load_recipe(state.recipe)
-        if fingerprint(recipe) != state.recipe_fingerprint:
-            raise CheckpointError(f"{path}: trained with another version of recipe {state.recipe!r}; give that version's recipe")
-        model = _assemble((path / state.model_folder).resolve(), recipe, state.digests[checkpoint.WEIGHTS], dtype)
+        own = checkpoint.recipe(path)
+        _refuse_other_values(path, own, recipe or own)
+        model = _assemble((path / state.model_folder).resolve(), own, state.digests[checkpoint.WEIGHTS], dtype)
         model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
     elif recipe is None:
         raise CheckpointError(f"{path}: no {checkpoint.STATE}, so not a checkpoint; for a model folder name a recipe too")
@@ -196,6 +197,14 @@ def load_model(
         model = _assemble(path, recipe, "untrained", dtype)
     model.embedder.to(place)
     return model
+
+
+def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
+    for difference in differences(own, given):
+        raise CheckpointError(
+            f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
+            "give the values it was trained with, or none: a checkpoint brings its own"
+        )
 
 
 def _device(name: str | torch.device) -> torch.device:
@@ -215,6 +224,6 @@ def _assemble(path: Path, recipe: Recipe, trained: str, dtype: Dtype) -> Embeddi
         folder=path,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
-        fingerprint=fingerprint([folder_digests(path), trained, fingerprint(recipe), dtype]),
+        fingerprint=fingerprint([folder_digests(path), trained, recipe_fingerprint(recipe), dtype]),
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )

@@ -6,10 +6,12 @@ from typing import Literal
 from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import InfoNCE
 from pipeline.losses.language import NextToken
+from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
 from pipeline.model.adapters import Adapter, Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import Pooling
+from pipeline.ranges import check_between, check_least
 from pipeline.roles import Layout, Role
 
 SideName = Literal["query", "positive"]
@@ -39,6 +41,16 @@ class TinyBackbone:
     spread: float = 0.06
     """Standard deviation of the random weights. Three times the usual 0.02, which suits width 2,000, not width 128."""
 
+    def __post_init__(self) -> None:
+        sizes = {"hidden", "layers", "heads", "kv_heads", "feed_forward", "tower_dim", "tower_layers", "tower_heads"}
+        # Every byte and the template's special tokens have an id of their own.
+        check_least(self, "backbone", **dict.fromkeys(sizes, 1), vocab_size=300, spread=0)
+        for whole, part in (("hidden", "heads"), ("heads", "kv_heads"), ("tower_dim", "tower_heads")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ConfigError(
+                    f"backbone.{part}: {getattr(self, part)} does not divide backbone.{whole} = {getattr(self, whole)}"
+                )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToyWorld:
@@ -50,14 +62,18 @@ class ToyWorld:
     conversations: int = 4000
     mcq_rows: int = 200
 
+    def __post_init__(self) -> None:
+        check_least(self, "toy", seed=0, train_rows=1, eval_rows=1, conversations=1, mcq_rows=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
     """What a global batch is made of.
 
-    `pairs` retrieval pairs in one-dataset runs of `sub_batch`, and `outside` conversations. `own_sides` are the sides that are
-    asked their own question (homogeneous data; empty: none). `native_share` of the conversations have no compression tokens.
-    `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
+    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
+    `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
+    conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
+    of every query. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
     """
 
     pairs: int = 1024
@@ -65,14 +81,24 @@ class Mixture:
     outside: int = 128
     own_sides: tuple[SideName, ...] = ("query", "positive")
     native_share: float = 0.0
+    negatives: int = 0
     weights: tuple[tuple[str, float], ...] = ()
     cap: int = 100_000
 
     def __post_init__(self) -> None:
+        check_least(self, "mixture", pairs=0, outside=0, negatives=0, sub_batch=1, cap=1)
+        if not self.pairs and not self.outside:
+            raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
+        for name, weight in self.weights:
+            check_weight(f"mixture.weights, {name}", weight)
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
-        if not 0.0 <= self.native_share <= 1.0:
-            raise ConfigError(f"mixture.native_share: {self.native_share} is not between 0 and 1")
+        check_between("mixture.native_share", self.native_share, 0, 1)
+
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether pairs are asked questions of their own."""
+        return self.pairs > 0 and len(self.own_sides) > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +113,18 @@ class AdamW:
     weight_decay: float = 0.0
     clip: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_least(self, "optimizer", learning_rate=0, warmup_steps=0, eps=0, weight_decay=0, clip=0)
+        check_between("optimizer.floor", self.floor, 0, 1)
+        for beta in self.betas:
+            check_between("optimizer.betas", beta, 0, 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """One training phase.
 
+    The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
     """
 
@@ -99,8 +132,8 @@ class Phase:
     steps: int
     mixture: Mixture = field(default_factory=Mixture)
     optimizer: AdamW = field(default_factory=AdamW)
-    contrastive_weight: float = 1.0
-    language_weight: float = 0.5
+    contrastive_weight: float | Stepwise = 1.0
+    language_weight: float | Stepwise = 0.5
     zero_stage: int = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     chunk_tokens: int = 16_384
@@ -111,10 +144,27 @@ class Phase:
     held_out: int = 256
 
     def __post_init__(self) -> None:
+        check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
+        check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1)
         if self.zero_stage not in (0, 1, 2, 3):
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
         if self.kept_chunks and self.zero_stage == 3:
             raise ConfigError("phase.kept_chunks: ZeRO-3 frees weights between passes; keep no graphs (0) or use stage 2")
+        check_weight("phase.contrastive_weight", self.contrastive_weight)
+        check_weight("phase.language_weight", self.language_weight)
+        self._refuse_idle_steps()
+
+    def answers(self, step: int) -> bool:
+        """Whether questions are asked at a step."""
+        return bool(weight_at(self.language_weight, step) and (self.mixture.outside or self.mixture.asks_pairs))
+
+    def _refuse_idle_steps(self) -> None:
+        """Refuse a phase some of whose steps would train nothing."""
+        for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
+            if not (self.mixture.pairs and weight_at(self.contrastive_weight, step)) and not self.answers(step):
+                raise ConfigError(
+                    f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +188,25 @@ class Recipe:
     toy: ToyWorld = field(default_factory=ToyWorld)
 
     def __post_init__(self) -> None:
+        check_least(self, "", max_length=1, seed=0)
+        if len(self.phases) != 1:
+            raise ConfigError(f"phases: {len(self.phases)} of them, and training runs exactly one")
+        self._check_order()
+        self._check_pooling()
+        self._check_tokens()
+        self._check_questions()
+
+    def _check_order(self) -> None:
+        """Refuse an order that no sequence has: tokens read the context before them, and questions follow both."""
+        order = self.layout.order
+        if Role.CONTEXT not in order or list(order) != sorted(set(order)):
+            names = ", ".join(role.name for role in order)
+            raise ConfigError(
+                f"layout.order: {names or 'nothing'}; take CONTEXT and others of {', '.join(Role.__members__)}, in this order"
+            )
+
+    def _check_pooling(self) -> None:
+        """Refuse to pool tokens that rows lack or have in different numbers."""
         if self.pooling.role not in self.layout.order:
             raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
         poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)
@@ -146,21 +215,23 @@ class Recipe:
             raise ConfigError(
                 f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {self.pooling.role.name}"
             )
-        self._refuse_unanswerable()
+
+    def _check_tokens(self) -> None:
+        """Compression tokens and their role come together."""
         has_tokens = Role.COMPRESSION in self.layout.order
         if has_tokens and not self.tokens.count:
             raise ConfigError("tokens.count: 0; a layout with COMPRESSION needs at least 1")
         if not has_tokens and self.tokens.count:
             raise ConfigError(f"tokens.count: {self.tokens.count}, and layout.order has no COMPRESSION to hold them; set it to 0")
 
-    def _refuse_unanswerable(self) -> None:
-        """Refuse questions in a layout that has no place for them (a plain prompt)."""
+    def _check_questions(self) -> None:
+        """Questions need a layout with a place for them; native conversations have a layout of their own."""
         if {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
             return
-        for mixture in (phase.mixture for phase in self.phases):
-            if mixture.own_sides:
-                raise ConfigError("mixture.own_sides: layout.order has no QUESTION and ANSWER for own questions; set it to none")
-            if mixture.outside and mixture.native_share < 1.0:
+        for phase in self.phases:
+            asks = any(phase.answers(step) for step in changes(phase.language_weight))
+            if asks and (phase.mixture.asks_pairs or phase.mixture.native_share < 1.0):
                 raise ConfigError(
-                    "mixture.outside: layout.order has no QUESTION and ANSWER for conversations; set 0, or native_share to 1"
+                    f"layout.order: has no QUESTION and ANSWER, but phase {phase.name!r} asks; empty mixture.own_sides and "
+                    "mixture.outside, or set native_share to 1"
                 )

@@ -57,6 +57,9 @@ class Layout:
         for hide in self.hidden:
             if not 0.0 <= hide.probability <= 1.0:
                 raise ConfigError(f"layout.hidden: probability {hide.probability} is not between 0 and 1")
+            absent = [role.name for role in (*hide.queries, *hide.keys) if role not in self.order]
+            if absent:
+                raise ConfigError(f"layout.hidden: {absent[0]} is not in layout.order")
             if set(hide.queries) & set(hide.keys):
                 raise ConfigError("layout.hidden: a role must always see itself; take it out of queries or keys")
             self._refuse_leaks(hide)
@@ -97,6 +100,11 @@ def reachable(layout: Layout, source: Role, *, without: Role) -> frozenset[Role]
 
 
 def _may_follow(layout: Layout, reader: Role, sources: set[Role]) -> bool:
-    """Whether attention is causal-possible: some visible source stands at or before the reader in the layout's order."""
+    """Whether attention is causal-possible: some visible source stands at or before a token of the reader."""
     seen = layout.visible(reader, compressed=True)
-    return any(source in seen and layout.order.index(source) <= layout.order.index(reader) for source in sources)
+    return any(source in seen and _place(layout, source) <= _place(layout, reader) for source in sources)
+
+
+def _place(layout: Layout, role: Role) -> int:
+    """Rank of a role in a sequence. QUESTION and ANSWER share the last: in several turns an ANSWER stands before a QUESTION."""
+    return layout.order.index(role) if role < Role.QUESTION else len(layout.order)

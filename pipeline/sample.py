@@ -46,3 +46,8 @@ class Sample:
     query: Side
     positive: Side | None = None
     negatives: tuple[Side, ...] = ()
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """All sides: the query, the positive if there is one, the negatives."""
+        return (self.query, *([self.positive] if self.positive else []), *self.negatives)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
+PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ SEQUENCE = ("tests/pipeline/test_sequence.py",)
 POOLING = ("tests/pipeline/model/test_pooling.py",)
 TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
+VARLEN = ("tests/pipeline/model/test_varlen.py",)
+VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
 EXPORT = ("tests/pipeline/test_export.py",)
 GENERATION = ("tests/pipeline/model/test_generation.py",)
 
@@ -57,6 +59,34 @@ MUTANTS = (
         (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
+        "leak through an earlier answer allowed",
+        "pipeline/roles.py",
+        "return layout.order.index(role) if role < Role.QUESTION else len(layout.order)",
+        "return layout.order.index(role)",
+        ("tests/pipeline/test_roles.py",),
+    ),
+    Mutant(
+        "second hidden pair forgotten",
+        "pipeline/roles.py",
+        "cut = {key for hide in self.hidden if",
+        "cut = {key for hide in self.hidden[:1] if",
+        ATTENTION,
+    ),
+    Mutant(
+        "coin not read",
+        "pipeline/batch.py",
+        "(row.sequence.roles, row.compressed) for row in rows",
+        "(row.sequence.roles, True) for row in rows",
+        ATTENTION,
+    ),
+    Mutant(
+        "keys without a gradient",
+        "pipeline/model/attention.py",
+        "for part in (q, k, v))",
+        "for part in (q, k.detach(), v))",
+        ATTENTION,
+    ),
+    Mutant(
         "mask off by one",
         "pipeline/spans.py",
         "last = int(np.flatnonzero(mine)[-1]) + 1",
@@ -70,6 +100,76 @@ MUTANTS = (
         "inside = steps < lengths[members, None]",
         "inside = steps <= lengths[members, None]",
         ATTENTION,
+    ),
+    Mutant(
+        "kernel not causal",
+        "pipeline/model/varlen.py",
+        "window = (-1, 0) if causal else (-1, -1)",
+        "window = (-1, -1)",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel's outputs not put back",
+        "pipeline/model/varlen.py",
+        ".index_select(0, spans.take)",
+        "[: len(spans.take)]",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel taken under dropout",
+        "pipeline/model/attention.py",
+        "if dropout == 0.0 and is_trusted(",
+        "if is_trusted(",
+        VARLEN,
+    ),
+    Mutant(
+        "starts computed by every layer",
+        "pipeline/model/attention.py",
+        "    @cached_property\n    def sequences",
+        "    @property\n    def sequences",
+        VARLEN,
+    ),
+    Mutant(
+        "kernel taken unchecked",
+        "pipeline/model/varlen_check.py",
+        "if not error <= allowed:",
+        "if False:",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "kernel that gives NaN taken",
+        "pipeline/model/varlen_check.py",
+        "if not error <= allowed:",
+        "if error > allowed:",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "gradients of the kernel unchecked",
+        "pipeline/model/varlen_check.py",
+        "[out.detach(), *torch.autograd.grad(out, leaves, grad_output)]",
+        "[out.detach()]",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "check counted by a checkpointed layer",
+        "pipeline/model/varlen_check.py",
+        "torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)",
+        "torch.enable_grad()",
+        VARLEN_CHECK,
+    ),
+    Mutant(
+        "tower's lengths not handed over",
+        "pipeline/model/attention.py",
+        'VISION_ATTENTION = "picture_flash"',
+        'VISION_ATTENTION = "picture_spans"',
+        ATTENTION,
+    ),
+    Mutant(
+        "routes of the benchmark not compared",
+        "benchmarks/attention.py",
+        "if not error <= steps * torch.finfo(true.dtype).eps:",
+        "if False:",
+        ("tests/benchmarks/test_attention.py",),
     ),
     Mutant(
         "pictures attend to each other",
@@ -226,6 +326,55 @@ MUTANTS = (
         'weights = torch.ones_like(token_losses) if self.mean == "sample_mean"',
         ("tests/pipeline/losses",),
     ),
+    Mutant(
+        "own and outside answers never meet",
+        "pipeline/losses/language.py",
+        'units if self.groups == "apart" else units.sum()',
+        "units if self.groups else units.sum()",
+        ("tests/pipeline/losses", f"{STEP}::test_one_mean_over_own_and_outside_answers"),
+    ),
+    Mutant(
+        "hard negatives not in the denominator",
+        "pipeline/losses/contrastive.py",
+        "        targets = torch.arange(len(queries), device=scores.device)\n",
+        "        targets = torch.arange(len(queries), device=scores.device)\n        scores = scores[:, : len(queries)]\n",
+        ("tests/pipeline/losses", f"{STEP}::test_hard_negatives_are_candidates_of_every_query"),
+    ),
+    Mutant(
+        "hard negatives of the wrong pair",
+        "pipeline/train/plan.py",
+        "for row, places in zip(draw.pairs, negatives, strict=True)",
+        "for row, places in zip(draw.pairs[::-1], negatives, strict=True)",
+        ("tests/pipeline/train/test_plan.py", "tests/pipeline/train/test_feed.py"),
+    ),
+    Mutant(
+        "duplicates among hard negatives not masked",
+        "pipeline/losses/contrastive.py",
+        "            same[targets, targets] = False\n",
+        "            same[targets, targets] = False\n            same[:, len(queries) :] = False\n",
+        ("tests/pipeline/losses",),
+    ),
+    Mutant(
+        "weight of the step before",
+        "pipeline/losses/weights.py",
+        "if first <= step)",
+        "if first <= max(0, step - 1))",
+        ("tests/pipeline/losses/test_weights.py", f"{STEP}::test_weights_follow_their_steps"),
+    ),
+    Mutant(
+        "language loss paid for at weight 0",
+        "pipeline/train/plan.py",
+        "own = mixture.own_sides if language_weight else ()",
+        "own = mixture.own_sides",
+        ("tests/pipeline/train/test_plan.py",),
+    ),
+    Mutant(
+        "contrastive weight of 0 ignored",
+        "pipeline/train/plan.py",
+        "num_pairs=len(draw.pairs) if contrastive_weight else 0,",
+        "num_pairs=len(draw.pairs),",
+        ("tests/pipeline/train/test_plan.py",),
+    ),
     Mutant("world-size scale dropped", "pipeline/train/engine.py", "loss * self.num_ranks", "loss", TWO_RANKS),
     Mutant(
         "no accumulation boundary",
@@ -251,14 +400,14 @@ MUTANTS = (
     Mutant(
         "generation loss never back-propagated",
         "pipeline/train/step.py",
-        "phase.language_weight * sums.sum()",
-        "phase.language_weight * sums.sum().detach()",
+        "work.language_weight * sums.sum()",
+        "work.language_weight * sums.sum().detach()",
         CACHED,
     ),
     Mutant(
         "contrastive gradient dropped",
         "pipeline/train/step.py",
-        "(outputs.embeddings * gradient[full.slots.to(engine.device)]).sum()",
+        "(outputs.embeddings * cached).sum()",
         "0.0 * outputs.embeddings.sum()",
         CACHED,
     ),
@@ -271,9 +420,9 @@ MUTANTS = (
     ),
     Mutant(
         "coin redrawn in the replay",
-        "pipeline/train/feed.py",
+        "pipeline/train/work.py",
         "Chunk(pack(part, recipe.layout, pooled),",
-        "Chunk(pack([replace(r, compressed=not r.compressed) for r in part], recipe.layout, pooled),",
+        "Chunk(pack([__import__('dataclasses').replace(r, compressed=not r.compressed) for r in part], recipe.layout, pooled),",
         CACHED,
     ),
     Mutant(
@@ -354,6 +503,69 @@ MUTANTS = (
         'generator(self.seed, "epoch", self.names[index], epoch)',
         'generator(self.seed, "epoch", self.names[index], len(self._cursors))',
         ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "long positives trained on",
+        "pipeline/train/lengths.py",
+        "np.maximum(self.needed[query], self.needed[positive]) <= max_length",
+        "self.needed[query] <= max_length",
+        ("tests/pipeline/train/test_measure.py", "tests/pipeline/train/test_corpus.py"),
+    ),
+    Mutant(
+        "a question without room for its answer",
+        "pipeline/train/measure.py",
+        "question_ids(side.turns[0].question)) + 1",
+        "question_ids(side.turns[0].question))",
+        ("tests/pipeline/train/test_measure.py",),
+    ),
+    Mutant(
+        "rows left out are held out",
+        "pipeline/train/corpus.py",
+        "return {name: rows[fits[rows]] for",
+        "return {name: rows[fits[rows] | True] for",
+        ("tests/pipeline/train/test_corpus.py",),
+    ),
+    Mutant(
+        "table of another layout",
+        "pipeline/train/measure.py",
+        "tokenizer, probe, ruler.builder.layout, ruler.pixels]",
+        "tokenizer, probe, ruler.pixels]",
+        ("tests/pipeline/train/test_measure.py",),
+    ),
+    Mutant(
+        "misspelt datasets ignored",
+        "pipeline/train/corpus.py",
+        "    if unknown:",
+        "    if unknown and False:",
+        ("tests/pipeline/train/test_corpus.py",),
+    ),
+    Mutant(
+        "weights of datasets ignored",
+        "pipeline/train/corpus.py",
+        "weights.get(name, 1.0) * min(",
+        "1.0 * min(",
+        ("tests/pipeline/train/test_corpus.py", "tests/pipeline/train/test_feed.py"),
+    ),
+    Mutant(
+        "sub-batches mix datasets",
+        "pipeline/data/sampler.py",
+        'return [row for position in generator(self.seed, "runs", step).permutation(len(runs)) for row in runs[position]]',
+        'return generator(self.seed, "runs", step).permutation([row for run in runs for row in run]).tolist()',
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "shares not followed",
+        "pipeline/data/sampler.py",
+        "p=open_share / open_share.sum()",
+        "p=(open_share > 0) / (open_share > 0).sum()",
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "ranks read the whole batch",
+        "pipeline/train/feed.py",
+        "for place in hand]",
+        "for place in range(len(items))]",
+        ("tests/pipeline/train/test_feed.py",),
     ),
     Mutant(
         "positions shifted after the cut",
@@ -483,6 +695,76 @@ MUTANTS = (
         "return html.escape(str(text), quote=True)",
         "return str(text)",
         ("tests/eval/test_report.py",),
+    ),
+    Mutant(
+        "a recipe's name makes work stale",
+        "pipeline/recipe_json.py",
+        'LABELS = ("name", "summary")',
+        'LABELS = ("summary",)',
+        ("tests/pipeline/test_recipe_json.py",),
+    ),
+    Mutant(
+        "settings checked one by one",
+        "pipeline/overrides.py",
+        "        _change(tree, path.strip(), text.strip())",
+        "        _change(tree, path.strip(), text.strip())\n        build(Recipe, tree)",
+        ("tests/pipeline/test_overrides.py",),
+    ),
+    Mutant(
+        "a truth value passes for a number",
+        "pipeline/typed.py",
+        "isinstance(value, int | float) and not isinstance(value, bool) and",
+        "isinstance(value, int | float) and",
+        ("tests/pipeline/test_typed.py",),
+    ),
+    Mutant(
+        "values of a user's file keep their own types",
+        "pipeline/recipes/source.py",
+        "return recipe_from_json(canonical_json(made))",
+        "return made",
+        ("tests/pipeline/recipes/test_source.py",),
+    ),
+    Mutant(
+        "a checkpoint takes any recipe",
+        "pipeline/inference.py",
+        "_refuse_other_values(path, own, recipe or own)",
+        "_refuse_other_values(path, own, own)",
+        ("tests/pipeline/test_inference.py",),
+    ),
+    Mutant(
+        "training processes get the recipe's name only",
+        "launchers/local.py",
+        "str(write_recipe(context))",
+        "context.recipe.name",
+        ("tests/launchers/test_cli.py::test_processes_of_a_training_get_the_resolved_recipe",),
+    ),
+    Mutant(
+        "merely added losses still compress",
+        "pipeline/recipes/ablations.py",
+        "with_probability(crem_2b(), 0.0),",
+        "with_probability(crem_2b(), 0.5),",
+        ("tests/pipeline/recipes/test_printed.py",),
+    ),
+    Mutant(
+        "a printed figure slips",
+        "pipeline/recipes/printed.py",
+        '"crem_2b_heterogeneous", (53.0, 44.0, 66.2)',
+        '"crem_2b", (53.0, 44.0, 66.2)',
+        ("tests/pipeline/recipes/test_printed.py",),
+    ),
+    Mutant(
+        "head trained beside adapters",
+        "pipeline/model/adapters.py",
+        "head.requires_grad_(False)",
+        "head.requires_grad_(True)",
+        ("tests/pipeline/recipes/test_training.py::test_what_a_recipe_trains_moves_and_nothing_else",),
+    ),
+    Mutant(
+        "homogeneous questions asked where none belong",
+        "pipeline/train/plan.py",
+        "own = mixture.own_sides if language_weight else ()",
+        "own = SIDES if language_weight else ()",
+        ("tests/pipeline/recipes/test_training.py::test_what_a_recipe_is_about_can_be_seen",),
     ),
 )
 

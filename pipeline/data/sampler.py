@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import ConfigError
+
+RowNumbers = Sequence[int] | npt.NDArray[np.int64]
 
 
 def generator(*parts: object) -> np.random.Generator:
@@ -38,7 +41,7 @@ class Stream:
     """Endless batches over some datasets: `runs` runs of `run_length` rows a step, each run from one dataset."""
 
     def __init__(
-        self, rows: Mapping[str, Sequence[int]], shares: Mapping[str, float], *, runs: int, run_length: int, seed: int
+        self, rows: Mapping[str, RowNumbers], shares: Mapping[str, float], *, runs: int, run_length: int, seed: int
     ) -> None:
         """`rows` are row numbers by dataset, `shares` relative weights. Raises ConfigError when a step cannot be filled."""
         self.names = sorted(name for name in rows if len(rows[name]) and shares.get(name, 0.0) > 0.0)

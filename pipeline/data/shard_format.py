@@ -52,7 +52,7 @@ def members(sample: Sample) -> list[Member]:
 
 def text_bytes(sample: Sample) -> int:
     """Bytes of all texts of a sample, turns included: what the cost of a row is estimated from."""
-    return sum(len(text.encode()) for side in _sides(sample) for text in _texts(side))
+    return sum(len(text.encode()) for side in sample.sides for text in _texts(side))
 
 
 def decode(document: bytes, pictures: Sequence[bytes]) -> Sample:
@@ -98,7 +98,7 @@ def _decode_side(fields: dict[str, Any], pictures: Iterator[bytes]) -> Side:
 
 def _named_pictures(sample: Sample) -> Iterator[tuple[str, bytes]]:
     names = ["q", *(["p"] if sample.positive else []), *(f"n{number}_" for number in range(len(sample.negatives)))]
-    for name, side in zip(names, _sides(sample), strict=True):
+    for name, side in zip(names, sample.sides, strict=True):
         for number, encoded in enumerate(side.images):
             yield f"{name}{number}", encoded
 
@@ -109,10 +109,6 @@ def _picture(name: str, encoded: bytes) -> Member:
     except RowError as error:
         raise RowError(f"picture {name}: {error}") from error
     return Member(suffix=f"{name}.{suffix}", content=encoded, width=width, height=height)
-
-
-def _sides(sample: Sample) -> list[Side]:
-    return [sample.query, *([sample.positive] if sample.positive else []), *sample.negatives]
 
 
 def _texts(side: Side) -> Iterator[str]:

@@ -7,6 +7,7 @@ which keeps no position, so file descriptors survive a fork.
 import os
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,10 @@ class _Part:
         """Key of a row of this part."""
         return key_of(self._slug, int(self.columns["row"][place]))
 
+    def shard(self, place: int) -> tuple[Path, int]:
+        """Path and size in bytes of the shard that holds a row."""
+        return self.shards[int(self.columns["shard"][place])]
+
     def image_spans(self, place: int, *names: str) -> list[tuple[int, ...]]:
         """The named fields of a row's pictures."""
         span = slice(self.starts[place], self.starts[place + 1])
@@ -120,17 +125,16 @@ class ShardIndex:
         start, size = int(part.columns["json_offset"][place]), int(part.columns["json_size"][place])
         spans = part.image_spans(place, "offset", "size")
         end = max([start + size, *(offset + length for offset, length in spans)])
-        shard, key = part.shards[int(part.columns["shard"][place])], part.key(place)
         # The members of a sample lie next to each other: one read takes them all.
-        content = os.pread(self._descriptor(*shard), end - start, start)
+        content = self._content(part, place, end - start)
         pictures = [content[offset - start : offset - start + length] for offset, length in spans]
-        try:
-            sample = decode(content[:size], pictures)
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise _differs(shard[0], key) from error
-        if len(content) != end - start or sample.key != key:
-            raise _differs(shard[0], key)
-        return sample
+        return _sample(part, place, content[:size], pictures)
+
+    def texts(self, row: int) -> Sample:
+        """A sample whose pictures are empty: only its JSON is read, a hundredth of the bytes. Raises DataError as `read`."""
+        part, place = self._find(row)
+        content = self._content(part, place, int(part.columns["json_size"][place]))
+        return _sample(part, place, content, [b""] * len(part.image_spans(place, "size")))
 
     def close(self) -> None:
         """Close the shards; a later read opens them again."""
@@ -143,6 +147,14 @@ class ShardIndex:
         number = bisect_right(self._firsts, row) - 1
         return self._parts[number], row - self._firsts[number]
 
+    def _content(self, part: _Part, place: int, size: int) -> bytes:
+        """The first bytes of a row. Raises DataError where the shard has fewer."""
+        shard = part.shard(place)
+        content = os.pread(self._descriptor(*shard), size, int(part.columns["json_offset"][place]))
+        if len(content) != size:
+            raise _differs(shard[0], part.key(place))
+        return content
+
     def _descriptor(self, path: Path, size: int) -> int:
         """An open shard; the least recently used one is closed when there are many."""
         if path in self._files:
@@ -153,6 +165,18 @@ class ShardIndex:
         descriptor = _open_shard(path, size)
         self._files[path] = descriptor
         return descriptor
+
+
+def _sample(part: _Part, place: int, document: bytes, pictures: Sequence[bytes]) -> Sample:
+    """A row from its JSON and its pictures. Raises DataError, naming shard and key, where they are another's."""
+    path, key = part.shard(place)[0], part.key(place)
+    try:
+        sample = decode(document, pictures)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise _differs(path, key) from error
+    if sample.key != key:
+        raise _differs(path, key)
+    return sample
 
 
 def _open_shard(path: Path, size: int) -> int:

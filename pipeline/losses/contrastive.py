@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
+from pipeline.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoNCE:
@@ -16,6 +18,10 @@ class InfoNCE:
 
     temperature: float = 0.02
     mask_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigError(f"contrastive.temperature: {self.temperature} is not greater than 0")
 
     def __call__(self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
         """Mean over queries (Q, D) of -log softmax against candidates (Q + H, D); candidate i is the positive of query i.

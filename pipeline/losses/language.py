@@ -12,16 +12,26 @@ import torch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextToken:
-    """`sample_mean`: mean over a sample's tokens, then over samples (Eq. 4); `token_mean`: mean over all tokens."""
+    """`sample_mean`: mean over a sample's tokens, then over samples (Eq. 4); `token_mean`: mean over all tokens.
+
+    `apart` adds the mean over a pair's own questions and the mean over outside conversations, whatever their numbers (the paper
+    computes them independently); `together` takes one mean over both. The paper does not say how the two are weighed.
+    """
 
     mean: Literal["sample_mean", "token_mean"] = "sample_mean"
+    groups: Literal["apart", "together"] = "apart"
 
     def units(self, num_scored: int) -> float:
         """What a row with that many scored tokens adds to the divisor of its group: one sample, or its tokens."""
         return float(num_scored > 0) if self.mean == "sample_mean" else float(num_scored)
 
+    def divisors(self, units: torch.Tensor) -> torch.Tensor:
+        """What the sums of each group (num_groups,) are divided by, from the units (num_groups,) of the *global* batch."""
+        counts = units if self.groups == "apart" else units.sum().expand_as(units)
+        return counts.clamp(min=1.0)
+
     def sums(self, token_losses: torch.Tensor, row_tokens: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
-        """Sums (num_groups,) of token losses (S,), to be divided by the units of the *global* batch.
+        """Sums (num_groups,) of token losses (S,), to be divided by `divisors`.
 
         `row_tokens` (S,) is the number of scored tokens in each token's row, `groups` (S,) its group.
         """

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
@@ -9,9 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import ConfigError
+from pipeline.ranges import check_least
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The linear maps of a layer of the language model, in every family."""
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""A linear map of a layer of the language model, in every family."""
+
+PROJECTIONS = get_args(Projection)
 
 _TEXT_IN_PEFT = "base_model.model.model.language_model."
 """How PEFT calls the language model inside of a whole model that it wraps."""
@@ -33,11 +37,10 @@ class LoRA:
 
     rank: int = 16
     alpha: int = 64
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    targets: tuple[Projection, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ConfigError(f"adapter.rank: {self.rank} is less than 1")
+        check_least(self, "adapter", rank=1, alpha=1)
         unknown = [target for target in self.targets if target not in PROJECTIONS]
         if unknown or not self.targets:
             named = ", ".join(unknown) or "none"

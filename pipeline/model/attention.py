@@ -3,16 +3,20 @@
 Text: the causal sequences of `Spans` (pipeline/spans.py). On any device they are grouped by length and each group is one
 scaled_dot_product_attention; right padding inside a group needs no mask, because a causal query never sees what follows it.
 Vision: pictures of equal size are one batched attention; transformers' own sdpa route loops over pictures.
+On a GPU in half precision both are one call of a variable-length kernel, once it has passed its check.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from pipeline.model.varlen import Sequences, attend, attend_spans
+from pipeline.model.varlen_check import Heads, is_trusted
 from pipeline.spans import Spans
 
 TEXT_ATTENTION = "role_spans"
@@ -24,17 +28,14 @@ _BUCKET = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SpanPlan:
-    """`Spans` made ready for a device: per bucket a gather table (M_b, L_b), and where each packed position finds its output.
-
-    Tables are computed once a micro-batch and read by every layer.
-    """
+class Buckets:
+    """Per bucket of lengths a gather table (M_b, L_b), and where each packed position finds its output."""
 
     tables: tuple[torch.Tensor, ...]
     take: torch.Tensor
 
     @staticmethod
-    def of(spans: Spans) -> "SpanPlan":
+    def of(spans: Spans) -> "Buckets":
         """Bucket the causal sequences by length."""
         starts, lengths = spans.starts[:-1], spans.starts.diff()
         rounded = (lengths + _BUCKET - 1) // _BUCKET * _BUCKET
@@ -49,7 +50,29 @@ class SpanPlan:
             tables.append(spans.gather[source])
             place[source[inside]] = produced + torch.nonzero(inside.flatten()).flatten()
             produced += source.numel()
-        return SpanPlan(tuple(tables), place[spans.take])
+        return Buckets(tuple(tables), place[spans.take])
+
+
+@dataclass(frozen=True, eq=False)  # no slots: what a route computes is kept here
+class SpanPlan:
+    """`Spans` made ready for a device. A route's tables are computed by the first layer that takes it and read by all others."""
+
+    spans: Spans
+
+    @staticmethod
+    def of(spans: Spans) -> "SpanPlan":
+        """The plan of one micro-batch."""
+        return SpanPlan(spans)
+
+    @cached_property
+    def buckets(self) -> Buckets:
+        """For scaled_dot_product_attention."""
+        return Buckets.of(self.spans)
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """For the variable-length kernel."""
+        return Sequences.of(self.spans.starts)
 
 
 def span_attention(
@@ -75,14 +98,16 @@ def span_attention(
         out = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True)
         return out.transpose(1, 2), None
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    if dropout == 0.0 and is_trusted(Heads.of(q, k, causal=True)):  # the kernel has no dropout
+        return attend_spans(q, k, v, plan.spans, plan.sequences, scale=scaling)[None], None
     outputs = []
-    for table in plan.tables:
+    for table in plan.buckets.tables:
         queries, keys, values = (part[table].transpose(1, 2) for part in (q, k, v))
         attended = scaled_dot_product_attention(
             queries, keys, values, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[plan.take][None], None
+    return torch.cat(outputs)[plan.buckets.take][None], None
 
 
 def picture_attention(
@@ -93,10 +118,19 @@ def picture_attention(
     attention_mask: object,
     *,
     cu_seq_lens_q: torch.Tensor,
+    max_length_q: int,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Full attention inside each picture: query, key and value (1, H, P, d), `cu_seq_lens_q` (I + 1,); returns (1, P, H, d)."""
+    """Full attention inside each picture: query, key and value (1, H, P, d); returns (1, P, H, d).
+
+    `cu_seq_lens_q` (I + 1,) int32 is where each picture begins, `max_length_q` the patches of the largest; the tower computes
+    both once a call.
+    """
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
+    if is_trusted(Heads.of(q, k, causal=False)):
+        sequences = Sequences(starts=cu_seq_lens_q, longest=max_length_q)
+        return attend(q, k, v, sequences, causal=False, scale=scaling)[None], None
     outputs = []
     for start, count, length in _equal_runs(cu_seq_lens_q.diff().tolist()):
         queries, keys, values = (_pictures(part, start, count, length) for part in (query, key, value))

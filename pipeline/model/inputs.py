@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import DataError
+from pipeline.ranges import check_least
 
 MAX_ASPECT = 200
 """Qwen2-VL's limit of the ratio of a picture's sides."""
@@ -26,6 +27,9 @@ class PixelLimits:
     max_tokens: int = 1280
     patch: int = 14
     merge: int = 2
+
+    def __post_init__(self) -> None:
+        check_least(self, "pixels", patch=1, merge=1, min_tokens=1, max_tokens=self.min_tokens)
 
     @property
     def factor(self) -> int:

@@ -6,6 +6,8 @@ What differs from the paper's recipe is what training from scratch in minutes ne
 from dataclasses import replace
 
 from pipeline.losses.contrastive import InfoNCE
+from pipeline.losses.language import NextToken
+from pipeline.losses.weights import Stepwise
 from pipeline.model.adapters import Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
@@ -37,7 +39,7 @@ def tiny() -> Recipe:
                 mixture=Mixture(
                     pairs=32,
                     sub_batch=32,
-                    outside=16,
+                    outside=12,
                     native_share=0.5,
                     weights=(("MSCOCO_t2i", 2.0), ("MSCOCO_i2t", 2.0), ("OK-VQA", 1.5), ("MSCOCO", 1.5)),
                 ),
@@ -55,15 +57,29 @@ def tiny() -> Recipe:
 
 
 def tiny_full() -> Recipe:
-    """The longer run: more scenes and steps, until answers and reconstructions come out of the tokens alone."""
+    """The longer run: more scenes and steps, until answers and reconstructions come out of the tokens alone.
+
+    Retrieval first, for it is learnt fast and teaches the tower to see; then a language loss ten times as heavy, as a mean
+    over tokens, so that the long answers, which say where everything is, count most (docs/experiments.md).
+    """
     base = tiny()
     joint = base.phases[0]
     return replace(
         base,
         name="tiny_full",
-        summary="tiny with more scenes and steps: `make demo-full`, 45 minutes on 2 CPU cores",
+        summary="tiny with more scenes, steps and language loss: `make demo-full`, 45 minutes on 2 CPU cores",
+        language=NextToken(mean="token_mean"),
         toy=ToyWorld(train_rows=3000, eval_rows=100, conversations=16_000, mcq_rows=400),
-        phases=(replace(joint, steps=3300, checkpoint_every=200, evaluate_every=200),),
+        phases=(
+            replace(
+                joint,
+                steps=2400,
+                mixture=replace(joint.mixture, outside=20),
+                language_weight=Stepwise(((0, 0.5), (300, 5.0))),
+                checkpoint_every=200,
+                evaluate_every=200,
+            ),
+        ),
     )
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import file_digest, folder_aside
+from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_from_json
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,16 @@ def read_state(folder: Path) -> State:
         if not (folder / name).is_file() or file_digest(folder / name) != digest:
             raise CheckpointError(f"{folder}: {name} is missing or truncated; delete this folder to fall back to the one before")
     return state
+
+
+def recipe(folder: Path) -> Recipe:
+    """The recipe that a checkpoint was trained with, as it stands in the folder: neither its name nor its file is looked up."""
+    try:
+        return recipe_from_json((folder / RECIPE).read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise CheckpointError(
+            f"{folder / RECIPE}: {error}; another version of this program wrote it, so load it with that one"
+        ) from error
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -7,6 +7,9 @@ means over the global batch are multiplied by the number of ranks.
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import deepspeed
@@ -26,6 +29,9 @@ from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = timedelta(hours=6)
+"""How long ranks wait for what rank 0 does alone."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors for each weight."""
@@ -47,6 +53,22 @@ def start_process_group() -> tuple[int, int]:
             os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
     return dist.get_rank(), dist.get_world_size()
+
+
+@contextmanager
+def rank_0_first(rank: int, num_ranks: int) -> Iterator[None]:
+    """Rank 0 runs the block while the others wait, then they do: what it makes, they find."""
+    if num_ranks == 1:
+        yield
+        return
+    # A group of its own, since NCCL would give up after ten minutes.
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    if rank:
+        dist.barrier(group)
+    yield
+    if not rank:
+        dist.barrier(group)
+    dist.destroy_process_group(group)
 
 
 def _forgo_shared_memory_op() -> None:
@@ -121,7 +143,7 @@ class Engine:
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over ranks (in place)."""
-        if self.num_ranks > 1:
+        if self.num_ranks > 1 and tensor.numel():
             dist.all_reduce(tensor)
         return tensor
 

@@ -4,35 +4,22 @@ A map from step number to work, so torch's DataLoader can run it in any number o
 """
 
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
-from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN, Row, chunk_by_tokens, pack, truncate
-from pipeline.data.qa import QaTable
-from pipeline.data.sampler import Draw, Stream, coin, deal, generator
-from pipeline.data.shards import RowInfo, ShardIndex
-from pipeline.errors import PipelineError
+from pipeline.batch import OUTSIDE, Row
+from pipeline.data.sampler import Draw, Stream, coin, deal
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.model.inputs import load_pixels
-from pipeline.recipe import Phase, Recipe, SideName
+from pipeline.recipe import Phase, Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
-from pipeline.train.work import Chunk, StepWork
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One sequence of a global batch before it is read: a side of a corpus row and the slot of its embedding (-1: none)."""
-
-    row: int
-    side: SideName
-    slot: int
+from pipeline.train.corpus import Corpus, divide, shares, warn_of_small
+from pipeline.train.plan import SIDES, Item, Plan, least_rows, make_plan, plan_step
+from pipeline.train.work import StepWork, pack_work
 
 
 class RowBuilder:
@@ -43,11 +30,13 @@ class RowBuilder:
         self.builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
         self.native_builder = replace(self.builder, layout=native_layout(recipe.layout))
 
+    def has_room(self, turn: Turn, context: int) -> bool:
+        """Whether a question and one token of its answer fit behind so many tokens of context."""
+        return context + len(self.builder.question_ids(turn.question)) < self.recipe.max_length
+
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
-        side = sample.query if item.side == "query" else sample.positive
-        assert side is not None, "only pairs have a positive side"
-        outside = item.slot < 0
+        side, outside = sample.sides[item.place], item.group == OUTSIDE
         words = (self.recipe.seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
@@ -61,7 +50,7 @@ class RowBuilder:
             compressed=not native and coin(self.recipe.layout.gate_probability, "gate", *words),
             slot=item.slot,
             item=side_digest(side),
-            group=OUTSIDE if outside else OWN,
+            group=item.group,
         )
 
 
@@ -87,8 +76,7 @@ class Feed(Dataset[StepWork | PipelineError]):
 
     def __init__(
         self,
-        index: ShardIndex,
-        qa: QaTable,
+        corpus: Corpus,
         recipe: Recipe,
         phase: Phase,
         vocabulary: Vocabulary,
@@ -96,27 +84,23 @@ class Feed(Dataset[StepWork | PipelineError]):
         rank: int = 0,
         num_ranks: int = 1,
     ) -> None:
-        self.index, self.qa = index, qa
-        self.recipe, self.phase = recipe, phase
+        """Raises ConfigError where the corpus cannot fill the mixture."""
+        self.corpus, self.recipe, self.phase = corpus, recipe, phase
         self.rank, self.num_ranks = rank, num_ranks
         self.rows = RowBuilder(recipe, phase, vocabulary)
-        mixture, self.held_out = phase.mixture, held_out_rows(index, phase.held_out, recipe.seed)
-        hidden = set(self.held_out.pairs) | set(self.held_out.outside)
-        pairs = {name: [row for row in index.datasets[name] if row not in hidden] for name in names_of(index, "pairs")}
-        talks = {name: [row for row in index.datasets[name] if row not in hidden] for name in names_of(index, "conversations")}
-        weights = dict(mixture.weights)
-        shares = {name: weights.get(name, 1.0) * min(len(rows), mixture.cap) for name, rows in pairs.items()}
-        runs = mixture.pairs // mixture.sub_batch
-        _warn_of_small(pairs, mixture.sub_batch)
-        self.pairs = Stream(pairs, shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
-        talk_shares = {name: weights.get(name, 1.0) * len(rows) for name, rows in talks.items()}
-        self.outside = (
-            Stream(talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed) if mixture.outside else None
-        )
+        _refuse_few(phase, num_ranks)
+        mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.seed)
+        self.held_out = division.held_out
+        if mixture.pairs:
+            warn_of_small(division.pairs, mixture.sub_batch)
+        runs, pair_shares = mixture.pairs // mixture.sub_batch, shares(division.pairs, mixture, cap=mixture.cap)
+        self.pairs = Stream(division.pairs, pair_shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
+        talk_shares = shares(division.talks, mixture)
+        self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed)
 
     def draw(self, step: int) -> Draw:
         """Corpus rows of a step."""
-        return Draw(tuple(self.pairs.at(step)), tuple(self.outside.at(step)) if self.outside else ())
+        return Draw(tuple(self.pairs.at(step)), tuple(self.outside.at(step)))
 
     def __getitem__(self, step: int) -> StepWork | PipelineError:
         """This rank's work of a step; a bad row comes back as the error itself: a worker process cannot raise it whole."""
@@ -125,84 +109,47 @@ class Feed(Dataset[StepWork | PipelineError]):
         except PipelineError as error:
             return error
 
+    def plan(self, draw: Draw, step: int) -> Plan:
+        """What a step trains on; it does not depend on ranks."""
+        return plan_step(draw, self._negatives(draw), self.phase, step)
+
     def work(self, draw: Draw, step: int) -> StepWork:
         """This rank's share of a global batch, read and packed."""
-        items = list(batch_items(draw))
+        plan = self.plan(draw, step)
+        items = plan.items
         hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
         rows = [self._row(items[place], step) for place in hand]
-        return pack_work(rows, len(draw.pairs), self.recipe, self.phase)
+        return pack_work(rows, plan, self.recipe, self.phase)
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
-        return [self._row(item, step) for item in batch_items(draw)]
+        return [self._row(item, step) for item in self.plan(draw, step).items]
+
+    def held_out_batch(self) -> tuple[list[Row], Plan]:
+        """The rows set aside, as both losses see them, whatever their weights."""
+        plan = make_plan(self.held_out, self._negatives(self.held_out), self.phase.mixture, (1.0, 1.0))
+        return [self._row(item, step=-1) for item in plan.items], plan
+
+    def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
+        most = self.phase.mixture.negatives
+        return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
     def _row(self, item: Item, step: int) -> Row:
-        sample = self.index.read(item.row)
-        if item.slot < 0:
-            return self.rows.build(sample, item, sample.query.turns, step=step)
-        own = item.side in self.phase.mixture.own_sides
-        return self.rows.build(sample, item, self.qa.turns(sample.dataset, sample.key, item.side) if own else (), step=step)
+        sample = self.corpus.index.read(item.row)
+        if item.group == OUTSIDE or not item.asks:
+            return self.rows.build(sample, item, sample.query.turns if item.asks else (), step=step)
+        turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])
+        if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(item.row, item.place)):
+            return self.rows.build(sample, item, turns, step=step)
+        # The pair itself fits: it stays, and its question counts as a cut answer.
+        row = self.rows.build(sample, item, (), step=step)
+        return replace(row, sequence=replace(row.sequence, cut=True))
 
     def _cost(self, item: Item) -> float:
-        """Estimated tokens of an item, from the index alone: text bytes and the visual tokens of its pictures."""
-        info: RowInfo = self.index.info(item.row)
-        grids = [self.recipe.pixels.grid(height, width) for width, height in info.image_sizes]
-        return info.text_bytes / 4 + sum(t * h * w for t, h, w in grids) / self.recipe.pixels.merge**2
+        return self.corpus.lengths.cost(item.row, item.place)
 
 
-def _warn_of_small(pairs: Mapping[str, Sequence[int]], sub_batch: int) -> None:
-    for name, rows in pairs.items():
-        if len(rows) < sub_batch:
-            logger.warning(
-                "%s: %d rows to train on are fewer than mixture.sub_batch = %d; it is never drawn", name, len(rows), sub_batch
-            )
-
-
-def batch_items(draw: Draw) -> Iterator[Item]:
-    """The sequences of a global batch: queries, then positives in the same order, then conversations."""
-    for slot, row in enumerate(draw.pairs):
-        yield Item(row, "query", slot)
-    for slot, row in enumerate(draw.pairs):
-        yield Item(row, "positive", len(draw.pairs) + slot)
-    for row in draw.outside:
-        yield Item(row, "query", -1)
-
-
-def pack_work(rows: Sequence[Row], num_pairs: int, recipe: Recipe, phase: Phase) -> StepWork:
-    """Cut rows into chunks by the token budget and pack them for both passes."""
-    pooled, last = recipe.pooling.positions, recipe.pooling.role
-    chunks = []
-    for part in chunk_by_tokens(rows, phase.chunk_tokens):
-        embedded = truncate(part, last)
-        chunks.append(Chunk(pack(part, recipe.layout, pooled), pack(embedded, recipe.layout, pooled) if embedded else None))
-    units, items = torch.zeros(NUM_GROUPS), torch.zeros(2 * num_pairs, dtype=torch.int64)
-    for row in rows:
-        units[row.group] += recipe.language.units(row.num_scored)
-        if row.slot >= 0:
-            items[row.slot] = row.item
-    shortest = min(rows, key=lambda row: len(row.sequence))
-    return StepWork(
-        chunks=chunks,
-        idle=pack([replace(shortest, slot=0)], recipe.layout, pooled),
-        num_pairs=num_pairs,
-        items=items,
-        units=units,
-        num_tokens=sum(len(row.sequence) for row in rows),
-        num_cut=sum(row.sequence.cut for row in rows),
-    )
-
-
-def names_of(index: ShardIndex, kind: str) -> list[str]:
-    """Datasets of a kind."""
-    return [name for name in sorted(index.datasets) if index.kind(name) == kind]
-
-
-def held_out_rows(index: ShardIndex, count: int, seed: int) -> Draw:
-    """Rows set aside from training: `count` pairs spread over datasets by size, and as many conversations (at most a tenth)."""
-
-    def choose(kind: str) -> tuple[int, ...]:
-        rows = np.array([row for name in names_of(index, kind) for row in index.datasets[name]], dtype=np.int64)
-        chosen = generator(seed, "held out", kind).permutation(rows)[: min(count, len(rows) // 10)]
-        return tuple(sorted(chosen.tolist()))
-
-    return Draw(choose("pairs"), choose("conversations"))
+def _refuse_few(phase: Phase, num_ranks: int) -> None:
+    least = least_rows(phase)
+    if least < num_ranks:
+        raise ConfigError(f"mixture: a step of {least} rows is less than one for each of {num_ranks} processes; start fewer")

@@ -7,13 +7,16 @@ import torch
 from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.train.engine import Engine
-from pipeline.train.feed import Feed, pack_work
+from pipeline.train.feed import Feed
 from pipeline.train.step import language_sums
-from pipeline.train.work import StepWork
+from pipeline.train.work import StepWork, pack_work
 
 
 class HeldOut:
-    """Rows set aside from training, read once: contrastive loss, P@1, and the language loss with and without compression."""
+    """Rows set aside from training, read once: contrastive loss, P@1, and the language loss with and without compression.
+
+    What the phase reads no rows for has no figure.
+    """
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
@@ -21,6 +24,8 @@ class HeldOut:
 
     def evaluate(self, engine: Engine) -> dict[str, float]:
         """Figures by name. Every rank evaluates the whole slice: it is small, and all ranks make the same calls."""
+        if not self.feed.held_out.pairs and not self.feed.held_out.outside:
+            return {}
         works = self._works = self._works or {compressed: self._work(compressed) for compressed in (False, True)}
         engine.module.eval()
         figures = self._language(engine, works[False], "full") | self._language(engine, works[True], "compressed")
@@ -29,20 +34,26 @@ class HeldOut:
         return figures
 
     def _work(self, compressed: bool) -> StepWork:
-        draw = self.feed.held_out
-        rows = [replace(row, compressed=compressed and row.has_compression) for row in self.feed.global_rows(draw, step=-1)]
-        return pack_work(rows, len(draw.pairs), self.feed.recipe, self.feed.phase)
+        rows, plan = self.feed.held_out_batch()
+        rows = [replace(row, compressed=compressed and row.has_compression) for row in rows]
+        return pack_work(rows, plan, self.feed.recipe, self.feed.phase)
 
     @torch.no_grad()
     def _language(self, engine: Engine, work: StepWork, name: str) -> dict[str, float]:
         sums = torch.zeros(NUM_GROUPS, device=engine.device)
         for chunk in work.chunks:
             sums += language_sums(engine(chunk.full), chunk.full, self.feed.recipe)
-        means = (sums.cpu() / work.units.clamp(min=1.0)).tolist()
-        return {f"held_out/own_language_{name}": means[OWN], f"held_out/outside_language_{name}": means[OUTSIDE]}
+        groups = {"own": OWN, "outside": OUTSIDE}
+        return {
+            f"held_out/{group}_language_{name}": float(sums[number]) / float(work.units[number])
+            for group, number in groups.items()
+            if work.units[number]
+        }
 
     @torch.no_grad()
     def _contrastive(self, engine: Engine, work: StepWork) -> dict[str, float]:
+        if not work.num_pairs:
+            return {}
         embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
         for chunk in work.chunks:
             if chunk.prefix is not None:

@@ -14,14 +14,21 @@ from torch.utils.data import DataLoader
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError
+from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.manifest import canonical_json, fingerprint
+from pipeline.model.backbone import open_folder
 from pipeline.recipe import Phase, Recipe
+from pipeline.recipe_json import recipe_fingerprint
+from pipeline.sequence import SequenceBuilder, Vocabulary
 from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
-from pipeline.train.engine import Engine
+from pipeline.train.corpus import Corpus, check_datasets
+from pipeline.train.engine import Engine, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
+from pipeline.train.lengths import Lengths, write_left_out
+from pipeline.train.measure import Ruler, ensure_lengths, table_name
 from pipeline.train.schedule import learning_rate
 from pipeline.train.step import StepReport, train_step
 from pipeline.train.work import StepWork
@@ -40,6 +47,11 @@ class Places:
     qa: Path | None
     model: Path
     out: Path
+
+    @property
+    def lengths(self) -> Path:
+        """Tables of the rows' lengths in tokens; they outlive a training."""
+        return self.out.with_name("lengths")
 
     @property
     def checkpoints(self) -> Path:
@@ -61,7 +73,7 @@ def train(
     interruption would. Every rank calls this; rank 0 writes.
     """
     phase = recipe.phases[0]
-    run = _Run(places, recipe, phase, tracker)
+    run = _Run(places, recipe, phase, tracker, progress)
     begin = run.resume()
     end = phase.steps if stop_after is None else min(stop_after, phase.steps)
     started = time.monotonic()
@@ -76,31 +88,54 @@ def train(
 
 def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
     names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
-    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items())
+    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items() if name in figures)
     return f"{shown}  {steps_per_second:.2f} steps/s"
 
 
 class _Run:
     """One training run on one rank: what the loop keeps between steps."""
 
-    def __init__(self, places: Places, recipe: Recipe, phase: Phase, tracker: Tracker) -> None:
+    def __init__(self, places: Places, recipe: Recipe, phase: Phase, tracker: Tracker, progress: Progress) -> None:
         self.places, self.recipe, self.phase, self.tracker = places, recipe, phase, tracker
-        self.index = ShardIndex.open(places.shards)
-        qa = QaTable.open(places.qa)
+        rank, num_ranks = start_process_group()
+        # All that the user may have to mend is looked at before the model loads.
+        folder = open_folder(places.model)
+        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+        with rank_0_first(rank, num_ranks):
+            corpus, table = self._corpus(vocabulary, progress)
+        if rank == 0:
+            self._note_left_out(corpus.lengths, table)
+        self.feed = Feed(corpus, recipe, phase, vocabulary, rank=rank, num_ranks=num_ranks)
+        self.held_out = HeldOut(self.feed)
         self.identity = {
-            "recipe_fingerprint": fingerprint(recipe),
-            "data_fingerprint": fingerprint([self.index.fingerprint, qa.fingerprint]),
+            "recipe_fingerprint": recipe_fingerprint(recipe),
+            "data_fingerprint": fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint]),
         }
-        embedder, folder = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
+        embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
         self.found = checkpoint.newest(places.checkpoints, **self.identity)
         if self.found:
             embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
         self.engine = Engine(embedder, phase)
-        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-        ranks = {"rank": self.engine.rank, "num_ranks": self.engine.num_ranks}
-        self.feed = Feed(self.index, qa, recipe, phase, vocabulary, **ranks)
-        self.held_out = HeldOut(self.feed)
-        self.pending: dict[int, dict[str, float]] = {}
+
+    def _corpus(self, vocabulary: Vocabulary, progress: Progress) -> tuple[Corpus, Path]:
+        """The corpus with its table of lengths, which is made if need be, and the table's file."""
+        index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
+        check_datasets(index, self.phase.mixture)
+        recipe, cap = self.recipe, self.recipe.max_length
+        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=cap)
+        ruler = Ruler(builder=builder, pixels=recipe.pixels)
+        table = self.places.lengths / table_name(index, ruler, self.places.model)
+        lengths = ensure_lengths(table, index, ruler, lambda done, total: progress(done, total, "rows measured"))
+        return Corpus(index=index, qa=qa, lengths=lengths), table
+
+    def _note_left_out(self, lengths: Lengths, table: Path) -> None:
+        """Count and list the rows that pass the cap."""
+        cap, count = self.recipe.max_length, int((~lengths.fits(self.recipe.max_length)).sum())
+        self.tracker.log_params({"rows": len(lengths), "rows_over_max_length": count})
+        listed = table.with_name(f"{table.stem}-over-{cap}.jsonl")
+        if write_left_out(listed, table, lengths, cap):
+            message = "%d of %d rows are left out, most for passing max_length = %d; they are listed, with hard negatives, in %s"
+            logger.warning(message, count, len(lengths), cap, listed)
 
     def resume(self) -> int:
         """Take over the newest checkpoint's optimizer; returns the step to go on with."""
@@ -135,7 +170,7 @@ class _Run:
                 f"step {step}: loss or gradient is not finite ({report}); lower the learning rate; the last checkpoint is intact"
             )
         seconds = time.monotonic() - begun
-        figures = _figures(report, work, seconds) | {"learning_rate": rate}
+        figures = _figures(report, work, seconds) | {"learning_rate": rate} | _scheduled_weights(self.phase, step)
         done = step + 1
         if done % self.phase.evaluate_every == 0 or done == self.phase.steps:
             figures |= self.held_out.evaluate(self.engine)
@@ -169,8 +204,14 @@ class _Run:
         return folder if (folder / checkpoint.STATE).is_file() else self.save(end)
 
 
+def _scheduled_weights(phase: Phase, step: int) -> dict[str, float]:
+    """Loss weights at a step, as far as they change in the phase."""
+    weights = {"contrastive_weight": phase.contrastive_weight, "language_weight": phase.language_weight}
+    return {name: weight_at(weight, step) for name, weight in weights.items() if isinstance(weight, Stepwise)}
+
+
 def _figures(report: StepReport, work: StepWork, seconds: float) -> dict[str, float]:
-    figures = {name: float(value) for name, value in asdict(report).items()}
+    figures = {name: float(value) for name, value in asdict(report).items() if value is not None}
     return figures | {
         "seconds": seconds,
         "pairs_per_second": work.num_pairs / seconds,

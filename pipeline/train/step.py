@@ -5,7 +5,8 @@ its gradient for each embedding, 3. run the chunks again with their cached gradi
 step. A chunk whose first pass kept its graph is not run again.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import astuple, dataclass
 
 import torch
 
@@ -18,47 +19,49 @@ from pipeline.train.work import StepWork
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """Losses and norms of a step, over the global batch."""
+    """Losses and norms of a step, over the global batch; None where the step has nothing of the kind."""
 
-    contrastive: float
-    own_language: float
-    outside_language: float
-    precision_at_1: float
+    contrastive: float | None
+    own_language: float | None
+    outside_language: float | None
+    precision_at_1: float | None
     gradient_norm: float
 
     @property
     def finite(self) -> bool:
         """Whether every figure is a finite number."""
-        figures = (self.contrastive, self.own_language, self.outside_language, self.gradient_norm)
-        return bool(torch.isfinite(torch.tensor(figures)).all())
+        return all(math.isfinite(figure) for figure in astuple(self) if figure is not None)
 
 
 def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, learning_rate: float) -> StepReport:
     """Forward, backward and one optimizer step over a global batch."""
-    units = engine.sum(work.units.to(engine.device)).clamp(min=1.0)
+    units = engine.sum(work.units.to(engine.device))
+    divisors = recipe.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
     kept, embeddings = first_pass(engine, work, first_kept)
-    contrastive, gradient, hits = contrastive_gradient(embeddings, candidate_items(engine, work), recipe, phase)
+    contrast = contrastive_gradient(embeddings, candidate_items(engine, work), recipe, work.contrastive_weight)
     language = torch.zeros(NUM_GROUPS, device=engine.device)
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
-    num_idle = engine.most(len(order)) - len(order)
+    num_idle = max(1, engine.most(len(order))) - len(order)
     for place, index in enumerate(order):
         full = work.chunks[index].full
         outputs = kept.pop(index) if index in kept else engine(full)
-        sums = language_sums(outputs, full, recipe) / units
-        loss = (outputs.embeddings * gradient[full.slots.to(engine.device)]).sum() + phase.language_weight * sums.sum()
+        sums = language_sums(outputs, full, recipe) / divisors
+        cached = contrast.gradient[full.slots.to(engine.device)]
+        loss = (outputs.embeddings * cached).sum() + work.language_weight * sums.sum()
         engine.backward(loss, last=place == len(order) - 1 and not num_idle)
         language += sums.detach()
     for place in range(num_idle):
         outputs = engine(work.idle)
         engine.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=place == num_idle - 1)
     norm = engine.step(learning_rate)
-    own, outside = engine.sum(language).tolist()
-    return StepReport(contrastive, own, outside, hits, norm)
+    means = (engine.sum(language) * (divisors / units)).tolist()
+    own, outside = (mean if count else None for mean, count in zip(means, units.tolist(), strict=True))
+    return StepReport(contrast.loss, own, outside, contrast.precision_at_1, norm)
 
 
 def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[int, Outputs], torch.Tensor]:
-    """Embeddings (2 Q, D) of the global batch, and the outputs of the chunks whose graph is kept."""
+    """Embeddings (2 Q + H, D) of the global batch, and the outputs of the chunks whose graph is kept."""
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for index, chunk in enumerate(work.chunks):
@@ -78,24 +81,33 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
 
 
 def candidate_items(engine: Engine, work: StepWork) -> torch.Tensor:
-    """What each candidate of the global batch is, (Q,) int64: each rank knows its own rows."""
+    """What each candidate of the global batch is, (Q + H,) int64: each rank knows its own rows."""
     return engine.sum(work.items.to(engine.device, copy=True))[work.num_pairs :]
 
 
-def contrastive_gradient(
-    embeddings: torch.Tensor, items: torch.Tensor, recipe: Recipe, phase: Phase
-) -> tuple[float, torch.Tensor, float]:
-    """Contrastive loss, its weighted gradient for each embedding (2 Q, D), and the batch's P@1.
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Contrastive loss and P@1 of a global batch (None without pairs), and each embedding's weighted gradient (2 Q + H, D)."""
+
+    loss: float | None
+    precision_at_1: float | None
+    gradient: torch.Tensor
+
+
+def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, recipe: Recipe, weight: float) -> Contrast:
+    """The contrastive loss over embeddings (2 Q + H, D) of Q queries and of the candidates `items`.
 
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient
     crosses ranks, and no other factor than the engine's is needed.
     """
+    if not len(items):
+        return Contrast(None, None, embeddings)
     leaf = embeddings.detach().requires_grad_()
     queries, candidates = leaf[: -len(items)], leaf[-len(items) :]
     loss = recipe.contrastive(queries, candidates, items)
     (gradient,) = torch.autograd.grad(loss, leaf)
     hits = precision_at_1(queries.detach(), candidates.detach())
-    return float(loss.detach()), phase.contrastive_weight * gradient, hits
+    return Contrast(float(loss.detach()), hits, weight * gradient)
 
 
 def language_sums(outputs: Outputs, batch: Batch, recipe: Recipe) -> torch.Tensor:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.batch import Batch
+from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, truncate
+from pipeline.recipe import Phase, Recipe
+from pipeline.train.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,9 +22,9 @@ class Chunk:
 class StepWork:
     """What one rank does in a step.
 
-    `num_pairs` Q describes the global batch, `items` (2 Q,) int64 what its slots represent (queries, then candidates; 0 where
-    another rank has the row); `units` (2,) are this rank's share of the language loss's divisors; `idle` is a small chunk that
-    a rank repeats, times zero, while others still have work.
+    `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
+    positives, hard negatives; 0 where another rank has the row); `units` (2,) are this rank's share of the language loss's
+    divisors; `idle` is a small chunk that a rank repeats, times zero, while others still have work. The weights are the step's.
     """
 
     chunks: Sequence[Chunk]
@@ -30,5 +32,33 @@ class StepWork:
     num_pairs: int
     items: torch.Tensor
     units: torch.Tensor
+    contrastive_weight: float
+    language_weight: float
     num_tokens: int
     num_cut: int
+
+
+def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> StepWork:
+    """Cut rows into chunks by the token budget and pack them for both passes. Rows that neither loss looks at are left out."""
+    pooled, last = recipe.pooling.positions, recipe.pooling.role
+    used = [row for row in rows if row.slot >= 0 or row.num_scored]
+    chunks = []
+    for part in chunk_by_tokens(used, phase.chunk_tokens):
+        embedded = truncate(part, last)
+        chunks.append(Chunk(pack(part, recipe.layout, pooled), pack(embedded, recipe.layout, pooled) if embedded else None))
+    units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
+    for row in used:
+        units[row.group] += recipe.language.units(row.num_scored)
+        if row.slot >= 0:
+            items[row.slot] = row.item
+    return StepWork(
+        chunks=chunks,
+        idle=pack([min(rows, key=lambda row: len(row.sequence))], recipe.layout, pooled),
+        num_pairs=plan.num_pairs,
+        items=items,
+        units=units,
+        contrastive_weight=plan.contrastive_weight,
+        language_weight=plan.language_weight,
+        num_tokens=sum(len(row.sequence) for row in used),
+        num_cut=sum(row.sequence.cut for row in rows),
+    )

@@ -98,3 +98,25 @@ def _answer_again(scene: dict[str, Any], text: str) -> str | None:
 @pytest.fixture(scope="session")
 def answer_again() -> Callable[[dict[str, Any], str], str | None]:
     return _answer_again
+
+
+def _sentence_again(scene: dict[str, Any], text: str) -> str | None:
+    """The answer as a sentence: what the question names, then what it asks for, read from the scene's JSON alone."""
+    answer = _answer_again(scene, text)
+    things = {f"{thing['colour']} {thing['shape']}": thing for thing in scene["things"]}
+    text = text.removesuffix(" Please answer yes or no.")
+    if found := re.fullmatch(r"Is there an? (\w+ \w+)\?", text):
+        where = things[found[1]]["position"] if found[1] in things else "nowhere"
+        return f"{found[1]} {where} , {str(answer).lower()}"
+    if found := re.fullmatch(r"Where is the (\w+ \w+)\?", text):
+        return f"{found[1]} {answer}"
+    if found := re.fullmatch(r"What (?:colour is the shape|shape is) (?:at|in) the ([\w ]+)\?", text):
+        return next(f"{found[1]} {label}" for label, thing in things.items() if thing["position"] == found[1])
+    if found := re.fullmatch(r"What colour is the (\w+)\?", text):
+        return next(f"{found[1]} {thing['position']} {answer}" for thing in things.values() if thing["shape"] == found[1])
+    return answer
+
+
+@pytest.fixture(scope="session")
+def sentence_again() -> Callable[[dict[str, Any], str], str | None]:
+    return _sentence_again

@@ -1,5 +1,6 @@
 """Which model a command is about, and how the commands fail: one line, exit code 1, nothing written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,6 +11,8 @@ from eval import mmeb, reconstruct, vlm
 from eval.model_protocol import Model
 from eval.subject import Subject, find_subject, newest_checkpoint
 from pipeline.errors import CheckpointError, ConfigError
+from pipeline.recipe_json import recipe_fingerprint
+from pipeline.recipes import load
 from pipeline.train import checkpoint
 from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
 from tests.eval.test_tsv import row, write
@@ -101,10 +104,33 @@ def test_a_run_leads_to_its_checkpoint_data_and_recipe(tmp_path: Path, monkeypat
     monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
     found = find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)
     assert found.folder == tmp_path / "train" / "step-0000100"
-    assert found.recipe == "tiny"
+    assert found.recipe is None, "a checkpoint brings its own"
     assert found.data_folder(None) == tmp_path / "data"
     assert found.data_folder(tmp_path) == tmp_path
     assert found.out == tmp_path / "eval" / "abc"
+
+
+def test_the_run_of_a_bare_model_folder_names_its_recipe_if_that_is_still_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    tags = {"crem.output": str(tmp_path), "crem.recipe": "tiny", "crem.recipe_fingerprint": recipe_fingerprint(load("tiny"))}
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
+    assert find_subject(run_id="abc", model=None, work=tmp_path).recipe == load("tiny")
+    for change in ({"crem.recipe": "of_my_own"}, {"crem.recipe_fingerprint": recipe_fingerprint(load("mini"))}):
+        monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, change=change: tags | change)
+        with pytest.raises(ConfigError, match=r"its run had a recipe of its own; name its recipe\.json"):
+            find_subject(run_id="abc", model=None, work=tmp_path)
+
+
+def test_a_recipe_and_its_settings_are_resolved_before_anything_loads(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    given = {"run_id": None, "model": tmp_path, "work": tmp_path}
+    assert find_subject(**given, recipe="tiny", settings=("seed=3",)).recipe == replace(load("tiny"), seed=3)
+    with pytest.raises(ConfigError, match="did you mean start"):
+        find_subject(**given, recipe="tiny", settings=("tokens.strat=eos",))
+    with pytest.raises(ConfigError, match="--set: changes the recipe that --recipe names"):
+        find_subject(**given, settings=("seed=3",))
 
 
 def test_a_run_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.evaluate import EvaluateStage
 from jobs.runner import STARTED_NAME, run_stage
 from jobs.stage import Context, Input, Result, Writing
+from jobs.train import TrainStage
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import Manifest
 from pipeline.tracking import Tracker, find_run
@@ -195,3 +197,11 @@ def test_runs_are_tied_to_the_runs_that_made_their_inputs(tmp_path: Path, contex
     assert (tags["crem.stage"], tags["crem.output"]) == ("train", str(tmp_path / "second"))
     assert tags["crem.recipe"] == "tiny"
     assert run_stage(second, context).manifest.run_id == child.manifest.run_id, "a stage found done has its old run"
+
+
+@pytest.mark.parametrize("stage", [TrainStage, EvaluateStage])
+def test_what_a_recipe_is_called_makes_no_stage_run_again(stage: type[TrainStage | EvaluateStage], context: Context) -> None:
+    told_better = replace(context, recipe=replace(context.recipe, name="other", summary="told better"))
+    assert stage(context=told_better).settings() == stage(context=context).settings()
+    other = replace(context, recipe=replace(context.recipe, seed=5))
+    assert stage(context=other).settings() != stage(context=context).settings()

@@ -5,6 +5,7 @@ import random
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,7 +15,12 @@ import pytest
 from PIL import Image
 
 from jobs.defaults import ORDER
+from jobs.stage import Context
+from jobs.train import TrainStage
 from launchers import cli, local
+from pipeline.recipe import ToyWorld
+from pipeline.recipes import load
+from pipeline.recipes.source import resolve
 from tests.faults import BREAKS
 
 COLUMNS = ("qry", "qry_image_path", "pos_text", "pos_image_path", "neg_text", "neg_image_path")
@@ -78,7 +84,13 @@ def one_line(error: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["run", "--recipe", "nope"], "no recipe 'nope'; there are"),
+        (["run", "--recipe", "nope"], "no recipe 'nope'; crem recipes list"),
+        (["run", "--recipe", "crem2b"], "did you mean crem_2b"),
+        (["run", "--recipe", "my.py:fn"], "--recipe my.py:fn: no such file"),
+        (["run", "--set", "tokens.start=eso"], "'eso' is not one of eos, mean, random"),
+        (["train", "--set", "phases.0.mixture.pair=3"], "did you mean pairs?"),
+        (["convert", "--set", "layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
+        (["evaluate", "--set", "pooling.role=CONTEXT", "--set", "layout.order=SYSTEM"], "CONTEXT is not in layout.order"),
         (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["convert", "--data", "."], "no MMEB-train folder in it"),
         (["run", "--recipe", "crem_2b"], "--model-folder: recipe crem_2b trains Qwen2-VL-2B-Instruct"),
@@ -90,6 +102,8 @@ def one_line(error: str) -> str:
         (["export"], "give either --run-id or --model"),
         (["export", "--model", "nowhere", "--out", "x"], "nowhere: no such folder"),
         (["recipes", "show", "nope"], "no recipe 'nope'"),
+        (["recipes", "show", "tiny", "--diff", "nope"], "no recipe 'nope'"),
+        (["recipes", "show", "tiny", "--set", "seed"], "--set seed: write path.to.field=value"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -201,6 +215,44 @@ def test_recipes_are_listed_and_shown(crem: Run) -> None:
     code, output, _ = crem("recipes", "show", "crem_2b")
     assert code == 0
     assert '"temperature": 0.02' in output
+
+
+def test_a_recipe_can_be_shown_by_what_differs(crem: Run, tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text("from pipeline.recipes import load\n\ndef mine():\n    return load('crem_2b')\n")
+    arguments = ("--set", "tokens.count=8", "--set", "adapter=Full", "--diff", "crem_2b")
+    code, output, _ = crem("recipes", "show", "my.py:mine", *arguments)
+    assert code == 0
+    assert output.splitlines() == [
+        "adapter: LoRA(alpha=64, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
+        "tokens.count: 16 -> 8",
+    ]
+    assert crem("recipes", "show", "my.py:mine", "--diff", "crem_2b")[:2] == (0, "")
+
+
+def test_settings_reach_the_stage_and_what_it_logs(crem: Run, tmp_path: Path) -> None:
+    settings = ["seed=3", "train_rows=56", "eval_rows=16", "conversations=10", "mcq_rows=4"]
+    given = [word for setting in settings for word in ("--set", f"toy.{setting}")]
+    code, _, error = crem("--quiet", "toy", *given, "--work", "w")
+    assert code == 0, error
+    stored = resolve(str(tmp_path / "w" / "recipe.json"))
+    assert stored == replace(load("tiny"), toy=ToyWorld(seed=3, train_rows=56, eval_rows=16, conversations=10, mcq_rows=4))
+    assert "already done" in crem("--quiet", "toy", "--recipe", "w/recipe.json", "--work", "w")[1]
+
+
+def test_processes_of_a_training_get_the_resolved_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the name nor the user's file says what --set changed."""
+    recipe = replace(load("tiny"), seed=3)
+    context = Context(work=tmp_path, data=tmp_path / "toy", recipe=recipe, tracking="nowhere://")
+    commands: list[list[str]] = []
+
+    def start(command: list[str], **_: object) -> None:
+        commands.append(command)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local.subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt):
+        local.train_in_processes(TrainStage(context=context), context, processes=2, workers=1)
+    assert resolve(commands[0][commands[0].index("--recipe") + 1]) == recipe
 
 
 def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run, monkeypatch: pytest.MonkeyPatch) -> None:

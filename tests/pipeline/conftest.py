@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data_prep.tiny_model import build_tiny_model
-from pipeline.manifest import fingerprint
+from pipeline.manifest import canonical_json
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sequence import SequenceBuilder
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder, chorus_ids
@@ -25,6 +26,20 @@ def disturb(embedder: Embedder) -> None:
     with torch.no_grad():
         for parameter in embedder.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+
+
+def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, model_folder: Path) -> Path:
+    """A checkpoint folder of weights that no training made."""
+    state = checkpoint.State(
+        step=1,
+        recipe=recipe.name,
+        recipe_fingerprint=recipe_fingerprint(recipe),
+        data_fingerprint="",
+        model_folder=str(model_folder),
+        digests={},
+    )
+    checkpoint.save(folder, weights, {}, state, canonical_json(recipe))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -75,15 +90,5 @@ def builder(loaded: tuple[Embedder, Folder], recipe: Recipe) -> SequenceBuilder:
 @pytest.fixture(scope="session")
 def trained(loaded: tuple[Embedder, Folder], recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder that holds all weights of `embedder`."""
-    folder = tmp_path_factory.mktemp("trained") / "step-00000006"
-    state = checkpoint.State(
-        step=6,
-        recipe=recipe.name,
-        recipe_fingerprint=fingerprint(recipe),
-        data_fingerprint="",
-        model_folder=str(loaded[1].path),
-        digests={},
-    )
     weights = {name: parameter.detach() for name, parameter in loaded[0].named_parameters()}
-    checkpoint.save(folder, weights, {}, state, "{}")
-    return folder
+    return save_checkpoint(tmp_path_factory.mktemp("trained") / "step-00000006", weights, recipe, loaded[1].path)

@@ -1,19 +1,24 @@
 """A small corpus in memory and a small recipe: what the tests of model and training run on."""
 
 import io
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pipeline.batch import OWN, Row
 from pipeline.data.shards import RowInfo
+from pipeline.losses.language import NextToken
 from pipeline.model.compression import Chorus
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
-from pipeline.sequence import SequenceBuilder
+from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.train.corpus import Corpus
+from pipeline.train.measure import Ruler, ensure_lengths
 
 WORDS = "red blue green circle square star top left right bottom what where is the a picture of".split()
 TEXTS = [" ".join(WORDS), *WORDS, "Represent the given image."] * 4
@@ -29,6 +34,20 @@ def small_recipe(**phase: object) -> Recipe:
     mixture = replace(joint.mixture, pairs=8, sub_batch=4, outside=4)
     fields = {"steps": 6, "mixture": mixture, "held_out": 4, "chunk_tokens": 400, "kept_chunks": 0, "zero_stage": 0} | phase
     return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), phases=(replace(joint, **fields),))
+
+
+def variant(name: str, **phase: object) -> Recipe:
+    """The small recipe as one of the mixtures that the training step must not tell apart."""
+    recipe = small_recipe(**phase)
+    joint = recipe.phases[0]
+    mixtures = {
+        "joint": joint.mixture,
+        "answers": replace(joint.mixture, pairs=0),
+        "retrieval": replace(joint.mixture, outside=0, own_sides=(), negatives=2),
+        "together": replace(joint.mixture, negatives=1),
+    }
+    language = NextToken(groups="together" if name == "together" else "apart")
+    return replace(recipe, language=language, phases=(replace(joint, mixture=mixtures[name]),))
 
 
 def sentence(rng: np.random.Generator, least: int = 2, most: int = 7) -> str:
@@ -65,15 +84,19 @@ def random_row(
 
 
 class MemoryIndex:
-    """The reader's interface over a list of samples."""
+    """The reader's interface over a list of samples. Sizes of pictures are looked at once, as the index of shards has them."""
 
     fingerprint = "memory"
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
+        self.sizes = [tuple(Image.open(io.BytesIO(data)).size for side in s.sides for data in side.images) for s in samples]
         self.datasets: dict[str, list[int]] = {}
         for row, sample in enumerate(samples):
             self.datasets.setdefault(sample.dataset, []).append(row)
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def kind(self, dataset: str) -> str:
         return "conversations" if self.samples[self.datasets[dataset][0]].positive is None else "pairs"
@@ -81,10 +104,12 @@ class MemoryIndex:
     def read(self, row: int) -> Sample:
         return self.samples[row]
 
+    def texts(self, row: int) -> Sample:
+        return self.samples[row]
+
     def info(self, row: int) -> RowInfo:
         sample = self.samples[row]
-        sizes = tuple(Image.open(io.BytesIO(data)).size for data in sample.query.images)
-        return RowInfo(key=sample.key, dataset=sample.dataset, text_bytes=len(sample.query.text), image_sizes=sizes)
+        return RowInfo(key=sample.key, dataset=sample.dataset, text_bytes=len(sample.query.text), image_sizes=self.sizes[row])
 
 
 class MemoryQa:
@@ -97,13 +122,25 @@ class MemoryQa:
         return (Turn(question=sentence(rng), answer=sentence(rng)),)
 
 
+def measured(index: MemoryIndex, recipe: Recipe, vocabulary: Vocabulary) -> Corpus:
+    """The index as training sees it, with questions and lengths."""
+    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+    with tempfile.TemporaryDirectory() as folder:
+        ruler = Ruler(builder=builder, pixels=recipe.pixels)
+        lengths = ensure_lengths(Path(folder) / "table.parquet", index, ruler, lambda done, total: None)  # type: ignore[arg-type]
+    return Corpus(index=index, qa=MemoryQa(), lengths=lengths)  # type: ignore[arg-type]
+
+
 def corpus(num_rows: int = 24, seed: int = 0) -> MemoryIndex:
-    """Two datasets of pairs, one without any picture, and one of conversations."""
-    rng = np.random.default_rng(seed)
+    """Two datasets of pairs and one of conversations; pairs of the first have pictures and 0 to 3 hard negatives."""
+    rng, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     samples = []
     for number in range(num_rows):
         image = Side(text="<|image_1|>\nwhat is the picture", images=(picture(rng),))
-        samples.append(Sample(key=f"pictures-{number}", dataset="pictures", query=image, positive=Side(text=sentence(rng))))
+        negatives = tuple(Side(text=sentence(other), images=(picture(other),) * (n % 2)) for n in range(number % 4))
+        positive = Side(text=sentence(rng))
+        key = f"pictures-{number}"
+        samples.append(Sample(key=key, dataset="pictures", query=image, positive=positive, negatives=negatives))
     for number in range(num_rows):
         text = Side(text=sentence(rng, 3, 9))
         samples.append(Sample(key=f"texts-{number}", dataset="texts", query=text, positive=Side(text=sentence(rng))))

@@ -26,6 +26,11 @@ def test_a_two_hop_leak_is_refused() -> None:
         Layout(order=(S, X, C, Q, A), hidden=(Hide((A,), (X,)),))  # QUESTION still sees CONTEXT
 
 
+def test_a_leak_through_the_answer_of_an_earlier_turn_is_refused() -> None:
+    with pytest.raises(ConfigError, match="CONTEXT still reaches QUESTION"):
+        Layout(order=(S, X, C, Q, A), hidden=(Hide((Q,), (X,)),))  # the first ANSWER sees CONTEXT, the second QUESTION sees it
+
+
 def test_system_before_context_is_no_leak_but_after_it_would_be() -> None:
     Layout(order=(S, X, C, Q, A), hidden=(Hide((Q, A), (X,)),))
     with pytest.raises(ConfigError, match="CONTEXT still reaches"):

@@ -1,5 +1,6 @@
 """Data order: pure, without repeats inside a batch, the same for any number of ranks."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -49,6 +50,22 @@ def test_no_repeats_for_any_sizes(sizes: list[int], run_length: int, runs: int) 
     for step in range(20):
         batch = one.at(step)
         assert len(batch) == runs * run_length == len(set(batch))
+        for start in range(0, len(batch), run_length):
+            owners = [name for name in rows if set(batch[start : start + run_length]) & set(rows[name])]
+            assert len(owners) == 1, "a run mixes datasets"
+
+
+@settings(max_examples=12, deadline=None)
+@given(weights=st.lists(st.integers(0, 5), min_size=2, max_size=4).filter(any), runs=st.integers(1, 3), seed=st.integers(0, 99))
+def test_datasets_are_read_in_proportion_to_their_shares(weights: list[int], runs: int, seed: int) -> None:
+    """Within five standard deviations of a binomial count, where every dataset has rows enough for any draw."""
+    rows = {f"d{i}": range(100 * i, 100 * i + 100) for i in range(len(weights))}
+    one = Stream(rows, {name: float(w) for name, w in zip(rows, weights, strict=True)}, runs=runs, run_length=2, seed=seed)
+    steps = 400
+    counts = Counter(one.at(step)[2 * run] // 100 for step in range(steps) for run in range(runs))
+    for number, weight in enumerate(weights):
+        share = weight / sum(weights)
+        assert abs(counts[number] - share * steps * runs) <= 5 * math.sqrt(steps * runs * share * (1 - share))
 
 
 def test_an_epoch_reads_every_row_once_but_for_its_tail() -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ def sample(row: int, dataset: str = "Toy", **sides: Any) -> Sample:
     )
 
 
+def without_pictures(item: Item) -> Item:
+    assert isinstance(item, Sample)
+    query, *rest = (replace(side, images=(b"",) * len(side.images)) for side in item.sides)
+    positive = rest.pop(0) if item.positive else None
+    return replace(item, query=query, positive=positive, negatives=tuple(rest))
+
+
 def reject(row: int) -> Reject:
     return Reject(source="x.parquet", row=row, key=make_key("Toy", row), reason="because")
 
@@ -64,6 +72,7 @@ def test_samples_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, sid
     ]
     index = write(tmp_path_factory.mktemp("shards"), items, rows_per_shard)
     assert [index.read(row) for row in range(len(index))] == items
+    assert [index.texts(row) for row in range(len(index))] == [without_pictures(item) for item in items]
     index.close()
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from pipeline.losses.contrastive import InfoNCE, precision_at_1
@@ -34,6 +35,14 @@ def test_masked_duplicates_are_no_negatives() -> None:
     assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, items)), math.log(4), rel_tol=1e-6)
 
 
+def test_a_hard_negative_may_be_a_duplicate_too() -> None:
+    """Positives 7 and 8, hard negatives 8 and 9, all embeddings equal: query 1 loses the candidate that is its own item."""
+    same, items = torch.ones(4, 4) / 2, torch.tensor([7, 8, 8, 9])
+    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same[:2], same, items)
+    assert math.isclose(float(masked), (math.log(4) + math.log(3)) / 2, rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same[:2], same, items)), math.log(4), rel_tol=1e-6)
+
+
 def test_equal_embeddings_score_chance_never_one() -> None:
     same = torch.ones(10, 4) / 2
     assert math.isclose(precision_at_1(same, same), 0.1, rel_tol=1e-6)
@@ -47,6 +56,25 @@ def test_language_loss_is_a_mean_per_sample_then_over_samples() -> None:
         loss = NextToken(mean=mean)
         units = loss.units(1) + loss.units(3)
         assert float(loss.sums(losses, row_tokens, groups, 2)[0]) / units == expected
+
+
+def test_own_and_outside_answers_have_means_of_their_own_or_one() -> None:
+    """Hand-worked: own losses 4 and (1, 3), outside 6. Sample means 4, 2 and 6: apart 3 + 6 = 9, together 12 / 3 = 4.
+    Token means: apart 8 / 3 + 6, together 14 / 4.
+    """
+    losses, row_tokens, groups = torch.tensor([4.0, 1.0, 3.0, 6.0]), torch.tensor([1, 2, 2, 1]), torch.tensor([0, 0, 0, 1])
+    found = {}
+    for mean in ("sample_mean", "token_mean"):
+        for kind in ("apart", "together"):
+            loss = NextToken(mean=mean, groups=kind)
+            units = torch.tensor([loss.units(1) + loss.units(2), loss.units(1)])
+            found[mean, kind] = float((loss.sums(losses, row_tokens, groups, 2) / loss.divisors(units)).sum())
+    expected = {
+        ("sample_mean", "apart"): 9.0, ("sample_mean", "together"): 4.0,
+        ("token_mean", "apart"): 8 / 3 + 6, ("token_mean", "together"): 3.5,
+    }  # fmt: skip
+    assert found == pytest.approx(expected)
+    assert NextToken().divisors(torch.zeros(2)).tolist() == [1.0, 1.0]
 
 
 def test_groups_are_summed_apart_and_chunks_add_up() -> None:

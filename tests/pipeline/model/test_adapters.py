@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from pipeline.batch import pack
 from pipeline.errors import ConfigError
 from pipeline.inference import load_model
-from pipeline.model.adapters import PROJECTIONS, LoRA, merge
+from pipeline.model.adapters import LoRA, Projection, merge
 from pipeline.sample import Side
 from pipeline.train.build import build_embedder
 from tests.pipeline.conftest import disturb
@@ -26,7 +27,7 @@ def test_settings_that_are_none_are_refused() -> None:
         LoRA(targets=())
 
 
-@pytest.mark.parametrize("targets", [LoRA().targets, PROJECTIONS])
+@pytest.mark.parametrize("targets", [LoRA().targets, get_args(Projection)])
 def test_merged_weights_give_what_the_adapters_gave(model_folder: Path, targets: tuple[str, ...]) -> None:
     recipe = replace(small_recipe(), adapter=LoRA(rank=3, alpha=7, targets=targets), tower="frozen")
     model = load_model(model_folder, recipe=recipe)

@@ -17,8 +17,10 @@ from pipeline.train.build import build_embedder, chorus_ids
 from tests.pipeline.conftest import disturb
 from tests.pipeline.corpus import SMALL, TEXTS
 from tests.pipeline.model.test_attention import (  # noqa: F401
-    test_answers_have_exactly_no_gradient_to_context_once_the_tokens_are_hidden,
-    test_packed_spans_equal_the_dense_mask_row_by_row,
+    dense,
+    test_answers_reach_the_context_through_the_tokens_alone,
+    test_native_rows_are_packed_beside_plain_prompts,
+    test_packed_rows_equal_single_rows_under_the_dense_mask,
     test_the_mask_matters,
     test_the_tower_attends_inside_each_picture,
 )
@@ -29,8 +31,10 @@ from tests.pipeline.model.test_backbone import (  # noqa: F401
 )
 from tests.pipeline.model.test_embedder import test_token_losses_are_the_negative_log_likelihood_of_the_answers  # noqa: F401
 from tests.pipeline.model.test_generation import (  # noqa: F401
+    contexts,
+    model,
+    test_answers_and_their_logits_equal_whole_forward_passes,
     test_batched_answers_equal_single_ones_and_differ_from_native,
-    test_compressed_answers_equal_the_masked_forward,
 )
 from tests.pipeline.test_sequence import test_positions_are_transformers_own  # noqa: F401
 from tests.pipeline.train.test_step import test_cached_gradients_equal_the_full_batch  # noqa: F401

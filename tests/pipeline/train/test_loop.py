@@ -2,15 +2,18 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import pipeline.train.loop as loop
-from pipeline.errors import CheckpointError, DataError
+from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.recipe import Recipe
+from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
 from pipeline.train.loop import Places, train
@@ -62,6 +65,49 @@ def test_training_learns_and_reports_the_held_out_slice(tmp_path: Path, model_fo
     }  # fmt: skip
 
 
+class Params(NullTracker):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, object] = {}
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        self.params |= params
+
+
+def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
+    tmp_path: Path, model_folder: Path, corpus_in_memory: MemoryIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    for row in (2, 27, 30):
+        corpus_in_memory.samples[row] = replace(corpus_in_memory.samples[row], positive=Side(text="red " * 600))
+    tracker, out = Params(), tmp_path / "train"
+    places = Places(shards=out, qa=None, model=model_folder, out=out)
+    with caplog.at_level(logging.WARNING):
+        train(places, small_recipe(), tracker, progress=lambda *_: None, num_workers=0)
+    assert tracker.params == {"rows": 72, "rows_over_max_length": 3}
+    (listed,) = (tmp_path / "lengths").glob("*-over-512.jsonl")
+    assert [json.loads(line)["key"] for line in listed.read_text().splitlines()] == ["pictures-2", "texts-3", "texts-6"]
+    assert "3 of 72 rows are left out, most for passing max_length = 512" in caplog.text and str(listed) in caplog.text
+    assert len(figures(out)) == 6
+
+
+@pytest.mark.parametrize(
+    ("mixture", "message"),
+    [
+        ({"weights": (("textt", 2.0),)}, r"mixture.weights: 'textt' is neither in the shards"),
+        ({"pairs": 64, "sub_batch": 4}, r"mixture: 16 runs of 4 different rows a step do not fit the data"),
+    ],
+)
+def test_a_mixture_that_the_data_cannot_fill_is_refused_before_the_model_loads(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, mixture: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr(loop, "build_embedder", lambda *given, **named: pytest.fail("the model was loaded"))
+    recipe = small_recipe()
+    phase = replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, **mixture))
+    with pytest.raises(ConfigError, match=message):
+        run(tmp_path, model_folder, replace(recipe, phases=(phase,)))
+
+
 def test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken(
     tmp_path: Path, model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,6 +145,5 @@ def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_the_row(
         replace(sample, query=replace(sample.query, images=(b"broken",))) if sample.dataset == "pictures" else sample
         for sample in corpus_in_memory.samples
     ]
-    corpus_in_memory.info = None  # type: ignore[assignment,method-assign]
     with pytest.raises(DataError, match=r"pictures-\d+: picture cannot be decoded"):
         run(tmp_path, model_folder, small_recipe())

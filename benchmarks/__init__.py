@@ -1,0 +1,1 @@
+"""Programs that measure. Their results stand in docs/benchmarks.md."""

@@ -1,0 +1,36 @@
+"""A recipe as JSON and back, and the fingerprint that says whether two recipes train the same model."""
+
+import json
+
+from pipeline.errors import ConfigError
+from pipeline.manifest import canonical_json, fingerprint
+from pipeline.recipe import Recipe
+from pipeline.typed import build
+
+LABELS = ("name", "summary")
+"""Fields that say what a recipe is called. They decide nothing, so a changed sentence never makes finished work stale."""
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """The recipe of its canonical JSON, which a checkpoint stores. Fields that are left out get today's defaults.
+
+    Raises ConfigError for text that is no recipe, naming the field.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"not JSON ({error}); a recipe looks as crem recipes show prints it") from error
+    recipe = build(Recipe, values)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def decisive_values(recipe: Recipe) -> dict[str, object]:
+    """Every value of a recipe that decides what is trained, in plain form: all but its labels."""
+    values: dict[str, object] = json.loads(canonical_json(recipe))
+    return {name: value for name, value in values.items() if name not in LABELS}
+
+
+def recipe_fingerprint(recipe: Recipe) -> str:
+    """Equal for two recipes that train the same model, whatever they are called."""
+    return fingerprint(decisive_values(recipe))

@@ -1,0 +1,144 @@
+"""Counting the tokens of every row: the texts are tokenised as training will do it, the pictures known by their size alone."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.data.aside import file_aside
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import DataError, PipelineError
+from pipeline.manifest import file_digest, fingerprint
+from pipeline.model.inputs import PixelLimits
+from pipeline.sample import Sample, Side
+from pipeline.sequence import SequenceBuilder
+from pipeline.train.feed import conversation_context
+from pipeline.train.lengths import NEVER_FITS, SCHEMA, Lengths, read_lengths
+
+logger = logging.getLogger(__name__)
+
+PIECE_ROWS = 1000
+ROWS_A_PROCESS = 20_000
+"""A corpus with fewer rows is counted in this process: starting others would take longer."""
+
+FORMAT = 1
+"""Rises when the table or the way of counting changes."""
+
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json",
+)  # fmt: skip
+_PROBE = Side(instruction="Represent the given text: ", text="probe")
+
+Progress = Callable[[int, int], None]
+"""Called with (rows counted, rows in all)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruler:
+    """Counts the tokens of rows of one recipe's layout; `builder`'s own cap does not matter."""
+
+    builder: SequenceBuilder
+    pixels: PixelLimits
+
+    def row(self, index: ShardIndex, row: int) -> dict[str, Any]:
+        """A row of the table. A row that cannot become tokens has a problem instead; raises DataError for a damaged shard."""
+        info, sample = index.info(row), index.texts(row)
+        try:
+            counts = list(self._sides(sample, info.image_sizes))
+        except DataError as error:
+            return {"key": info.key, "tokens": [0], "needed": [NEVER_FITS], "visual": [0], "problem": str(error)}
+        tokens, needed, visual = (list(numbers) for numbers in zip(*counts, strict=True))
+        return {"key": info.key, "tokens": tokens, "needed": needed, "visual": visual, "problem": None}
+
+    def _sides(self, sample: Sample, sizes: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+        """Tokens, needed and visual tokens of each side; `sizes` are (width, height) of all its pictures, side after side."""
+        rest = iter(sizes)
+        for side in sample.sides:
+            shown = side if sample.positive else conversation_context(side, native=False)
+            grids = np.array([self.pixels.grid(height, width) for width, height in _take(rest, len(side.images))])
+            yield self._side(shown, grids, sample.key)
+
+    def _side(self, side: Side, grids: np.ndarray, key: str) -> tuple[int, int, int]:
+        builder = replace(self.builder, max_length=sys.maxsize)
+        visual = int(grids.prod(axis=-1).sum()) // self.pixels.merge**2 if len(grids) else 0
+        context = len(builder.build(side, grids, key=key))
+        if not side.turns:
+            return context, context, visual
+        # The first question must be followed by at least one token of its answer, or there is nothing to learn.
+        needed = context + len(builder.question_ids(side.turns[0].question)) + 1
+        return len(builder.build(side, grids, side.turns, key=key)), needed, visual
+
+
+def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
+    """File name of a corpus's table: it depends on the shards, the tokenizer, the template, the layout and the pixel limits."""
+    tokenizer = {name: file_digest(model_folder / name) for name in _TOKENIZER_FILES if (model_folder / name).is_file()}
+    probe = ruler.builder.build(_PROBE, np.zeros((0, 3))).input_ids.tolist()
+    settings = [FORMAT, index.fingerprint, tokenizer, probe, ruler.builder.layout, ruler.pixels]
+    return f"{fingerprint(settings)[:16]}.parquet"
+
+
+def ensure_lengths(path: Path, index: ShardIndex, ruler: Ruler, progress: Progress) -> Lengths:
+    """The table of a file, made first if it is missing or damaged. It appears whole or not at all."""
+    try:
+        return read_lengths(path, len(index))
+    except DataError as error:
+        if path.exists():
+            logger.warning("%s", error)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun, done = time.monotonic(), 0
+    with file_aside(path) as aside, pq.ParquetWriter(aside, SCHEMA) as writer:
+        for rows in measure(index, ruler, processes=spare_processes(len(index))):
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            done += len(rows)
+            progress(done, len(index))
+    logger.info("tokens of %d rows counted in %.0f s: %s", done, time.monotonic() - begun, path)
+    return read_lengths(path, len(index))
+
+
+def measure(index: ShardIndex, ruler: Ruler, *, processes: int) -> Iterator[list[dict[str, Any]]]:
+    """Rows of the table in order, piece by piece; 0 processes: all in this one. Raises DataError for a damaged shard."""
+    loader = DataLoader(_Pieces(index, ruler), batch_size=None, num_workers=processes, collate_fn=_as_it_is)
+    for piece in loader:
+        if isinstance(piece, PipelineError):
+            raise piece
+        yield piece
+
+
+def spare_processes(num_rows: int) -> int:
+    """How many processes count so many rows: one a core that this process may use, as far as each has enough to do."""
+    processes = min(len(os.sched_getaffinity(0)), num_rows // ROWS_A_PROCESS)
+    return processes if processes > 1 else 0
+
+
+class _Pieces(Dataset[list[dict[str, Any]] | PipelineError]):
+    """The rows of an index in pieces; an error comes back as a value, since a process cannot raise it whole."""
+
+    def __init__(self, index: ShardIndex, ruler: Ruler) -> None:
+        self.index, self.ruler = index, ruler
+
+    def __len__(self) -> int:
+        return -(-len(self.index) // PIECE_ROWS)
+
+    def __getitem__(self, piece: int) -> list[dict[str, Any]] | PipelineError:
+        rows = range(piece * PIECE_ROWS, min(len(self.index), (piece + 1) * PIECE_ROWS))
+        try:
+            return [self.ruler.row(self.index, row) for row in rows]
+        except PipelineError as error:
+            return error
+
+
+def _as_it_is(piece: Any) -> Any:
+    return piece
+
+
+def _take(sizes: Iterator[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    return [next(sizes) for _ in range(count)]

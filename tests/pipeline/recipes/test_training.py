@@ -1,0 +1,241 @@
+"""Every recipe on a small toy world with a tiny model: what it draws, hides, scores and trains in two steps."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_prep import scene_server
+from data_prep.convert import convert
+from data_prep.synthesize_qa import synthesize
+from data_prep.tiny_model import build_tiny_model
+from data_prep.toy_world import FACTS, write_toy_world
+from jobs.model import corpus_texts
+from pipeline.batch import OUTSIDE, OWN, Row
+from pipeline.data.qa import QaTable
+from pipeline.data.shards import ShardIndex
+from pipeline.overrides import override
+from pipeline.recipe import Recipe
+from pipeline.recipes import RECIPES, load
+from pipeline.roles import Role
+from pipeline.sequence import SequenceBuilder
+from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.corpus import Corpus
+from pipeline.train.engine import Engine
+from pipeline.train.feed import Feed
+from pipeline.train.measure import Ruler, ensure_lengths, table_name
+from pipeline.train.step import StepReport, train_step
+from tests.pipeline.corpus import SMALL
+
+SMALL_SETTINGS = (
+    *(f"backbone.{name}={getattr(SMALL, name)}" for name in SMALL.__slots__),
+    "phases.0.mixture.sub_batch=4",
+    "phases.0.mixture.weights=",
+    "phases.0.optimizer.learning_rate=0.01",
+    "phases.0.optimizer.warmup_steps=1",
+    "phases.0.optimizer.weight_decay=0.1",
+    "phases.0.steps=2",
+    "phases.0.zero_stage=0",
+    "phases.0.dtype=float32",
+    "phases.0.chunk_tokens=2000",
+    "phases.0.held_out=2",
+    "pixels.min_tokens=1",
+    "pixels.max_tokens=4",
+)
+"""A small model and small batches. What a recipe is about is left alone: layout, tokens, pooling, losses, adapter."""
+
+
+def small(name: str) -> Recipe:
+    """A recipe at a size that a test can afford; what it draws nothing of stays at nothing."""
+    recipe = load(name)
+    mixture = recipe.phases[0].mixture
+    sizes = {"pairs": mixture.pairs and 8, "outside": mixture.outside and 16}
+    settings = [f"phases.0.mixture.{field}={size}" for field, size in sizes.items()]
+    return override(recipe, ["backbone=TinyBackbone", *SMALL_SETTINGS, *settings])
+
+
+@dataclass(frozen=True)
+class World:
+    """Shards, questions and a tiny model of one small toy world."""
+
+    index: ShardIndex
+    qa: QaTable
+    model: Path
+
+    def feed(self, recipe: Recipe) -> tuple[Feed, Engine]:
+        embedder, folder = build_embedder(self.model, recipe, dtype=torch.float32)
+        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+        ruler = Ruler(builder=builder, pixels=recipe.pixels)
+        table = self.model.parent / table_name(self.index, ruler, self.model)
+        lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
+        corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
+        return Feed(corpus, recipe, recipe.phases[0], vocabulary), Engine(embedder, recipe.phases[0])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("world")
+    write_toy_world(root / "toy", seed=0, train_rows=8, eval_rows=1, conversations=40, mcq_rows=1)
+    convert(root / "toy", root / "shards")
+    with scene_server.serve(root / "toy" / FACTS) as url:
+        synthesize(root / "shards", root / "qa", url=url, model=scene_server.MODEL_NAME)
+    index = ShardIndex.open(root / "shards")
+    build_tiny_model(root / "model", corpus_texts(index), SMALL, seed=0)
+    return World(index, QaTable.open(root / "qa"), root / "model")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Two steps of a recipe: the rows drawn, the reports, and the names of the weights that moved and that stayed."""
+
+    recipe: Recipe
+    rows: Sequence[Row]
+    reports: Sequence[StepReport]
+    moved: set[str]
+    stayed: set[str]
+    first_spare: int
+
+    def chorus(self, row: Row) -> int:
+        """Number of ids in a row that the tokenizer does not know."""
+        return int((row.sequence.input_ids >= self.first_spare).sum())
+
+    def with_role(self, role: Role) -> int:
+        return sum(int((row.sequence.roles == role).sum()) for row in self.rows)
+
+    def scored(self, group: int) -> int:
+        return sum(row.num_scored for row in self.rows if row.group == group)
+
+    @property
+    def compressed(self) -> set[bool]:
+        return {row.compressed for row in self.rows if row.num_scored}
+
+    @property
+    def is_pooled(self) -> bool:
+        return any(row.slot >= 0 for row in self.rows)
+
+
+@pytest.fixture(scope="module")
+def run_of(world: World) -> Callable[[str], Run]:
+    @cache
+    def run(name: str) -> Run:
+        recipe = small(name)
+        feed, engine = world.feed(recipe)
+        before = {weight: parameter.detach().clone() for weight, parameter in engine.module.named_parameters()}
+        rows = [row for step in (0, 1) for row in feed.global_rows(feed.draw(step), step)]
+        reports = [train_step(engine, feed[step], recipe, recipe.phases[0], 0.01) for step in (0, 1)]
+        after = dict(engine.module.named_parameters())
+        moved = {weight for weight, tensor in before.items() if not torch.equal(tensor, after[weight])}
+        chorus = feed.rows.builder.vocabulary.chorus
+        first_spare = min(chorus, default=len(engine.module.backbone.text.embed_tokens.weight) - 64)
+        return Run(recipe, rows, reports, moved, set(before) - moved, first_spare)
+
+    return run
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_recipe_trains_moves_and_nothing_else(run_of: Callable[[str], Run], name: str) -> None:
+    """Weight decay is on: a frozen weight that an optimizer holds would shrink."""
+    run = run_of(name)
+    assert all(report.finite for report in run.reports)
+    adapters = {weight for weight in run.moved | run.stayed if "lora_" in weight}
+    if run.recipe.tower == "trained":
+        assert not adapters and not run.stayed
+        return
+    own = {weight for weight in run.moved | run.stayed if weight.startswith(("bank.", "pooling."))}
+    assert run.moved == adapters | own
+    assert len(adapters) == 2 * 4 * SMALL.layers  # A and B of q, k, v and o in every layer
+    assert any(weight.startswith("bank.") for weight in run.moved) == (run.recipe.tokens.count > 0)
+
+
+def all_rows_have(count: int) -> Callable[[Run], bool]:
+    return lambda run: {run.chorus(row) for row in run.rows} == {count}
+
+
+def answers_whom(own: bool, outside: bool) -> Callable[[Run], bool]:
+    return lambda run: (run.scored(OWN) > 0, run.scored(OUTSIDE) > 0) == (own, outside)
+
+
+def trains_no_answers(run: Run) -> bool:
+    losses = [(report.own_language, report.outside_language) for report in run.reports]
+    return answers_whom(False, False)(run) and losses == [(None, None)] * 2
+
+
+def is_plain(run: Run) -> bool:
+    """No chorus id, no system line, and a row is pooled at its last token, the end token."""
+    last = {int(row.sequence.input_ids[-1]) for row in run.rows}
+    return all_rows_have(0)(run) and run.with_role(Role.SYSTEM) == 0 and len(last) == 1
+
+
+def never_compressed(run: Run) -> bool:
+    return run.compressed == {False}
+
+
+def pools_with(*names: str) -> Callable[[Run], bool]:
+    return lambda run: {weight for weight in run.moved if weight.startswith("pooling.")} == set(names)
+
+
+OBSERVED: dict[str, tuple[Callable[[Run], bool], ...]] = {
+    "crem_2b": (pools_with(), all_rows_have(16), answers_whom(True, True), lambda run: run.compressed == {False, True}),
+    "crem_2b_generation": (all_rows_have(0), answers_whom(False, True), never_compressed, lambda run: not run.is_pooled),
+    "crem_2b_retrieval": (is_plain, trains_no_answers, lambda run: run.is_pooled),
+    "crem_2b_no_generation": (all_rows_have(16), trains_no_answers, lambda run: run.is_pooled),
+    "crem_2b_no_retrieval": (
+        all_rows_have(16),
+        answers_whom(False, True),
+        lambda run: run.compressed == {False, True},
+        lambda run: not run.is_pooled,
+    ),
+    "crem_2b_added": (all_rows_have(16), answers_whom(True, True), never_compressed),
+    **{f"crem_2b_k{count}": (all_rows_have(count), answers_whom(True, True)) for count in (1, 4, 8, 32, 64)},
+    "crem_2b_homogeneous": (answers_whom(True, False),),
+    "crem_2b_heterogeneous": (answers_whom(False, True), lambda run: run.is_pooled),
+    "crem_2b_r1_g1_p1": (lambda run: run.compressed == {True},),
+    "crem_2b_r1_g1_p05": (lambda run: run.compressed == {False, True},),
+    "crem_2b_r1_g1_p0": (never_compressed,),
+    "crem_2b_r05_g1_p05": (lambda run: run.compressed == {False, True},),
+    "crem_2b_mlp": (pools_with(*(f"pooling.{layer}.{part}" for layer in ("inner", "outer") for part in ("weight", "bias"))),),
+    "crem_2b_attention": (pools_with("pooling.query"),),
+}
+OBSERVED |= {f"crem_7b{row}": OBSERVED[f"crem_2b{row}"] for row in ("", "_generation", "_retrieval")}
+
+
+@pytest.mark.parametrize("name", OBSERVED)
+def test_what_a_recipe_is_about_can_be_seen(run_of: Callable[[str], Run], name: str) -> None:
+    run = run_of(name)
+    for number, seen in enumerate(OBSERVED[name]):
+        assert seen(run), f"observation {number} of {name}"
+
+
+def test_every_recipe_of_the_paper_is_observed() -> None:
+    assert {name for name in RECIPES if name.startswith("crem")} == set(OBSERVED)
+
+
+def gradients(world: World, recipe: Recipe) -> dict[str, np.ndarray]:
+    """Gradients of the first step, before the optimizer's move."""
+    feed, engine = world.feed(recipe)
+    found: dict[str, torch.Tensor] = {}
+
+    def look(learning_rate: float) -> float:
+        found.update(engine.full_gradients())
+        return 0.0
+
+    engine.step = look  # type: ignore[method-assign]
+    train_step(engine, feed[0], recipe, recipe.phases[0], 0.0)
+    return {name: gradient.numpy() for name, gradient in found.items()}
+
+
+def test_loss_weights_weigh_the_losses(world: World) -> None:
+    """A step's gradient is the weighted sum of what either loss gives alone, on the same rows."""
+    retrieval, generation = (
+        gradients(world, override(small("crem_2b"), [f"phases.0.contrastive_weight={r}", f"phases.0.language_weight={g}"]))
+        for r, g in ((1, 0), (0, 1))
+    )
+    for name, (r, g) in {"crem_2b": (1.0, 0.5), "crem_2b_r1_g1_p05": (1.0, 1.0), "crem_2b_r05_g1_p05": (0.5, 1.0)}.items():
+        found = gradients(world, small(name))
+        for weight in ("bank.rows", *[weight for weight in found if "lora_B" in weight]):
+            np.testing.assert_allclose(found[weight], r * retrieval[weight] + g * generation[weight], rtol=1e-3, atol=1e-6)

@@ -1,0 +1,79 @@
+"""Random recipes for property tests: any field of any recipe changed to any value of its type, as far as the checks allow."""
+
+import json
+from enum import Enum
+from typing import Any, Literal, get_args, get_origin
+
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigError
+from pipeline.manifest import canonical_json
+from pipeline.recipe import Recipe
+from pipeline.recipes import RECIPES, load
+from pipeline.typed import TYPE, alternatives, build, dataclasses_in, element_kind, field_kinds
+
+SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: st.integers(0, 10**6),
+    float: st.floats(0, 1e6) | st.integers(0, 9).map(float),
+    str: st.text(max_size=8),
+}
+
+
+def plain_values(kind: Any) -> st.SearchStrategy[Any]:
+    """Plain values of an annotation, written here again: an oracle must not ask the code that it judges."""
+    return st.one_of([_member(member) for member in alternatives(kind)])
+
+
+def _member(kind: Any) -> st.SearchStrategy[Any]:
+    if kind in SCALARS:
+        return SCALARS[kind]
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
+    if get_origin(kind) is tuple:
+        members = get_args(kind)
+        if members[1:] == (...,):
+            return st.lists(plain_values(members[0]), max_size=3)
+        return st.tuples(*map(plain_values, members)).map(list)
+    if issubclass(kind, Enum):
+        return st.sampled_from([member.name for member in kind])
+    fields = {name: plain_values(each) for name, each in field_kinds(kind).items()}
+    return st.fixed_dictionaries({TYPE: st.just(kind.__name__), **fields})
+
+
+def leaves(node: Any, kind: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Path and annotation of every field below a plain value."""
+    found: list[tuple[str, Any]] = []
+    if isinstance(node, dict):
+        kinds = field_kinds(dataclasses_in(kind)[node[TYPE]])
+        entries = [(name, node[name], kinds[name]) for name in kinds]
+    else:
+        (member,) = (member for member in alternatives(kind) if get_origin(member) is tuple)
+        entries = [(str(place), value, element_kind(member, place)) for place, value in enumerate(node)]
+    for name, value, each in entries:
+        found.append((f"{path}{name}", each))
+        if isinstance(value, dict | list):
+            found += leaves(value, each, f"{path}{name}.")
+    return found
+
+
+def put(tree: Any, path: str, value: Any) -> None:
+    *parents, last = (int(part) if part.isdecimal() else part for part in path.split("."))
+    for part in parents:
+        tree = tree[part]
+    tree[last] = value
+
+
+@st.composite
+def recipes(draw: st.DrawFn) -> Recipe:
+    """A recipe of ours with up to three fields changed at random."""
+    tree = json.loads(canonical_json(load(draw(st.sampled_from(sorted(RECIPES))))))
+    for _ in range(draw(st.integers(0, 3))):
+        path, kind = draw(st.sampled_from(leaves(tree, Recipe)))
+        put(tree, path, draw(plain_values(kind)))
+    try:
+        recipe: Recipe = build(Recipe, tree)
+    except ConfigError:
+        assume(False)
+    return recipe

@@ -1,0 +1,62 @@
+"""A recipe through JSON and back, and what its fingerprint sees."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+
+from pipeline.errors import ConfigError
+from pipeline.manifest import canonical_json
+from pipeline.recipe import Recipe
+from pipeline.recipe_diff import differences
+from pipeline.recipe_json import decisive_values, recipe_fingerprint, recipe_from_json
+from pipeline.recipes import RECIPES, load
+from tests.pipeline.recipes_at_random import recipes
+
+
+@given(recipes())
+@settings(max_examples=100, deadline=None)
+def test_any_recipe_comes_back_as_it_was(recipe: Recipe) -> None:
+    again = recipe_from_json(canonical_json(recipe))
+    assert again == recipe
+    assert canonical_json(again) == canonical_json(recipe)
+    assert recipe_fingerprint(again) == recipe_fingerprint(recipe)
+    assert differences(recipe, again) == []
+
+
+@given(recipes(), recipes())
+@settings(max_examples=100, deadline=None)
+def test_fingerprints_differ_where_a_value_does(one: Recipe, other: Recipe) -> None:
+    is_same = replace(one, name="", summary="") == replace(other, name="", summary="")
+    assert (recipe_fingerprint(one) == recipe_fingerprint(other)) == is_same == (differences(one, other) == [])
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_our_recipes_have_values_of_their_types(name: str) -> None:
+    """A whole number where a number stands would have another text, and so another fingerprint, after one trip."""
+    assert canonical_json(recipe_from_json(canonical_json(load(name)))) == canonical_json(load(name))
+
+
+def test_a_changed_sentence_or_name_is_the_same_recipe() -> None:
+    tiny = load("tiny")
+    assert recipe_fingerprint(replace(tiny, name="small", summary="a better sentence")) == recipe_fingerprint(tiny)
+
+
+def test_every_other_field_is_seen() -> None:
+    assert set(decisive_values(load("tiny"))) == {"type", *(item.name for item in fields(Recipe))} - {"name", "summary"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", r"\[\] is not Recipe"),
+        ('{"type": "Recipe", "name": "x"}', "summary: Recipe needs this field"),
+        ('{"type": "os.system"}', "type 'os.system' is not Recipe"),
+        ('{"__reduce__": []}', "the recipe has no field '__reduce__'"),
+    ],
+)
+def test_text_that_is_no_recipe_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        recipe_from_json(text)

@@ -1,0 +1,126 @@
+"""What a step reads does not depend on ranks or workers; questions that do not fit are left out, not the pair."""
+
+import contextlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from pipeline.data.sampler import Draw
+from pipeline.errors import ConfigError, DataError
+from pipeline.recipe import Recipe
+from pipeline.sample import Side, Turn
+from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.train.feed import Feed, RowBuilder, side_digest
+from tests.pipeline.corpus import corpus, measured, small_recipe, variant
+
+
+@pytest.fixture
+def vocabulary(builder: SequenceBuilder) -> Vocabulary:
+    return builder.vocabulary
+
+
+def feed(recipe: Recipe, vocabulary: Vocabulary, rank: int = 0, num_ranks: int = 1) -> Feed:
+    read = measured(corpus(), recipe, vocabulary)
+    return Feed(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=num_ranks)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 7])
+def test_ranks_share_out_what_one_rank_would_read(vocabulary: Vocabulary, num_ranks: int) -> None:
+    recipe = small_recipe(chunk_tokens=1)
+    for step in (0, 3):
+        whole = feed(recipe, vocabulary).work(feed(recipe, vocabulary).draw(step), step)
+        parts = [feed(recipe, vocabulary, rank, num_ranks)[step] for rank in range(num_ranks)]
+        assert whole.items.tolist() == torch.stack([part.items for part in parts]).sum(dim=0).tolist()  # type: ignore[union-attr]
+        assert whole.units.tolist() == torch.stack([part.units for part in parts]).sum(dim=0).tolist()  # type: ignore[union-attr]
+        rows = [chunk.full.input_ids.tolist() for part in parts for chunk in part.chunks]  # type: ignore[union-attr]
+        assert sorted(rows) == sorted(chunk.full.input_ids.tolist() for chunk in whole.chunks), "a row is a chunk here"
+
+
+def test_weights_and_the_cap_decide_how_often_a_dataset_is_drawn(vocabulary: Vocabulary) -> None:
+    """Both datasets have more than 8 rows to train on: capped at 8 and weighed 3 to 1, the first gets three runs of four."""
+    mixture = replace(small_recipe().phases[0].mixture, pairs=4, cap=8, weights=(("pictures", 3.0),))
+    one = feed(small_recipe(mixture=mixture), vocabulary)
+    runs = [{one.corpus.index.info(row).dataset for row in one.draw(step).pairs} for step in range(800)]
+    assert all(len(datasets) == 1 for datasets in runs)
+    assert abs(sum(datasets == {"pictures"} for datasets in runs) / 800 - 0.75) < 0.08
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_do_not_change_what_is_read(vocabulary: Vocabulary, num_workers: int) -> None:
+    one = feed(small_recipe(), vocabulary)
+    loader = DataLoader(one, batch_size=None, sampler=range(2, 6), num_workers=num_workers)
+    for step, work in zip(range(2, 6), loader, strict=True):
+        expected = one[step]
+        assert work.items.tolist() == expected.items.tolist()  # type: ignore[union-attr]
+        for found, chunk in zip(work.chunks, expected.chunks, strict=True):  # type: ignore[union-attr]
+            assert torch.equal(found.full.input_ids, chunk.full.input_ids)
+
+
+def test_the_dearest_rows_go_to_different_ranks(vocabulary: Vocabulary) -> None:
+    """By the table's counts: no rank has more than its share and the dearest row."""
+    recipe = small_recipe()
+    one = feed(recipe, vocabulary)
+    items = one.plan(one.draw(0), 0).items
+    lengths = one.corpus.lengths
+    for item in items:
+        side = lengths.starts[item.row] + item.place
+        assert lengths.cost(item.row, item.place) == lengths.tokens[side] + lengths.visual[side]
+    tokens = [feed(recipe, vocabulary, rank, 2)[0].num_tokens for rank in range(2)]  # type: ignore[union-attr]
+    assert abs(tokens[0] - tokens[1]) < 0.1 * sum(tokens)
+
+
+def test_hard_negatives_are_those_of_the_pairs_that_are_drawn(vocabulary: Vocabulary) -> None:
+    recipe = variant("together")
+    recipe = replace(recipe, phases=(replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, negatives=2)),))
+    one = feed(recipe, vocabulary)
+    for step in range(4):
+        draw = one.draw(step)
+        samples = [one.corpus.index.read(row) for row in draw.pairs]
+        sides = [s.query for s in samples] + [s.positive for s in samples] + [n for s in samples for n in s.negatives[:2]]
+        assert one.work(draw, step).items.tolist() == [side_digest(side) for side in sides]  # type: ignore[arg-type]
+        hard = [row for row in one.global_rows(draw, step) if row.slot >= 2 * len(draw.pairs)]
+        assert not any(row.num_scored for row in hard)
+
+
+class LongQa:
+    """Asks queries a question of so many words, and positives a short one."""
+
+    fingerprint = "long"
+
+    def __init__(self, words: int) -> None:
+        self.words = words
+
+    def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
+        return (Turn(question="red " * (self.words if side == "query" else 1), answer="blue"),)
+
+
+def test_a_question_that_does_not_fit_leaves_the_pair_in(vocabulary: Vocabulary) -> None:
+    recipe, draw = small_recipe(), Draw(pairs=(24,), outside=())
+    read = measured(corpus(), recipe, vocabulary)
+    for words, asked in ((5, True), (600, False)):
+        asking = replace(read, qa=LongQa(words))  # type: ignore[arg-type]
+        query, positive = Feed(asking, recipe, recipe.phases[0], vocabulary).global_rows(draw, 0)
+        assert (query.num_scored > 0, query.sequence.cut, query.slot) == (asked, not asked, 0)
+        assert positive.num_scored and not positive.sequence.cut
+
+
+def test_a_question_has_room_exactly_when_it_can_be_built(vocabulary: Vocabulary, builder: SequenceBuilder) -> None:
+    recipe = replace(small_recipe(), max_length=100)
+    rows, capped = RowBuilder(recipe, recipe.phases[0], vocabulary), replace(builder, max_length=100)
+    context = len(capped.build(Side(text="red star"), np.zeros((0, 3))))
+    can_be_built = []
+    for words in range(60):
+        turn = Turn(question="red " * words, answer="blue")
+        with contextlib.suppress(DataError):
+            capped.build(Side(text="red star"), np.zeros((0, 3)), (turn,))
+            can_be_built.append(words)
+        assert rows.has_room(turn, context) == (words in can_be_built)
+    assert 5 < len(can_be_built) < 60
+
+
+def test_fewer_rows_than_processes_are_refused(vocabulary: Vocabulary) -> None:
+    with pytest.raises(ConfigError, match="mixture: a step of 20 rows is less than one for each of 21 processes"):
+        feed(small_recipe(), vocabulary, 0, 21)
