@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from launchers.options import DEFAULT_WORK
+from launchers.options import DEFAULT_WORK, SETTINGS
 
 if TYPE_CHECKING:
     from pipeline.export import Form
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 @click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint, train folder or model folder, instead of a run.")
 @click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; a checkpoint brings its own.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a value of the recipe that --recipe names.")
+@SETTINGS
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
 @click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Number type of a whole model.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), help="New folder to write.")
-def export(out: Path, form: "Form", dtype: "Dtype", **subject: Any) -> None:
+def export(out: Path, form: "Form", dtype: "Dtype", **which: Any) -> None:
     """Write a trained model for use outside of this repository.
 
     "merged" is an ordinary Hugging Face folder: adapters folded in, the compression rows in the table. "adapter" is a PEFT
@@ -36,6 +36,6 @@ def export(out: Path, form: "Form", dtype: "Dtype", **subject: Any) -> None:
     from eval.subject import find_subject
     from pipeline import export as exporter
 
-    found = find_subject(**subject)
-    exporter.export(found.folder, out, recipe=found.recipe, form=form, dtype=dtype)
+    subject = find_subject(**which)
+    exporter.export(subject.folder, out, form=form, recipe=subject.recipe, dtype=dtype)
     click.echo(f"exported: {out}")

@@ -18,7 +18,7 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import Manifest
 from pipeline.recipe import ToyWorld
-from pipeline.recipes import RECIPES, load
+from pipeline.recipes import load
 from pipeline.tracking import default_uri, find_run
 from tests.pipeline.corpus import small_recipe
 
@@ -80,11 +80,8 @@ def test_the_training_run_names_the_runs_it_read(trained: tuple[Context, list[Ou
 
 
 @pytest.mark.slow
-def test_the_training_run_is_exported_by_its_id(
-    trained: tuple[Context, list[Outcome]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_training_run_is_exported_by_its_id(trained: tuple[Context, list[Outcome]], tmp_path: Path) -> None:
     context, outcomes = trained
-    monkeypatch.setitem(RECIPES, context.recipe.name, lambda: context.recipe)
     words = ["--run-id", outcomes[-1].manifest.run_id, "--work", str(context.work), "--out", str(tmp_path / "exported")]
     said = CliRunner().invoke(export, words, catch_exceptions=False)
     assert said.output == f"exported: {tmp_path / 'exported'}\n"

@@ -28,6 +28,20 @@ def disturb(embedder: Embedder) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
 
 
+def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, model_folder: Path) -> Path:
+    """A checkpoint folder of weights that no training made."""
+    state = checkpoint.State(
+        step=1,
+        recipe=recipe.name,
+        recipe_fingerprint=recipe_fingerprint(recipe),
+        data_fingerprint="",
+        model_folder=str(model_folder),
+        digests={},
+    )
+    checkpoint.save(folder, weights, {}, state, canonical_json(recipe))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
     return small_recipe()
@@ -76,15 +90,5 @@ def builder(loaded: tuple[Embedder, Folder], recipe: Recipe) -> SequenceBuilder:
 @pytest.fixture(scope="session")
 def trained(loaded: tuple[Embedder, Folder], recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder that holds all weights of `embedder`."""
-    folder = tmp_path_factory.mktemp("trained") / "step-00000006"
-    state = checkpoint.State(
-        step=6,
-        recipe=recipe.name,
-        recipe_fingerprint=recipe_fingerprint(recipe),
-        data_fingerprint="",
-        model_folder=str(loaded[1].path),
-        digests={},
-    )
     weights = {name: parameter.detach() for name, parameter in loaded[0].named_parameters()}
-    checkpoint.save(folder, weights, {}, state, canonical_json(recipe))
-    return folder
+    return save_checkpoint(tmp_path_factory.mktemp("trained") / "step-00000006", weights, recipe, loaded[1].path)

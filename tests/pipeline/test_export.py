@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +20,13 @@ from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import ConfigError
 from pipeline.export import Form, export
 from pipeline.inference import EmbeddingModel, load_model
-from pipeline.manifest import canonical_json
 from pipeline.model.adapters import LoRA
 from pipeline.recipe import Recipe
-from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder
 from tests.pages import lines_between
+from tests.pipeline.conftest import save_checkpoint
 from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
 from tests.pipeline.variants import mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
 
@@ -88,31 +88,19 @@ def save_moved(folder: Path, model_folder: Path, recipe: Recipe) -> Path:
     generator = torch.Generator().manual_seed(3)
     trained = {name: weight.detach() for name, weight in embedder.named_parameters() if weight.requires_grad}
     moved = {name: weight + 0.05 * torch.randn(weight.shape, generator=generator) for name, weight in trained.items()}
-    state = checkpoint.State(
-        step=2,
-        recipe=recipe.name,
-        recipe_fingerprint=recipe_fingerprint(recipe),
-        data_fingerprint="",
-        model_folder=str(model_folder),
-        digests={},
-    )
-    checkpoint.save(folder, moved, {}, state, canonical_json(recipe))
-    return folder
+    return save_checkpoint(folder, moved, recipe, model_folder)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A checkpoint, its recipe, and what the other program said of its export."""
+    """A checkpoint, and the folder of its export."""
 
     path: Path
-    recipe: Recipe
     exported: Path
 
-    def said(self) -> dict[str, list[list[float]] | int | list[str]]:
+    def said(self) -> dict[str, Any]:
+        """What the other program said of it."""
         return json.loads((self.exported.parent / "said.json").read_text())
-
-    def load(self) -> EmbeddingModel:
-        return load_model(self.path, recipe=self.recipe)
 
 
 def lora(recipe: Recipe) -> Recipe:
@@ -139,8 +127,8 @@ def cases(model_folder: Path, untied_folder: Path, recipe: Recipe, tmp_path_fact
     made = {}
     for number, (name, (form, folder, vary)) in enumerate(CASES.items()):
         path = save_moved(root / f"checkpoint-{number}", folders[folder], vary(recipe))
-        made[name] = Case(path, vary(recipe), root / str(number) / "exported")
-        export(path, made[name].exported, form=form, recipe=made[name].recipe)
+        made[name] = Case(path, root / str(number) / "exported")
+        export(path, made[name].exported, form=form)
     shown = [(side.instruction + side.text, [image.hex() for image in side.images]) for side in items()]
     (root / "items.json").write_text(json.dumps(shown))
     words = json.dumps(
@@ -154,7 +142,7 @@ def cases(model_folder: Path, untied_folder: Path, recipe: Recipe, tmp_path_fact
 @pytest.mark.parametrize("name", CASES)
 def test_another_program_makes_the_same_embeddings(cases: dict[str, Case], name: str) -> None:
     said = cases[name].said()
-    expected = cases[name].load().embed(items())
+    expected = load_model(cases[name].path).embed(items())
     np.testing.assert_allclose(said["vectors"], expected, atol=1e-5)
     assert (expected @ expected.T - np.eye(5)).max() < 0.9999, "the items must differ for this to show anything"
     assert not set(said["imported"]) & {*BLOCKED, "deepspeed", "mlflow"}
@@ -174,12 +162,12 @@ def next_token(model: EmbeddingModel) -> int:
 
 @pytest.mark.parametrize("name", [name for name, (form, _, _) in CASES.items() if form == MERGED])
 def test_another_program_generates_the_same_token(cases: dict[str, Case], name: str) -> None:
-    assert cases[name].said()["token"] == next_token(cases[name].load())
+    assert cases[name].said()["token"] == next_token(load_model(cases[name].path))
 
 
 def test_the_rows_stand_in_the_table_and_are_never_generated(cases: dict[str, Case], tmp_path: Path) -> None:
     case, out = cases["adapters merged"], tmp_path / "exported"
-    export(case.path, out, form="merged", recipe=case.recipe, dtype="bfloat16")
+    export(case.path, out, form="merged", dtype="bfloat16")
     weights, rows = load_file(out / "model.safetensors"), checkpoint.weights(case.path)["bank.rows"]
     (table,) = [weight for name, weight in weights.items() if name.endswith("embed_tokens.weight")]
     chorus = json.loads((out / "embedding.json").read_text())["chorus_ids"]
@@ -193,7 +181,7 @@ def test_the_rows_stand_in_the_table_and_are_never_generated(cases: dict[str, Ca
 
 def test_weights_of_a_pooling_are_exported(model_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
     path = save_moved(tmp_path / "checkpoint", model_folder, mlp_mean(recipe))
-    export(path, tmp_path / "exported", form="merged", recipe=mlp_mean(recipe))
+    export(path, tmp_path / "exported", form="merged")
     found, said = load_file(tmp_path / "exported" / "pooling.safetensors"), checkpoint.weights(path)
     assert {f"pooling.{name}" for name in found} == {name for name in said if name.startswith("pooling.")} != set()
     assert all(torch.equal(weight, said[f"pooling.{name}"]) for name, weight in found.items())
@@ -203,7 +191,8 @@ def test_weights_of_a_pooling_are_exported(model_folder: Path, recipe: Recipe, t
 def test_our_own_loader_reads_the_export_as_a_model_folder(cases: dict[str, Case]) -> None:
     """A later phase may start from it: the same answers, natively, and new compression rows."""
     case = cases["adapters merged"]
-    again, first = load_model(case.exported, recipe=case.recipe), case.load()
+    first = load_model(case.path)
+    again = load_model(case.exported, recipe=first.recipe)
     assert again.builder.vocabulary.chorus == first.builder.vocabulary.chorus
     questions, sides = ["where", "what is red"], items()[1:3]
     answers = [replace(model, decode=str).answer(sides, questions, compressed=False) for model in (again, first)]
@@ -214,7 +203,7 @@ def test_an_export_never_takes_the_place_of_a_folder(cases: dict[str, Case], tmp
     case = cases["adapters merged"]
     (tmp_path / "mine").mkdir()
     with pytest.raises(ConfigError, match="mine: is there already; name a new folder"):
-        export(case.path, tmp_path / "mine", form="merged", recipe=case.recipe)
+        export(case.path, tmp_path / "mine", form="merged")
     assert list((tmp_path / "mine").iterdir()) == []
 
 

@@ -13,7 +13,6 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.generation import Sampled
 from pipeline.recipe import Recipe
-from pipeline.recipes import RECIPES
 from pipeline.sample import Side
 from tests.pages import lines_between
 from tests.pipeline.corpus import picture, sentence
@@ -34,7 +33,7 @@ def sides() -> list[Side]:
 
 @pytest.fixture(scope="module")
 def model(trained: Path, recipe: Recipe) -> EmbeddingModel:
-    return replace(load_model(trained, recipe=recipe), decode=str)
+    return replace(load_model(trained), decode=str)
 
 
 def test_one_pass_gives_the_embeddings_and_the_answers_of_two(model: EmbeddingModel) -> None:
@@ -47,7 +46,7 @@ def test_one_pass_gives_the_embeddings_and_the_answers_of_two(model: EmbeddingMo
 
 
 def test_the_readme_s_lines_compress_save_and_answer(
-    trained: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = lines_between("lines that compress")
     (path,) = re.findall(r'load_model\(Path\("(.*?)"\)\)', lines)
@@ -55,7 +54,6 @@ def test_the_readme_s_lines_compress_save_and_answer(
     (tmp_path / path).symlink_to(trained)
     (tmp_path / "bird.png").write_bytes(sides()[0].images[0])
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(RECIPES, "tiny", lambda: recipe)
     exec(compile(lines, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 4, "a table of two by two, and two lists of answers"
 
@@ -90,7 +88,7 @@ def test_nothing_to_compress_and_questions_without_items_are_refused(model: Embe
 
 
 def test_bfloat16_is_near_float32_and_named_in_the_fingerprint(model: EmbeddingModel, trained: Path, recipe: Recipe) -> None:
-    half = load_model(trained, recipe=recipe, dtype="bfloat16")
+    half = load_model(trained, dtype="bfloat16")
     assert half.fingerprint != model.fingerprint
     assert half.compress(sides()).keys.dtype == torch.bfloat16
     similarity = (half.embed(sides()) * model.embed(sides())).sum(axis=1)
@@ -106,7 +104,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_loads(recipe: Rec
 
 @pytest.mark.gpu
 def test_a_gpu_gives_what_the_cpu_gives(model: EmbeddingModel, trained: Path, recipe: Recipe) -> None:
-    there = replace(load_model(trained, recipe=recipe, device="cuda"), decode=str)
+    there = replace(load_model(trained, device="cuda"), decode=str)
     assert there.device.type == "cuda"
     assert there.fingerprint == model.fingerprint
     np.testing.assert_allclose(there.embed(sides()), model.embed(sides()), atol=1e-4)

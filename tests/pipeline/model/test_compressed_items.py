@@ -29,10 +29,9 @@ from pathlib import Path
 from pipeline.inference import load_model
 from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.generation import GREEDY
-from tests.pipeline.corpus import small_recipe
 from tests.pipeline.model.test_compressed_items import QUESTIONS, WARM
 
-model = replace(load_model(Path(sys.argv[1]), recipe=small_recipe()), decode=str)
+model = replace(load_model(Path(sys.argv[1])), decode=str)
 items = CompressedItems.load(Path(sys.argv[2]), fingerprint=model.fingerprint)
 answers = [model.answer_from(items, QUESTIONS, max_new_tokens=8, decoding=decoding) for decoding in (GREEDY, WARM)]
 print(json.dumps(answers))
@@ -41,7 +40,7 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def model(trained: Path, recipe: Recipe) -> EmbeddingModel:
-    return replace(load_model(trained, recipe=recipe), decode=str)
+    return replace(load_model(trained), decode=str)
 
 
 @pytest.fixture(scope="module")
