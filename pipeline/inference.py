@@ -74,7 +74,9 @@ class EmbeddingModel:
         Raises ConfigError when the recipe has no compression tokens, DataError when there are no sides.
         """
         if Role.COMPRESSION not in self.recipe.layout.order:
-            raise ConfigError(f"layout.order: recipe {self.recipe.name} has no COMPRESSION, so nothing can be answered from")
+            raise ConfigError(
+                f"tokens.count: recipe {self.recipe.name} has no compression tokens to answer from; answer natively"
+            )
         if not sides:
             raise DataError("compress: no sides are given")
         chunks = list(self._chunks(self.builder, sides, [()] * len(sides)))

@@ -54,8 +54,8 @@ MUTANTS = (
     Mutant(
         "question sees context",
         "pipeline/spans.py",
-        "layout.visible(role, compressed=compressed) & frozenset(there)",
-        "layout.visible(role, compressed=False) & frozenset(there)",
+        "layout.visible(role, compressed=compressed) &",
+        "layout.visible(role, compressed=False) &",
         (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
@@ -468,7 +468,7 @@ MUTANTS = (
         "batch.input_ids",
         TOKENS,
     ),
-    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=vocabulary.chorus", "banned=()", TOKENS),
     Mutant(
         "adapters start unseeded",
         "pipeline/train/build.py",
@@ -660,7 +660,13 @@ MUTANTS = (
         "sorted({*(generation.suppress_tokens or ())})",
         EXPORT,
     ),
-    Mutant("exported picture limits are the folder's", "pipeline/export.py", "**found, **used}", "**used, **found}", EXPORT),
+    Mutant(
+        "exported picture limits are Qwen2-VL's own",
+        "pipeline/export.py",
+        "for tokens in (limits.min_tokens, limits.max_tokens)",
+        "for tokens in (4, 1280)",
+        EXPORT,
+    ),
     Mutant(
         "exported prompt ends before the last token",
         "pipeline/export.py",
@@ -802,7 +808,8 @@ def main() -> int:
         tree = Path(aside)
         for package in PACKAGES:
             shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "setup.cfg", tree)
+        for name in ("setup.cfg", "README.md"):
+            shutil.copy(ROOT / name, tree)
         for number, mutant in enumerate(chosen, 1):
             begun = time.monotonic()
             wrong = survives(mutant, tree)

@@ -70,7 +70,8 @@ def is_trusted(heads: Heads) -> bool:
     try:
         error = largest_error(heads)
     except (RuntimeError, ValueError) as failure:
-        _warn(heads, f"it does not run ({str(failure).splitlines()[0]})")
+        first = next(iter(str(failure).splitlines()), "")
+        _warn(heads, f"it does not run ({type(failure).__name__}: {first})")
         return False
     if not error <= allowed:  # so that NaN fails
         _warn(heads, f"it is off by {error:.3g} of the largest value, and {allowed:.3g} is allowed")

@@ -1,6 +1,6 @@
 """The ablations of CREM's Tables 3, 4, 5, 8 and 9 (Qwen2-VL-2B): each is crem_2b with the values that its row names.
 
-Which printed row is which recipe stands in pipeline/recipes/printed.py; what the rows leave unclear, in docs/decisions/015.
+Which printed row is which recipe stands in pipeline/recipes/printed.py; what the rows leave unclear, in docs/decisions/012.
 """
 
 from collections.abc import Callable

@@ -95,6 +95,10 @@ def one_line(error: str) -> str:
         (["convert", "--set", "layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
         (["evaluate", "--set", "pooling=LastToken", "--set", "pooling.role=ANSWER"], "pooling.role: LastToken pools CONTEXT or"),
         (["run", "--set", "tokens.count=0"], "tokens.count: 0; a layout with COMPRESSION needs at least 1"),
+        (
+            ["evaluate", "--set", "pooling.role=CONTEXT", "--set", "layout.order=SYSTEM"],
+            "layout.hidden: QUESTION is not in layout.order",
+        ),
         (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["convert", "--data", "."], "no MMEB-train folder in it"),
         (["run", "--recipe", "crem_2b"], "--model-folder: recipe crem_2b trains Qwen2-VL-2B-Instruct"),

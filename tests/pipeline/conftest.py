@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data_prep.tiny_model import build_tiny_model
-from pipeline.manifest import fingerprint
+from pipeline.manifest import canonical_json
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sequence import SequenceBuilder
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder, chorus_ids
@@ -79,11 +80,11 @@ def trained(loaded: tuple[Embedder, Folder], recipe: Recipe, tmp_path_factory: p
     state = checkpoint.State(
         step=6,
         recipe=recipe.name,
-        recipe_fingerprint=fingerprint(recipe),
+        recipe_fingerprint=recipe_fingerprint(recipe),
         data_fingerprint="",
         model_folder=str(loaded[1].path),
         digests={},
     )
     weights = {name: parameter.detach() for name, parameter in loaded[0].named_parameters()}
-    checkpoint.save(folder, weights, {}, state, "{}")
+    checkpoint.save(folder, weights, {}, state, canonical_json(recipe))
     return folder

@@ -4,7 +4,8 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,42 +15,52 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
+from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import ConfigError
 from pipeline.export import Form, export
 from pipeline.inference import EmbeddingModel, load_model
-from pipeline.manifest import fingerprint
+from pipeline.manifest import canonical_json
 from pipeline.model.adapters import LoRA
 from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder
 from tests.pages import lines_between
-from tests.pipeline.corpus import picture, sentence
+from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
+from tests.pipeline.variants import mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
 
 BLOCKED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
-BEFORE = f"""
-import sys
+
+PROGRAM = """
+import io, json, os, sys
+from pathlib import Path
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
-BLOCKED = {BLOCKED!r}
+BLOCKED, CASES, LINES = json.loads(sys.argv[1])
 sys.meta_path.insert(0, Blocker())
-"""
-AFTER = """
-import io
 from PIL import Image
 
-for text, encoded in json.loads(Path("items.json").read_text()):
-    vector = embed(text, [Image.open(io.BytesIO(bytes.fromhex(one))) for one in encoded])
-    print("vector", json.dumps(vector.tolist()))
-ids = torch.tensor([tokenizer.encode("where is the red", add_special_tokens=False)])
-with torch.no_grad():
-    print("token", int(model.generate(ids, max_new_tokens=1, do_sample=False)[0, -1]))
-print("imported", json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+for case in CASES:
+    os.chdir(case)
+    there = {}
+    exec(compile(LINES, "README.md", "exec"), there)
+    torch = there["torch"]
+    items = json.loads((Path(case).parent / "items.json").read_text())
+    vectors = [there["embed"](text, [Image.open(io.BytesIO(bytes.fromhex(one))) for one in images]) for text, images in items]
+    ids = torch.tensor([there["tokenizer"].encode("where is the red", add_special_tokens=False)])
+    with torch.no_grad():
+        token = int(there["model"].generate(ids, max_new_tokens=1, do_sample=False)[0, -1])
+    imported = sorted({name.split(".")[0] for name in sys.modules})
+    said = {"vectors": [vector.tolist() for vector in vectors], "token": token, "imported": imported}
+    (Path(case) / "said.json").write_text(json.dumps(said))
 """
+
+MERGED, ADAPTER = "merged", "adapter"
 
 
 def items() -> list[Side]:
@@ -65,83 +76,111 @@ def items() -> list[Side]:
 
 
 def grey_png(width: int, height: int) -> bytes:
-    """A picture with a palette and one channel, as files in the wild have."""
+    """A picture of one channel."""
     file = io.BytesIO()
     Image.linear_gradient("L").resize((width, height)).save(file, "PNG")
     return file.getvalue()
 
 
-@pytest.fixture(scope="module")
-def adapted(model_folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
-    """A checkpoint of adapters and compression rows that have all moved."""
-    recipe = replace(recipe, adapter=LoRA(rank=4, alpha=16), tower="frozen")
+def save_moved(folder: Path, model_folder: Path, recipe: Recipe) -> Path:
+    """A checkpoint whose trained weights have all moved."""
     embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
     generator = torch.Generator().manual_seed(3)
-    trained = {name: weight for name, weight in embedder.named_parameters() if weight.requires_grad}
-    moved = {name: weight + 0.1 * torch.randn(weight.shape, generator=generator) for name, weight in trained.items()}
-    assert {name.split(".")[-3] for name in moved if "lora" in name} == {"lora_A", "lora_B"}
-    folder = tmp_path_factory.mktemp("adapted") / "step-00000002"
+    trained = {name: weight.detach() for name, weight in embedder.named_parameters() if weight.requires_grad}
+    moved = {name: weight + 0.05 * torch.randn(weight.shape, generator=generator) for name, weight in trained.items()}
     state = checkpoint.State(
         step=2,
         recipe=recipe.name,
-        recipe_fingerprint=fingerprint(recipe),
+        recipe_fingerprint=recipe_fingerprint(recipe),
         data_fingerprint="",
         model_folder=str(model_folder),
         digests={},
     )
-    checkpoint.save(folder, {name: weight.detach() for name, weight in moved.items()}, {}, state, "{}")
-    return folder, recipe
+    checkpoint.save(folder, moved, {}, state, canonical_json(recipe))
+    return folder
 
 
-def read_elsewhere(folder: Path) -> tuple[np.ndarray, int, set[str]]:
-    """Embeddings, a generated token and the imported packages, by the README's lines in a process without our packages."""
+@dataclass(frozen=True)
+class Case:
+    """A checkpoint, its recipe, and what the other program said of its export."""
+
+    path: Path
+    recipe: Recipe
+    exported: Path
+
+    def said(self) -> dict[str, list[list[float]] | int | list[str]]:
+        return json.loads((self.exported.parent / "said.json").read_text())
+
+    def load(self) -> EmbeddingModel:
+        return load_model(self.path, recipe=self.recipe)
+
+
+def lora(recipe: Recipe) -> Recipe:
+    return replace(recipe, adapter=LoRA(rank=4, alpha=16), tower="frozen")
+
+
+CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
+    "adapters merged": (MERGED, "tied", lora),
+    "trained whole": (MERGED, "tied", lambda recipe: recipe),
+    "plain prompt, last token": (MERGED, "tied", lambda recipe: lora(plain_prompt(recipe))),
+    "rows behind the table, own head": (MERGED, "untied", still_rows_at_new_ids),
+    "whole table under adapters": (MERGED, "tied", whole_table_under_lora),
+    "Qwen2.5-VL": (MERGED, "2.5", lora),
+    "as an adapter": (ADAPTER, "tied", lora),
+}
+
+
+@pytest.fixture(scope="module")
+def cases(model_folder: Path, untied_folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    """Every case exported, and all of them read by one other process: adapters last, so that PEFT is seen to come in there."""
+    root = tmp_path_factory.mktemp("exports")
+    folders = {"tied": model_folder, "untied": untied_folder, "2.5": root / "qwen2_5_vl"}
+    build_tiny_model(folders["2.5"], TEXTS, replace(SMALL, family="qwen2_5_vl"), seed=0)
+    made = {}
+    for number, (name, (form, folder, vary)) in enumerate(CASES.items()):
+        path = save_moved(root / f"checkpoint-{number}", folders[folder], vary(recipe))
+        made[name] = Case(path, vary(recipe), root / str(number) / "exported")
+        export(path, made[name].exported, form=form, recipe=made[name].recipe)
     shown = [(side.instruction + side.text, [image.hex() for image in side.images]) for side in items()]
-    (folder / "items.json").write_text(json.dumps(shown))
-    program = BEFORE + lines_between("lines that read an export") + AFTER
-    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    (root / "items.json").write_text(json.dumps(shown))
+    words = json.dumps(
+        [BLOCKED, [str(case.exported.parent) for case in made.values()], lines_between("lines that read an export")]
+    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM, words], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = [line.partition(" ") for line in done.stdout.splitlines()]
-    vectors = np.array([json.loads(value) for name, _, value in said if name == "vector"])
-    values = {name: json.loads(value) for name, _, value in said}
-    return vectors, values["token"], set(values["imported"])
+    return made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_another_program_makes_the_same_embeddings(cases: dict[str, Case], name: str) -> None:
+    said = cases[name].said()
+    expected = cases[name].load().embed(items())
+    np.testing.assert_allclose(said["vectors"], expected, atol=1e-5)
+    assert (expected @ expected.T - np.eye(5)).max() < 0.9999, "the items must differ for this to show anything"
+    assert not set(said["imported"]) & {*BLOCKED, "deepspeed", "mlflow"}
+    assert ("peft" in said["imported"]) == (CASES[name][0] == ADAPTER)
 
 
 def next_token(model: EmbeddingModel) -> int:
-    """The likeliest token after four words without any template, by the model itself."""
+    """The likeliest token after four words without any template, by the model itself; never a compression token."""
     ids = torch.tensor([list(model.builder.vocabulary.encode("where is the red"))])
     places = torch.arange(ids.shape[1])
     with torch.no_grad():
         states = model.embedder.backbone.proceed(ids, places[None], (places[:, None] >= places)[None, None], DynamicCache())
         logits = model.embedder.backbone.logits(states[0, -1])
-    logits[list(model.builder.vocabulary.chorus)] = float("-inf")
+    logits[[token for token in model.builder.vocabulary.chorus if token < len(logits)]] = float("-inf")
     return int(logits.argmax())
 
 
-@pytest.mark.parametrize("form", ["merged", "adapter"])
-def test_another_program_makes_the_same_embeddings(adapted: tuple[Path, Recipe], form: Form, tmp_path: Path) -> None:
-    path, recipe = adapted
-    export(path, tmp_path / "exported", form=form, recipe=recipe)
-    vectors, token, imported = read_elsewhere(tmp_path)
-    model = load_model(path, recipe=recipe)
-    expected = model.embed(items())
-    np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    assert np.abs(expected @ expected.T - np.eye(5)).max() < 0.999, "the items must differ for this to show anything"
-    assert token == next_token(model)
-    assert not imported & set(BLOCKED)
-    assert ("peft" in imported) == (form == "adapter")
+@pytest.mark.parametrize("name", [name for name, (form, _, _) in CASES.items() if form == MERGED])
+def test_another_program_generates_the_same_token(cases: dict[str, Case], name: str) -> None:
+    assert cases[name].said()["token"] == next_token(cases[name].load())
 
 
-def test_a_model_trained_whole_is_exported_whole(trained: Path, recipe: Recipe, tmp_path: Path) -> None:
-    export(trained, tmp_path / "exported", form="merged", recipe=recipe)
-    vectors, _, _ = read_elsewhere(tmp_path)
-    np.testing.assert_allclose(vectors, load_model(trained, recipe=recipe).embed(items()), atol=1e-5)
-
-
-def test_the_rows_stand_in_the_table_and_are_never_generated(adapted: tuple[Path, Recipe], tmp_path: Path) -> None:
-    path, recipe = adapted
-    out = tmp_path / "exported"
-    export(path, out, form="merged", recipe=recipe, dtype="bfloat16")
-    weights, rows = load_file(out / "model.safetensors"), checkpoint.weights(path)["bank.rows"]
+def test_the_rows_stand_in_the_table_and_are_never_generated(cases: dict[str, Case], tmp_path: Path) -> None:
+    case, out = cases["adapters merged"], tmp_path / "exported"
+    export(case.path, out, form="merged", recipe=case.recipe, dtype="bfloat16")
+    weights, rows = load_file(out / "model.safetensors"), checkpoint.weights(case.path)["bank.rows"]
     (table,) = [weight for name, weight in weights.items() if name.endswith("embed_tokens.weight")]
     chorus = json.loads((out / "embedding.json").read_text())["chorus_ids"]
     assert torch.equal(table[chorus], rows.bfloat16())
@@ -152,32 +191,45 @@ def test_the_rows_stand_in_the_table_and_are_never_generated(adapted: tuple[Path
     assert not list(tmp_path.glob(".*")), "nothing is left aside"
 
 
-def test_our_own_loader_reads_the_export_as_a_model_folder(adapted: tuple[Path, Recipe], tmp_path: Path) -> None:
+def test_weights_of_a_pooling_are_exported(model_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+    path = save_moved(tmp_path / "checkpoint", model_folder, mlp_mean(recipe))
+    export(path, tmp_path / "exported", form="merged", recipe=mlp_mean(recipe))
+    found, said = load_file(tmp_path / "exported" / "pooling.safetensors"), checkpoint.weights(path)
+    assert {f"pooling.{name}" for name in found} == {name for name in said if name.startswith("pooling.")} != set()
+    assert all(torch.equal(weight, said[f"pooling.{name}"]) for name, weight in found.items())
+    assert json.loads((tmp_path / "exported" / "embedding.json").read_text())["pooling"] == "MLPMean"
+
+
+def test_our_own_loader_reads_the_export_as_a_model_folder(cases: dict[str, Case]) -> None:
     """A later phase may start from it: the same answers, natively, and new compression rows."""
-    path, recipe = adapted
-    export(path, tmp_path / "exported", form="merged", recipe=recipe)
-    again = load_model(tmp_path / "exported", recipe=recipe)
-    first = load_model(path, recipe=recipe)
+    case = cases["adapters merged"]
+    again, first = load_model(case.exported, recipe=case.recipe), case.load()
     assert again.builder.vocabulary.chorus == first.builder.vocabulary.chorus
-    questions = ["where", "what is red"]
-    sides = items()[1:3]
+    questions, sides = ["where", "what is red"], items()[1:3]
     answers = [replace(model, decode=str).answer(sides, questions, compressed=False) for model in (again, first)]
     assert answers[0] == answers[1]
 
 
-def test_an_export_never_takes_the_place_of_a_folder(adapted: tuple[Path, Recipe], tmp_path: Path) -> None:
+def test_an_export_never_takes_the_place_of_a_folder(cases: dict[str, Case], tmp_path: Path) -> None:
+    case = cases["adapters merged"]
     (tmp_path / "mine").mkdir()
     with pytest.raises(ConfigError, match="mine: is there already; name a new folder"):
-        export(adapted[0], tmp_path / "mine", form="merged", recipe=adapted[1])
+        export(case.path, tmp_path / "mine", form="merged", recipe=case.recipe)
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-def test_an_adapter_is_refused_where_more_than_adapters_is_trained(
-    trained: Path, model_folder: Path, recipe: Recipe, tmp_path: Path
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        (lambda recipe: recipe, "trains all weights"),
+        (lambda recipe: replace(recipe, adapter=LoRA(rank=4)), r"also trains .*visual"),
+        (whole_table_under_lora, r"also trains .*embed_tokens"),
+        (lambda recipe: replace(still_rows_at_new_ids(recipe), tower="frozen"), "puts its tokens behind the table's last row"),
+    ],
+)
+def test_an_adapter_is_refused_where_it_could_not_hold_everything(
+    model_folder: Path, recipe: Recipe, tmp_path: Path, vary: Callable[[Recipe], Recipe], words: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"--form adapter: recipe tiny trains all weights .*; take --form merged"):
-        export(trained, tmp_path / "a", form="adapter", recipe=recipe)
-    with_tower = replace(recipe, adapter=LoRA(rank=4), tower="trained")
-    with pytest.raises(ConfigError, match=r"--form adapter: recipe tiny also trains .*visual.*; take --form merged"):
-        export(model_folder, tmp_path / "a", form="adapter", recipe=with_tower)
-    assert not (tmp_path / "a").exists()
+    with pytest.raises(ConfigError, match=rf"--form adapter: recipe tiny {words}.*; take --form merged"):
+        export(model_folder, tmp_path / "a", form="adapter", recipe=vary(recipe))
+    assert list(tmp_path.iterdir()) == []

@@ -12,13 +12,12 @@ import torch
 from pipeline.errors import ConfigError, DataError
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.generation import Sampled
-from pipeline.model.pooling import LastToken
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES
-from pipeline.roles import Layout, Role
 from pipeline.sample import Side
 from tests.pages import lines_between
 from tests.pipeline.corpus import picture, sentence
+from tests.pipeline.variants import no_tokens
 
 QUESTIONS = ["what is red", "where", "what is the picture of a blue star top left"]
 WARM = Sampled(temperature=1.3, top_p=0.9)
@@ -77,9 +76,8 @@ def test_many_items_come_back_in_their_order(model: EmbeddingModel, monkeypatch:
 
 
 def test_a_model_without_compression_tokens_compresses_nothing(model: EmbeddingModel) -> None:
-    layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
-    without = replace(model, recipe=replace(model.recipe, layout=layout, pooling=LastToken()))
-    with pytest.raises(ConfigError, match=r"layout\.order: .* no COMPRESSION"):
+    without = replace(model, recipe=no_tokens(model.recipe))
+    with pytest.raises(ConfigError, match=r"tokens\.count: recipe tiny has no compression tokens to answer from"):
         without.compress(sides())
 
 

@@ -31,7 +31,7 @@ def test_a_mixture_that_cannot_be_drawn_is_refused(fields: dict[str, Any], messa
 def test_questions_need_a_layout_that_has_them() -> None:
     crem = load("crem_2b")
     plain = replace(crem.layout, order=(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION), hidden=())
-    with pytest.raises(ConfigError, match=r"mixture.own_sides: layout.order has no QUESTION and ANSWER"):
+    with pytest.raises(ConfigError, match=r"layout.order: has no QUESTION and ANSWER, but phase 'joint' asks"):
         replace(crem, layout=plain)
     phase = replace(crem.phases[0], mixture=Mixture(outside=0, own_sides=()))
     assert replace(crem, layout=plain, phases=(phase,)).phases == (phase,)

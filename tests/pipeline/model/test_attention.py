@@ -127,7 +127,9 @@ def test_the_mask_matters(embedder: Embedder, builder: SequenceBuilder, recipe: 
 
 def closed_to_tokens(layout: Layout) -> Layout:
     """The same layout with COMPRESSION hidden from every other role: what went through the tokens has no way any more."""
-    others = tuple(role for role in Role if role != Role.COMPRESSION)
+    if Role.COMPRESSION not in layout.order:
+        return layout
+    others = tuple(role for role in layout.order if role != Role.COMPRESSION)
     return replace(layout, hidden=(*layout.hidden, Hide(others, (Role.COMPRESSION,))))
 
 

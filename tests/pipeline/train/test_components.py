@@ -47,13 +47,9 @@ def test_a_variant_trains_resumes_and_is_served(tmp_path: Path, model_folder: Pa
 def test_questions_without_a_place_in_the_layout_are_refused() -> None:
     plain = VARIANTS["plain_prompt"](small_recipe())
     (phase,) = plain.phases
-    for fields, message in (
-        ({"own_sides": ("query",)}, r"mixture\.own_sides: layout\.order has no QUESTION and ANSWER"),
-        ({"outside": 4}, r"mixture\.outside: layout\.order has no QUESTION and ANSWER"),
-    ):
-        asking = replace(phase, mixture=replace(phase.mixture, **fields))
-        with pytest.raises(ConfigError, match=message):
-            replace(plain, phases=(asking,))
+    for mixture in (replace(phase.mixture, own_sides=("query",)), replace(phase.mixture, outside=4)):
+        with pytest.raises(ConfigError, match=r"layout\.order: has no QUESTION and ANSWER, but phase '\w+' asks"):
+            replace(plain, phases=(replace(phase, mixture=mixture, language_weight=0.5),))
 
 
 POOLINGS = (("attention_pool", 0), ("mlp_mean", 1), ("attention_pool", 2), ("mlp_mean", 3), ("attention_pool", 3))
