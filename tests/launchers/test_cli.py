@@ -191,6 +191,17 @@ def test_a_stage_says_what_it_did_and_then_that_it_is_done(crem: Run, tmp_path: 
     assert (code, output) == (0, "convert: already done (w/shards)\n")
 
 
+def test_a_dataset_that_nobody_knows_is_one_line_before_a_model_loads(
+    crem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = data_folder(tmp_path / "data")
+    monkeypatch.setattr("pipeline.train.loop.build_embedder", None)
+    arguments = ["--until", "train", "--data", str(data), "--work", "w"]
+    code, _, error = crem("--quiet", "run", *arguments, "--set", 'phases.0.mixture.weights=[["Tini", 2]]')
+    assert code == 1
+    assert last_line(error) == ("error: mixture.weights: 'Tini' is neither in the shards nor one of MMEB's sets; there are Tiny")
+
+
 def test_work_inside_the_data_folder_is_refused(crem: Run, tmp_path: Path) -> None:
     data = data_folder(tmp_path / "data")
     code, _, error = crem("convert", "--data", str(data), "--work", str(data / "work"))
