@@ -10,6 +10,7 @@ from eval.report import ReportInputs, build_report
 from jobs.evaluate import MODES, TRAINED, UNTRAINED
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.manifest import Manifest, canonical_json, write_atomic
+from pipeline.recipes import described
 from pipeline.tracking import Tracker
 
 REPORT_NAME = "report.html"
@@ -64,7 +65,7 @@ class ReportStage:
 
     @property
     def _title(self) -> str:
-        return f"crem run: recipe {self.context.recipe.name}"
+        return f"crem run: recipe {described(self.context.recipe)}"
 
     @property
     def _notice(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from pipeline.errors import ConfigError
 from pipeline.recipe import Recipe
+from pipeline.recipe_diff import differences
 from pipeline.recipes import crem
 from pipeline.recipes.ablations import ABLATIONS
 from pipeline.recipes.tiny import mini, tiny, tiny_full
@@ -31,3 +32,12 @@ def load(name: str) -> Recipe:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise ConfigError(f"no recipe {name!r}; {hint}crem recipes list prints all names")
     return RECIPES[name]()
+
+
+def described(recipe: Recipe) -> str:
+    """A recipe's name and, where it is one of ours with other values, the first fields that differ: "tiny, other in seed"."""
+    if recipe.name not in RECIPES:
+        return recipe.name
+    paths = [difference.path for difference in differences(load(recipe.name), recipe)]
+    shown = [*paths[:3], f"{len(paths) - 3} more"] if len(paths) > 3 else paths
+    return f"{recipe.name}, other in {', '.join(shown)}" if paths else recipe.name

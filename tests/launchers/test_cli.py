@@ -95,6 +95,10 @@ def one_line(error: str) -> str:
         (["convert", "--set", "layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
         (["evaluate", "--set", "pooling=LastToken", "--set", "pooling.role=ANSWER"], "pooling.role: LastToken pools CONTEXT or"),
         (["run", "--set", "tokens.count=0"], "tokens.count: 0; a layout with COMPRESSION needs at least 1"),
+        (
+            ["evaluate", "--set", "pooling.role=CONTEXT", "--set", "layout.order=SYSTEM"],
+            "layout.hidden: QUESTION is not in layout.order",
+        ),
         (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["convert", "--data", "."], "no MMEB-train folder in it"),
         (["run", "--recipe", "crem_2b"], "--model-folder: recipe crem_2b trains Qwen2-VL-2B-Instruct"),
@@ -185,6 +189,17 @@ def test_a_stage_says_what_it_did_and_then_that_it_is_done(crem: Run, tmp_path: 
     assert "converted 4" in output
     code, output, _ = crem("--quiet", "convert", "--data", str(data), "--work", "w")
     assert (code, output) == (0, "convert: already done (w/shards)\n")
+
+
+def test_a_dataset_that_nobody_knows_is_one_line_before_a_model_loads(
+    crem: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = data_folder(tmp_path / "data")
+    monkeypatch.setattr("pipeline.train.loop.build_embedder", None)
+    arguments = ["--until", "train", "--data", str(data), "--work", "w"]
+    code, _, error = crem("--quiet", "run", *arguments, "--set", 'phases.0.mixture.weights=[["Tini", 2]]')
+    assert code == 1
+    assert last_line(error) == ("error: mixture.weights: 'Tini' is neither in the shards nor one of MMEB's sets; there are Tiny")
 
 
 def test_work_inside_the_data_folder_is_refused(crem: Run, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
-from pipeline.recipes import load
+from pipeline.recipes import described, load
 from pipeline.recipes.source import resolve
 
 FILE = """
@@ -136,6 +136,15 @@ def test_mistakes_in_the_name(source: str, message: str, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=message):
         resolve(source)
+
+
+def test_a_changed_recipe_does_not_pass_for_ours() -> None:
+    assert described(load("tiny")) == "tiny"
+    assert described(resolve("tiny", ["summary=told better"])) == "tiny"
+    assert described(resolve("tiny", ["seed=3", "tokens.count=8"])) == "tiny, other in seed, tokens.count"
+    many = ["seed=3", "max_length=9", "tokens.count=8", "tokens.start=eos", "tower=frozen"]
+    assert described(resolve("tiny", many)) == "tiny, other in max_length, seed, tokens.count, 2 more"
+    assert described(resolve("tiny", ["name=mine", "seed=3"])) == "mine"
 
 
 def test_a_stored_file_that_is_no_recipe(tmp_path: Path) -> None:
