@@ -13,6 +13,7 @@ from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, split_instru
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
 from pipeline.data.pictures import Pictures, untouched
 from pipeline.data.reject import Reject, RowError
+from pipeline.data.texts import checked_text
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
 
@@ -20,7 +21,11 @@ TRAIN, EVAL = "MMEB-train", "MMEB-eval"
 MARKERS_REMOVED = "image_markers_removed"
 """Count of markers that named no picture of their side (WebQA's queries have one)."""
 
-_TRAIN_COLUMNS = Columns(texts=("qry", "qry_image_path", "pos_text", "pos_image_path"), optional=("neg_text", "neg_image_path"))
+_TRAIN_COLUMNS = Columns(
+    texts=("qry", "pos_text", "neg_text"),
+    pictures=("qry_image_path", "pos_image_path", "neg_image_path"),
+    optional=("neg_text", "neg_image_path"),
+)
 _EVAL_COLUMNS = Columns(texts=("qry_text", "qry_img_path"), lists=("tgt_text", "tgt_img_path"))
 _PART = re.compile(r"(?P<split>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.parquet")
 _MARKER = re.compile(r"<\|image_(\d+)\|>\n?")
@@ -177,12 +182,18 @@ def _candidates(row: ParquetRow) -> list[tuple[str, str]]:
     return list(dict.fromkeys((text or "", path or "") for text, path in zip(texts, paths, strict=True)))
 
 
-def _side(text: str | None, path: str | None, pictures: Pictures, counts: Counter[str]) -> Side:
-    images = (pictures.read(path),) if path else ()
+def _side(text: str | None, picture: str | bytes | None, pictures: Pictures, counts: Counter[str]) -> Side:
+    checked_text(text or "", "a text")
+    images = (_picture(picture, pictures),) if picture else ()
     kept, removed = _known_markers(text or "", len(images))
     counts[MARKERS_REMOVED] += removed
     instruction, rest = split_instruction(kept)
     return Side(instruction=instruction, text=rest, images=images)
+
+
+def _picture(picture: str | bytes, pictures: Pictures) -> bytes:
+    """A picture by its path, or one that stands in the table."""
+    return pictures.read(picture) if isinstance(picture, str) else pictures.prepared(picture, "a picture in the table")
 
 
 def _known_markers(text: str, images: int) -> tuple[str, int]:

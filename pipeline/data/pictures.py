@@ -4,6 +4,7 @@ A path comes from a downloaded file, so it is not trusted: one that leaves its a
 """
 
 import io
+import lzma
 import re
 import stat
 import struct
@@ -17,6 +18,8 @@ from typing import Protocol
 from PIL import Image
 
 from pipeline.data.reject import RowError
+from pipeline.data.release_files import one_line, unusable
+from pipeline.data.texts import checked_text
 from pipeline.errors import DataError
 
 MAX_PICTURE_BYTES = 128 * 2**20
@@ -28,7 +31,14 @@ KEPT_PICTURES = 16
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Formats that shards hold. MPO is what Pillow calls a JPEG with a second picture behind it."""
 
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError)
+MAX_PATH = 4096
+_FOREIGN = re.compile(r"^/|^[A-Za-z]:|[\\\x00-\x1f\x7f]")
+"""Absolute paths, those of Windows, and characters that no name of a picture has."""
+
+_ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(ValueError, LookupError, OverflowError, RuntimeError, MemoryError),
+)
 
 
 def untouched(encoded: bytes) -> bytes:
@@ -44,7 +54,10 @@ class PictureSource(Protocol):
 
 
 class ZipPictures:
-    """Members of one zip archive, named with or without a leading `images/`."""
+    """Members of one zip archive, named with or without a leading `images/`.
+
+    A member that is a link, and a name that stands for two different members, are refused.
+    """
 
     def __init__(self, archive: Path) -> None:
         """Raises DataError when the file is no zip archive."""
@@ -52,7 +65,8 @@ class ZipPictures:
         try:
             self._zip = zipfile.ZipFile(archive)
         except _ARCHIVE_ERRORS as error:
-            raise DataError(f"{archive}: not a readable zip archive ({error}); download it again") from error
+            raise unusable(archive, f"not a readable zip archive ({one_line(error)})") from error
+        self._doubled = _doubled(self._zip.infolist())
 
     def read(self, path: str) -> bytes:
         """The encoded file that a row names. Raises RowError naming archive and path."""
@@ -65,11 +79,15 @@ class ZipPictures:
         raise RowError(f"{self.archive.name} has no member {path}")
 
     def _read(self, member: zipfile.ZipInfo) -> bytes:
+        if member.filename in self._doubled:
+            raise RowError(f"{self.archive.name} has two different members {member.filename}")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise RowError(f"{self.archive.name}: member {member.filename} is a symbolic link")
         try:
             with self._zip.open(member) as file:
                 encoded = file.read(MAX_PICTURE_BYTES + 1)
         except _ARCHIVE_ERRORS as error:
-            raise RowError(f"{self.archive.name}: member {member.filename} is unreadable ({error})") from error
+            raise RowError(f"{self.archive.name}: member {member.filename} is unreadable ({one_line(error)})") from error
         return _limited(encoded, member.filename)
 
 
@@ -115,14 +133,18 @@ class Pictures:
         self._source: PictureSource | None = None
         self.read = lru_cache(maxsize=KEPT_PICTURES)(self._read)
 
+    def prepared(self, encoded: bytes, name: str) -> bytes:
+        """A picture that stands in the row itself. Raises RowError naming it."""
+        limited = _limited(encoded, name)
+        try:
+            return self._prepare(limited)
+        except RowError as error:
+            raise RowError(f"{name}: {error}") from error
+
     def _read(self, path: str) -> bytes:
         if self._source is None:
             self._source = find_pictures(*self._places)
-        encoded = self._source.read(path)
-        try:
-            return self._prepare(encoded)
-        except RowError as error:
-            raise RowError(f"{path}: {error}") from error
+        return self.prepared(self._source.read(path), path)
 
 
 def measure(encoded: bytes) -> tuple[str, int, int]:
@@ -134,6 +156,13 @@ def measure(encoded: bytes) -> tuple[str, int, int]:
         raise RowError(f"not a JPEG or PNG file ({type(error).__name__})") from error
 
 
+def _doubled(members: list[zipfile.ZipInfo]) -> frozenset[str]:
+    """Names that stand for members of different content; twice the same member does no harm."""
+    known: dict[str, tuple[int, int]] = {}
+    signs = ((member.filename, (member.CRC, member.file_size)) for member in members)
+    return frozenset(name for name, sign in signs if known.setdefault(name, sign) != sign)
+
+
 def _limited(encoded: bytes, name: str) -> bytes:
     if len(encoded) > MAX_PICTURE_BYTES:
         raise RowError(f"{name} is larger than {MAX_PICTURE_BYTES // 2**20} MiB")
@@ -142,7 +171,10 @@ def _limited(encoded: bytes, name: str) -> bytes:
 
 def _spellings(path: str) -> tuple[str, ...]:
     """A row's path as it may be spelt in an archive. Raises RowError for a path that could leave its folder."""
-    if "\0" in path or "\\" in path or path.startswith("/") or re.match(r"[A-Za-z]:", path) or ".." in path.split("/"):
+    if len(path) > MAX_PATH:
+        raise RowError(f"its path has {len(path)} characters")
+    if _FOREIGN.search(path) or ".." in path.split("/"):
         raise RowError(f"path {path!r} is not a plain relative path")
+    checked_text(path, "its path")
     plain = str(PurePosixPath(path))
     return plain, plain.removeprefix("images/") if plain.startswith("images/") else f"images/{plain}"
