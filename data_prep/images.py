@@ -72,9 +72,9 @@ class PicturePreparer:
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
         turned = _orientation(picture) != 1
         large = picture.width * picture.height > self.max_pixels
+        if self.verify:
+            _decode(picture, encoded)
         if not (turned or large) and _is_plain(picture):
-            if self.verify:
-                _decode(picture, encoded)
             return encoded
         suffix = SUFFIXES.get(picture.format or "", "png")
         rgb = _shrunk(_rgb(ImageOps.exif_transpose(picture) if turned else picture), self.max_pixels)

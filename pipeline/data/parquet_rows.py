@@ -54,8 +54,8 @@ class Columns:
 
     def check(self, schema: pa.Schema, file: Path) -> list[str]:
         """Names of the wanted columns that the file has. Raises DataError for a missing column or a wrong type."""
-        tests = {name: _is_picture for name in self.pictures} | {name: _is_text for name in self.texts}
-        tests |= {name: _is_texts for name in self.lists}
+        tests = dict.fromkeys(self.pictures, _is_picture) | dict.fromkeys(self.texts, _is_text)
+        tests |= dict.fromkeys(self.lists, _is_texts)
         for name, test in tests.items():
             if schema.names.count(name) > 1:
                 raise DataError(f"{file}: column {name} stands in it twice; is this the right file?")

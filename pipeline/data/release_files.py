@@ -10,7 +10,7 @@ _WEB_PAGE = (b"<!doctype html", b"<html")
 
 
 def unusable(path: Path, complaint: str) -> DataError:
-    """The error for a file of which `complaint` says what is wrong; it tells a pointer of Git LFS and a saved web page by name."""
+    """The error for a file of which `complaint` says what is wrong; a pointer of Git LFS and a web page are called that."""
     return DataError(f"{path}: {_cause(path) or complaint + '; download it again'}")
 
 

@@ -90,4 +90,3 @@ def _value(message: Any, number: int) -> str:
 
 def _without_token(question: str) -> str:
     return question.replace(f"{TOKEN}\n", "").replace(f"\n{TOKEN}", "").replace(TOKEN, "")
-
