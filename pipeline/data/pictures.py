@@ -10,7 +10,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -31,7 +31,7 @@ KEPT_PICTURES = 16
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Formats that shards hold. MPO is what Pillow calls a JPEG with a second picture behind it."""
 
-MAX_PATH = 4096
+MAX_PATH, MAX_SHOWN = 4096, 200
 _FOREIGN = re.compile(r"^/|^[A-Za-z]:|[\\\x00-\x1f\x7f]")
 """Absolute paths, those of Windows, and characters that no name of a picture has."""
 
@@ -52,6 +52,9 @@ class PictureSource(Protocol):
     def read(self, path: str) -> bytes:
         """The encoded file that a row names. Raises RowError."""
 
+    def has(self, path: str) -> bool:
+        """Whether there is a file that a row names, without reading it. False for a path that is refused, too."""
+
 
 class ZipPictures:
     """Members of one zip archive, named with or without a leading `images/`.
@@ -71,12 +74,13 @@ class ZipPictures:
     def read(self, path: str) -> bytes:
         """The encoded file that a row names. Raises RowError naming archive and path."""
         for name in _spellings(path):
-            try:
-                member = self._zip.getinfo(name)
-            except KeyError:
-                continue
-            return self._read(member)
+            if name in self._zip.NameToInfo:
+                return self._read(self._zip.getinfo(name))
         raise RowError(f"{self.archive.name} has no member {path}")
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a member."""
+        return is_plain(path) and any(name in self._zip.NameToInfo for name in _spellings(path))
 
     def _read(self, member: zipfile.ZipInfo) -> bytes:
         if member.filename in self._doubled:
@@ -92,26 +96,51 @@ class ZipPictures:
 
 
 class FolderPictures:
-    """Files below a folder, named with or without a leading `images/`. Links that its owner made are followed."""
+    """Files below a folder, named with or without a leading `images/`. Links that its owner made are followed.
+
+    A zip may lie in the place of a folder: `coco/train2017/1.jpg` is looked for in `coco/train2017.zip` and `coco.zip`, too.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._zips: dict[str, ZipPictures | None] = {}
 
     def read(self, path: str) -> bytes:
-        """The encoded file that a row names. Raises RowError naming folder and path."""
+        """The encoded file that a row names. Raises RowError naming folder and path, DataError for a zip that is none."""
         for name in _spellings(path):
-            file = self.folder / name
             try:
                 # A pipe or a device would block or never end.
-                if not stat.S_ISREG(file.stat().st_mode):
+                if not stat.S_ISREG((self.folder / name).stat().st_mode):
                     continue
-                with file.open("rb") as stream:
+                with (self.folder / name).open("rb") as stream:
                     return _limited(stream.read(MAX_PICTURE_BYTES + 1), path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise RowError(f"{path} is unreadable in {self.folder} ({error.strerror})") from error
+        for archive, member in self._zipped(path):
+            return archive.read(member)
         raise RowError(f"{self.folder} has no file {path}")
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a file or member."""
+        if not is_plain(path):
+            return False
+        return any((self.folder / name).is_file() for name in _spellings(path)) or any(True for _ in self._zipped(path))
+
+    def _zipped(self, path: str) -> Iterator[tuple[ZipPictures, str]]:
+        """Zips in the place of a folder of the path, each with the member by which it has the picture."""
+        for parts in (name.split("/") for name in _spellings(path)):
+            for depth in range(len(parts) - 1, 0, -1):
+                archive = self._zip("/".join(parts[:depth]))
+                members = ["/".join(parts[start:]) for start in (depth, depth - 1, 0)]
+                yield from ((archive, member) for member in members if archive and archive.has(member))
+
+    def _zip(self, folder: str) -> ZipPictures | None:
+        if folder not in self._zips:
+            place = self.folder / f"{folder}.zip"
+            self._zips[folder] = ZipPictures(place) if place.is_file() else None
+        return self._zips[folder]
 
 
 def find_pictures(*places: Path) -> PictureSource:
@@ -169,12 +198,15 @@ def _limited(encoded: bytes, name: str) -> bytes:
     return encoded
 
 
+def is_plain(path: str) -> bool:
+    """Whether a path can only lead to a file below a folder."""
+    return len(path) <= MAX_PATH and not _FOREIGN.search(path) and ".." not in path.split("/")
+
+
 def _spellings(path: str) -> tuple[str, ...]:
     """A row's path as it may be spelt in an archive. Raises RowError for a path that could leave its folder."""
-    if len(path) > MAX_PATH:
-        raise RowError(f"its path has {len(path)} characters")
-    if _FOREIGN.search(path) or ".." in path.split("/"):
-        raise RowError(f"path {path!r} is not a plain relative path")
+    if not is_plain(path):
+        raise RowError(f"path {path[:MAX_SHOWN]!r} is not a plain relative path")
     checked_text(path, "its path")
     plain = str(PurePosixPath(path))
     return plain, plain.removeprefix("images/") if plain.startswith("images/") else f"images/{plain}"
