@@ -46,6 +46,10 @@ def untouched(encoded: bytes) -> bytes:
     return encoded
 
 
+class MissingError(DataError):
+    """There is no zip and no folder where pictures should lie."""
+
+
 class PictureSource(Protocol):
     """Where the pictures of a dataset lie."""
 
@@ -144,13 +148,13 @@ class FolderPictures:
 
 
 def find_pictures(*places: Path) -> PictureSource:
-    """The first of some places that exists: a zip archive or a folder. Raises DataError when there is none."""
+    """The first of some places that exists: a zip archive or a folder. Raises MissingError when there is none."""
     for place in places:
         if place.is_file():
             return ZipPictures(place)
         if place.is_dir():
             return FolderPictures(place)
-    raise DataError(f"{places[0]}: missing, and rows name pictures in it; download it, or put the unpacked folder beside it")
+    raise MissingError(f"{places[0]}: missing, and rows name pictures in it; download it, or put the unpacked folder beside it")
 
 
 class Pictures:

@@ -1,8 +1,8 @@
 """Where the conversations of a data folder lie: the three files of ShareGPT-4V with pictures by source, or a file of one's own.
 
-`<data>/ShareGPT4V/` holds the json files under their public names and, beside them, `coco/`, `sam/`, `llava/`, `gqa/`, `ocr_vqa/`,
-`textvqa/`, `vg/`, `share_textvqa/`, `web-celebrity/`, `web-landmark/`, `wikiart/` as rows name them: folders, or zips in their place.
-`<data>/conversations/train.json` with `images.zip` or `images/` is a file of one's own.
+`<data>/ShareGPT4V/` holds the json files under their public names and, beside them, the pictures as rows name them: `coco/`,
+`sam/`, `llava/`, `gqa/`, `ocr_vqa/`, `textvqa/`, `vg/`, `share_textvqa/`, `web-celebrity/`, `web-landmark/`, `wikiart/`, each a
+folder or a zip in its place. `<data>/conversations/train.json` with `images.zip` or `images/` is a file of one's own.
 """
 
 from collections import Counter
