@@ -115,6 +115,10 @@ class Pictures:
         self._source: PictureSource | None = None
         self.read = lru_cache(maxsize=KEPT_PICTURES)(self._read)
 
+    def forget(self) -> None:
+        """Drop the kept pictures, so that what follows is the same whether or not anything was read before."""
+        self.read.cache_clear()
+
     def _read(self, path: str) -> bytes:
         if self._source is None:
             self._source = find_pictures(*self._places)
