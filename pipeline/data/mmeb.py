@@ -14,6 +14,7 @@ from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, split_instru
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
 from pipeline.data.pictures import MissingError, Pictures, find_pictures, untouched
 from pipeline.data.reject import Reject, RowError
+from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.data.texts import checked_text
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
@@ -85,18 +86,21 @@ def read_train(
     cap: int | None = None,
     prepare: Callable[[bytes], bytes] = untouched,
     counts: Counter[str] | None = None,
+    rows: RowRanges = EVERY_ROW,
 ) -> Iterator[Sample | Reject]:
-    """The pairs of a dataset, one item for each source row, in order; at most the first `cap` rows.
+    """The pairs of a dataset, one item for each source row that `rows` ask for, in order; at most the first `cap` rows.
 
     `prepare` sees the encoded bytes of each picture and may refuse or replace them; `counts` receives what was mended.
     Raises DataError for a file that is unusable as a whole.
     """
     folder, counts = root / TRAIN, Counter() if counts is None else counts
     pictures = Pictures(*_places(root, dataset), prepare=prepare)
-    for number, row in enumerate(read_rows(_parts(folder / dataset, split), _TRAIN_COLUMNS)):
-        if number == cap:
+    for row in read_rows(_parts(folder / dataset, split), _TRAIN_COLUMNS, rows):
+        if cap is not None and row.number >= cap:
             return
-        key = make_key(dataset, number)
+        if rows.begin_at(row.number):
+            pictures.forget()
+        key = make_key(dataset, row.number)
         try:
             yield _pair(row, key, dataset, pictures=pictures, counts=counts)
         except RowError as error:

@@ -174,6 +174,10 @@ class Pictures:
         except RowError as error:
             raise RowError(f"{name}: {error}") from error
 
+    def forget(self) -> None:
+        """Drop the kept pictures, so that what follows is the same whether or not anything was read before."""
+        self.read.cache_clear()
+
     def _read(self, path: str) -> bytes:
         if self._source is None:
             self._source = find_pictures(*self._places)

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.data.keys import key_of
 from pipeline.data.shard_format import INDEX_NAME, decode
-from pipeline.data.shard_stats import Kind, read_stats
+from pipeline.data.shard_plan import Kind
+from pipeline.data.shard_stats import read_stats
 from pipeline.errors import DataError
 from pipeline.manifest import fingerprint
 from pipeline.sample import Sample

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.data.mmeb_registry import ALIASES, META
 from pipeline.data.qa import QaTable
 from pipeline.data.sampler import Draw, generator
-from pipeline.data.shard_stats import Kind
+from pipeline.data.shard_plan import Kind
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
 from pipeline.recipe import Mixture, Phase
