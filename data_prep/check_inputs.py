@@ -17,7 +17,7 @@ from pipeline.data import mmeb
 from pipeline.data.mmeb_registry import META
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
 from pipeline.data.reject import RowError
-from pipeline.data.sharegpt4v_release import Conversations, count_pictures, find_conversations
+from pipeline.data.sharegpt4v_release import ConversationFile, count_pictures, find_conversations
 from pipeline.errors import DataError
 
 EVAL_QUERIES = 1000
@@ -76,7 +76,7 @@ def check_eval(data: Path, dataset: str) -> Iterator[Finding]:
         )
 
 
-def check_conversations(talks: Conversations) -> Iterator[Finding]:
+def check_conversations(talks: ConversationFile) -> Iterator[Finding]:
     """Pictures of a file of conversations by source. Raises DataError for a file or a zip that is unusable."""
     for entry in count_pictures(talks):
         text = f"{entry.source}: {entry.missing} of {entry.named} pictures missing"

@@ -12,6 +12,9 @@ from pathlib import Path
 from pipeline.data.json_array import read_array
 from pipeline.data.pictures import find_pictures
 
+CONVERSATIONS = "conversations"
+"""Dataset of a file of one's own."""
+
 FOLDER = "ShareGPT4V"
 FILES = {
     "sharegpt4v_instruct_gpt4-vision_cap100k.json": "ShareGPT4V-cap100k",
@@ -22,7 +25,7 @@ FILES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conversations:
+class ConversationFile:
     """A json file of conversations; `images` is the zip or the folder of its pictures."""
 
     dataset: str
@@ -39,16 +42,16 @@ class PictureCount:
     missing: int
 
 
-def find_conversations(data: Path) -> list[Conversations]:
+def find_conversations(data: Path) -> list[ConversationFile]:
     """The files that a data folder has, in a fixed order."""
-    folder, own = data / FOLDER, data / "conversations" / "train.json"
-    found = [Conversations(dataset=name, path=folder / file, images=folder) for file, name in FILES.items()]
+    folder, own = data / FOLDER, data / CONVERSATIONS / "train.json"
+    found = [ConversationFile(dataset=name, path=folder / file, images=folder) for file, name in FILES.items()]
     images = own.with_name("images.zip")
-    mine = Conversations(dataset="conversations", path=own, images=images if images.is_file() else own.with_name("images"))
+    mine = ConversationFile(dataset=CONVERSATIONS, path=own, images=images if images.is_file() else own.with_name("images"))
     return [item for item in (mine, *found) if item.path.is_file()]
 
 
-def count_pictures(talks: Conversations) -> list[PictureCount]:
+def count_pictures(talks: ConversationFile) -> list[PictureCount]:
     """Named and missing pictures by source, sorted: one pass over the file, no picture is opened.
 
     Raises DataError for a file that is no JSON list or a zip that is none.
