@@ -80,9 +80,7 @@ def in_child(work: Callable[[], object], *, kill_at: int | None = None) -> tuple
     return os.waitpid(child, 0)[1], int(said or 0)
 
 
-def test_killed_at_20_moments_and_restarted_gives_the_same_bytes(
-    data: Path, tmp_path: Path, unbroken: dict[str, bytes]
-) -> None:
+def test_killed_at_20_moments_and_restarted_gives_the_same_bytes(data: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
     code, events = in_child(lambda: convert(conversion(data, tmp_path / "counted")))
     assert (code, tree(tmp_path / "counted")) == (0, unbroken)
     assert events > 200
@@ -197,9 +195,7 @@ def test_a_dataset_that_left_the_data_folder_leaves_the_shards(data: Path, tmp_p
     assert sorted(path.name for path in out.iterdir()) == ["mine", "toy", "words"]
 
 
-def test_an_error_of_a_worker_is_one_line_and_keeps_what_is_done(
-    data: Path, tmp_path: Path, unbroken: dict[str, bytes]
-) -> None:
+def test_an_error_of_a_worker_is_one_line_and_keeps_what_is_done(data: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
     archive = data / "MMEB-train" / "images_zip" / "Toy.zip"
     content, state = archive.read_bytes(), archive.stat()
     archive.write_bytes(b"no zip")
