@@ -17,6 +17,7 @@ from pipeline.errors import DataError
 BATCH_ROWS = 256
 
 _PARQUET_ERRORS = (pa.ArrowException, OSError)
+_NOT_UTF8 = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +95,13 @@ class _Group:
         done = self._first
         try:
             for batch in self._parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[self._number], columns=wanted):
+                if not rows.meet(range(self._before + done, self._before + done + batch.num_rows)):
+                    done += batch.num_rows
+                    continue
+                values = {name: _values(batch.column(name)) for name in batch.schema.names}
                 for place in range(batch.num_rows):
                     if self._before + done + place in rows:
-                        yield self._row(batch, place, done + place)
+                        yield self._row(values, place, done + place)
                 done += batch.num_rows
             problem = "its row group has fewer rows than the file's footer says"
         except _PARQUET_ERRORS as error:
@@ -105,17 +110,30 @@ class _Group:
             if self._before + row in rows:
                 yield self._made(row, {}, problem)
 
-    def _row(self, batch: pa.RecordBatch, place: int, row: int) -> ParquetRow:
-        values: dict[str, Any] = {}
-        for name in batch.schema.names:
-            try:
-                values[name] = batch.column(name)[place].as_py()
-            except UnicodeDecodeError:
+    def _row(self, columns: dict[str, list[Any]], place: int, row: int) -> ParquetRow:
+        values = {name: column[place] for name, column in columns.items()}
+        for name, value in values.items():
+            if value is _NOT_UTF8:
                 return self._made(row, {}, f"column {name} is not valid UTF-8")
         return self._made(row, values)
 
     def _made(self, row: int, values: dict[str, Any], problem: str = "") -> ParquetRow:
         return ParquetRow(file=self._file, row=row, number=self._before + row, values=values, problem=problem)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; one that is not valid UTF-8 becomes a mark, and costs its row."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return _NOT_UTF8
 
 
 def _open(file: Path) -> pq.ParquetFile:

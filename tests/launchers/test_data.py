@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.data.shards import ShardIndex
 from tests.launchers.test_cli import Run, data_folder
-from tests.launchers.test_cli import crem as crem  # noqa: PLC0414 - a fixture is found by its name
+from tests.launchers.test_cli import crem as crem
 from tests.pipeline.data.releases import picture, talk, write_conversations
 
 
