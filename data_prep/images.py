@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipeline.data.picture_header import read_header
 from pipeline.data.pictures import SUFFIXES
 from pipeline.data.reject import RowError
 
@@ -67,6 +68,8 @@ class PicturePreparer:
         """The bytes that go into the shard. Raises RowError with the reason for a picture that cannot be used."""
         if not encoded:
             raise RowError("the picture file is empty")
+        if not self.verify and self._may_pass(encoded):
+            return encoded
         with warnings.catch_warnings():
             # Sizes are judged here, by `_refuse_shape`; Pillow's warnings would only repeat it on stderr.
             warnings.simplefilter("ignore")
@@ -82,6 +85,16 @@ class PicturePreparer:
                 raise RowError("not a picture in a known format") from error
             except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
                 raise RowError(f"the picture cannot be decoded ({type(error).__name__}: {error})") from error
+
+    def _may_pass(self, encoded: bytes) -> bool:
+        """Whether the head alone shows that nothing has to be done: a plain JPEG within all limits."""
+        header = read_header(encoded)
+        return (
+            header is not None
+            and header.is_plain
+            and header.width * header.height <= min(self.max_pixels, MAX_DECODED_PIXELS)
+            and max(header.width, header.height) <= MAX_ASPECT * min(header.width, header.height)
+        )
 
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
         turned = _orientation(picture) != 1

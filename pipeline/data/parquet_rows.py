@@ -29,6 +29,7 @@ FEW_ROWS = 2**16
 READ_BUFFER = 2**20
 
 _PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
+_NOT_UTF8 = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +107,11 @@ class _Group:
         done, stop = self._first, self._first + self.rows
         try:
             for batch in self._batches(wanted):
+                asked = rows.meet(range(self._before + done, self._before + done + batch.num_rows))
+                columns = {name: _values(batch.column(name)) for name in batch.schema.names} if asked else {}
                 for place in range(min(batch.num_rows, stop - done)):
                     if self._before + done in rows:
-                        yield self._row(batch, place, done)
+                        yield self._row(columns, place, done)
                     done += 1
             problem = "its row group has fewer rows than the file's footer says"
         except _PARQUET_ERRORS as error:
@@ -123,12 +126,10 @@ class _Group:
         size = PICTURE_BATCH_ROWS if in_table else BATCH_ROWS
         yield from self._parquet.iter_batches(batch_size=size, row_groups=[self._number], columns=wanted)
 
-    def _row(self, batch: pa.RecordBatch, place: int, row: int) -> ParquetRow:
-        values: dict[str, Any] = {}
-        for name in batch.schema.names:
-            try:
-                values[name] = _plain(batch.column(name)[place].as_py())
-            except UnicodeDecodeError:
+    def _row(self, columns: dict[str, list[Any]], place: int, row: int) -> ParquetRow:
+        values = {name: _plain(column[place]) for name, column in columns.items()}
+        for name, value in values.items():
+            if value is _NOT_UTF8:
                 return self._made(row, {}, f"column {name} is not valid UTF-8")
         return self._made(row, values)
 
@@ -139,6 +140,21 @@ class _Group:
 def _plain(value: Any) -> Any:
     """A struct of `bytes` and `path` becomes the bytes, or the path where there are none."""
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; one that is not valid UTF-8 becomes a mark, and costs its row."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return _NOT_UTF8
 
 
 def _open(file: Path) -> pq.ParquetFile:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from pipeline.data.picture_header import read_header
 from pipeline.data.reject import RowError
 from pipeline.data.release_files import one_line, unusable
 from pipeline.data.texts import checked_text
@@ -186,6 +187,9 @@ class Pictures:
 
 def measure(encoded: bytes) -> tuple[str, int, int]:
     """Suffix, width and height of a JPEG or PNG file, from its header alone. Raises RowError for anything else."""
+    header = read_header(encoded)
+    if header:
+        return header.suffix, header.width, header.height
     try:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as picture:
             return SUFFIXES[picture.format or ""], picture.width, picture.height

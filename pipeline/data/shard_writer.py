@@ -7,6 +7,7 @@ alone.
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,8 +41,7 @@ def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, 
     # Statistics and part speak of what is replaced now.
     for path in (folder / STATS_NAME, part):
         path.unlink(missing_ok=True)
-    with file_aside(folder / name) as aside, aside.open("wb") as file:
-        shard = _Shard(file, plan, number)
+    with file_aside(folder / name) as aside, aside.open("wb") as file, closing(_Shard(file, plan, number)) as shard:
         shard.take_all(items)
     if not shard.index:
         (folder / name).unlink()
@@ -76,7 +76,7 @@ class _Shard:
         self._pictures = self._picture_bytes = 0
 
     def take_all(self, items: Iterable[Item]) -> None:
-        """Take the shard's rows and end the archive."""
+        """Take the shard's rows."""
         rest = iter(items)
         for row in self._plan.rows_of(self._number):
             item = next(rest, None)
@@ -84,6 +84,9 @@ class _Shard:
                 raise _too_few(self._plan)
             assert isinstance(item, Reject) or source_row(item.key) == row, "items come one for each source row, in order"
             self._take(item)
+
+    def close(self) -> None:
+        """End the archive."""
         self._tar.close()
 
     def part(self, mended: Mapping[str, int]) -> ShardPart:

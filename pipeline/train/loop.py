@@ -23,7 +23,7 @@ from pipeline.sequence import SequenceBuilder, Vocabulary
 from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
-from pipeline.train.corpus import Corpus, check_datasets
+from pipeline.train.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.engine import Engine, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
@@ -121,6 +121,7 @@ class _Run:
         """The corpus with its table of lengths, which is made if need be, and the table's file."""
         index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
         check_datasets(index, self.phase.mixture)
+        check_pixels(index, self.recipe.pixels)
         recipe, cap = self.recipe, self.recipe.max_length
         builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=cap)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
