@@ -45,6 +45,13 @@ GENERATION = ("tests/pipeline/model/test_generation.py",)
 
 MUTANTS = (
     Mutant(
+        "adapters are taken out, not merged",
+        "pipeline/model/adapters.py",
+        "        layer.merge()\n",
+        "",
+        ("tests/pipeline/recipes/test_training.py", "-k", "merged"),
+    ),
+    Mutant(
         "held-out rows are cropped",
         "pipeline/train/feed.py",
         "return WHOLE if step < 0 or least == 1",
