@@ -1,11 +1,14 @@
 """The worked example of docs/own_corpus.md runs as printed, and what users get wrong is one line."""
 
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from data_prep.convert import Conversion, convert
 from data_prep.own_corpus import find_corpus
+from launchers.cli import group
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.data.shards import ShardIndex
@@ -57,6 +60,16 @@ def test_the_worked_example_runs_as_printed(groceries: Path, monkeypatch: pytest
     rejects = (groceries.parent / "my_work/shards/groceries/rejects.jsonl").read_text()
     assert '"row": 2' in rejects
     assert "no photo lost.jpg" in rejects
+
+
+def test_the_command_is_as_printed(groceries: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(groceries.parent)
+    write_train(groceries, "Toy", [train_row("q", "", "p")])
+    words = shlex.split(blocks(PAGE, "sh")[0])
+    done = CliRunner().invoke(group, [*words[1:], "--recipe", "tiny"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    index = ShardIndex.open(groceries.parent / "my_work" / "shards")
+    assert list(index.datasets) == ["Toy", "groceries"]
 
 
 def test_own_corpora_stand_beside_others(groceries: Path, tmp_path: Path) -> None:
