@@ -36,7 +36,7 @@ class StepReport:
 
 def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, learning_rate: float) -> StepReport:
     """Forward, backward and one optimizer step over a global batch. Raises DataError for a loss with a weight and no value."""
-    units = engine.sum(work.units.to(engine.device, copy=True))
+    units = engine.sum(work.units.to(engine.device))
     refuse_unanswered(work, units)
     divisors = recipe.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
