@@ -42,7 +42,7 @@ def pictures_seen() -> Iterator[list[int]]:
 @pytest.fixture(scope="module")
 def inside(model_folder: Path) -> dict[str, dict[str, Any]]:
     """The step with the frozen tower as a part of the module that DeepSpeed wraps."""
-    with mock.patch.object(engine, "_take_tower_out", lambda module, phase: Inside()):
+    with mock.patch.object(engine, "_take_tower_out", return_value=Inside()):
         return trial(model_folder, frozen())
 
 
