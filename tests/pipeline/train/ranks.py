@@ -22,8 +22,6 @@ from pipeline.train.step import train_step
 from pipeline.train.work import StepWork, pack_work
 from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
 
-EPS = 1e-5
-
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
     """An engine and this rank's feed over the small corpus."""
@@ -117,12 +115,6 @@ def uneven_recipe(tower: str, stage: int) -> Recipe:
     return replace(small_recipe(zero_stage=stage, chunk_tokens=250, **how), tower=tower)
 
 
-def steady(recipe: Recipe) -> Recipe:
-    """The recipe with an optimizer that does not blow rounding up: AdamW makes whole moves of gradients that are nearly zero."""
-    (phase,) = recipe.phases
-    return replace(recipe, phases=(replace(phase, optimizer=replace(phase.optimizer, eps=EPS)),))
-
-
 def run_of(folder: Path, recipe: Recipe, steps: int) -> dict[str, Any]:
     """Weights after some steps, the three losses on the way (steps, 3), and how many moves the optimizer counts."""
     engine, feed = make(folder, recipe)
@@ -154,8 +146,7 @@ def main() -> None:
         save(uneven(folder, uneven_recipe(tower, stage)), out / f"uneven-{tower}-{stage}.pt")
     for stage, steps in enumerate(job.get("steps", [])):
         save(added_up(folder, stage), out / f"half-{stage}.pt")
-        recipe = steady(small_recipe(zero_stage=stage, chunk_tokens=250))
-        save(run_of(folder, recipe, steps), out / f"run-{stage}.pt")
+        save(run_of(folder, small_recipe(zero_stage=stage, chunk_tokens=250), steps), out / f"run-{stage}.pt")
 
 
 def save(found: dict[str, Any], file: Path) -> None:

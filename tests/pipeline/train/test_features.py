@@ -22,7 +22,7 @@ from tests.pipeline.train.test_step import worst
 
 
 def frozen(**phase: object) -> Recipe:
-    return replace(small_recipe(chunk_tokens=300, kept_chunks=1, **phase), tower="frozen")
+    return replace(small_recipe(**{"chunk_tokens": 300, "kept_chunks": 1} | phase), tower="frozen")
 
 
 @contextmanager

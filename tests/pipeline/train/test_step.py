@@ -22,7 +22,7 @@ from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import Feed
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import corpus, measured, small_recipe, variant
-from tests.pipeline.train.ranks import gradients, half_recipe, make, run_of, steady, summed, trial
+from tests.pipeline.train.ranks import gradients, half_recipe, make, run_of, summed, trial
 
 Gradients = dict[str, torch.Tensor]
 REPOSITORY = Path(__file__).parents[3]
@@ -152,7 +152,11 @@ def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2, program: st
         process.stdin.write(json.dumps(job))
         process.stdin.close()
         ranks.append(process)
-    codes = [process.wait(timeout=300) for process in ranks]
+    try:
+        codes = [process.wait(timeout=900) for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
     assert codes == [0] * num_ranks, (out / "rank-0.log").read_text()[-2000:] + (out / "rank-1.log").read_text()[-2000:]
 
 
@@ -220,7 +224,7 @@ def test_two_ranks_are_one_for_every_mixture_and_zero_stage(two_ranks: Path, mod
 
 @pytest.fixture(scope="module")
 def one_rank(model_folder: Path) -> dict[str, Any]:
-    return run_of(model_folder, steady(small_recipe(chunk_tokens=10**6)), max(STEPS))
+    return run_of(model_folder, small_recipe(chunk_tokens=10**6), max(STEPS))
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
