@@ -415,13 +415,6 @@ MUTANTS = (
         TWO_RANKS,
     ),
     Mutant(
-        "ranks with fewer chunks do not wait in the first pass",
-        "pipeline/train/step.py",
-        "num_idle = engine.most(calls) - calls",
-        "num_idle = engine.most(calls) * 0",
-        TWO_RANKS,
-    ),
-    Mutant(
         "chunks added up in bfloat16",
         "pipeline/train/engine.py",
         '"grad_accum_dtype": "fp32"',

@@ -153,7 +153,7 @@ def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2, program: st
         process.stdin.close()
         ranks.append(process)
     try:
-        codes = [process.wait(timeout=900) for process in ranks]
+        codes = [process.wait(timeout=600) for process in ranks]
     finally:
         for process in ranks:
             process.kill()
