@@ -18,12 +18,15 @@ from launchers.export import export
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
 from launchers.stages import one_stage, runner, tell
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoppedError
 
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+STOPPED = 75
+"""Exit code of a training that a signal stopped after a checkpoint: start it again (EX_TEMPFAIL of sysexits.h)."""
 
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -45,6 +48,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    except StoppedError as error:
+        click.echo(str(error), err=True)
+        code = STOPPED
     except PipelineError as error:
         code = _complain(str(error))
     except OSError as error:

@@ -77,8 +77,8 @@ def peek(folder: Path) -> State:
 def read_state(folder: Path) -> State:
     """The state of a whole checkpoint. Raises CheckpointError, naming the folder, for a missing file or one unlike its digest."""
     state = peek(folder)
-    for name, digest in state.digests.items():
-        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+    for name in (WEIGHTS, OPTIMIZER, RECIPE):
+        if not (folder / name).is_file() or file_digest(folder / name) != state.digests.get(name):
             raise CheckpointError(f"{folder}: {name} is missing or truncated; delete this folder to fall back to the one before")
     return state
 

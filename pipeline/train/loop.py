@@ -153,7 +153,7 @@ class _Run:
         root, none = self.places.checkpoints, -1
         course = course_fingerprint(self.recipe)
         found = checkpoint.newest(root, course=course, data_fingerprint=self.data_fingerprint) if rank == 0 else None
-        step = as_on_rank_0(found[1].step if found else none)
+        step = as_on_rank_0(checkpoint.step_of(found[0]) if found else none)
         folder = checkpoint.folder_of(root, step)
         return None if step == none else (folder, checkpoint.peek(folder))
 
