@@ -14,6 +14,7 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
+from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
@@ -21,12 +22,6 @@ from launchers.stages import one_stage, runner, tell
 from pipeline.errors import PipelineError, StoppedError
 
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
-STOPPED = 75
-"""Exit code of a training that a signal stopped after a checkpoint: start it again (EX_TEMPFAIL of sysexits.h)."""
 
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -42,7 +37,10 @@ _ENVIRONMENT = {
 
 
 def main() -> None:
-    """Entry point: mistakes end in one line and exit code 1 (2 for a wrong command line), Ctrl-C in one line and 130."""
+    """Entry point: mistakes end in one line and exit code 1 (2 for a wrong command line), Ctrl-C in one line and 130.
+
+    A training that a signal stopped after a checkpoint ends with 75, one whose own watch found it hung with 70.
+    """
     try:
         code = group.main(prog_name="crem", standalone_mode=False)
     except click.ClickException as error:
@@ -122,7 +120,7 @@ def run(until: str, processes: int, **given: Any) -> None:
     context = options.make_context(**options.take_shared(given))
     machine = Machine(**given)
     chain = stages(context, machine)
-    for outcome in run_chain(chain, context, until=until, run=runner(processes, machine)):
+    for outcome in run_chain(chain, context, until=until, run=runner(processes)):
         tell(outcome)
     if until == ORDER[-1]:
         click.echo(f"\n{result_table(context.evaluation)}\n")

@@ -25,6 +25,7 @@ HUNG = 70
 WAITING_FACTOR = 1.25
 """How much longer a rank is given that waits for others."""
 
+_STDERR = 2
 _COLLECTIVES = ("torch/distributed/", "deepspeed/comm/")
 
 
@@ -93,8 +94,8 @@ class Watch:
             write_atomic(self.file, json.dumps(asdict(beat)))
 
     def _give_up(self, beat: Beat) -> None:
-        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
-        print(f"error: {self.verdict(beat)}", file=sys.__stderr__, flush=True)
+        faulthandler.dump_traceback(file=_STDERR, all_threads=True)
+        os.write(_STDERR, f"error: {self.verdict(beat)}\n".encode())
         os._exit(HUNG)
 
     def verdict(self, beat: Beat) -> str:

@@ -283,7 +283,7 @@ def test_processes_of_a_training_get_the_resolved_recipe(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(local.subprocess, "Popen", start)
     with pytest.raises(KeyboardInterrupt):
-        local.train_in_processes(TrainStage(context=context), context, processes=2, workers=1)
+        local.train_in_processes(TrainStage(context=context), context, processes=2)
     assert resolve(commands[0][commands[0].index("--recipe") + 1]) == recipe
 
 
@@ -292,10 +292,3 @@ def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run,
     code, _, error = crem("convert")
     assert code == 1
     assert "started as 2 processes, but only crem train works in parallel" in one_line(error)
-
-
-def test_several_processes_are_started_by_the_elastic_launcher() -> None:
-    command = local.elastic_command(["train", "--recipe", "tiny"], processes=2)
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert {"--standalone", "--nproc-per-node=2", "--max-restarts=0"} <= set(command)
-    assert command[-5:] == ["-m", "launchers.cli", "train", "--recipe", "tiny"]

@@ -19,7 +19,7 @@ from unittest import mock
 
 import torch
 
-from launchers.cli import STOPPED
+from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.tracking import NullTracker
 from pipeline.train import loop

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launchers.cli import STOPPED
+from launchers.exit_codes import STOPPED
 from pipeline.train import checkpoint
 from pipeline.train.watch import HUNG
 from tests.pipeline.train.conftest import Forked
