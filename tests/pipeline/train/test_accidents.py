@@ -14,7 +14,7 @@ from pipeline.train.watch import HUNG
 from tests.pipeline.train.conftest import Forked
 from tests.pipeline.train.test_loop import figures
 
-STEPS = 16
+STEPS = 12
 PHASE = {"steps": STEPS, "zero_stage": 2, "chunk_tokens": 250, "checkpoint_every": 2, "evaluate_every": 4, "held_out": 2}
 
 
@@ -53,7 +53,7 @@ def test_a_run_killed_at_ten_seeded_moments_ends_as_the_unbroken_one(forked: For
 
 def test_ranks_and_zero_stage_change_and_the_run_goes_on(forked: Forked, unbroken: Path, tmp_path: Path) -> None:
     out = tmp_path / "train"
-    for ranks, stage, end in ((2, 2, 5), (1, 1, 10), (2, 3, STEPS)):
+    for ranks, stage, end in ((2, 2, 3), (1, 1, 7), (2, 3, STEPS)):
         assert forked(out, ranks=ranks, phase={**PHASE, "zero_stage": stage}, stop_after=end) == [0] * ranks, said(out, 0)
     found, expected = figures(out), figures(unbroken)
     assert [line["step"] for line in found] == list(range(1, STEPS + 1))
