@@ -14,6 +14,8 @@ NEUTRAL = (
     "zero_stage",
     "chunk_tokens",
     "kept_chunks",
+    "features",
+    "gradient_checkpointing",
     "evaluate_every",
     "checkpoint_every",
     "keep_checkpoints",
