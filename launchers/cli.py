@@ -14,6 +14,7 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
+from launchers.data import data
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
 from launchers.progress import CLEAR_LINE
@@ -76,7 +77,8 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Beside them, export writes a trained model for other programs, and recipes shows what there is to train.
+    Beside them, data shows what a step reads, export writes a trained model for other programs, and recipes shows what there is
+    to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -238,6 +240,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
+group.add_command(data)
 group.add_command(export)
 group.add_command(recipes)
 

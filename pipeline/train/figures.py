@@ -9,6 +9,7 @@ import torch
 from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.recipe import Phase, Recipe
 from pipeline.train.engine import Engine
+from pipeline.train.flops import Flops, peak_of
 from pipeline.train.step import StepReport
 from pipeline.train.work import StepWork
 
@@ -23,21 +24,24 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over the ranks of a step: tokens of its sequences, packed positions, those that hold no token, seconds waited, and
-    ranks that were asked to stop."""
+    """Sums over the ranks of a step: tokens of its sequences, packed positions, those that no attention reads, seconds waited,
+    operations, and ranks that were asked to stop.
+    """
 
     tokens: float
     positions: float
     padding: float
     waited: float
+    model_flops: float
+    hardware_flops: float
     asked_to_stop: float
 
 
-def tally(engine: Engine, work: StepWork, clock: Clock, *, asked_to_stop: bool) -> Tally:
+def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_to_stop: bool) -> Tally:
     """Add up over all ranks; every rank must call it."""
     positions = sum(chunk.full.input_ids.numel() for chunk in work.chunks)
     padding = sum(padded_positions(chunk.full.spans.gather, chunk.full.input_ids.numel()) for chunk in work.chunks)
-    own = [work.num_tokens, positions, padding, clock.waited, asked_to_stop]
+    own = [work.num_tokens, positions, padding, clock.waited, flops.model, flops.hardware, asked_to_stop]
     return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
 
 
@@ -60,6 +64,17 @@ def figures_of(
         "peak_memory_gib": peak_memory(device) / 2**30,
         "chunks": float(len(work.chunks)),
         "cut_answers": float(work.num_cut),
+        **utilisation(total, clock.seconds * num_ranks, peak_of(device)),
+    }
+
+
+def utilisation(total: Tally, seconds: float, peak: float | None) -> dict[str, float]:
+    """Shares of the devices' peak: what the model needs, and with what is computed twice. Nothing where the peak is not known."""
+    if peak is None:
+        return {}
+    return {
+        "model_flops_utilisation": total.model_flops / seconds / peak,
+        "hardware_flops_utilisation": total.hardware_flops / seconds / peak,
     }
 
 

@@ -25,6 +25,7 @@ from pipeline.train.corpus import Corpus, check_datasets
 from pipeline.train.engine import Engine, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, scheduled, tally
+from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal
 from pipeline.train.opening import opening
@@ -133,6 +134,7 @@ class _Run:
         self.found = self._newest(rank)
         if self.found:
             embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
+        self.cost = Cost.of(embedder)
         self.engine = Engine(embedder, self.phase)
         self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
         self.saved: int | None = None
@@ -224,11 +226,16 @@ class _Run:
         torch.manual_seed(hash((self.recipe.seed, step, self.engine.rank)) & 0x7FFFFFFF)
         report = train_step(self.engine, work, self.recipe, self.phase, rate)
         clock = Clock(time.monotonic() - begun + waited, waited)
-        total = tally(self.engine, work, clock, asked_to_stop=bool(self.note.asked))
+        total = tally(self.engine, work, clock, self._flops(work), asked_to_stop=bool(self.note.asked))
         self.skips.note(step, report)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
         figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.recipe, self.phase, step)}
         return figures, total
+
+    def _flops(self, work: StepWork) -> Flops:
+        first_kept = len(work.chunks) - self.phase.kept_chunks
+        parts = (self.cost.chunk(chunk, self.phase, is_kept=index >= first_kept) for index, chunk in enumerate(work.chunks))
+        return sum(parts, Flops(model=0.0, hardware=0.0))
 
     def _look(self, done: int, watch: Watch) -> dict[str, float]:
         """Figures of the held-out slice where they are due: a checkpoint that may be the best must have them."""
