@@ -162,8 +162,8 @@ class Engine:
             group["lr"] = learning_rate
         own_norm = None if self.zero_stage else self._plain_norm()
         if own_norm is not None and not own_norm.isfinite():
-            for parameter in self.named.values():
-                parameter.grad = None
+            self.deepspeed.zero_grad()
+            return float(own_norm)
         # At stages 1 to 3 DeepSpeed itself leaves out the step of a gradient whose norm is not finite.
         self.deepspeed.step()
         norm = own_norm if own_norm is not None else self.deepspeed.get_global_grad_norm()

@@ -140,12 +140,12 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, model_folder: Path
     assert [folder.name for folder in checkpoint.steps(tmp_path / "checkpoints")] == ["step-00000006", "step-00000005"]
 
 
-def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_the_row(
+def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key(
     tmp_path: Path, model_folder: Path, corpus_in_memory: MemoryIndex
 ) -> None:
     corpus_in_memory.samples = [
         replace(sample, query=replace(sample.query, images=(b"broken",))) if sample.dataset == "pictures" else sample
         for sample in corpus_in_memory.samples
     ]
-    with pytest.raises(DataError, match=r"pictures-\d+: picture cannot be decoded"):
+    with pytest.raises(DataError, match=r"^pictures/00000.tar: pictures-\d+: picture cannot be decoded"):
         run(tmp_path, model_folder, small_recipe())
