@@ -54,7 +54,7 @@ class Cost:
         return cls(
             text=sum(weight.numel() for weight in weights),
             head=embedder.backbone.model.lm_head.weight.numel(),
-            tower=sum(weight.numel() for weight in tower.parameters()),
+            tower=sum(_a_patch(name, weight, tower.spatial_merge_size) for name, weight in tower.named_parameters()),
             attention=config.num_hidden_layers * config.hidden_size,
             text_passes=3 if any(weight.requires_grad for weight in weights) else 2,
             tower_passes=3 if any(weight.requires_grad for weight in tower.parameters()) else 1,
@@ -74,6 +74,11 @@ class Cost:
         again = text if phase.gradient_checkpointing else 0.0
         first = self.forward(chunk.prefix)[0] if chunk.prefix is not None and not is_kept else 0.0
         return Flops(model=needed, hardware=needed + again + first)
+
+
+def _a_patch(name: str, weight: torch.Tensor, merge: int) -> int:
+    """Weights that a patch meets: the merger sees merge x merge of them at once."""
+    return weight.numel() // merge**2 if name.startswith("merger.mlp") else weight.numel()
 
 
 def peak_of(device: torch.device) -> float | None:
