@@ -16,7 +16,10 @@ from pipeline.recipe import Recipe
 from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
+from pipeline.train.engine import Engine
 from pipeline.train.loop import Means, Places, train
+from pipeline.train.schedule import learning_rate
+from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryIndex, MemoryQa, corpus, small_recipe
 
 IN_PROCESS = Means(num_workers=0)
@@ -133,6 +136,26 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(
     with caplog.at_level(logging.WARNING):
         run(tmp_path, model_folder, other, stop_after=1)
     assert "made by another recipe" in caplog.text
+
+
+def test_a_skipped_step_is_remembered_by_a_resumed_run(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The optimizer's own count of steps, which its bias correction reads, leaves it out."""
+    recipe, take = small_recipe(evaluate_every=9), loop.train_step
+
+    def at_step_2_not_finite(engine: Engine, work: StepWork, *rest: Any) -> Any:
+        spoiled = replace(work, language_weight=float("nan"))
+        return take(engine, spoiled if rest[-1] == learning_rate(1, recipe.phases[0]) else work, *rest)
+
+    monkeypatch.setattr(loop, "train_step", at_step_2_not_finite)
+    whole = run(tmp_path / "whole", model_folder, recipe)
+    run(tmp_path / "broken", model_folder, recipe, stop_after=3)
+    again = run(tmp_path / "broken", model_folder, recipe)
+    assert [line["skipped_steps"] for line in figures(tmp_path / "broken")] == [0, 1, 1, 1, 1, 1]
+    assert figures(tmp_path / "whole") == figures(tmp_path / "broken")
+    expected, found = checkpoint.weights(whole), checkpoint.weights(again)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, model_folder: Path) -> None:
