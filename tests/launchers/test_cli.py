@@ -19,6 +19,7 @@ from jobs.defaults import ORDER
 from jobs.stage import Context
 from jobs.train import TrainStage
 from launchers import cli, local
+from pipeline.errors import StoppedError
 from pipeline.recipe import ToyWorld
 from pipeline.recipe_json import recipe_from_json
 from pipeline.recipes import OWN, load
@@ -225,6 +226,16 @@ def test_interruption_is_one_line_and_its_own_exit_code(crem: Run, monkeypatch: 
     assert code == 130
     assert "the same command goes on from here" in error
     assert "Traceback" not in error
+
+
+def test_a_training_stopped_by_a_signal_has_an_exit_code_of_its_own(crem: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(**_: object) -> None:
+        raise StoppedError("stopped by SIGUSR1 after step 3; the same command goes on from it")
+
+    monkeypatch.setattr("launchers.options.make_context", stop)
+    code, output, error = crem("train")
+    assert (code, output) == (75, "")
+    assert one_line(error).startswith("stopped by SIGUSR1")
 
 
 def test_every_printed_row_is_listed_with_the_papers_figures(crem: Run) -> None:
