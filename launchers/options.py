@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import LOADER_WORKERS, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
 from pipeline.errors import ConfigError
 from pipeline.tracking import default_uri
@@ -67,6 +67,13 @@ _TRAINING = (
     click.option("--processes", type=click.IntRange(1), default=1, help="Training processes on this machine: one a GPU."),
     click.option(
         "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
+    ),
+    click.option(
+        "--step-timeout",
+        type=click.FloatRange(1),
+        default=STEP_TIMEOUT,
+        metavar="SECONDS",
+        help="A step, an evaluation on the way or a checkpoint that takes longer ends the run as hung, with its stacks printed.",
     ),
 )
 

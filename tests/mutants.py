@@ -45,6 +45,11 @@ VARLEN = ("tests/pipeline/model/test_varlen.py",)
 VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
 EXPORT = ("tests/pipeline/test_export.py",)
 GENERATION = ("tests/pipeline/model/test_generation.py",)
+KEPT = ("tests/pipeline/train/test_kept.py",)
+GUARDS = ("tests/pipeline/train/test_guards.py",)
+LOCAL = ("tests/launchers/test_local.py",)
+LOOP = "tests/pipeline/train/test_loop.py"
+ACCIDENTS = "tests/pipeline/train/test_accidents.py"
 
 MUTANTS = (
     Mutant(
@@ -883,6 +888,125 @@ MUTANTS = (
         "own = mixture.own_sides if language_weight else ()",
         "own = SIDES if language_weight else ()",
         ("tests/pipeline/recipes/test_training.py::test_what_a_recipe_is_about_can_be_seen",),
+    ),
+    Mutant(
+        "the worst checkpoint is kept",
+        "pipeline/train/kept.py",
+        "sign = -1.0 if name in HIGHER_IS_BETTER else 1.0",
+        "sign = 1.0 if name in HIGHER_IS_BETTER else -1.0",
+        KEPT,
+    ),
+    Mutant(
+        "refused folders take places",
+        "pipeline/train/kept.py",
+        "for folder in checkpoint.steps(root) if checkpoint.step_of(folder) <= step}",
+        "for folder in checkpoint.steps(root)}",
+        KEPT,
+    ),
+    Mutant(
+        "a full disk ends in a traceback",
+        "pipeline/train/checkpoint.py",
+        "except (OSError, SafetensorError) as error:",
+        "except ZeroDivisionError as error:",
+        KEPT,
+    ),
+    Mutant(
+        "an infinite loss is taken",
+        "pipeline/train/engine.py",
+        "* torch.where(loss.isfinite(), 1.0, math.nan)",
+        "* 1.0",
+        GUARDS,
+    ),
+    Mutant(
+        "a gradient that is not finite is taken",
+        "pipeline/train/engine.py",
+        "if own_norm is not None and not own_norm.isfinite():",
+        "if own_norm is not None and own_norm < 0:",
+        GUARDS,
+    ),
+    Mutant(
+        "skipped steps end the run in any order",
+        "pipeline/train/skips.py",
+        "            self.in_a_row = 0\n",
+        "            pass\n",
+        GUARDS,
+    ),
+    Mutant(
+        "skipped steps count for the optimizer",
+        "pipeline/train/loop.py",
+        "taken = state.step - state.skipped",
+        "taken = state.step",
+        (f"{LOOP}::test_a_skipped_step_is_remembered_by_a_resumed_run",),
+    ),
+    Mutant(
+        "a signal stops one rank alone",
+        "pipeline/train/loop.py",
+        "if total.asked_to_stop and",
+        "if self.note.asked and",
+        (f"{ACCIDENTS}::test_a_signal_to_one_rank_stops_both_after_a_checkpoint",),
+    ),
+    Mutant(
+        "a loader's process dies of the job's signal",
+        "pipeline/train/stop.py",
+        "signal.signal(number, signal.SIG_IGN)",
+        "signal.signal(number, signal.SIG_DFL)",
+        GUARDS,
+    ),
+    Mutant(
+        "a waiting rank is called busy",
+        "pipeline/train/watch.py",
+        "if other.rank not in silent and not other.waits]",
+        "if other.rank not in silent]",
+        GUARDS,
+    ),
+    Mutant(
+        "another ZeRO stage starts anew",
+        "pipeline/recipe_json.py",
+        '    "zero_stage",\n',
+        "",
+        ("tests/pipeline/test_recipe_json.py",),
+    ),
+    Mutant(
+        "padding typed in",
+        "pipeline/train/figures.py",
+        "return positions - len(torch.unique(gather))",
+        "return 0",
+        ("tests/pipeline/train/test_figures.py",),
+    ),
+    Mutant(
+        "a patch meets the merger four times",
+        "pipeline/train/flops.py",
+        "return weight.numel() // merge**2 if",
+        "return weight.numel() if",
+        ("tests/pipeline/train/test_figures.py",),
+    ),
+    Mutant(
+        "the launcher waits for the dead",
+        "launchers/local.py",
+        "while not any(codes := [rank.poll() for rank in ranks]) and None in codes:",
+        "while None in (codes := [rank.poll() for rank in ranks]):",
+        (f"{LOCAL[0]}::test_a_dead_process_ends_those_that_wait_for_it",),
+    ),
+    Mutant(
+        "signals end at the launcher",
+        "launchers/local.py",
+        "rank.send_signal(number)",
+        "rank.poll()",
+        (f"{LOCAL[0]}::test_a_signal_to_stop_reaches_every_process",),
+    ),
+    Mutant(
+        "a broken picture does not name its shard",
+        "pipeline/train/feed.py",
+        'raise DataError(f"{self.corpus.index.shard(item.row)}: {error}") from error',
+        "raise",
+        (f"{LOOP}::test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key",),
+    ),
+    Mutant(
+        "another step is drawn",
+        "jobs/show.py",
+        "shown_step(feed, folder.tokenizer, step - 1)",
+        "shown_step(feed, folder.tokenizer, step)",
+        ("tests/jobs/test_show.py",),
     ),
 )
 
