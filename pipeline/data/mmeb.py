@@ -182,6 +182,8 @@ def _candidates(row: ParquetRow) -> list[tuple[str, str]]:
 
 
 def _side(text: str | None, path: str | None, pictures: Pictures, counts: Counter[str]) -> Side:
+    if not (text or path):
+        return Side()
     images = (pictures.read(path),) if path else ()
     kept, removed = _known_markers(text or "", len(images))
     counts[MARKERS_REMOVED] += removed
