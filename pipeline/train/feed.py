@@ -11,9 +11,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
-from pipeline.data.sampler import Draw, Stream, coin, deal
+from pipeline.data.sampler import Draw, Stream, coin, deal, generator
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.model.inputs import load_pixels
+from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.recipe import Phase, Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
@@ -40,7 +40,10 @@ class RowBuilder:
         words = (self.recipe.seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
-        pixels = tuple(load_pixels(picture, self.recipe.pixels, where=sample.key) for picture in side.images)
+        pixels = tuple(
+            load_pixels(picture, self.recipe.pixels, where=sample.key, view=self._view(step, number, *words))
+            for number, picture in enumerate(side.images)
+        )
         patch = self.recipe.pixels.patch
         grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
         return Row(
@@ -52,6 +55,11 @@ class RowBuilder:
             item=side_digest(side),
             group=item.group,
         )
+
+    def _view(self, step: int, *words: object) -> View:
+        """What is seen of a picture at a step; held-out rows (step -1) are seen whole."""
+        least = self.phase.mixture.least_view
+        return WHOLE if step < 0 or least == 1 else View.draw(least, generator("view", *words))
 
 
 def side_digest(side: Side) -> int:
