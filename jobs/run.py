@@ -14,6 +14,7 @@ from jobs.stage import Context, Stage
 from jobs.synthesize import SynthesizeStage
 from jobs.toy import ToyStage
 from jobs.train import TrainStage
+from pipeline.data.shard_plan import MAX_PIXELS
 
 Runner = Callable[[Stage, Context], Outcome]
 
@@ -28,6 +29,9 @@ class Machine:
     model_folder: Path | None = None
     workers: int = LOADER_WORKERS
     step_timeout: float = STEP_TIMEOUT
+    max_pixels: int = MAX_PIXELS
+    verify: bool = True
+    convert_workers: int = 1
 
 
 def stages(context: Context, machine: Machine) -> list[Stage]:
@@ -49,13 +53,18 @@ def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1
         yield run(step, context)
 
 
+def convert_stage(context: Context, machine: Machine) -> ConvertStage:
+    """Stage `convert`, which can also be run in slices."""
+    return ConvertStage(context=context, max_pixels=machine.max_pixels, verify=machine.verify, workers=machine.convert_workers)
+
+
 def _synthesize(context: Context, machine: Machine) -> Stage:
     return SynthesizeStage(context=context, url=machine.url, model=machine.teacher, workers=machine.teacher_workers)
 
 
 _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "toy": lambda context, machine: ToyStage(context=context),
-    "convert": lambda context, machine: ConvertStage(context=context),
+    "convert": lambda context, machine: convert_stage(context, machine),
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
     "train": lambda context, machine: TrainStage(context=context, workers=machine.workers, step_timeout=machine.step_timeout),

@@ -14,7 +14,7 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
-from launchers.data import data
+from launchers.data import data, one_slice
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
 from launchers.progress import CLEAR_LINE
@@ -77,8 +77,8 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Beside them, data shows what a step reads, export writes a trained model for other programs, and recipes shows what there is
-    to train.
+    Beside them, data looks after shards and shows what a step reads, export writes a trained model for other programs, and
+    recipes shows what there is to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -97,6 +97,8 @@ def group(quiet: bool) -> None:
 
 @group.command()
 @options.shared
+@options.pictures
+@click.option("--convert-workers", type=click.IntRange(1), default=1, help="Processes that convert.")
 @options.teacher
 @options.model
 @options.training
@@ -147,16 +149,31 @@ def toy(**shared: Any) -> None:
 
 @group.command()
 @options.shared
-def convert(**shared: Any) -> None:
+@options.pictures
+@click.option("--workers", "convert_workers", type=click.IntRange(1), default=1, help="Processes; they write the same bytes.")
+@options.one_slice
+def convert(shard_index: int | None, num_shards: int | None, **given: Any) -> None:
     """Write a corpus as WebDataset shards with an index; every picture is decoded once.
 
-    Rows that cannot be used are counted and listed with their reasons in <work>/shards/<dataset>/rejects.jsonl.
+    Rows that cannot be used are counted and listed with their reasons in <work>/shards/<dataset>/rejects.jsonl. Stopped at any
+    moment, the same command goes on with the shards that are missing.
+
+    With --shard-index only a slice is made, next to others that run at the same time on any machine that shares the folders; one
+    that failed is run again. Afterwards crem data merge makes the whole.
 
     \b
-    Example:
-      crem convert --data my_data --work my_work
+    Examples:
+      crem convert --data my_data --work my_work --workers 8
+      crem convert --data my_data --work my_work --shard-index 3 --num-shards 16
+      crem data merge --data my_data --work my_work --num-shards 16
     """
-    one_stage("convert", shared)
+    if (shard_index is None) != (num_shards is None):
+        raise click.UsageError("--shard-index and --num-shards belong together; give both, or none")
+    shared = options.take_shared(given)
+    if shard_index is None or num_shards is None:
+        one_stage("convert", shared, given)
+    else:
+        one_slice(shared, given, index=shard_index, of=num_shards)
 
 
 @group.command()

@@ -9,6 +9,7 @@ import click
 
 from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
+from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
 from pipeline.tracking import default_uri
 
@@ -47,7 +48,9 @@ _SHARED = (
         type=click.Path(path_type=Path),
         help="Your own data folder (MMEB-train, MMEB-eval, conversations, mcq). Default: the toy world in <work>/toy.",
     ),
-    click.option("--force", is_flag=True, help="Run even what is done; old results of train and synthesize move to <name>.old."),
+    click.option(
+        "--force", is_flag=True, help="Run even what is done; what convert, train and synthesize made moves to <name>.old."
+    ),
 )
 _TEACHER = (
     click.option(
@@ -55,6 +58,29 @@ _TEACHER = (
     ),
     click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
     click.option("--teacher-workers", type=click.IntRange(1), default=TEACHER_WORKERS, help="Calls in flight at once."),
+)
+_PICTURES = (
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=MAX_PIXELS,
+        help="Pictures with more pixels are shrunk once. A recipe that asks for more (pixels.max_tokens) is refused.",
+    ),
+    click.option(
+        "--no-verify",
+        "verify",
+        flag_value=False,
+        type=bool,
+        default=True,
+        show_default=False,
+        help="Do not decode the pictures: faster, but broken ones are met only in training.",
+    ),
+)
+_SLICE = (
+    click.option("--shard-index", type=click.IntRange(0), metavar="I", help="Make only slice I of --num-shards, from 0."),
+    click.option(
+        "--num-shards", type=click.IntRange(1), metavar="N", help="Slices of the whole work, such as tasks of a Slurm array."
+    ),
 )
 _MODEL = (
     click.option(
@@ -88,6 +114,16 @@ def take_shared(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.pop(name) for name in ("recipe", "settings", "work", "data", "force")}
 
 
+def pictures(command: Command) -> Command:
+    """What becomes of pictures before they enter a shard."""
+    return _with(_PICTURES, command)
+
+
+def one_slice(command: Command) -> Command:
+    """Which part of a conversion is to be made."""
+    return _with(_SLICE, command)
+
+
 def teacher(command: Command) -> Command:
     """Options of the endpoint that describes pictures."""
     return _with(_TEACHER, command)
@@ -103,6 +139,11 @@ def training(command: Command) -> Command:
     return _with(_TRAINING, command)
 
 
+def is_quiet() -> bool:
+    """Whether the command was called with --quiet."""
+    return bool(click.get_current_context().find_root().params.get("quiet", False))
+
+
 def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool) -> "Context":
     """The context that the shared options describe.
 
@@ -115,14 +156,13 @@ def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Pa
     resolved = resolve(recipe, settings)
     if data is not None:
         _check_data(data, work)
-    quiet = click.get_current_context().find_root().params.get("quiet", False)
     return Context(
         work=work,
         data=data or work / "toy",
         recipe=resolved,
         tracking=default_uri(work),
         force=force,
-        progress=silent if quiet else Progress(),
+        progress=silent if is_quiet() else Progress(),
     )
 
 

@@ -43,6 +43,7 @@ TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
 VARLEN = ("tests/pipeline/model/test_varlen.py",)
 VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
+RESUME = "tests/data_prep/test_convert_resume.py"
 EXPORT = ("tests/pipeline/test_export.py",)
 GENERATION = ("tests/pipeline/model/test_generation.py",)
 KEPT = ("tests/pipeline/train/test_kept.py",)
@@ -583,7 +584,7 @@ MUTANTS = (
         "batch.input_ids",
         TOKENS,
     ),
-    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=vocabulary.chorus", "banned=()", TOKENS),
     Mutant(
         "adapters start unseeded",
         "pipeline/train/build.py",
@@ -601,7 +602,7 @@ MUTANTS = (
     Mutant(
         "digests not checked",
         "pipeline/train/checkpoint.py",
-        "or file_digest(folder / name) != digest",
+        "or file_digest(folder / name) != state.digests.get(name)",
         "",
         ("tests/pipeline/train/test_loop.py::test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken",),
     ),
@@ -1007,6 +1008,58 @@ MUTANTS = (
         "shown_step(feed, folder.tokenizer, step - 1)",
         "shown_step(feed, folder.tokenizer, step)",
         ("tests/jobs/test_show.py",),
+    ),
+    Mutant(
+        "a shard of another size passes for whole",
+        "pipeline/data/shard_part.py",
+        ".stat().st_size == part.shard.bytes)",
+        ".stat().st_size >= 0)",
+        (f"{RESUME}::test_a_truncated_shard_is_made_again",),
+    ),
+    Mutant(
+        "a kept picture crosses the end of a shard",
+        "pipeline/data/mmeb.py",
+        "if rows.begin_at(row.number):",
+        "if rows.begin_at(row.number) and not row.number:",
+        (f"{RESUME}::test_any_number_of_workers_writes_the_same_bytes",),
+    ),
+    Mutant(
+        "statistics outlive the shard they speak of",
+        "pipeline/data/shard_writer.py",
+        "for path in (folder / STATS_NAME, part):",
+        "for path in (part,):",
+        (
+            f"{RESUME}::test_killed_at_20_moments_and_restarted_gives_the_same_bytes",
+            f"{RESUME}::test_a_lost_shard_is_made_again_and_no_other",
+        ),
+    ),
+    Mutant(
+        "pictures are not held against the index",
+        "data_prep/verify.py",
+        "if [hashlib.sha256(content).digest() for content in pictures] !=",
+        "if len(pictures) < 0 and [] !=",
+        ("tests/data_prep/test_verify.py",),
+    ),
+    Mutant(
+        "leaks of shrunk pictures are missed",
+        "data_prep/leaks.py",
+        "        encoded = prepare(encoded)",
+        "        prepare(encoded)",
+        ("tests/data_prep/test_leaks.py::test_every_planted_leak_is_counted_and_no_other",),
+    ),
+    Mutant(
+        "larger pictures than the shards hold",
+        "pipeline/train/corpus.py",
+        "wanted > held:",
+        "wanted > held + 1:",
+        ("tests/pipeline/train/test_corpus.py",),
+    ),
+    Mutant(
+        "duplicate pictures are not counted",
+        "pipeline/data/shard_merge.py",
+        "stats.pictures - _distinct(hashes)",
+        "0 * _distinct(hashes)",
+        ("tests/eval/test_shards_page.py::test_figures_are_those_of_the_rows",),
     ),
 )
 

@@ -13,6 +13,7 @@ from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, split_instru
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
 from pipeline.data.pictures import Pictures, untouched
 from pipeline.data.reject import Reject, RowError
+from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
 
@@ -61,8 +62,9 @@ def read_train(
     cap: int | None = None,
     prepare: Callable[[bytes], bytes] = untouched,
     counts: Counter[str] | None = None,
+    rows: RowRanges = EVERY_ROW,
 ) -> Iterator[Sample | Reject]:
-    """The pairs of a dataset, one item for each source row, in order; at most the first `cap` rows.
+    """The pairs of a dataset, one item for each source row that `rows` ask for, in order; at most the first `cap` rows.
 
     `prepare` sees the encoded bytes of each picture and may refuse or replace them; `counts` receives what was mended.
     Raises DataError for a file that is unusable as a whole.
@@ -70,10 +72,12 @@ def read_train(
     folder, counts = root / TRAIN, Counter() if counts is None else counts
     zips = folder / "images_zip"
     pictures = Pictures(zips / f"{dataset}.zip", zips / dataset, folder / "images", prepare=prepare)
-    for number, row in enumerate(read_rows(_parts(folder / dataset, split), _TRAIN_COLUMNS)):
-        if number == cap:
+    for row in read_rows(_parts(folder / dataset, split), _TRAIN_COLUMNS, rows):
+        if cap is not None and row.number >= cap:
             return
-        key = make_key(dataset, number)
+        if rows.begin_at(row.number):
+            pictures.forget()
+        key = make_key(dataset, row.number)
         try:
             yield _pair(row, key, dataset, pictures=pictures, counts=counts)
         except RowError as error:
@@ -178,6 +182,8 @@ def _candidates(row: ParquetRow) -> list[tuple[str, str]]:
 
 
 def _side(text: str | None, path: str | None, pictures: Pictures, counts: Counter[str]) -> Side:
+    if not (text or path):
+        return Side()
     images = (pictures.read(path),) if path else ()
     kept, removed = _known_markers(text or "", len(images))
     counts[MARKERS_REMOVED] += removed

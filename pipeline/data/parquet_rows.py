@@ -11,19 +11,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.errors import DataError
 
 BATCH_ROWS = 256
 
 _PARQUET_ERRORS = (pa.ArrowException, OSError)
+_NOT_UTF8 = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParquetRow:
-    """`values` of the wanted columns (None for a missing optional one); where they are unreadable, `problem` says why."""
+    """`values` of the wanted columns (None for a missing optional one); where they are unreadable, `problem` says why.
+
+    `row` is its number in the file, `number` that in all files.
+    """
 
     file: Path
     row: int
+    number: int
     values: dict[str, Any]
     problem: str = ""
 
@@ -60,40 +66,74 @@ def count_rows(files: Sequence[Path]) -> int:
     return sum(_open(file).metadata.num_rows for file in files)
 
 
-def read_rows(files: Sequence[Path], columns: Columns) -> Iterator[ParquetRow]:
-    """Rows of some files in order. Raises DataError for a file that is unusable as a whole."""
+def read_rows(files: Sequence[Path], columns: Columns, rows: RowRanges = EVERY_ROW) -> Iterator[ParquetRow]:
+    """The asked rows of some files in order; row groups without one are not read. Raises DataError for an unusable file."""
+    before = 0
     for file in files:
+        if before >= rows.stop:
+            return
         parquet = _open(file)
         wanted = columns.check(parquet.schema_arrow, file)
         first = 0
-        for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            yield from _group_rows(parquet, file, group=group, rows=range(first, first + rows), wanted=wanted)
-            first += rows
+        for number in range(parquet.num_row_groups):
+            group = _Group(parquet, file, number=number, first=first, before=before)
+            if rows.meet(range(before + first, before + first + group.rows)):
+                yield from group.read(wanted, rows)
+            first += group.rows
+        before += first
 
 
-def _group_rows(parquet: pq.ParquetFile, file: Path, *, group: int, rows: range, wanted: list[str]) -> Iterator[ParquetRow]:
-    done = rows.start
-    try:
-        for batch in parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=wanted):
-            for place in range(batch.num_rows):
-                yield _row(batch, place, file, done)
-                done += 1
-        problem = "its row group has fewer rows than the file's footer says"
-    except _PARQUET_ERRORS as error:
-        problem = f"its row group {group} is damaged ({_first_line(error)})"
-    for row in range(done, rows.stop):
-        yield ParquetRow(file=file, row=row, values={}, problem=problem)
+class _Group:
+    """A row group: `first` is the number of its first row in the file, `before` the number of rows in earlier files."""
 
+    def __init__(self, parquet: pq.ParquetFile, file: Path, *, number: int, first: int, before: int) -> None:
+        self._parquet, self._file, self._number, self._first, self._before = parquet, file, number, first, before
+        self.rows: int = parquet.metadata.row_group(number).num_rows
 
-def _row(batch: pa.RecordBatch, place: int, file: Path, row: int) -> ParquetRow:
-    values: dict[str, Any] = {}
-    for name in batch.schema.names:
+    def read(self, wanted: list[str], rows: RowRanges) -> Iterator[ParquetRow]:
+        """The asked rows of the group."""
+        done = self._first
         try:
-            values[name] = batch.column(name)[place].as_py()
-        except UnicodeDecodeError:
-            return ParquetRow(file=file, row=row, values={}, problem=f"column {name} is not valid UTF-8")
-    return ParquetRow(file=file, row=row, values=values)
+            for batch in self._parquet.iter_batches(batch_size=BATCH_ROWS, row_groups=[self._number], columns=wanted):
+                if not rows.meet(range(self._before + done, self._before + done + batch.num_rows)):
+                    done += batch.num_rows
+                    continue
+                values = {name: _values(batch.column(name)) for name in batch.schema.names}
+                for place in range(batch.num_rows):
+                    if self._before + done + place in rows:
+                        yield self._row(values, place, done + place)
+                done += batch.num_rows
+            problem = "its row group has fewer rows than the file's footer says"
+        except _PARQUET_ERRORS as error:
+            problem = f"its row group {self._number} is damaged ({_first_line(error)})"
+        for row in range(done, self._first + self.rows):
+            if self._before + row in rows:
+                yield self._made(row, {}, problem)
+
+    def _row(self, columns: dict[str, list[Any]], place: int, row: int) -> ParquetRow:
+        values = {name: column[place] for name, column in columns.items()}
+        for name, value in values.items():
+            if value is _NOT_UTF8:
+                return self._made(row, {}, f"column {name} is not valid UTF-8")
+        return self._made(row, values)
+
+    def _made(self, row: int, values: dict[str, Any], problem: str = "") -> ParquetRow:
+        return ParquetRow(file=self._file, row=row, number=self._before + row, values=values, problem=problem)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """The values of a column; one that is not valid UTF-8 becomes a mark, and costs its row."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return _NOT_UTF8
 
 
 def _open(file: Path) -> pq.ParquetFile:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from pipeline.data.picture_header import read_header
 from pipeline.data.reject import RowError
 from pipeline.errors import DataError
 
@@ -115,6 +116,10 @@ class Pictures:
         self._source: PictureSource | None = None
         self.read = lru_cache(maxsize=KEPT_PICTURES)(self._read)
 
+    def forget(self) -> None:
+        """Drop the kept pictures, so that what follows is the same whether or not anything was read before."""
+        self.read.cache_clear()
+
     def _read(self, path: str) -> bytes:
         if self._source is None:
             self._source = find_pictures(*self._places)
@@ -127,6 +132,9 @@ class Pictures:
 
 def measure(encoded: bytes) -> tuple[str, int, int]:
     """Suffix, width and height of a JPEG or PNG file, from its header alone. Raises RowError for anything else."""
+    header = read_header(encoded)
+    if header:
+        return header.suffix, header.width, header.height
     try:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as picture:
             return SUFFIXES[picture.format or ""], picture.width, picture.height

@@ -9,6 +9,7 @@ from pipeline.data.json_array import read_array
 from pipeline.data.keys import make_key
 from pipeline.data.pictures import Pictures, untouched
 from pipeline.data.reject import Reject, RowError
+from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.sample import Sample, Side, Turn
 
 TOKEN = "<image>"
@@ -25,8 +26,9 @@ def read(
     dataset: str = "conversations",
     prepare: Callable[[bytes], bytes] = untouched,
     counts: Counter[str] | None = None,
+    rows: RowRanges = EVERY_ROW,
 ) -> Iterator[Sample | Reject]:
-    """The conversations of a file, one item for each source row, in order. They have no positive side.
+    """The conversations of a file, one item for each source row that `rows` ask for, in order. They have no positive side.
 
     The query side holds the picture (none in a text-only row) and the turns. `images` is a zip archive or a folder; `prepare`
     sees the encoded bytes of each picture and may refuse or replace them; `counts` receives what was mended. Raises DataError
@@ -35,6 +37,12 @@ def read(
     counts = Counter() if counts is None else counts
     pictures = Pictures(images, images.with_suffix(""), prepare=prepare)
     for number, row in enumerate(read_array(json_path)):
+        if number >= rows.stop:
+            return
+        if number not in rows:
+            continue
+        if rows.begin_at(number):
+            pictures.forget()
         key = make_key(dataset, number)
         try:
             yield Sample(key=key, dataset=dataset, query=_side(row, pictures, counts))

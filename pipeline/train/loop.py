@@ -21,7 +21,7 @@ from pipeline.sequence import Vocabulary
 from pipeline.tracking import Tracker
 from pipeline.train import checkpoint, kept
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
-from pipeline.train.corpus import Corpus, check_datasets
+from pipeline.train.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.engine import Engine, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, scheduled, tally
@@ -143,6 +143,7 @@ class _Run:
     def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
         index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
         check_datasets(index, self.phase.mixture)
+        check_pixels(index, self.recipe.pixels)
         ruler = ruler_of(self.recipe, vocabulary)
         table = lengths_file(self.places.lengths, index, ruler, self.places.model)
         corpus = measured(index, qa, ruler, table, self.progress)

@@ -87,6 +87,7 @@ class MemoryIndex:
     """The reader's interface over a list of samples. Sizes of pictures are looked at once, as the index of shards has them."""
 
     fingerprint = "memory"
+    max_pixels: int | None = None
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
