@@ -32,6 +32,8 @@ class Machine:
     max_pixels: int = MAX_PIXELS
     verify: bool = True
     convert_workers: int = 1
+    split: str = "original"
+    corpora: tuple[str, ...] = ()
 
 
 def stages(context: Context, machine: Machine) -> list[Stage]:
@@ -55,7 +57,14 @@ def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1
 
 def convert_stage(context: Context, machine: Machine) -> ConvertStage:
     """Stage `convert`, which can also be run in slices."""
-    return ConvertStage(context=context, max_pixels=machine.max_pixels, verify=machine.verify, workers=machine.convert_workers)
+    return ConvertStage(
+        context=context,
+        max_pixels=machine.max_pixels,
+        verify=machine.verify,
+        workers=machine.convert_workers,
+        split=machine.split,
+        corpora=machine.corpora,
+    )
 
 
 def _synthesize(context: Context, machine: Machine) -> Stage:

@@ -45,6 +45,7 @@ VARLEN = ("tests/pipeline/model/test_varlen.py",)
 VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
 RESUME = "tests/data_prep/test_convert_resume.py"
 EXPORT = ("tests/pipeline/test_export.py",)
+BROKEN = ("tests/data_prep/test_broken_inputs.py",)
 GENERATION = ("tests/pipeline/model/test_generation.py",)
 KEPT = ("tests/pipeline/train/test_kept.py",)
 GUARDS = ("tests/pipeline/train/test_guards.py",)
@@ -1061,6 +1062,111 @@ MUTANTS = (
         "0 * _distinct(hashes)",
         ("tests/eval/test_shards_page.py::test_figures_are_those_of_the_rows",),
     ),
+    Mutant(
+        "of two members of a name the last is taken",
+        "pipeline/data/pictures.py",
+        "if member.filename in self._doubled:",
+        "if False:",
+        BROKEN,
+    ),
+    Mutant(
+        "links in a zip are read as pictures",
+        "pipeline/data/pictures.py",
+        "if stat.S_ISLNK(member.external_attr >> 16):",
+        "if False:",
+        BROKEN,
+    ),
+    Mutant(
+        "of two values of a key the last is taken",
+        "pipeline/data/json_array.py",
+        "if len(found) == len(pairs):",
+        "if True:",
+        BROKEN,
+    ),
+    Mutant(
+        "what follows a list is passed over",
+        "pipeline/data/json_array.py",
+        "        if self._peek():\n            raise",
+        "        if False:\n            raise",
+        BROKEN,
+    ),
+    Mutant(
+        "footers are believed",
+        "pipeline/data/parquet_rows.py",
+        "if rows > max(FEW_ROWS, file.stat().st_size):",
+        "if False:",
+        (*BROKEN, "tests/pipeline/data/test_parquet_rows.py"),
+    ),
+    Mutant(
+        "pages that unpack without end",
+        "pipeline/data/parquet_rows.py",
+        "if size > MAX_GROUP_BYTES:",
+        "if False:",
+        ("tests/pipeline/data/test_parquet_rows.py",),
+    ),
+    Mutant(
+        "a row of a damaged group is lost",
+        "pipeline/data/parquet_rows.py",
+        "for row in range(done, stop):",
+        "for row in range(done + 1, stop):",
+        BROKEN,
+    ),
+    Mutant(
+        "shrunk pictures are not verified",
+        "data_prep/images.py",
+        "        if self.verify:\n",
+        "        if self.verify and not large:\n",
+        ("tests/data_prep/test_images.py", "tests/data_prep/test_picture_fates.py"),
+    ),
+    Mutant(
+        "mirrored pictures stay mirrored",
+        "data_prep/images.py",
+        "2 <= value <= 8",
+        "value in (3, 6, 8)",
+        ("tests/data_prep/test_picture_fates.py",),
+    ),
+    Mutant(
+        "N24News as the paper misprints it",
+        "pipeline/data/mmeb_train_sets.py",
+        '        "I+T->T",\n        49,',
+        '        "I+T->I",\n        49,',
+        ("tests/pipeline/data/test_mmeb_train_sets.py",),
+    ),
+    Mutant(
+        "zips in the place of folders are not looked into",
+        "pipeline/data/pictures.py",
+        "for archive, member in self._zipped(path):",
+        "for archive, member in ():",
+        ("tests/pipeline/data/test_sharegpt4v_release.py",),
+    ),
+    Mutant(
+        "missing pictures are not counted",
+        "pipeline/data/sharegpt4v_release.py",
+        "missing[source] += not has(path)",
+        "missing[source] += 0",
+        ("tests/pipeline/data/test_sharegpt4v_release.py",),
+    ),
+    Mutant(
+        "pools are left out of the fingerprint",
+        "pipeline/data/mmeb.py",
+        "repr((len(eval_set.queries), eval_set.pools))",
+        "repr(len(eval_set.queries))",
+        ("tests/data_prep/test_check_inputs.py",),
+    ),
+    Mutant(
+        "pictures of one's own corpus enter unchecked",
+        "data_prep/own_corpus.py",
+        "images=tuple(prepare(image) for image in side.images)",
+        "images=side.images",
+        ("tests/data_prep/test_own_corpus.py",),
+    ),
+    Mutant(
+        "splits share their shards",
+        "data_prep/sources.py",
+        'glob(f"{self.split}-*.parquet")',
+        'glob("*.parquet")',
+        ("tests/data_prep/test_own_corpus.py",),
+    ),
 )
 
 
@@ -1087,9 +1193,10 @@ def main() -> int:
     failures = 0
     with tempfile.TemporaryDirectory() as aside:
         tree = Path(aside)
-        for package in PACKAGES:
+        for package in (*PACKAGES, "docs"):
             shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "setup.cfg", tree)
+        for name in ("setup.cfg", "README.md"):
+            shutil.copy(ROOT / name, tree)
         for number, mutant in enumerate(chosen, 1):
             begun = time.monotonic()
             wrong = survives(mutant, tree)
