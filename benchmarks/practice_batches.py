@@ -14,7 +14,7 @@ from pipeline.batch import Batch, Row, row_places, shared_system
 from pipeline.recipe import Phase, Recipe
 from pipeline.roles import Layout, Role
 from pipeline.sequence import Vocabulary
-from pipeline.spans import Spans, causal_spans
+from pipeline.spans import causal_spans
 from pipeline.train.feed import RowBuilder
 
 Part = tuple[list[Row], int]
@@ -63,23 +63,22 @@ class StockRows(RowBuilder):
 
 def padded(rows: Sequence[Row], packed: Batch, width: int, layout: Layout) -> Batch:
     """The packed batch of rows laid out as rows of `width` tokens one after another, padding at the right (B * width tokens)."""
-    lengths = [len(row.sequence) for row in rows]
-    own = [number * width + np.arange(length) for number, length in enumerate(lengths)]
+    starts = np.arange(len(rows)) * width
     source, place = np.zeros(len(rows) * width, dtype=np.int64), np.zeros(len(packed.input_ids), dtype=np.int64)
-    for theirs, ours in zip(row_places(rows), own, strict=True):
+    for row, theirs, start in zip(rows, row_places(rows), starts, strict=True):
+        ours = start + np.arange(len(row.sequence))
         source[ours] = theirs
         place[theirs] = ours
-    spans = causal_spans([(row.sequence.roles, row.compressed) for row in rows], own, layout)
-    take = torch.zeros(len(source), dtype=torch.int64)  # padding takes any output: nobody looks at it
-    real = torch.from_numpy(np.concatenate(own))
-    take[real] = spans.take[real]
+    # Padding goes on with the row's last role: it costs what tokens cost, and no token sees it.
+    roles = [(np.pad(row.sequence.roles, (0, width - len(row.sequence)), mode="edge"), row.compressed) for row in rows]
+    spans = causal_spans(roles, [start + np.arange(width) for start in starts], layout)
     table, moved = torch.from_numpy(source), torch.from_numpy(place)
     return replace(
         packed,
         input_ids=packed.input_ids[table],
         position_ids=packed.position_ids[:, table],
         image_index=moved[packed.image_index],
-        spans=Spans(gather=spans.gather, starts=spans.starts, take=take),
+        spans=spans,
         pool_index=moved[packed.pool_index],
         score_index=moved[packed.score_index],
     )

@@ -3,8 +3,8 @@
 What is timed is the collator (read, decode, resize, tokenise, batch) and the step (forward, backward, optimizer) in one process.
 All variants take turns within each repetition, so that what slows the machine slows all of them; a ratio is taken in each
 repetition and the median of the ratios is what counts. With one thread the clock is the processor time of the process, which
-stands still while other programs have the core. Losses and gradients of all variants are compared first, and a difference ends the
-program. The learning rate is 0: every repetition computes the same.
+stands still while other programs have the core. Losses and gradients of all variants are compared first, and a difference ends
+the program. The learning rate is 0: every repetition computes the same.
 """
 
 import gc
@@ -27,13 +27,13 @@ from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_rec
 from pipeline.recipe import Recipe
 from pipeline.recipes.crem import with_joint
 from pipeline.train.engine import Engine
-from pipeline.train.feed import Feed, RowBuilder
 from pipeline.train.step import StepReport, train_step
 from pipeline.train.work import StepWork
 
 VOCABULARIES = (2_048, 151_936)
 STEP = 0
-OURS, NONE, ALL = "ours", "practice, every habit off", "practice, every habit on"
+OURS, KEPT = "ours", "ours, every graph kept"
+NONE, ALL = "practice, every habit off", "practice, every habit on"
 TOLERANCE = 1e-4
 """Allowed relative difference of a loss, and of a trained tensor's gradient in the l2 norm: float32 sums in another order."""
 WHAT = {
@@ -129,11 +129,8 @@ def variants(bench: Bench, folder: Path, recipe: Recipe) -> list[Variant]:
     return [ours(bench, folder, recipe), ours(bench, folder, kept, KEPT), *practice(bench, folder, recipe, named)]
 
 
-KEPT = "ours, every graph kept"
-
-
 def check_equal(compared: list[Variant]) -> float:
-    """The largest difference of a loss or gradient from ours, relative. Raises where it is more than rounding. Also the warm-up."""
+    """The largest relative difference of a loss or gradient from ours; raises where it is more than rounding. Also the warm-up."""
     expected, truth, worst = (), {}, 0.0
     for variant in compared:
         losses = variant.step(variant.collate())
@@ -238,10 +235,10 @@ def main(
         for vocabulary in vocabularies:
             folder = bench.model_folder(recipe.backbone, vocabulary)  # type: ignore[arg-type]
             compared = variants(bench, folder, recipe)
-            rows = _rows(bench, folder, recipe)
-            print(f"\nvocabulary {vocabulary:,}, batch {pairs} + {outside}: {rows}")
+            print(f"\nvocabulary {vocabulary:,}, batch {pairs} + {outside}: {_rows(bench, folder, recipe)}")
+            worst = check_equal(compared)
             print(
-                f"losses and gradients of {len(compared)} variants agree: largest relative difference {check_equal(compared):.1g}\n"
+                f"losses and gradients of {len(compared)} variants agree: largest relative difference {worst:.1g}\n", flush=True
             )
             print("\n".join(table(measure(compared, repeats), pairs)), flush=True)
             if with_profile:
