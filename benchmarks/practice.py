@@ -1,9 +1,9 @@
 """The joint step as it is commonly written: gradient caching with each habit that costs time as a switch.
 
-The habits are those of the public trainers of multimodal embedders (a collator pads a batch to its longest row, and chunks are cut
-from it by rows; the whole model is called, so that logits of every position exist; queries and targets apart; pictures through the
-stock processor), and of joint objectives that take the two losses from two forwards. With every switch off it does what the
-pipeline's own step does. Nothing here is used by the pipeline.
+The habits are those of the public trainers of multimodal embedders (a collator pads a batch to its longest row, and chunks
+are cut from it by rows; the whole model is called, so that logits of every position exist; queries and targets apart;
+pictures through the stock processor), and of joint objectives that take the two losses from two forwards. With every switch
+off it does what the pipeline's own step does. Nothing here is used by the pipeline.
 """
 
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ class Habits:
     """Each true field is a waste.
 
     `padded`: rows in the order they come, padded to the longest of their side's batch, in chunks of equally many rows.
-    `dense_mask`: attention with a mask of tokens by tokens, and stock attention. `tower_twice`: every forward makes its visual
-    features anew. `tower_loop`: the tower attends picture by picture (transformers' own way). `two_forwards`: one with a graph for
-    the contrastive loss and another for the language loss. `all_logits`: every forward makes the logits of every position.
-    `stock_pictures`: the stock processor in the collator, which yields normalised float patches.
+    `dense_mask`: attention with a mask of tokens by tokens, and stock attention. `tower_twice`: every forward makes its
+    visual features anew. `tower_loop`: the tower attends picture by picture (transformers' own way). `two_forwards`: one with
+    a graph for the contrastive loss and another for the language loss. `all_logits`: every forward makes the logits of every
+    position. `stock_pictures`: the stock processor in the collator, which yields normalised float patches.
     """
 
     padded: bool = False

@@ -130,7 +130,7 @@ def variants(bench: Bench, folder: Path, recipe: Recipe) -> list[Variant]:
 
 
 def check_equal(compared: list[Variant]) -> float:
-    """The largest relative difference of a loss or gradient from ours; raises where it is more than rounding. Also the warm-up."""
+    """The largest relative difference of a loss or gradient from ours; more than rounding raises. Also the warm-up."""
     expected, truth, worst = (), {}, 0.0
     for variant in compared:
         losses = variant.step(variant.collate())
