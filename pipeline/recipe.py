@@ -15,6 +15,7 @@ from pipeline.ranges import check_between, check_least
 from pipeline.roles import Layout, Role
 
 SideName = Literal["query", "positive"]
+Features = Literal["device", "host", "recomputed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,9 @@ class Phase:
 
     The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
+    `features` says where a frozen tower's features wait for the replay; `gradient_checkpointing` runs each layer again in the
+    backward pass instead of keeping what it computed. In bfloat16, ZeRO 0 runs as ZeRO 1: DeepSpeed's own would add chunks up in
+    bfloat16.
     """
 
     name: str
@@ -138,6 +142,8 @@ class Phase:
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     chunk_tokens: int = 16_384
     kept_chunks: int = 0
+    features: Features = "device"
+    gradient_checkpointing: bool = False
     evaluate_every: int = 100
     checkpoint_every: int = 100
     keep_checkpoints: int = 2

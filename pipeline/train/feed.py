@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
-from pipeline.data.sampler import Draw, Stream, coin, deal
+from pipeline.data.sampler import Draw, Stream, coin, deal, number
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Phase, Recipe
@@ -55,6 +55,7 @@ class RowBuilder:
             slot=item.slot,
             item=side_digest(side),
             group=item.group,
+            noise=(number("noise", self.recipe.seed, step), number("noise", *words)),
         )
 
 
