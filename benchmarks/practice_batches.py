@@ -11,6 +11,7 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
 from pipeline.batch import Batch, Row, row_places, shared_system
+from pipeline.model.inputs import View
 from pipeline.recipe import Phase, Recipe
 from pipeline.roles import Layout, Role
 from pipeline.sequence import Vocabulary
@@ -42,7 +43,7 @@ class StockRows(RowBuilder):
         self._processor: Any = Qwen2VLImageProcessorPil(size=size, patch_size=limits.patch, merge_size=limits.merge)
         self._patches: dict[int, tuple[np.ndarray, torch.Tensor]] = {}
 
-    def pixels(self, picture: bytes, key: str) -> np.ndarray:
+    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
         """A stand-in of the picture's resized shape that takes no memory."""
         with Image.open(io.BytesIO(picture)) as opened:
             made = self._processor(images=opened.convert("RGB"), return_tensors="pt")

@@ -4,13 +4,15 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from data_prep.scenes import COLOURS, LABELS, NUMBERS, POSITIONS, SHAPES, Scene, Thing, describe, with_article
+from data_prep.scenes import COLOURS, LABELS, NUMBERS, POSITIONS, SHAPES, Scene, Thing, caption, with_article
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"colour": COLOURS, "shape": SHAPES, "position": POSITIONS, "count": NUMBERS}
 """The kinds of question that can be put as a choice: every answer that the kind has."""
 
 LETTERS = "ABCD"
 YES_OR_NO = " Please answer yes or no."
+ANY_SHAPE = "shape"
+"""The noun of a name that says a colour only."""
 
 _DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption of the picture.")
 
@@ -27,6 +29,16 @@ class Question:
     text: str
     answer: str
     sentence: str
+
+
+def is_there(name: str) -> str:
+    """The question whether a picture has something of this name."""
+    return f"Is there {with_article(name)}?"
+
+
+def names(scene: Scene) -> frozenset[str]:
+    """All that things of the scene may be called: "red circle", "red shape", "circle"."""
+    return frozenset(name for thing in scene.things for name in _names(thing))
 
 
 def ask(scene: Scene, kind: str, rng: random.Random) -> Question:
@@ -68,15 +80,15 @@ _Asked = tuple[str, str, str]  # question, answer, the answer as a sentence
 
 
 def _describe(scene: Scene, rng: random.Random) -> _Asked:
-    return rng.choice(_DESCRIBE), describe(scene), describe(scene)
+    told = caption(scene, rng)
+    return rng.choice(_DESCRIBE), told, told
 
 
 def _colour(scene: Scene, rng: random.Random) -> _Asked:
     thing = rng.choice(scene.things)
-    alone = sum(other.shape == thing.shape for other in scene.things) == 1
-    named = f"the {thing.shape}" if alone else f"the shape {thing.place}"
-    sentence = f"{thing.shape} {thing.position} {thing.colour}" if alone else f"{thing.position} {thing.label}"
-    return f"What colour is {named}?", thing.colour, sentence
+    if len(_called(scene, thing.shape)) == 1:
+        return f"What colour is the {thing.shape}?", thing.colour, _found(thing, thing.shape)
+    return f"What colour is the shape {thing.place}?", thing.colour, f"{thing.position} {thing.label}"
 
 
 def _shape(scene: Scene, rng: random.Random) -> _Asked:
@@ -85,8 +97,24 @@ def _shape(scene: Scene, rng: random.Random) -> _Asked:
 
 
 def _position(scene: Scene, rng: random.Random) -> _Asked:
-    thing: Thing = rng.choice(scene.things)
-    return f"Where is the {thing.label}?", thing.position, thing.words
+    thing = rng.choice(scene.things)
+    name = rng.choice([name for name in _names(thing) if len(_called(scene, name)) == 1])
+    return f"Where is the {name}?", thing.position, _found(thing, name)
+
+
+def _names(thing: Thing) -> tuple[str, str, str]:
+    """What a thing may be called, by label, colour or shape."""
+    return thing.label, f"{thing.colour} {ANY_SHAPE}", thing.shape
+
+
+def _called(scene: Scene, name: str) -> list[Thing]:
+    """The things of a scene that a name fits, in reading order."""
+    return [thing for thing in scene.things if name in _names(thing)]
+
+
+def _found(thing: Thing, name: str) -> str:
+    """The thing in a sentence that starts with what it was called."""
+    return f"{thing.shape} {thing.position} {thing.colour}" if name == thing.shape else thing.words
 
 
 def _count(scene: Scene, _: random.Random) -> _Asked:
@@ -96,19 +124,18 @@ def _count(scene: Scene, _: random.Random) -> _Asked:
 
 def _yesno(scene: Scene, rng: random.Random) -> _Asked:
     if rng.random() < 0.5:
-        thing = rng.choice(scene.things)
-        return f"Is there {with_article(thing.label)}?", "Yes", f"{thing.words} , yes"
-    absent = _absent(scene, rng)
-    return f"Is there {with_article(absent)}?", "No", f"{absent} nowhere , no"
+        name = rng.choice(_names(rng.choice(scene.things)))
+        return is_there(name), "Yes", f"{_found(_called(scene, name)[0], name)} , yes"
+    name = _absent(scene, rng)
+    return is_there(name), "No", f"{name.removesuffix(ANY_SHAPE).strip()} nowhere , no"
 
 
 def _absent(scene: Scene, rng: random.Random) -> str:
-    """A label that is not there; half of the time, if possible, a colour of one thing on the shape of another."""
+    """A name that fits nothing there: a colour, a shape, or a label, if possible one whose colour and shape are both there."""
     crossed = [f"{one.colour} {other.shape}" for one in scene.things for other in scene.things]
-    crossed = [label for label in crossed if label not in scene.labels]
-    if crossed and rng.random() < 0.5:
-        return rng.choice(crossed)
-    return rng.choice([label for label in LABELS if label not in scene.labels])
+    groups = (crossed, [f"{colour} {ANY_SHAPE}" for colour in COLOURS], list(SHAPES), list(LABELS))
+    absent = [[name for name in names if not _called(scene, name)] for names in groups]
+    return rng.choice(rng.choice([names for names in absent if names]))
 
 
 _ASK: Mapping[str, Callable[[Scene, random.Random], _Asked]] = {

@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 
-from data_prep.scenes import Scene, describe, scene_from_json
+from data_prep.scenes import Scene, caption, scene_from_json
 from pipeline.errors import DataError, PipelineError
 
 MODEL_NAME = "toy-world-scenes"
@@ -26,14 +27,14 @@ _MAX_REQUEST_BYTES = 64 << 20
 
 
 def read_facts(path: Path) -> dict[str, str]:
-    """Captions by the sha256 (hex) of the picture's file. Raises DataError for a file that the toy world did not write."""
+    """One caption a picture by the sha256 (hex) of its file. Raises DataError for a file that the toy world did not write."""
     captions: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 fact = json.loads(line)
                 scene: Scene = scene_from_json(fact["scene"])
-                captions[fact["sha256"]] = describe(scene)
+                captions[fact["sha256"]] = caption(scene, random.Random(fact["sha256"]))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); make the toy world first") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -118,13 +118,11 @@ def with_article(label: str) -> str:
     return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
 
 
-def describe(scene: Scene) -> str:
-    """The one canonical caption of a scene: things in reading order."""
-    return " , ".join(thing.words for thing in scene.things)
-
-
 def caption(scene: Scene, rng: random.Random) -> str:
-    """One of the many captions of a scene: the order of the things and one of four wordings are drawn."""
+    """One of the many captions of a scene: the order of the things and one of four wordings are drawn.
+
+    Whatever thing a caption begins with, the rest of its words follow from the picture, so each teaches to look it up.
+    """
     place_first, joint = rng.choice((False, True)), rng.choice((" , ", " and "))
     things = rng.sample(scene.things, len(scene.things))
     return joint.join(f"{thing.position} {thing.label}" if place_first else thing.words for thing in things)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data_prep.scene_maker import SceneMaker
-from data_prep.scene_questions import LETTERS, OPTIONS, ask, options
-from data_prep.scenes import LABELS, Scene, with_article
+from data_prep.scene_questions import LETTERS, OPTIONS, ask, is_there, names, options
+from data_prep.scenes import LABELS, Scene
 from data_prep.toy_files import PictureBook
 
 _FIGURES = 2
@@ -47,12 +47,12 @@ def _yes_no_rows(maker: SceneMaker, sets: int, book: PictureBook) -> list[dict[s
     table = []
     for number in range(1, sets + 1):
         first, second = _twins(maker, swaps=number % 2 == 0)
-        asked = [maker.rng.choice(sorted(one.labels - other.labels)) for one, other in ((first, second), (second, first))]
+        asked = [maker.rng.choice(sorted(names(one) - names(other))) for one, other in ((first, second), (second, first))]
         for figure, scene in enumerate((first, second), start=1):
-            for question, label in enumerate(asked, start=1):
+            for question, name in enumerate(asked, start=1):
                 cells = {"index": f"VD_toy_1_{number}_{figure}_{question}", "category": "VD", "l2-category": "VD_toy"}
-                cells["question"] = f"Is there {with_article(label)}?"
-                cells["answer"] = "Yes" if label in scene.labels else "No"
+                cells["question"] = is_there(name)
+                cells["answer"] = "Yes" if name in names(scene) else "No"
                 table.append(cells | {"image": _base64(scene, book)})
     return table
 

@@ -15,6 +15,7 @@ import numpy as np
 from eval.derangement import derangement
 from eval.metrics import Score, score
 from eval.model_protocol import Model, Progress, silent
+from eval.options import subject_options
 from eval.results import Provenance, write_result
 from eval.subject import find_subject, one_line_errors, show_progress
 from pipeline.data.mmeb import eval_datasets, read_eval
@@ -168,11 +169,7 @@ def _percent(value: Score) -> str:
 
 
 @click.command()
-@click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
-@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint or model folder, instead of a run.")
-@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; a checkpoint brings its own.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a value of the recipe that --recipe names.")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder.")
+@subject_options
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with MMEB-eval/. Default: the one the run names.")
 @click.option("--shards", type=click.Path(path_type=Path), help="Training shards. Default: <work>/shards.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result file. Default: <work>/eval/<run or model>.")

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from pipeline.errors import CheckpointError, ConfigError, PipelineError
 from pipeline.tracking import default_uri, find_run
 
 if TYPE_CHECKING:
+    from pipeline.inference import Dtype
     from pipeline.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -22,20 +23,24 @@ logger = logging.getLogger(__name__)
 class Subject:
     """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go.
 
-    `recipe` is needed for a bare model folder; a checkpoint brings its own.
+    `recipe` is needed for a bare model folder; a checkpoint brings its own. `device` and `dtype` are the user's, None where
+    the machine decides.
     """
 
     folder: Path
     recipe: "Recipe | None"
     data: Path | None
     out: Path
+    device: str | None = None
+    dtype: "Dtype | None" = None
 
     def load(self) -> Model:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
         # Pulls in torch, which --help and a wrong path must not wait for.
-        from pipeline.inference import load_model
+        from pipeline.inference import load_model, usual_place
 
-        return load_model(self.folder, recipe=self.recipe)
+        device, dtype = usual_place(self.device, self.dtype)
+        return load_model(self.folder, recipe=self.recipe, device=device, dtype=dtype)
 
     def data_folder(self, given: Path | None) -> Path:
         """The data folder to evaluate on. Raises ConfigError when neither the user nor the run names one."""
@@ -46,7 +51,14 @@ class Subject:
 
 
 def find_subject(
-    *, run_id: str | None, model: Path | None, recipe: str | None = None, settings: tuple[str, ...] = (), work: Path
+    *,
+    run_id: str | None,
+    model: Path | None,
+    recipe: str | None = None,
+    settings: tuple[str, ...] = (),
+    work: Path,
+    device: str | None = None,
+    dtype: "Dtype | None" = None,
 ) -> Subject:
     """The model that `--run-id` or `--model` names.
 
@@ -55,16 +67,26 @@ def find_subject(
     """
     given = _given_recipe(recipe, settings)
     if model is not None and run_id is None:
-        return Subject(folder=newest_checkpoint(model), recipe=given, data=None, out=work / "eval" / model.resolve().name)
-    if model is not None or run_id is None:
+        found = _subject_of_folder(model, given, work)
+    elif run_id is not None and model is None:
+        found = _subject_of_run(run_id, given, work)
+    else:
         raise ConfigError("give either --run-id or --model")
+    return replace(found, device=device, dtype=dtype)
+
+
+def _subject_of_folder(model: Path, recipe: "Recipe | None", work: Path) -> Subject:
+    return Subject(folder=newest_checkpoint(model), recipe=recipe, data=None, out=work / "eval" / model.resolve().name)
+
+
+def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject:
     tags = find_run(default_uri(work), run_id)
     if "crem.output" not in tags:
         raise ConfigError(f"--run-id {run_id}: this run wrote no model; take a run of the train stage")
     folder = newest_checkpoint(Path(tags["crem.output"]))
     return Subject(
         folder=folder,
-        recipe=given or _recipe_of_run(folder, tags),
+        recipe=recipe or _recipe_of_run(folder, tags),
         data=Path(tags["crem.data"]) if tags.get("crem.data") else None,
         out=work / "eval" / run_id,
     )

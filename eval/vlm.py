@@ -12,6 +12,7 @@ from eval.encode import content_digest
 from eval.metrics import Score
 from eval.model_protocol import Model, Progress, silent
 from eval.option_matcher import DEFAULT_MATCHER, MATCHERS, option_matcher
+from eval.options import subject_options
 from eval.pictures import thumbnail
 from eval.predictions import PredictionFile
 from eval.prompts import STYLES, prompt
@@ -206,11 +207,7 @@ def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
 
 
 @click.command()
-@click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
-@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint or model folder, instead of a run.")
-@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; a checkpoint brings its own.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a value of the recipe that --recipe names.")
-@click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder.")
+@subject_options
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with mcq/*.tsv. Default: the one the run names.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of answers and results. Default: <work>/eval/<run or model>."

@@ -57,13 +57,14 @@ class EvaluateStage:
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Evaluate both models; results are written as they come."""
-        from pipeline.inference import load_model
+        from pipeline.inference import load_model, usual_place
 
         recipe, data = self.context.recipe, self.context.data
-        untrained = load_model(backbone_folder(self.context), recipe=recipe)
+        device, dtype = usual_place()
+        untrained = load_model(backbone_folder(self.context), recipe=recipe, device=device, dtype=dtype)
         first = self._retrieval(untrained, out / UNTRAINED, blank=False, tracker=tracker)
         del untrained
-        trained = load_model(newest_checkpoint(self.context.train), recipe=recipe)
+        trained = load_model(newest_checkpoint(self.context.train), recipe=recipe, device=device, dtype=dtype)
         self._retrieval(trained, out / TRAINED, blank=False, tracker=tracker)
         self._retrieval(trained, out / TRAINED, blank=True, tracker=tracker)
         questions = sum(self._questions(trained, out / TRAINED, tracker)) if (data / "mcq").is_dir() else 0

@@ -7,33 +7,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launchers import options
-from pipeline.train.gpus import DEFAULT_GPU, GIB, GPUS
+from pipeline.train.gpus import GIB, GPUS
 
 if TYPE_CHECKING:
     from pipeline.train.preflight import Forecast
 
-OPTIONS = (
-    click.option("--dry-run", is_flag=True, help="Print recipe, DeepSpeed JSON, memory, FLOPs and hours; train nothing."),
-    click.option("--gpus", type=click.IntRange(1), default=8, help="Dry run: number of GPUs."),
-    click.option("--gpu", type=click.Choice(sorted(GPUS)), default=DEFAULT_GPU, help="Dry run: their kind."),
-    click.option("--visual-tokens", type=click.IntRange(1), help="Dry run: of every picture (default: the recipe's most)."),
-    click.option(
-        "--model-folder", type=click.Path(path_type=Path), help="Dry run: folder whose config.json tells the model's shape."
-    ),
-)
 
-
-def dry_run(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int | None, model_folder: Path | None) -> None:
+def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int | None, model_folder: Path | None) -> None:
     """Print the forecast of a run. Raises ConfigError when it cannot fit, after the numbers that say so."""
     from jobs.model import backbone_folder
     from pipeline.manifest import canonical_json
+    from pipeline.train import preflight
     from pipeline.train.engine import deepspeed_config
-    from pipeline.train.preflight import forecast
 
     context = options.make_context(**shared)
     recipe = context.recipe
     visual = visual_tokens or recipe.pixels.max_tokens
-    found = forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
+    found = preflight.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
     click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
     click.echo(f"\nDeepSpeed:\n{json.dumps(deepspeed_config(recipe.phases[0], gpus), indent=2)}")
     click.echo("\n".join(("", *forecast_lines(found, visual))))

@@ -176,6 +176,12 @@ def _name(item: int, question: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{item}/{question}".encode()).digest()[:7], "little")
 
 
+def usual_place(device: str | None = None, dtype: Dtype | None = None) -> tuple[str, Dtype]:
+    """Where and in which number type a model runs that is not told: on the GPU where there is one, there in bfloat16."""
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return place, dtype or ("float32" if place == "cpu" else "bfloat16")
+
+
 def load_model(
     path: Path, *, recipe: Recipe | None = None, device: str | torch.device = "cpu", dtype: Dtype = "float32"
 ) -> EmbeddingModel:

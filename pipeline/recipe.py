@@ -74,7 +74,8 @@ class Mixture:
     `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
     `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
     conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
-    of every query. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it.
+    of every query. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it. A training
+    row shows a part of each picture, drawn anew at every step, at least `least_view` of its width and height (1: all of it).
     """
 
     pairs: int = 1024
@@ -85,6 +86,7 @@ class Mixture:
     negatives: int = 0
     weights: tuple[tuple[str, float], ...] = ()
     cap: int = 100_000
+    least_view: float = 1.0
 
     def __post_init__(self) -> None:
         check_least(self, "mixture", pairs=0, outside=0, negatives=0, sub_batch=1, cap=1)
@@ -95,6 +97,7 @@ class Mixture:
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
         check_between("mixture.native_share", self.native_share, 0, 1)
+        check_between("mixture.least_view", self.least_view, 0.1, 1)
 
     @property
     def asks_pairs(self) -> bool:

@@ -45,6 +45,27 @@ GENERATION = ("tests/pipeline/model/test_generation.py",)
 
 MUTANTS = (
     Mutant(
+        "adapters are taken out, not merged",
+        "pipeline/model/adapters.py",
+        "        layer.merge()\n",
+        "",
+        ("tests/pipeline/recipes/test_training.py", "-k", "merged"),
+    ),
+    Mutant(
+        "held-out rows are cropped",
+        "pipeline/train/feed.py",
+        "return WHOLE if step < 0 or least == 1",
+        "return WHOLE if least == 1",
+        ("tests/pipeline/train/test_feed.py",),
+    ),
+    Mutant(
+        "every step sees the same part",
+        "pipeline/train/feed.py",
+        'generator("view", *words)',
+        'generator("view", *words[:2], *words[3:])',
+        ("tests/pipeline/train/test_feed.py",),
+    ),
+    Mutant(
         "leak check off",
         "pipeline/roles.py",
         "            if leaks:",

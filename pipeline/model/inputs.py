@@ -61,16 +61,44 @@ class PixelLimits:
         return 1, resized_height // self.patch, resized_width // self.patch
 
 
-def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str) -> np.ndarray:
-    """Decode and resize a picture: uint8 (3, H, W). Raises DataError naming `where` when it cannot be decoded."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The part of a picture that is looked at, as shares of its width and height."""
+
+    left: float = 0.0
+    top: float = 0.0
+    width: float = 1.0
+    height: float = 1.0
+
+    @staticmethod
+    def draw(least: float, random: np.random.Generator) -> "View":
+        """A part of at least the share `least` of either side, anywhere in the picture."""
+        width, height = random.uniform(least, 1.0, size=2)
+        left, top = random.uniform(0.0, (1.0 - width, 1.0 - height))
+        return View(left=left, top=top, width=width, height=height)
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Left, upper, right and lower edge in the pixels of a picture of the given size."""
+        left, top = self.left * width, self.top * height
+        return left, top, min(width, left + self.width * width), min(height, top + self.height * height)
+
+
+WHOLE = View()
+
+
+def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str, view: View = WHOLE) -> np.ndarray:
+    """Decode a picture and resize what is seen of it: uint8 (3, H, W), of the whole picture's H and W for every view.
+
+    Raises DataError naming `where` when it cannot be decoded.
+    """
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             rgb = ImageOps.exif_transpose(picture).convert("RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DataError(f"{where}: picture cannot be decoded ({error}); run the conversion with verification") from error
     height, width = limits.resized(rgb.height, rgb.width)
-    if (width, height) != rgb.size:
-        rgb = rgb.resize((width, height), Image.Resampling.BICUBIC)
+    if view != WHOLE or (width, height) != rgb.size:
+        rgb = rgb.resize((width, height), Image.Resampling.BICUBIC, box=view.box(*rgb.size))
     return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
 
 

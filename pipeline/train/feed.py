@@ -11,9 +11,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
-from pipeline.data.sampler import Draw, Stream, coin, deal, number
+from pipeline.data.sampler import Draw, Stream, coin, deal, generator, number
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.model.inputs import load_pixels
+from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.recipe import Phase, Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
@@ -34,9 +34,9 @@ class RowBuilder:
         """Whether a question and one token of its answer fit behind so many tokens of context."""
         return context + len(self.builder.question_ids(turn.question)) < self.recipe.max_length
 
-    def pixels(self, picture: bytes, key: str) -> np.ndarray:
-        """An encoded picture of the row `key`, decoded and resized: uint8 (3, H, W)."""
-        return load_pixels(picture, self.recipe.pixels, where=key)
+    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
+        """An encoded picture of the row `key`, decoded, cut to its view and resized: uint8 (3, H, W)."""
+        return load_pixels(picture, self.recipe.pixels, where=key, view=view)
 
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
@@ -44,7 +44,9 @@ class RowBuilder:
         words = (self.recipe.seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
-        pixels = tuple(self.pixels(picture, sample.key) for picture in side.images)
+        pixels = tuple(
+            self.pixels(picture, sample.key, self._view(step, place, *words)) for place, picture in enumerate(side.images)
+        )
         patch = self.recipe.pixels.patch
         grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
         return Row(
@@ -57,6 +59,11 @@ class RowBuilder:
             group=item.group,
             noise=(number("noise", self.recipe.seed, step), number("noise", *words)),
         )
+
+    def _view(self, step: int, *words: object) -> View:
+        """What is seen of a picture at a step; held-out rows (step -1) are seen whole."""
+        least = self.phase.mixture.least_view
+        return WHOLE if step < 0 or least == 1 else View.draw(least, generator("view", *words))
 
 
 def side_digest(side: Side) -> int:

@@ -69,15 +69,38 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> ToyWorld:
     return ToyWorld(root=root, counts=counts, facts={fact["sha256"]: fact["scene"] for fact in map(json.loads, lines)})
 
 
-def _answer_again(scene: dict[str, Any], text: str) -> str | None:
-    """The answer worked out from the scene's JSON by regular expressions alone; None for a question not known here."""
+DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption of the picture.")
+_PLACE = r"top left|top right|bottom left|bottom right|middle"
+
+
+def things_told(text: str) -> set[tuple[str, ...]]:
+    """The things that a caption names, as (place, colour, shape), whatever its wording."""
+    parts = re.split(r" , | and ", text)
+    found = {tuple(re.findall(_PLACE, part) + re.sub(_PLACE, "", part).split()) for part in parts}
+    assert len(found) == len(parts)
+    return found
+
+
+def _called(scene: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The things that "red circle", "red shape" or "circle" may mean, in reading order."""
+    colour, _, shape = name.rpartition(" ")
+    order = ("top left", "top right", "bottom left", "bottom right", "middle")
+    fits = [thing for thing in scene["things"] if colour in ("", thing["colour"]) and shape in ("shape", thing["shape"])]
+    return sorted(fits, key=lambda thing: order.index(thing["position"]))
+
+
+def _answer_again(scene: dict[str, Any], text: str, told: str = "") -> str | None:
+    """The answer worked out from the scene's JSON by regular expressions alone; None for a question not known here.
+
+    A description has many right forms: it is `told` itself where that names exactly the things of the scene.
+    """
     cells = {thing["position"]: (thing["colour"], thing["shape"]) for thing in scene["things"]}
-    by_label = {f"{colour} {shape}": position for position, (colour, shape) in cells.items()}
     text = text.removesuffix(" Please answer yes or no.")
-    if found := re.fullmatch(r"Is there an? (\w+ \w+)\?", text):
-        return "Yes" if found[1] in by_label else "No"
-    if found := re.fullmatch(r"Where is the (\w+ \w+)\?", text):
-        return by_label[found[1]]
+    if found := re.fullmatch(r"Is there an? ([\w ]+)\?", text):
+        return "Yes" if _called(scene, found[1]) else "No"
+    if found := re.fullmatch(r"Where is the ([\w ]+)\?", text):
+        (thing,) = _called(scene, found[1])
+        return str(thing["position"])
     if found := re.fullmatch(r"What colour is the shape (?:at|in) the ([\w ]+)\?", text):
         return cells[found[1]][0]
     if found := re.fullmatch(r"What colour is the (\w+)\?", text):
@@ -89,34 +112,32 @@ def _answer_again(scene: dict[str, Any], text: str) -> str | None:
         return ["none", "one", "two", "three", "four"][len(cells)]
     if found := re.fullmatch(r"(?:What|Which shape) is at the (\w+ \w+)\?", text):
         return " ".join(cells[found[1]])
-    if text in ("Describe the picture.", "What is in the picture?", "Give a caption of the picture."):
-        order = ("top left", "top right", "bottom left", "bottom right", "middle")
-        return " , ".join(f"{' '.join(cells[place])} {place}" for place in order if place in cells)
+    if text in DESCRIBE:
+        return told if things_told(told) == {(place, *cell) for place, cell in cells.items()} else "another picture"
     return None
 
 
 @pytest.fixture(scope="session")
-def answer_again() -> Callable[[dict[str, Any], str], str | None]:
+def answer_again() -> Callable[..., str | None]:
     return _answer_again
 
 
-def _sentence_again(scene: dict[str, Any], text: str) -> str | None:
+def _sentence_again(scene: dict[str, Any], text: str, told: str = "") -> str | None:
     """The answer as a sentence: what the question names, then what it asks for, read from the scene's JSON alone."""
-    answer = _answer_again(scene, text)
-    things = {f"{thing['colour']} {thing['shape']}": thing for thing in scene["things"]}
+    answer = _answer_again(scene, text, told)
     text = text.removesuffix(" Please answer yes or no.")
-    if found := re.fullmatch(r"Is there an? (\w+ \w+)\?", text):
-        where = things[found[1]]["position"] if found[1] in things else "nowhere"
-        return f"{found[1]} {where} , {str(answer).lower()}"
-    if found := re.fullmatch(r"Where is the (\w+ \w+)\?", text):
-        return f"{found[1]} {answer}"
+    if found := re.fullmatch(r"(?:Is there an?|Where is the|What colour is the) (\w+ \w+|\w+)\?", text):
+        ends = f" , {str(answer).lower()}" if text.startswith("Is there") else ""
+        things = _called(scene, found[1])
+        if not things:
+            return f"{found[1].removesuffix('shape').strip()} nowhere{ends}"
+        place, colour, shape = (things[0][field] for field in ("position", "colour", "shape"))
+        return (f"{shape} {place} {colour}" if " " not in found[1] else f"{colour} {shape} {place}") + ends
     if found := re.fullmatch(r"What (?:colour is the shape|shape is) (?:at|in) the ([\w ]+)\?", text):
-        return next(f"{found[1]} {label}" for label, thing in things.items() if thing["position"] == found[1])
-    if found := re.fullmatch(r"What colour is the (\w+)\?", text):
-        return next(f"{found[1]} {thing['position']} {answer}" for thing in things.values() if thing["shape"] == found[1])
+        return next(f"{found[1]} {t['colour']} {t['shape']}" for t in scene["things"] if t["position"] == found[1])
     return answer
 
 
 @pytest.fixture(scope="session")
-def sentence_again() -> Callable[[dict[str, Any], str], str | None]:
+def sentence_again() -> Callable[..., str | None]:
     return _sentence_again

@@ -10,10 +10,11 @@ import pytest
 
 from data_prep.scene_maker import SceneMaker
 from data_prep.scene_server import MODEL_NAME, read_facts, serve
-from data_prep.scenes import Scene, describe
+from data_prep.scenes import Scene
 from data_prep.toy_files import PictureBook
 from pipeline.chat import ChatClient
 from pipeline.errors import DataError, ServiceError
+from tests.data_prep.conftest import things_told
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,11 @@ def test_pictures_are_described_as_they_were_drawn(world: tuple[Path, list[tuple
     facts, pictures = world
     with serve(facts) as url:
         client = ChatClient(url=url, model=MODEL_NAME)
-        for encoded, scene in pictures:
-            assert client.complete("Describe it.", [encoded]) == describe(scene)
-        both = client.complete("Describe them.", [encoded for encoded, _ in pictures[:2]])
-        assert both == f"{describe(pictures[0][1])} . {describe(pictures[1][1])}"
+        told = [client.complete("Describe it.", [encoded]) for encoded, _ in pictures]
+        for text, (_, scene) in zip(told, pictures, strict=True):
+            assert things_told(text) == {(t.position, t.colour, t.shape) for t in scene.things}
+        assert told == [client.complete("Describe it.", [encoded]) for encoded, _ in pictures]
+        assert client.complete("Describe them.", [encoded for encoded, _ in pictures[:2]]) == " . ".join(told[:2])
         with urllib.request.urlopen(f"{url}/models") as reply:
             assert json.load(reply)["data"][0]["id"] == MODEL_NAME
 

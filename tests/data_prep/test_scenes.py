@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from data_prep.scene_maker import SceneMaker
-from data_prep.scenes import ARRANGEMENTS, LABELS, POSITIONS, Scene, arrangement, caption, describe, scene_from_json
+from data_prep.scenes import ARRANGEMENTS, LABELS, POSITIONS, Scene, arrangement, caption, scene_from_json
 from pipeline.errors import DataError
 
 
@@ -28,11 +28,6 @@ def parts(text: str) -> set[str]:
 def test_labels_are_all_different_and_of_two_words() -> None:
     assert len(set(LABELS)) == 56
     assert all(len(label.split()) == 2 for label in LABELS)
-
-
-def test_describe_names_things_in_reading_order() -> None:
-    scene = make("blue square bottom right", "red circle top left")
-    assert describe(scene) == "red circle top left , blue square bottom right"
 
 
 def test_captions_name_exactly_the_scene_and_vary() -> None:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from eval.option_matcher import yes_or_no
-
-DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption of the picture.")
+from tests.data_prep.conftest import DESCRIBE, things_told
 
 
 def entries(world: Any, split: str) -> list[dict[str, Any]]:
@@ -56,7 +55,7 @@ def test_answers_agree_with_an_independent_reading(toy_world: Any, sentence_agai
         scene = toy_world.scene(pictures[row["image"]])
         for question, answer in turns(row):
             plain = question.removeprefix("Question: ").split("\n")[0]
-            assert sentence_again(scene, plain) == answer
+            assert sentence_again(scene, plain, answer) == answer
             if plain != question:
                 options = [line[3:] for line in question.split("\n")[2:6]]
                 assert sum(option in answer for option in options) == 1
@@ -68,16 +67,9 @@ def test_told_pictures_hold_the_answer(toy_world: Any, sentence_again: Callable[
         if "image" in row:
             continue
         told = row["conversations"][0]["value"].split(" .\n")[0].removeprefix("A picture shows ")
-        scene = {"things": [read_thing(part) for part in told.replace(" and ", " , ").split(" , ")]}
+        scene = {"things": [dict(zip(("position", "colour", "shape"), thing, strict=True)) for thing in things_told(told)]}
         for question, answer in turns(row):
-            assert sentence_again(scene, question.removeprefix("Question: ").split("\n")[0]) == answer
-
-
-def read_thing(part: str) -> dict[str, str]:
-    one, two, three, four = part.split()
-    if one in ("top", "bottom"):
-        return {"position": f"{one} {two}", "colour": three, "shape": four}
-    return {"position": f"{three} {four}", "colour": one, "shape": two}
+            assert sentence_again(scene, question.removeprefix("Question: ").split("\n")[0], answer) == answer
 
 
 def test_shares_of_descriptions_choices_and_yes(toy_world: Any) -> None:

@@ -137,3 +137,19 @@ def test_a_run_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: {"crem.stage": "report"})
     with pytest.raises(ConfigError, match="wrote no model"):
         find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)
+
+
+def test_device_and_type_are_the_user_s_or_the_machine_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr("pipeline.inference.load_model", lambda path, recipe, device, dtype: asked.append((device, dtype)))
+    for gpu, given, expected in (
+        (False, (None, None), ("cpu", "float32")),
+        (True, (None, None), ("cuda", "bfloat16")),
+        (True, ("cpu", None), ("cpu", "float32")),
+        (False, ("cuda:3", "float32"), ("cuda:3", "float32")),
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda gpu=gpu: gpu)
+        device, dtype = given
+        find_subject(run_id=None, model=tmp_path, recipe="tiny", work=tmp_path, device=device, dtype=dtype).load()
+        assert asked.pop() == expected

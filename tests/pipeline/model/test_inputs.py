@@ -12,7 +12,7 @@ from transformers import Qwen2VLImageProcessorPil
 
 from pipeline.errors import DataError
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD
-from pipeline.model.inputs import PatchCutter, PixelLimits, load_pixels
+from pipeline.model.inputs import PatchCutter, PixelLimits, View, load_pixels
 
 
 @settings(max_examples=30, deadline=None)
@@ -37,3 +37,22 @@ def test_what_cannot_be_decoded_or_is_too_long_is_one_clear_error() -> None:
         load_pixels(b"not a picture", PixelLimits(), where="shard 3 row 7")
     with pytest.raises(DataError, match="200 times"):
         PixelLimits().resized(10, 2010)
+
+
+def test_a_view_is_that_part_of_the_picture_at_the_whole_one_s_size() -> None:
+    """Four quarters of one colour each: the lower left one alone is seen, at the size of the whole."""
+    colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]], dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours.repeat(56, axis=0).repeat(84, axis=1)).save(file, "PNG")
+    seen = load_pixels(file.getvalue(), PixelLimits(), where="test", view=View(left=0.0, top=0.5, width=0.5, height=0.5))
+    assert seen.shape == load_pixels(file.getvalue(), PixelLimits(), where="test").shape == (3, 112, 168)
+    # Pixels at the edges are mixed with their neighbours, wherever those lie.
+    assert (seen[:, 4:-4, 4:-4] == np.array([0, 0, 255], dtype=np.uint8).reshape(3, 1, 1)).all()
+
+
+@given(least=st.floats(0.1, 1.0), seed=st.integers(0, 2**32), width=st.integers(1, 5000), height=st.integers(1, 5000))
+def test_drawn_views_lie_in_the_picture_and_are_no_smaller_than_allowed(least: float, seed: int, width: int, height: int) -> None:
+    view = View.draw(least, np.random.default_rng(seed))
+    assert least <= view.width <= 1 and least <= view.height <= 1
+    left, top, right, bottom = view.box(width, height)
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height

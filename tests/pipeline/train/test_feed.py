@@ -59,6 +59,24 @@ def test_workers_do_not_change_what_is_read(vocabulary: Vocabulary, num_workers:
             assert torch.equal(found.full.input_ids, chunk.full.input_ids)
 
 
+def test_views_change_from_step_to_step_but_not_the_size_or_what_is_held_out(vocabulary: Vocabulary) -> None:
+    recipe = small_recipe(mixture=replace(small_recipe().phases[0].mixture, least_view=0.5))
+    one, whole = feed(recipe, vocabulary), feed(small_recipe(), vocabulary)
+    draw = one.draw(3)
+    seen, later, all_of_it = (rows.global_rows(draw, step) for rows, step in ((one, 3), (one, 4), (whole, 3)))
+    shown = [rows for rows in zip(seen, later, all_of_it, strict=True) if rows[0].pixels]
+    assert shown
+    for rows in shown:
+        assert len({tuple(picture.shape for picture in row.pixels) for row in rows}) == 1
+        assert len({row.pixels[0].tobytes() for row in rows}) == 3
+    assert all(
+        np.array_equal(one_pixels, two_pixels)
+        for again in (one, whole)
+        for row, other in zip(again.held_out_batch()[0], whole.held_out_batch()[0], strict=True)
+        for one_pixels, two_pixels in zip(row.pixels, other.pixels, strict=True)
+    )
+
+
 def test_the_dearest_rows_go_to_different_ranks(vocabulary: Vocabulary) -> None:
     """By the table's counts: no rank has more than its share and the dearest row."""
     recipe = small_recipe()
