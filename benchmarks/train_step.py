@@ -119,11 +119,11 @@ def practice(bench: Bench, folder: Path, recipe: Recipe, named: dict[str, Habits
     return [variant(name, habits) for name, habits in named.items()]
 
 
-def variants(bench: Bench, folder: Path, recipe: Recipe) -> list[Variant]:
-    """Ours; ours without replay; the practice without a habit, with one, with all but one, with all."""
+def variants(bench: Bench, folder: Path, recipe: Recipe, habits: tuple[str, ...]) -> list[Variant]:
+    """Ours; ours without replay; the practice without a habit, with one of those named, with all but one, with all."""
     off, on = Habits(), Habits(**dict.fromkeys(Habits.names(), True))
     named = {NONE: off, ALL: on}
-    for habit in Habits.names():
+    for habit in habits:
         named |= {f"{habit} alone": replace(off, **{habit: True}), f"all but {habit}": replace(on, **{habit: False})}
     kept = with_joint(recipe, kept_chunks=10**6)
     return [ours(bench, folder, recipe), ours(bench, folder, kept, KEPT), *practice(bench, folder, recipe, named)]
@@ -170,7 +170,7 @@ def measure(compared: list[Variant], repeats: int) -> dict[str, list[Seconds]]:
     return times
 
 
-def table(times: dict[str, list[Seconds]], pairs: int) -> Iterator[str]:
+def table(times: dict[str, list[Seconds]], pairs: int, habits: tuple[str, ...]) -> Iterator[str]:
     """Whole steps, then the factor of each habit: alone over none, and all over all but it."""
     yield line("step", "collate, ms", "step, ms", "pairs/s", "time / ours")
     yield line(*["---"] * 5)
@@ -182,7 +182,7 @@ def table(times: dict[str, list[Seconds]], pairs: int) -> Iterator[str]:
     yield ""
     yield line("habit", "alone / every habit off", "every habit on / all but this")
     yield line(*["---"] * 3)
-    for habit in Habits.names():
+    for habit in habits:
         alone, rest = _ratio(times[f"{habit} alone"], times[NONE]), _ratio(times[ALL], times[f"all but {habit}"])
         yield line(WHAT[habit], alone, rest)
 
@@ -213,6 +213,7 @@ def profile(variant: Variant, rows: int = 12) -> str:
 @click.option("--outside", type=click.IntRange(1), default=2, show_default=True, help="Conversations (the paper: 1 to 8 pairs).")
 @click.option("--chunk-tokens", type=click.IntRange(64), default=1024, show_default=True, help="Budget of a packed chunk.")
 @click.option("--vocabulary", "vocabularies", multiple=True, type=int, default=VOCABULARIES, show_default=True)
+@click.option("--habit", "habits", multiple=True, type=click.Choice(Habits.names()), default=Habits.names(), help="Default: all.")
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--with-profile", is_flag=True, help="Also where the time of our step goes.")
 @click.option("--quick", is_flag=True, help="Few rows of few tokens, one repetition: shows that it runs.")
@@ -223,6 +224,7 @@ def main(
     outside: int,
     chunk_tokens: int,
     vocabularies: tuple[int, ...],
+    habits: tuple[str, ...],
     repeats: int,
     with_profile: bool,
     quick: bool,
@@ -234,13 +236,13 @@ def main(
     with bench_folder(data, shards) as bench:
         for vocabulary in vocabularies:
             folder = bench.model_folder(recipe.backbone, vocabulary)  # type: ignore[arg-type]
-            compared = variants(bench, folder, recipe)
+            compared = variants(bench, folder, recipe, habits)
             print(f"\nvocabulary {vocabulary:,}, batch {pairs} + {outside}: {_rows(bench, folder, recipe)}")
             worst = check_equal(compared)
             print(
                 f"losses and gradients of {len(compared)} variants agree: largest relative difference {worst:.1g}\n", flush=True
             )
-            print("\n".join(table(measure(compared, repeats), pairs)), flush=True)
+            print("\n".join(table(measure(compared, repeats), pairs, habits)), flush=True)
             if with_profile:
                 print(f"\n{profile(compared[0])}")
     gpu = "measured by hand: see docs/benchmarks.md" if torch.cuda.is_available() else "not measured: no GPU"

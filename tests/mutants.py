@@ -813,8 +813,8 @@ MUTANTS = (
     Mutant(
         "forecast forgets masters in float32",
         "pipeline/train/preflight_memory.py",
-        "optimizer=3 * own * FLOAT32, buffers=bucket * FLOAT32",
-        "optimizer=2 * own * FLOAT32, buffers=bucket * FLOAT32",
+        "    optimizer = 3 * own * FLOAT32\n",
+        "    optimizer = 2 * own * FLOAT32\n",
         (f"{PREFLIGHT}::test_state_bytes_are_those_of_real_tensors",),
     ),
     Mutant(

@@ -82,7 +82,8 @@ def state_bytes(weights: Weights, phase: Phase, num_ranks: int) -> StateBytes:
             buffers=0,
         )
     gradients = sum(weights.trained) * size if stage == 1 else own * FLOAT32
-    return StateBytes(weights=_whole(weights, flat), gradients=gradients, optimizer=3 * own * FLOAT32, buffers=bucket * FLOAT32)
+    optimizer = 3 * own * FLOAT32
+    return StateBytes(weights=_whole(weights, flat), gradients=gradients, optimizer=optimizer, buffers=bucket * size)
 
 
 def _whole(weights: Weights, trained: int) -> int:
