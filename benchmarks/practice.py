@@ -114,7 +114,8 @@ class Practice:
             outputs = self._forward(chunk)
             sums = language_sums(outputs, chunk.batch, self.recipe) / divisors
             cached = contrast.gradient[chunk.batch.slots]
-            ((outputs.embeddings * cached).sum() + load.plan.language_weight * sums.sum()).backward()
+            loss = (outputs.embeddings * cached).sum() + load.plan.language_weight * sums.sum()
+            loss.backward()  # type: ignore[no-untyped-call]
             language += sums.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.phase.optimizer.clip)
         self.shrunk = min(1.0, self.phase.optimizer.clip / float(norm))
@@ -148,11 +149,11 @@ class Practice:
     def _micro_batch(self, rows: list[Row], width: int) -> MicroBatch:
         packed = pack(rows, self.recipe.layout, self.recipe.pooling.positions)
         places = row_places(rows)
-        batch, shape = (padded(rows, packed, width, self.recipe.layout), (len(rows), width)) if width else (packed, (1, 0))
+        batch = padded(rows, packed, width, self.recipe.layout) if width else packed
         mask = None
         if self.habits.dense_mask:
             mask = padded_mask(rows, width) if width else packed_mask(rows, places)
-        return MicroBatch(rows=rows, batch=batch, shape=shape, mask=mask)
+        return MicroBatch(rows=rows, batch=batch, num_padded=len(rows) if width else 0, mask=mask)
 
     def _choose_attention(self) -> None:
         habits, backbone = self.habits, self.embedder.backbone
@@ -170,12 +171,12 @@ class Practice:
 
     def _states(self, embeddings: torch.Tensor, chunk: MicroBatch) -> torch.Tensor:
         """Final states (T, D) of a packed row or, one after another, of padded rows."""
-        backbone, (count, width) = self.embedder.backbone, chunk.shape
+        backbone, count = self.embedder.backbone, chunk.num_padded or 1
         if chunk.mask is None:
             return backbone.hidden(embeddings, chunk.batch.position_ids, SpanPlan.of(chunk.batch.spans))
         output = backbone.text(
-            inputs_embeds=embeddings.unflatten(0, (count, width or -1)),
-            position_ids=chunk.batch.position_ids.unflatten(1, (count, width or -1)),
+            inputs_embeds=embeddings.view(count, -1, self.embedder.width),
+            position_ids=chunk.batch.position_ids.view(3, count, -1),
             attention_mask={"full_attention": chunk.mask},
             use_cache=False,
         )
@@ -201,7 +202,7 @@ class Practice:
             grids = [torch.from_numpy(row.sequence.grid_thw) for row in needed]
             features = self.embedder.backbone.features(patches, torch.cat(grids))
             sizes = [int(grid.prod(dim=1).sum()) // self.embedder.cutter.merge**2 for grid in grids]
-            self._features.update(zip((id(row.pixels) for row in needed), features.split(sizes), strict=True))
+            self._features.update(zip((id(row.pixels) for row in needed), torch.split(features, sizes), strict=True))
         return torch.cat([self._features[id(row.pixels)] for row in seen])
 
     def _patches(self, picture: np.ndarray) -> torch.Tensor:

@@ -24,11 +24,11 @@ Part = tuple[list[Row], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MicroBatch:
-    """A chunk: its rows, their tensors, its `shape` (rows, width) where padded and (1, 0) where packed, and a mask or none."""
+    """A chunk: its rows, their tensors, how many rows are padded to one width (0: packed), and a mask or none."""
 
     rows: Sequence[Row]
     batch: Batch
-    shape: tuple[int, int]
+    num_padded: int
     mask: torch.Tensor | None
 
 

@@ -131,7 +131,9 @@ def variants(bench: Bench, folder: Path, recipe: Recipe, habits: tuple[str, ...]
 
 def check_equal(compared: list[Variant]) -> float:
     """The largest relative difference of a loss or gradient from ours; more than rounding raises. Also the warm-up."""
-    expected, truth, worst = (), {}, 0.0
+    expected: tuple[float, ...] = ()
+    truth: Gradients = {}
+    worst = 0.0
     for variant in compared:
         losses = variant.step(variant.collate())
         found = variant.gradients()

@@ -56,7 +56,7 @@ def outline_attention(
 ) -> tuple[torch.Tensor, None]:
     """The shapes of `span_attention` over the variable-length kernel: query (1, H, T, d) -> (1, T, H, d)."""
     q, k, v = (part[0].transpose(0, 1).index_select(0, plan.spans.gather) for part in (query, key, value))
-    out: torch.Tensor = _KernelMemory.apply(q, k, v)
+    out: torch.Tensor = _KernelMemory.apply(q, k, v)  # type: ignore[no-untyped-call]
     return out.index_select(0, plan.spans.take)[None], None
 
 

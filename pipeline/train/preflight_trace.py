@@ -100,7 +100,7 @@ def _traced(embedder: Embedder, batch: Batch) -> tuple[int, float, float]:
 def _head_kept(embedder: Embedder, scored: int) -> int:
     """Bytes of log probabilities kept; more pieces than one are computed again, and only their states are kept."""
     if scored > HEAD_ROWS:
-        return scored * embedder.width * embedder.backbone.text.embed_tokens.weight.itemsize
+        return scored * embedder.width * int(embedder.backbone.text.embed_tokens.weight.itemsize)
     return scored * embedder.backbone.vocab_size * 4
 
 
@@ -109,7 +109,7 @@ def attention_flops(embedder: Embedder, batch: Batch) -> float:
     lengths, config = batch.spans.starts.diff().double(), embedder.backbone.text.config
     depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     seen = float((lengths * (lengths + 1) / 2).sum())
-    return 4.0 * seen * config.num_attention_heads * depth * config.num_hidden_layers
+    return float(4.0 * seen * config.num_attention_heads * depth * config.num_hidden_layers)
 
 
 def tower_flops(embedder: Embedder, visual: int) -> float:
@@ -119,4 +119,4 @@ def tower_flops(embedder: Embedder, visual: int) -> float:
     inside = sum(weight.numel() for weight in tower.parameters()) - sum(weight.numel() for weight in tower.merger.parameters())
     width = tower.blocks[0].attn.qkv.in_features
     merger = 2.0 * visual * sum(weight.numel() for weight in tower.merger.parameters())
-    return 2.0 * patches * inside + merger + 4.0 * patches**2 * width * len(tower.blocks)
+    return float(2.0 * patches * inside + merger + 4.0 * patches**2 * width * len(tower.blocks))

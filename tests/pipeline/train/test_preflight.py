@@ -1,7 +1,6 @@
 """The forecast against real tensors: bytes of the state at every ZeRO stage and of graphs, FLOPs, and what cannot fit."""
 
 import gc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +19,13 @@ from pipeline.train.build import DTYPES, build_embedder
 from pipeline.train.engine import Engine
 from pipeline.train.gpus import GIB, GPUS
 from pipeline.train.preflight import forecast
-from pipeline.train.preflight_memory import BUCKET, Weights, state_bytes
+from pipeline.train.preflight_memory import BUCKET, StateBytes, Weights, state_bytes
 from pipeline.train.preflight_rows import Assumed
 from pipeline.train.preflight_trace import attention_flops, chunk_cost, outline_embedder, tower_flops
 from pipeline.train.saved_bytes import SavedBytes
-from tests.pipeline.corpus import small_recipe
+from tests.pipeline.corpus import SMALL, small_recipe
 
-TRACES = 2048
+TRACES = 1200
 """Bytes of step counters, flags and rotary tables, which no forecast counts."""
 
 
@@ -34,16 +33,18 @@ def lora(**phase: object) -> Recipe:
     return replace(small_recipe(**phase), adapter=LoRA(rank=8, alpha=8), tower="frozen")
 
 
-def live() -> int:
-    """Bytes of all tensors that Python can see, each storage once; DeepSpeed's staging bucket aside."""
+def tensors() -> list[torch.Tensor]:
+    """All tensors that Python can see, with their gradients."""
     gc.collect()
-    found: dict[int, int] = {}
-    for thing in gc.get_objects():
-        if type(thing) in (torch.Tensor, torch.nn.Parameter):
-            for tensor in (thing, thing.grad if thing.is_leaf else None):
-                if tensor is not None:
-                    found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-    return sum(size for size in found.values() if size < BUCKET)
+    found = [thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter)]
+    return [*found, *(leaf.grad for leaf in found if leaf.is_leaf and leaf.grad is not None)]
+
+
+def new_bytes(old: list[torch.Tensor]) -> int:
+    """Bytes of all tensors but the `old` ones, each storage once; DeepSpeed's staging bucket aside."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in old}
+    found = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors()}
+    return sum(size for place, size in found.items() if place not in known and size < BUCKET)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -51,29 +52,30 @@ def live() -> int:
 def test_state_bytes_are_those_of_real_tensors(model_folder: Path, stage: int, dtype: str) -> None:
     recipe = lora(zero_stage=stage, dtype=dtype)
     rows = Assumed(recipe=recipe, visual=4).chunk(200)
-    batch = replace(pack(rows, recipe.layout, recipe.pooling.positions), pixels=())
-    before = live()
+    batch = pack(rows, recipe.layout, recipe.pooling.positions)
+    batch = replace(batch, pixels=(), features=torch.zeros(len(batch.image_index), SMALL.hidden))
+    old = tensors()  # held, so that nothing of an earlier test is freed while this one counts
     embedder, _ = build_embedder(model_folder, recipe, dtype=DTYPES[dtype])
     weights = Weights.of(embedder.to(DTYPES[dtype]))
-    expected = state_bytes(weights, recipe.phases[0], num_ranks=1)
     engine = Engine(embedder, recipe.phases[0])
-    features = torch.zeros(len(batch.image_index), embedder.width)
-    batch = replace(batch, features=features)
-    sizes = list(_sizes(engine, batch))
-    print(stage, dtype, expected, [size - before for size in sizes])
-    assert sum(weights.trained) > 3000
-    assert sizes[1] - before == pytest.approx(expected.weights + expected.gradients + expected.optimizer, abs=TRACES)
+    found = []
+    for last in (True, False):
+        engine.idle(batch, last=last)
+        if last:
+            engine.step(0.0)
+        found.append(new_bytes(old))
+    expected = state_bytes(weights, recipe.phases[0], num_ranks=1)
+    assert sum(weights.trained) * 4 > 10 * TRACES
+    assert found[0] == pytest.approx(expected.weights + expected.optimizer + kept_gradients(expected, stage, dtype), abs=TRACES)
+    assert found[1] == pytest.approx(expected.weights + expected.gradients + expected.optimizer, abs=TRACES)
 
 
-def _sizes(engine: Engine, batch: object) -> Iterator[int]:
-    """Bytes after the optimizer's first step, and between two chunks of the next."""
-    engine.idle(batch, last=True)  # type: ignore[arg-type]
-    engine.step(0.0)
-    yield live()
-    engine.idle(batch, last=False)  # type: ignore[arg-type]
-    yield live()
-    engine.idle(batch, last=True)  # type: ignore[arg-type]
-    yield live()
+def kept_gradients(expected: StateBytes, stage: int, dtype: str) -> int:
+    """Bytes of gradients that stay allocated after a step: those that DeepSpeed made once, flat."""
+    flat_in_float32 = {(0, "bfloat16"), (1, "bfloat16")}
+    if (stage, dtype) in flat_in_float32:
+        return expected.gradients * 4 // 6
+    return expected.gradients if stage == 3 else 0
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -90,7 +92,6 @@ def test_bytes_that_graphs_keep_are_those_measured(model_folder: Path, adapter: 
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
         outputs = embedder.train()(batch)
     found = chunk_cost(outline_embedder(model_folder, recipe), rows, recipe)
-    print(adapter, checkpointing, found.saved, meter.now)
     assert found.saved == pytest.approx(meter.now, rel=0.15)
     (outputs.embeddings.sum() + outputs.token_losses.sum()).backward()
     assert meter.now == 0
@@ -102,15 +103,10 @@ def test_the_meter_counts_each_storage_once_and_forgets_freed_graphs() -> None:
         product = states @ weight
         assert meter.now == states.nbytes
         out = (product * product[:2].sum()).sum() + (product[1:] ** 2).sum()
-        assert meter.now >= states.nbytes + product.nbytes
+        both = meter.now
+        assert states.nbytes + product.nbytes <= both <= states.nbytes + product.nbytes + 16, "16: the sum and the power"
         out.backward()
-        peak = meter.peak
-        del out, product
-    assert meter.now == 0 and peak < 2 * (states.nbytes + product_bytes()) + 100
-
-
-def product_bytes() -> int:
-    return 4 * 8 * 4
+    assert meter.now == 0 and meter.peak == both
 
 
 def test_flops_are_those_counted(model_folder: Path) -> None:
