@@ -27,8 +27,13 @@ VISUAL = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peaks:
-    """Bytes of a step at one batch size: saved by the cached step, its feature cache, saved by the uncached step."""
+    """Bytes of a step at one batch size: saved by the cached step, its feature cache, saved by the uncached step.
 
+    `scored` are the most scored tokens of a chunk, each of which keeps a row of log probabilities: rows are sorted by length, so a
+    larger batch has chunks of nothing but long answers.
+    """
+
+    scored: int
     cached: int
     features: int
     uncached: int
@@ -51,7 +56,8 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
         train_step(engine, work, recipe, recipe.phases[0], 0.0)
     size = engine.module.backbone.text.embed_tokens.weight.itemsize
     features = sum(len(chunk.full.image_index) for chunk in work.chunks) * embedder.width * size
-    return Peaks(cached=meter.peak, features=features, uncached=uncached)
+    scored = max(len(chunk.full.score_index) for chunk in work.chunks)
+    return Peaks(scored=scored, cached=meter.peak, features=features, uncached=uncached)
 
 
 @click.command()
@@ -59,18 +65,18 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
 @click.option("--shards", type=click.Path(path_type=Path), help="Its shards, where they are made already.")
 @click.option("--batch", "batches", multiple=True, type=int, default=(128, 1024), show_default=True, help="Pairs of a batch.")
 @click.option("--chunk-tokens", type=click.IntRange(64), default=4096, show_default=True)
-@click.option("--hidden", type=int, default=64, show_default=True, help="Width of the model.")
+@click.option("--hidden", type=int, default=128, show_default=True, help="Width of the model.")
 def main(data: Path, shards: Path | None, batches: tuple[int, ...], chunk_tokens: int, hidden: int) -> None:
     """Print a table in Markdown and the growth from the first batch size to the last."""
-    print("| pairs | saved, cached step, MiB | feature cache, MiB | saved, uncached step, MiB |")
-    print("| --- | --- | --- | --- |")
+    print("| pairs | most scored tokens of a chunk | saved, cached step, MiB | feature cache, MiB | saved, uncached step, MiB |")
+    print("| --- | --- | --- | --- | --- |")
     found: list[Peaks] = []
     with bench_folder(data, shards) as bench:
         for pairs in batches:
             recipe = bench_recipe(pairs=pairs, outside=pairs // 8, chunk_tokens=chunk_tokens, max_tokens=VISUAL, hidden=hidden)
             found.append(peaks(bench, recipe))
             sizes = (found[-1].cached, found[-1].features, found[-1].uncached)
-            print(f"| {pairs} | {' | '.join(f'{size / MIB:.1f}' for size in sizes)} |", flush=True)
+            print(f"| {pairs} | {found[-1].scored} | {' | '.join(f'{size / MIB:.1f}' for size in sizes)} |", flush=True)
     first, last = found[0], found[-1]
     print(f"\ngrowth from {batches[0]} to {batches[-1]} pairs: cached {last.cached / first.cached:.2f}, ", end="")
     print(
