@@ -29,8 +29,8 @@ VISUAL = 16
 class Peaks:
     """Bytes of a step at one batch size: saved by the cached step, its feature cache, saved by the uncached step.
 
-    `scored` are the most scored tokens of a chunk, each of which keeps a row of log probabilities: rows are sorted by length, so a
-    larger batch has chunks of nothing but long answers.
+    `scored` are the most scored tokens of a chunk, each of which keeps a row of log probabilities: rows are sorted by length, so
+    a larger batch has chunks of nothing but long answers.
     """
 
     scored: int
