@@ -1,6 +1,7 @@
 """Scenes as pixels: draws them with Pillow and encodes them as JPEG files.
 
-Papers repeat from cell to cell, so the picture of a crop is exactly that region of the whole picture.
+The paper of a whole picture is darker at the bottom and at the right, as a photo has its sky and its ground: where a thing is
+can be seen from the pixels around it. A crop is the region of one cell, always on the paper of the top left.
 """
 
 import io
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from data_prep.scenes import MIDDLE, POSITIONS, Scene
 
@@ -18,6 +19,7 @@ CELL = 28
 
 _SCALE = 2  # Drawn larger and averaged down, so that edges are smooth.
 _EDGE = 1.0
+_SHADE = 40  # Of 255: how much less blue the lower paper is, and how much less red the right one.
 _QUALITY = 90
 
 Colour = tuple[int, int, int]
@@ -131,7 +133,8 @@ def _paper(style: str, cells: int) -> Image.Image:
     sheet = Image.new("RGB", (cells * side, cells * side))
     for row in range(cells):
         for column in range(cells):
-            sheet.paste(tile, (column * side, row * side))
+            light = Image.new("RGB", tile.size, (255 - column * _SHADE, 255, 255 - row * _SHADE))
+            sheet.paste(ImageChops.multiply(tile, light), (column * side, row * side))
     return sheet
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from data_prep.scene_maker import SceneMaker
 from data_prep.scene_pictures import CELL, cell_of, draw, encode
-from data_prep.scenes import COLOURS, LABELS, OTHER_STYLES, SHAPES, STYLES, Scene, scene_from_json
+from data_prep.scenes import COLOURS, LABELS, OTHER_STYLES, POSITIONS, SHAPES, STYLES, Scene, scene_from_json
 
 ALL_STYLES = STYLES + OTHER_STYLES
 
@@ -16,19 +16,47 @@ def maker(seed: int, *, styles: tuple[str, ...] = ALL_STYLES) -> SceneMaker:
     return SceneMaker(rng=random.Random(seed), split="train", styles=styles)
 
 
-def region(scene: Scene, position: str) -> tuple[int, int, int, int]:
+def region(position: str) -> tuple[int, int, int, int]:
     row, column = cell_of(position)
     return column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL
 
 
+def moved(scene: Scene, position: str) -> Scene:
+    """A scene of one thing with that thing elsewhere, all else the same."""
+    values = json.loads(json.dumps(scene.to_json()))
+    values["things"][0]["position"] = position
+    return scene_from_json(values)
+
+
+def paper(style: str) -> Image.Image:
+    """A whole picture's paper: every cell from a scene whose thing is in the opposite one."""
+    scene = maker(0, styles=(style,)).place(["red ring"], ["top left"])
+    found = draw(moved(scene, "bottom right"))
+    box = region("bottom right")
+    found.paste(draw(scene).crop(box), box[:2])
+    return found
+
+
 @pytest.mark.parametrize("style", ALL_STYLES)
-def test_a_crop_is_the_region_of_its_picture(style: str) -> None:
+def test_a_crop_is_the_region_of_its_picture_on_the_paper_of_the_top_left(style: str) -> None:
     for seed in range(20):
         scene = maker(seed, styles=(style,)).scene(LABELS[seed], count=3)
         for thing in scene.things:
             crop = draw(scene.crop(thing))
             assert crop.size == (CELL, CELL)
-            assert ImageChops.difference(crop, draw(scene).crop(region(scene, thing.position))).getbbox() is None
+            alone = moved(Scene(things=(thing,), style=style), "top left")
+            assert ImageChops.difference(crop, draw(alone).crop(region("top left"))).getbbox() is None
+            if thing.position == "top left":
+                assert ImageChops.difference(crop, draw(scene).crop(region("top left"))).getbbox() is None
+
+
+@pytest.mark.parametrize("style", ALL_STYLES)
+def test_paper_is_darker_to_the_right_in_red_and_to_the_bottom_in_blue(style: str) -> None:
+    light = {position: ImageStat.Stat(paper(style).crop(region(position))).mean for position in POSITIONS}
+    for row in ("top", "bottom"):
+        assert light[f"{row} left"][0] > light[f"{row} right"][0] + 15
+    for column in ("left", "right"):
+        assert light[f"top {column}"][2] > light[f"bottom {column}"][2] + 15
 
 
 def test_files_are_jpeg_of_56_pixels_and_always_the_same() -> None:
@@ -42,8 +70,8 @@ def test_files_are_jpeg_of_56_pixels_and_always_the_same() -> None:
 def test_a_thing_stays_in_its_cell() -> None:
     for seed in range(100):
         scene = maker(seed, styles=("plain",)).scene(LABELS[seed % 56], count=1)
-        left, top, right, bottom = ImageChops.invert(draw(scene)).getbbox() or (0, 0, 0, 0)
-        cell = region(scene, scene.things[0].position)
+        left, top, right, bottom = ImageChops.difference(draw(scene), paper("plain")).getbbox() or (0, 0, 0, 0)
+        cell = region(scene.things[0].position)
         assert cell[0] <= left < right <= cell[2]
         assert cell[1] <= top < bottom <= cell[3]
 
@@ -67,9 +95,11 @@ def test_all_labels_look_different_in_the_same_place(style: str) -> None:
 
 def test_the_ink_of_a_thing_is_its_colour() -> None:
     inks = {}
+    papers = {ink for _, ink in paper("plain").getcolors(4) or ()}
+    assert len(papers) == 4
     for colour in COLOURS:
         picture = draw(maker(0, styles=("plain",)).place([f"{colour} square"], ["top left"]))
-        counted = [(count, ink) for count, ink in picture.getcolors(56 * 56) if ink != (255, 255, 255)]
+        counted = [(count, ink) for count, ink in picture.getcolors(56 * 56) if ink not in papers]
         inks[colour] = max(counted)[1]
     assert len(inks) == len(set(inks.values())) == len(COLOURS)
     distances = [sum((a - b) ** 2 for a, b in zip(one, two, strict=True)) for one in inks.values() for two in inks.values()]
@@ -82,7 +112,7 @@ def test_shapes_cover_different_areas() -> None:
         base = maker(0, styles=("plain",)).place([f"black {shape}"], ["top left"])
         values = json.loads(json.dumps(base.to_json()))
         values["things"][0] |= {"dx": 0, "dy": 0, "radius": 10}
-        ink = ImageChops.invert(draw(scene_from_json(values)).convert("L"))
+        ink = ImageChops.difference(draw(scene_from_json(values)).convert("L"), paper("plain").convert("L"))
         areas[shape] = ImageStat.Stat(ink).sum[0] / 230
     assert 270 < areas["circle"] < 350  # pi * 10 * 10 is 314
     assert 250 < areas["square"] < 320  # 17 * 17 is 289

@@ -69,7 +69,8 @@ def test_another_process_answers_token_for_token_the_same(
     assert done.returncode == 0, done.stderr
     answers = [model.answer_from(items, QUESTIONS, max_new_tokens=8, **how) for how in ({}, {"decoding": WARM})]
     assert json.loads(done.stdout.splitlines()[-1]) == answers
-    assert len({*answers[0], *answers[1]}) == 6
+    assert len(set(answers[1])) == 3, "sampled answers must differ for this to show anything"
+    assert not set(answers[0]) & set(answers[1])
 
 
 def test_what_is_loaded_is_what_was_saved_bit_for_bit(items: CompressedItems, saved: Path) -> None:
