@@ -32,6 +32,9 @@ STEP = "tests/pipeline/train/test_step.py"
 TWO_RANKS = (f"{STEP}::test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage",)
 CACHED = (f"{STEP}::test_cached_gradients_equal_the_full_batch",)
 BUILD = ("tests/pipeline/train/test_build.py",)
+HALF = (f"{STEP}::test_half_precision_gradients_are_added_up_in_float32",)
+FEATURES = ("tests/pipeline/train/test_features.py",)
+REPLAY = ("tests/pipeline/train/test_replay.py",)
 COMPONENTS = "tests/pipeline/train/test_components.py"
 FAMILIES = ("tests/pipeline/model/test_families.py",)
 SEQUENCE = ("tests/pipeline/test_sequence.py",)
@@ -411,6 +414,92 @@ MUTANTS = (
         "units = engine.sum(work.units.to(engine.device))",
         "units = work.units.to(engine.device)",
         TWO_RANKS,
+    ),
+    Mutant(
+        "chunks added up in bfloat16",
+        "pipeline/train/engine.py",
+        '"grad_accum_dtype": "fp32"',
+        '"grad_accum_dtype": "bf16"',
+        HALF,
+    ),
+    Mutant(
+        "DeepSpeed's own ZeRO 0 in bfloat16",
+        "pipeline/train/engine.py",
+        """return phase.zero_stage or int(phase.dtype == "bfloat16")""",
+        "return phase.zero_stage",
+        HALF,
+    ),
+    Mutant(
+        "a question without an answer passes",
+        "pipeline/train/step.py",
+        "work.asks and not units.any()",
+        "work.asks and False",
+        (f"{STEP}::test_a_weighted_loss_without_a_value_is_an_error",),
+    ),
+    Mutant(
+        "two moves a global batch",
+        "pipeline/train/step.py",
+        "    norm = engine.step(learning_rate)",
+        "    engine.step(learning_rate)\n    norm = engine.step(learning_rate)",
+        (f"{STEP}::test_two_ranks_train_as_one",),
+    ),
+    Mutant(
+        "tower runs in both passes",
+        "pipeline/train/features.py",
+        "if chunk not in self.made:",
+        "if True:",
+        FEATURES,
+    ),
+    Mutant(
+        "features of other rows",
+        "pipeline/train/features.py",
+        "features[chunk.prefix_features.to(features.device)]",
+        "features[: len(chunk.prefix_features)]",
+        FEATURES,
+    ),
+    Mutant("features never freed", "pipeline/train/features.py", "self.made.pop(chunk, None)", "pass", FEATURES),
+    Mutant(
+        "frozen tower stays inside",
+        "pipeline/train/engine.py",
+        "Inside() if tower_trains else _take_tower_out(module, phase)",
+        "Inside()",
+        FEATURES,
+    ),
+    Mutant(
+        "masks of the place in the chunk",
+        "pipeline/model/embedder.py",
+        "self.noise.of(batch.token_noise)",
+        "self.noise.of(torch.arange(len(batch.token_noise)))",
+        REPLAY,
+    ),
+    Mutant(
+        "masks of the module alone",
+        "pipeline/model/dropout.py",
+        "mixed(tokens[:, None] ^ self.words)",
+        "mixed(0 * tokens[:, None] ^ self.words)",
+        ("tests/pipeline/model/test_dropout.py",),
+    ),
+    Mutant(
+        "layer run again with other masks",
+        "pipeline/model/dropout.py",
+        "return nullcontext(), self.of(self.numbers)",
+        "return nullcontext(), self.of(None if self.numbers is None else self.numbers + 1)",
+        REPLAY,
+    ),
+    Mutant(
+        "one mask for all steps",
+        "pipeline/train/feed.py",
+        'seed_of("noise", *words)',
+        'seed_of("noise", self.recipe.seed, *words[2:])',
+        REPLAY,
+    ),
+    Mutant("dropout off in training", "pipeline/train/engine.py", "self.deepspeed.train()", "self.deepspeed.eval()", REPLAY),
+    Mutant(
+        "layers keep everything",
+        "pipeline/train/engine.py",
+        "if phase.gradient_checkpointing:",
+        "if phase.gradient_checkpointing and False:",
+        REPLAY,
     ),
     Mutant(
         "embeddings of other ranks missing",

@@ -29,7 +29,7 @@ def coin(probability: float, *parts: object) -> bool:
     return int.from_bytes(digest[:8], "little") < probability * 2.0**64
 
 
-def number(*parts: object) -> int:
+def seed_of(*parts: object) -> int:
     """A number of 56 bits that depends on nothing but the given words and numbers."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "little")
 

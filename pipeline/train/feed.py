@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
-from pipeline.data.sampler import Draw, Stream, coin, deal, generator, number
+from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.recipe import Phase, Recipe
@@ -57,7 +57,7 @@ class RowBuilder:
             slot=item.slot,
             item=side_digest(side),
             group=item.group,
-            noise=(number("noise", self.recipe.seed, step), number("noise", *words)),
+            noise=(seed_of("noise", self.recipe.seed, step), seed_of("noise", *words)),
         )
 
     def _view(self, step: int, *words: object) -> View:

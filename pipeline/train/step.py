@@ -36,7 +36,7 @@ class StepReport:
 
 def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, learning_rate: float) -> StepReport:
     """Forward, backward and one optimizer step over a global batch. Raises DataError for a loss with a weight and no value."""
-    units = engine.sum(work.units.to(engine.device, copy=True))
+    units = engine.sum(work.units.to(engine.device))
     refuse_unanswered(work, units)
     divisors = recipe.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
@@ -75,6 +75,8 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     """Embeddings (2 Q + H, D) of the global batch, and the outputs of the chunks whose graph is kept."""
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+    calls = sum(index >= first_kept or chunk.prefix is not None for index, chunk in enumerate(work.chunks))
+    num_idle = engine.most(calls) - calls  # before any call: under ZeRO-3 each is full of collectives of its own
     for index, chunk in enumerate(work.chunks):
         if index >= first_kept:
             kept[index] = outputs = engine(engine.vision.full(chunk))
@@ -82,7 +84,7 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
         elif chunk.prefix is not None:
             with torch.no_grad():
                 parts.append((chunk.prefix.slots, engine(engine.vision.prefix(chunk)).embeddings))
-    for _ in range(engine.most(len(parts)) - len(parts)):
+    for _ in range(num_idle):
         with torch.no_grad():
             engine(work.idle)
     embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)

@@ -255,7 +255,7 @@ def test_a_recipe_can_be_shown_by_what_differs(crem: Run, tmp_path: Path) -> Non
     code, output, _ = crem("recipes", "show", "my.py:mine", *arguments)
     assert code == 0
     assert output.splitlines() == [
-        "adapter: LoRA(alpha=64, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
+        "adapter: LoRA(alpha=64, dropout=0.0, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
         "tokens.count: 16 -> 8",
     ]
     assert crem("recipes", "show", "my.py:mine", "--diff", "crem_2b")[:2] == (0, "")
