@@ -17,6 +17,7 @@ from launchers import options
 from launchers.data import data, one_slice
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
+from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
 from launchers.stages import one_stage, runner, tell
@@ -212,7 +213,8 @@ def model(**given: Any) -> None:
 @group.command()
 @options.shared
 @options.training
-def train(processes: int, **given: Any) -> None:
+@options.preflight
+def train(processes: int, dry_run: bool, **given: Any) -> None:
     """Train the recipe's objective under DeepSpeed, or go on from the newest checkpoint.
 
     On a cluster, launchers/slurm_train.sh runs this same command on every node.
@@ -221,9 +223,14 @@ def train(processes: int, **given: Any) -> None:
     Examples:
       crem train --recipe tiny
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
+      crem train --recipe crem_2b --dry-run --gpus 8 --gpu a800-80g --model-folder models/Qwen2-VL-2B-Instruct
       sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
     """
-    one_stage("train", options.take_shared(given), given, processes)
+    machines, shared = options.take_preflight(given), options.take_shared(given)
+    if dry_run:
+        forecast(shared, **machines)
+        return
+    one_stage("train", shared, given, processes)
 
 
 @group.command()

@@ -46,6 +46,7 @@ VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
 RESUME = "tests/data_prep/test_convert_resume.py"
 EXPORT = ("tests/pipeline/test_export.py",)
 BROKEN = ("tests/data_prep/test_broken_inputs.py",)
+PREFLIGHT = "tests/pipeline/train/test_preflight.py"
 GENERATION = ("tests/pipeline/model/test_generation.py",)
 KEPT = ("tests/pipeline/train/test_kept.py",)
 GUARDS = ("tests/pipeline/train/test_guards.py",)
@@ -1114,8 +1115,8 @@ MUTANTS = (
     Mutant(
         "shrunk pictures are not verified",
         "data_prep/images.py",
-        "        if self.verify:\n",
-        "        if self.verify and not large:\n",
+        "        if self.verify:\n            _decode(",
+        "        if self.verify and not large:\n            _decode(",
         ("tests/data_prep/test_images.py", "tests/data_prep/test_picture_fates.py"),
     ),
     Mutant(
@@ -1166,6 +1167,55 @@ MUTANTS = (
         'glob(f"{self.split}-*.parquet")',
         'glob("*.parquet")',
         ("tests/data_prep/test_own_corpus.py",),
+    ),
+    Mutant(
+        "forecast forgets that ranks share the optimizer",
+        "pipeline/train/preflight_memory.py",
+        "    own = flat // num_ranks\n",
+        "    own = flat\n",
+        (f"{PREFLIGHT}::test_a_hand_worked_model",),
+    ),
+    Mutant(
+        "forecast forgets the logits that are kept",
+        "pipeline/train/preflight_trace.py",
+        "return scored * embedder.backbone.vocab_size * 4",
+        "return 0",
+        (f"{PREFLIGHT}::test_bytes_that_graphs_keep_are_those_measured",),
+    ),
+    Mutant(
+        "forecast forgets masters in float32",
+        "pipeline/train/preflight_memory.py",
+        "    optimizer = 3 * own * FLOAT32\n",
+        "    optimizer = 2 * own * FLOAT32\n",
+        (f"{PREFLIGHT}::test_state_bytes_are_those_of_real_tensors",),
+    ),
+    Mutant(
+        "meter counts a storage as often as it is saved",
+        "pipeline/train/saved_bytes.py",
+        "if self._holders[storage] == 1:",
+        "if self._holders[storage]:",
+        (f"{PREFLIGHT}::test_the_meter_counts_each_storage_once_and_forgets_freed_graphs",),
+    ),
+    Mutant(
+        "forecast without replays",
+        "pipeline/train/preflight.py",
+        "again = first * replayed * forward",
+        "again = 0 * first * replayed * forward",
+        (f"{PREFLIGHT}::test_published_shapes_need_their_config_alone",),
+    ),
+    Mutant(
+        "what cannot fit is let through",
+        "pipeline/train/preflight.py",
+        "if memory.total <= room:",
+        "if memory.total <= 10 * room:",
+        (f"{PREFLIGHT}::test_what_cannot_fit_is_refused_in_one_line",),
+    ),
+    Mutant(
+        "benchmark times steps that differ",
+        "benchmarks/train_step.py",
+        "if not differences[name] <= TOLERANCE:",
+        "if differences[name] <= -TOLERANCE:",
+        ("tests/benchmarks/test_train_step.py::test_what_differs_is_not_timed",),
     ),
 )
 
