@@ -5,6 +5,7 @@ stopped goes on with the shards that are missing, and parts of it may run on dif
 """
 
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ def silent(dataset: str, done: int, total: int) -> None:
 class Conversion:
     """What is converted and how. Pictures beyond `max_pixels` are shrunk once; with `verify` every picture is decoded.
 
-    Only `workers` (processes) does not decide what is written.
+    `corpora` are the user's own, each `my_corpus.py:function`; `split` is that of MMEB-train. Only `workers` (processes) does not
+    decide what is written.
     """
 
     data: Path
@@ -39,14 +41,16 @@ class Conversion:
     verify: bool = True
     rows_per_shard: int = ROWS_PER_SHARD
     workers: int = 1
+    corpora: tuple[str, ...] = ()
+    split: str = "original"
 
     def jobs(self) -> list[Job]:
         """Every dataset with all its shards still to do. Raises DataError for files that are unusable as a whole."""
-        return [Job(source=source, plan=self._plan(source)) for source in find_sources(self.data)]
+        return [Job(source=source, plan=self._plan(source)) for source in find_sources(self.data, self.corpora, split=self.split)]
 
     def _plan(self, source: Source) -> ShardPlan:
         found = [(path, path.stat()) for path in source.files() if path.is_file()]
-        names = [(path.relative_to(self.data).as_posix(), state.st_size, state.st_mtime_ns) for path, state in found]
+        names = [(os.path.relpath(path, self.data), state.st_size, state.st_mtime_ns) for path, state in found]
         return ShardPlan(
             dataset=source.dataset,
             kind=source.kind,

@@ -1,12 +1,26 @@
 """What becomes of a picture before it enters a shard: checked by decoding, and changed only where it must be.
 
-A JPEG or PNG within the pixel limit passes byte by byte. Others are decoded once and written once:
-- more pixels than the limit: shrunk, aspect kept;
-- an EXIF orientation: turned upright, since nothing later reads EXIF;
-- CMYK and other colour spaces: RGB; transparency: laid on white; 16 bit: scaled to 8;
-- animations: the first frame; formats other than JPEG: PNG, so that nothing is lost.
-Empty, truncated, undecodable and bomb-like files, 32-bit ones, and those more than 200 times longer than wide, are refused with a
-reason.
+| a picture file | what enters the shard |
+|---|---|
+| JPEG or PNG within the limit: colour, grey, palette, bilevel, progressive, bytes behind its end | the same bytes |
+| one pixel | the same bytes |
+| 16 bits a colour (PNG) | the same bytes; all readers take the upper 8 bits |
+| damaged EXIF block | the same bytes |
+| JPEG with a second picture behind it (MPO) | the same bytes; the first is read |
+| more pixels than the limit | shrunk once by bicubic filtering, aspect kept, in its format |
+| EXIF orientation 2 to 8 | turned upright, since nothing later reads EXIF |
+| CMYK and other colour spaces | RGB, in its format |
+| transparency: RGBA, LA, palette | laid on white |
+| 16 bits of grey | scaled to 8 bits |
+| animated GIF, PNG or WebP | its first frame as PNG |
+| GIF, WebP, BMP, TIFF | PNG, so that nothing is lost |
+| empty | refused: the picture file is empty |
+| truncated, or a byte damaged where a checksum guards it | refused: cannot be decoded |
+| over 90 million pixels declared | refused: declares more than 90000000 pixels |
+| a text inside unpacks without end | refused: cannot be decoded |
+| 32 bits of grey, or real numbers | refused: 32 bits a pixel |
+| more than 200 times longer than wide | refused: more than 200 times longer |
+| anything else: PDF, PostScript, SVG, AVIF, web pages | refused: not a picture in a known format |
 """
 
 import io
@@ -95,9 +109,9 @@ class PicturePreparer:
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
         turned = _orientation(picture) != 1
         large = picture.width * picture.height > self.max_pixels
+        if self.verify:
+            _decode(picture, encoded)
         if not (turned or large) and _is_plain(picture):
-            if self.verify:
-                _decode(picture, encoded)
             return encoded
         suffix = SUFFIXES.get(picture.format or "", "png")
         rgb = _shrunk(_rgb(ImageOps.exif_transpose(picture) if turned else picture), self.max_pixels)

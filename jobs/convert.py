@@ -25,6 +25,8 @@ class ConvertStage:
     verify: bool = True
     workers: int = 1
     num_slices: int = 0
+    corpora: tuple[str, ...] = ()
+    split: str = "original"
     name: str = "convert"
     writing: Writing = Writing.KEEP
 
@@ -39,7 +41,9 @@ class ConvertStage:
 
     def settings(self) -> Mapping[str, object]:
         """Limits that change what is written."""
-        return {"max_pixels": self.max_pixels, "verify": self.verify}
+        own = {"corpora": list(self.corpora)} if self.corpora else {}
+        split = {"split": self.split} if self.split != "original" else {}
+        return {"max_pixels": self.max_pixels, "verify": self.verify, **own, **split}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Convert every dataset."""
@@ -55,7 +59,15 @@ class ConvertStage:
         return convert_slice(self._conversion(self.folder), part, self._report)
 
     def _conversion(self, out: Path) -> Conversion:
-        return Conversion(data=self.context.data, out=out, max_pixels=self.max_pixels, verify=self.verify, workers=self.workers)
+        return Conversion(
+            data=self.context.data,
+            out=out,
+            max_pixels=self.max_pixels,
+            verify=self.verify,
+            workers=self.workers,
+            corpora=self.corpora,
+            split=self.split,
+        )
 
     def _report(self, dataset: str, done: int, total: int) -> None:
         self.context.progress(f"convert {dataset}", done, total, "")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import LOADER_WORKERS, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
+from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
 from pipeline.tracking import default_uri
@@ -75,6 +76,10 @@ _PICTURES = (
         show_default=False,
         help="Do not decode the pictures: faster, but broken ones are met only in training.",
     ),
+    click.option("--split", type=click.Choice(SPLITS), default=SPLITS[0], help="Which wordings of MMEB-train are converted."),
+    click.option(
+        "--corpus", "corpora", multiple=True, metavar="FILE.py:FN", help="A corpus of your own beside those of the data folder."
+    ),
 )
 _SLICE = (
     click.option("--shard-index", type=click.IntRange(0), metavar="I", help="Make only slice I of --num-shards, from 0."),
@@ -94,6 +99,13 @@ _TRAINING = (
     click.option(
         "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
     ),
+    click.option(
+        "--step-timeout",
+        type=click.FloatRange(1),
+        default=STEP_TIMEOUT,
+        metavar="SECONDS",
+        help="A step, an evaluation on the way or a checkpoint that takes longer ends the run as hung, with its stacks printed.",
+    ),
 )
 
 
@@ -108,7 +120,7 @@ def take_shared(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def pictures(command: Command) -> Command:
-    """What becomes of pictures before they enter a shard."""
+    """What enters the shards: which rows, and what becomes of their pictures."""
     return _with(_PICTURES, command)
 
 

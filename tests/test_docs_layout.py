@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from data_prep.images import MAX_DECODED_PIXELS, PicturePreparer
-from data_prep.sources import CONVERSATIONS, find_sources
+from data_prep.sources import find_sources
 from eval.tsv import read_tsv
 from pipeline.data import mmeb
 from pipeline.data.pictures import MAX_PICTURE_BYTES
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import EVERY_ROW
+from pipeline.data.sharegpt4v_release import CONVERSATIONS
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 from tests.pages import README, blocks, table

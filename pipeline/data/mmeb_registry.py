@@ -1,5 +1,7 @@
 """What is known of MMEB's 36 sets beforehand: meta-task, in or out of distribution, and the wordings that their rows share.
 
+The 20 sets with training data stand in `mmeb_train_sets`.
+
 Meta-tasks and splits are those of the VLM2Vec paper (20 sets that have training data are IND); wordings are those that stand
 in the rows of MMEB-train's `original` split and of MMEB-eval.
 """

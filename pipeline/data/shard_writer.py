@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import pyarrow as pa
 from webdataset.writer import TarWriter
@@ -73,7 +73,7 @@ class _Shard:
         # Owner and time are fixed, or the bytes would depend on who writes and when.
         self._tar = TarWriter(self._sink, user="", group="", mtime=0, encoder=False)
         # The same bytes as by its own stream, which would copy each once more and look for long names in every header.
-        self._tar.tarstream = tarfile.TarFile(fileobj=self._sink, mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar.tarstream = tarfile.TarFile(fileobj=cast(IO[bytes], self._sink), mode="w", format=tarfile.USTAR_FORMAT)
         self.index: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
         self._pictures = self._picture_bytes = 0
