@@ -44,7 +44,7 @@ def one_slice(shared: dict[str, Any], machine: dict[str, Any], *, index: int, of
 @data.command()
 @options.shared
 @options.pictures
-@click.option("--num-shards", type=click.IntRange(1), required=True, metavar="N", help="In how many slices it was converted.")
+@click.option("--num-shards", type=click.IntRange(1), default=1, metavar="N", help="In how many slices it was converted.")
 def merge(num_shards: int, **given: Any) -> None:
     """Make a conversion whole that was done in slices: index, rejects and statistics of every dataset, and the manifest.
 
