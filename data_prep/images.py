@@ -68,8 +68,8 @@ class PicturePreparer:
         """The bytes that go into the shard. Raises RowError with the reason for a picture that cannot be used."""
         if not encoded:
             raise RowError("the picture file is empty")
-        if not self.verify and self._may_pass(encoded):
-            return encoded
+        if self._may_pass(encoded):
+            return self._checked(encoded)
         with warnings.catch_warnings():
             # Sizes are judged here, by `_refuse_shape`; Pillow's warnings would only repeat it on stderr.
             warnings.simplefilter("ignore")
@@ -84,7 +84,17 @@ class PicturePreparer:
             except UnidentifiedImageError as error:
                 raise RowError("not a picture in a known format") from error
             except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
-                raise RowError(f"the picture cannot be decoded ({type(error).__name__}: {error})") from error
+                raise _undecodable(error) from error
+
+    def _checked(self, encoded: bytes) -> bytes:
+        """A plain JPEG within the limits, decoded if that was asked for."""
+        if self.verify:
+            try:
+                with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as picture:
+                    picture.load()
+            except Exception as error:  # as below
+                raise _undecodable(error) from error
+        return encoded
 
     def _may_pass(self, encoded: bytes) -> bool:
         """Whether the head alone shows that nothing has to be done: a plain JPEG within all limits."""
@@ -108,6 +118,10 @@ class PicturePreparer:
         rewritten = _encoded(rgb, suffix)
         self.counts.update(pictures_resized=large, pictures_turned=turned, pictures_rewritten=1)
         return rewritten
+
+
+def _undecodable(error: Exception) -> RowError:
+    return RowError(f"the picture cannot be decoded ({type(error).__name__}: {error})")
 
 
 def _decode(picture: Image.Image, encoded: bytes) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.convert import ConvertStage
-from jobs.defaults import LOADER_WORKERS, ORDER, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import EvaluateStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
@@ -28,6 +28,7 @@ class Machine:
     teacher_workers: int = TEACHER_WORKERS
     model_folder: Path | None = None
     workers: int = LOADER_WORKERS
+    step_timeout: float = STEP_TIMEOUT
     max_pixels: int = MAX_PIXELS
     verify: bool = True
     convert_workers: int = 1
@@ -75,7 +76,7 @@ _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "convert": lambda context, machine: convert_stage(context, machine),
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
-    "train": lambda context, machine: TrainStage(context=context, workers=machine.workers),
+    "train": lambda context, machine: TrainStage(context=context, workers=machine.workers, step_timeout=machine.step_timeout),
     "evaluate": lambda context, machine: EvaluateStage(context=context),
     "report": lambda context, machine: ReportStage(context=context),
 }

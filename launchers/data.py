@@ -1,7 +1,4 @@
-"""`crem data`: shards merged, verified, shown, and held against the benchmarks.
-
-A command of another module joins with `data.add_command`, as the groups of `launchers.cli` do.
-"""
+"""`crem data`: shards merged, verified, shown, and held against the benchmarks."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +7,7 @@ import click
 
 from launchers import options
 from launchers.progress import Progress
+from launchers.show import show
 from launchers.stages import runner, tell
 
 
@@ -46,7 +44,7 @@ def one_slice(shared: dict[str, Any], machine: dict[str, Any], *, index: int, of
 @data.command()
 @options.shared
 @options.pictures
-@click.option("--num-shards", type=click.IntRange(1), required=True, metavar="N", help="In how many slices it was converted.")
+@click.option("--num-shards", type=click.IntRange(1), default=1, metavar="N", help="In how many slices it was converted.")
 def merge(num_shards: int, **given: Any) -> None:
     """Make a conversion whole that was done in slices: index, rejects and statistics of every dataset, and the manifest.
 
@@ -64,7 +62,7 @@ def merge(num_shards: int, **given: Any) -> None:
     context = options.make_context(**options.take_shared(given))
     machine = Machine(**given)
     stage = replace(convert_stage(context, machine), num_slices=num_shards)
-    tell(runner(1, machine)(stage, context))
+    tell(runner(1)(stage, context))
 
 
 @data.command()
@@ -92,25 +90,6 @@ def verify(work: Path) -> None:
 
 @data.command()
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=options.DEFAULT_WORK, help="Its work folder.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page. Default: <work>/shards.html.")
-@click.option("--rows", type=click.IntRange(1), default=12, help="Rows of each dataset on the contact sheet, drawn by --seed.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Another seed shows other rows.")
-def show(work: Path, out: Path | None, rows: int, seed: int) -> None:
-    """Write one self-contained HTML page: statistics of every dataset, its rejects by reason, and rows with their pictures.
-
-    \b
-    Example:
-      crem data show --work my_work --rows 24
-    """
-    from eval.shards_page import write_page
-
-    page = out or work / "shards.html"
-    write_page(work / "shards", page, rows=rows, seed=seed)
-    click.echo(f"shards: {page.resolve()}")
-
-
-@data.command()
-@click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=options.DEFAULT_WORK, help="Its work folder.")
 @click.option("--data", "folder", type=click.Path(path_type=Path), help="Folder with MMEB-eval. Default: <work>/toy.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The findings as JSON. Default: <work>/leaks.json.")
 def leaks(work: Path, folder: Path | None, out: Path | None) -> None:
@@ -133,6 +112,9 @@ def leaks(work: Path, folder: Path | None, out: Path | None) -> None:
     path = out or work / "leaks.json"
     write_leaks(found, path)
     click.echo(f"leaks: {path.resolve()}")
+
+
+data.add_command(show)
 
 
 class _Progress:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import LOADER_WORKERS, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
 from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
 from pipeline.tracking import default_uri
+from pipeline.train.gpus import DEFAULT_GPU, GPUS
 
 if TYPE_CHECKING:
     from jobs.stage import Context
@@ -99,6 +100,23 @@ _TRAINING = (
     click.option(
         "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
     ),
+    click.option(
+        "--step-timeout",
+        type=click.FloatRange(1),
+        default=STEP_TIMEOUT,
+        metavar="SECONDS",
+        help="A step, an evaluation on the way or a checkpoint that takes longer ends the run as hung, with its stacks printed.",
+    ),
+)
+
+_PREFLIGHT = (
+    click.option("--dry-run", is_flag=True, help="Print recipe, DeepSpeed JSON, memory, FLOPs and hours; train nothing."),
+    click.option("--gpus", type=click.IntRange(1), default=8, help="Dry run: number of GPUs."),
+    click.option("--gpu", type=click.Choice(sorted(GPUS)), default=DEFAULT_GPU, help="Dry run: their kind."),
+    click.option("--visual-tokens", type=click.IntRange(1), help="Dry run: of every picture (default: the recipe's most)."),
+    click.option(
+        "--model-folder", type=click.Path(path_type=Path), help="Dry run: folder whose config.json tells the model's shape."
+    ),
 )
 
 
@@ -135,6 +153,16 @@ def model(command: Command) -> Command:
 def training(command: Command) -> Command:
     """How many processes and workers."""
     return _with(_TRAINING, command)
+
+
+def preflight(command: Command) -> Command:
+    """A dry run, and the machines that it is about."""
+    return _with(_PREFLIGHT, command)
+
+
+def take_preflight(given: dict[str, Any]) -> dict[str, Any]:
+    """Move the values of the options of a dry run out of all that a command was given."""
+    return {name: given.pop(name) for name in ("gpus", "gpu", "visual_tokens", "model_folder")}
 
 
 def is_quiet() -> bool:

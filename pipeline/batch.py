@@ -25,7 +25,8 @@ class Row:
 
     `pixels` are the resized pictures, uint8 (3, H, W) each; `compressed` is the coin z of Eq. 4; `slot` is the place of the
     row's embedding in the global batch (-1: none) and `item` a digest of what it represents; `group` says whose mean its
-    scored tokens enter (OWN or OUTSIDE).
+    scored tokens enter (OWN or OUTSIDE). `noise` numbers the first SYSTEM token, equal for all rows of a step, and the row's
+    first token; dropout masks come from the tokens' numbers.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Row:
     slot: int = -1
     item: int = 0
     group: int = OWN
+    noise: tuple[int, int] = (0, 0)
 
     @property
     def num_scored(self) -> int:
@@ -54,7 +56,8 @@ class Batch:
     `image_index` are the positions of the visual tokens, in the order in which the tower yields them;
     `pool_index` (E, K) are the positions that each embedding pools, `slots` (E,) their places in the global batch;
     `score_index` (S,) are positions whose next token `score_target` (S,) is scored; `score_row_tokens` (S,) is how many tokens
-    its row scores, `score_group` (S,) the row's group.
+    its row scores, `score_group` (S,) the row's group. `token_noise` (T,) numbers the tokens for their dropout masks. `features`
+    (V, D), where a frozen tower made them before, stand in for `pixels`.
     """
 
     input_ids: torch.Tensor
@@ -69,6 +72,8 @@ class Batch:
     score_target: torch.Tensor
     score_row_tokens: torch.Tensor
     score_group: torch.Tensor
+    token_noise: torch.Tensor
+    features: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -120,7 +125,15 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
         score_target=scored[1],
         score_row_tokens=scored[2],
         score_group=scored[3],
+        token_noise=torch.from_numpy(np.concatenate([_noise(rows[0])[:shared], *(_noise(row)[shared:] for row in rows)])),
     )
+
+
+def _noise(row: Row) -> np.ndarray:
+    """Numbers of a row's tokens (T_row,) int64; the first SYSTEM tokens have those of all rows, since they may be packed once."""
+    head = int((np.cumsum(row.sequence.roles != Role.SYSTEM) == 0).sum())
+    step, own = row.noise
+    return np.concatenate([step + np.arange(head), own + np.arange(head, len(row.sequence))])
 
 
 def shared_system(rows: Sequence[Row]) -> int:

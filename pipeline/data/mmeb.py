@@ -222,6 +222,8 @@ def _candidates(row: ParquetRow) -> list[tuple[str, str]]:
 
 
 def _side(text: str | None, picture: str | bytes | None, pictures: Pictures, counts: Counter[str]) -> Side:
+    if not (text or picture):
+        return Side()
     checked_text(text or "", "a text")
     images = (_picture(picture, pictures),) if picture else ()
     kept, removed = _known_markers(text or "", len(images))

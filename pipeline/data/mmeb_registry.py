@@ -94,6 +94,8 @@ def split_instruction(text: str) -> tuple[str, str]:
     words = text[len(lead) :]
     if words.strip().removesuffix(".") in WHOLES:
         return text, ""
-    opening = max((known for known in OPENINGS if words.startswith(known)), key=len, default="")
-    cut = len(lead) + len(opening) if opening else 0
+    if not words.startswith(OPENINGS):
+        return "", text
+    opening = max((known for known in OPENINGS if words.startswith(known)), key=len)
+    cut = len(lead) + len(opening)
     return text[:cut], text[cut:]

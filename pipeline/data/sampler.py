@@ -29,6 +29,11 @@ def coin(probability: float, *parts: object) -> bool:
     return int.from_bytes(digest[:8], "little") < probability * 2.0**64
 
 
+def seed_of(*parts: object) -> int:
+    """A number of 56 bits that depends on nothing but the given words and numbers."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "little")
+
+
 @dataclass(frozen=True, slots=True)
 class Draw:
     """Rows of the corpus that one step reads: `pairs` in one-dataset runs, and `outside` conversations."""

@@ -6,10 +6,11 @@ alone.
 
 import hashlib
 import shutil
+import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import pyarrow as pa
 from webdataset.writer import TarWriter
@@ -71,6 +72,8 @@ class _Shard:
         self._sink = _Hashing(file)
         # Owner and time are fixed, or the bytes would depend on who writes and when.
         self._tar = TarWriter(self._sink, user="", group="", mtime=0, encoder=False)
+        # The same bytes as by its own stream, which would copy each once more and look for long names in every header.
+        self._tar.tarstream = tarfile.TarFile(fileobj=cast(IO[bytes], self._sink), mode="w", format=tarfile.USTAR_FORMAT)
         self.index: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
         self._pictures = self._picture_bytes = 0
@@ -166,6 +169,10 @@ class _Hashing:
         self.digest.update(content)
         self.size += len(content)
         return self._file.write(content)
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.size
 
 
 def _too_few(plan: ShardPlan) -> DataError:

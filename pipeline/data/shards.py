@@ -124,6 +124,11 @@ class ShardIndex:
             image_sizes=tuple((width, height) for width, height in part.image_spans(place, "width", "height")),
         )
 
+    def shard(self, row: int) -> Path:
+        """The file that holds a row."""
+        part, place = self._find(row)
+        return part.shard(place)[0]
+
     def read(self, row: int) -> Sample:
         """A sample with its pictures' encoded bytes. Raises DataError, naming shard and key, where shard and index differ."""
         part, place = self._find(row)

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import ConfigError
-from pipeline.ranges import check_least
+from pipeline.model.dropout import TokenDropout
+from pipeline.ranges import check_between, check_least
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """A linear map of a layer of the language model, in every family."""
@@ -33,14 +34,19 @@ class Full:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoRA:
-    """Low-rank adapters on the named projections of the language model (paper: rank 16, alpha 64 on q, k, v, o)."""
+    """Low-rank adapters on the named projections of the language model (paper: rank 16, alpha 64 on q, k, v, o).
+
+    `dropout` is the share of a target's inputs that its adapter does not see. The paper names none.
+    """
 
     rank: int = 16
     alpha: int = 64
+    dropout: float = 0.0
     targets: tuple[Projection, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
     def __post_init__(self) -> None:
         check_least(self, "adapter", rank=1, alpha=1)
+        check_between("adapter.dropout", self.dropout, 0, 0.9)
         unknown = [target for target in self.targets if target not in PROJECTIONS]
         if unknown or not self.targets:
             named = ", ".join(unknown) or "none"
@@ -51,6 +57,9 @@ class LoRA:
         text.requires_grad_(False)
         head.requires_grad_(False)
         inject_adapter_in_model(self._config(target_modules=list(self.targets)), text)
+        if self.dropout:
+            for number, layer in enumerate(module for module in text.modules() if isinstance(module, LoraLayer)):
+                layer.lora_dropout["default"] = TokenDropout(self.dropout, layer.in_features, number)
 
     def save(self, text: nn.Module, folder: Path, *, base: Path) -> None:
         """Write the adapters of `text` as a PEFT folder for the whole model of the model folder `base`."""
@@ -63,7 +72,7 @@ class LoRA:
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def _config(self, **more: object) -> LoraConfig:
-        return LoraConfig(r=self.rank, lora_alpha=self.alpha, **more)
+        return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, **more)
 
 
 Adapter = Full | LoRA

@@ -94,6 +94,10 @@ def open_folder(path: Path) -> Folder:
         raise CheckpointError(f"{path}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
     if "sliding_attention" in config.get_text_config().layer_types:
         raise CheckpointError(f"{path}: its language model has sliding-window layers, and packed rows have none; take another")
+    if getattr(config.get_text_config(), "attention_dropout", 0.0):
+        raise CheckpointError(
+            f"{path}: attention_dropout is not 0, and its masks would not be replayed; set it to 0 in config.json"
+        )
     return Folder(path=path, tokenizer=tokenizer, cutter=_cutter(path), vocab_size=config.get_text_config().vocab_size)
 
 
@@ -149,6 +153,11 @@ class Backbone(nn.Module):
     def tower(self) -> Any:
         """Vision tower and merger."""
         return self.model.model.visual
+
+    def release_tower(self) -> Any:
+        """Take the vision tower out of the module and return it; what embeds pictures then brings their features."""
+        tower, self.model.model.visual = self.tower, None
+        return tower
 
     @property
     def text(self) -> Any:

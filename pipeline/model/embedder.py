@@ -9,8 +9,10 @@ from pipeline.batch import Batch, Outputs
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import Backbone
 from pipeline.model.compression import Bank
+from pipeline.model.dropout import TokenDropout, TokenNoise
 from pipeline.model.inputs import PatchCutter
 from pipeline.model.pooling import Pool
+from pipeline.model.tower import FrozenTower, cut
 
 HEAD_ROWS = 4096
 """Scored positions whose logits exist at once; more are done in pieces and computed again in the backward pass."""
@@ -23,6 +25,9 @@ class Embedder(nn.Module):
         super().__init__()
         self.backbone, self.bank = backbone, bank
         self.pooling, self.cutter = pooling, cutter
+        self.noise = TokenNoise()
+        for dropout in (module for module in backbone.modules() if isinstance(module, TokenDropout)):
+            dropout.noise = self.noise
         self.always_use_tower = False
         """Set on several ranks with a trained tower: its collectives must match, so a chunk without pictures calls it too."""
 
@@ -31,9 +36,20 @@ class Embedder(nn.Module):
         """Size D of an embedding."""
         return self.backbone.width
 
+    def release_tower(self, device: torch.device, dtype: torch.dtype) -> FrozenTower:
+        """Take the frozen tower out of the module, onto a device. Batches with pictures must then bring their features."""
+        return FrozenTower(self.backbone.release_tower(), self.cutter, device, dtype)
+
+    def checkpoint_layers(self) -> None:
+        """Keep only the inputs of the layers in training and run each layer again in the backward pass (not reentrant)."""
+        how = {"use_reentrant": False, "preserve_rng_state": False, "context_fn": self.noise.recomputed}
+        self.backbone.model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+
     def forward(self, batch: Batch) -> Outputs:
         """Embeddings (E, D) of unit norm and token losses (S,), both float32."""
-        states = self.backbone.hidden(self.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
+        embeddings = self.input_embeddings(batch)
+        with self.noise.of(batch.token_noise):
+            states = self.backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
         return Outputs(self.pool(states, batch), self._token_losses(states[batch.score_index], batch.score_target))
 
     def pool(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -44,10 +60,11 @@ class Embedder(nn.Module):
         """Embeddings (T, D): rows of the table, compression rows, visual features in their places."""
         rows = self.backbone.embed_tokens(self.bank.table_ids(batch.input_ids))
         embeddings: torch.Tensor = self.bank(batch.input_ids, rows)
+        if batch.features is not None:
+            return embeddings.index_put((batch.image_index,), batch.features.to(embeddings.dtype))
         if not batch.pixels:
             return embeddings + 0.0 * self._dummy_features(embeddings).sum() if self.always_use_tower else embeddings
-        patches = torch.cat([self.cutter(stack) for stack in batch.pixels])
-        features = self.backbone.features(patches.to(embeddings.dtype), batch.grid_thw)
+        features = self.backbone.features(cut(self.cutter, batch.pixels).to(embeddings.dtype), batch.grid_thw)
         return embeddings.index_put((batch.image_index,), features)
 
     def _dummy_features(self, like: torch.Tensor) -> torch.Tensor:

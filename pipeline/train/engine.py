@@ -6,6 +6,7 @@ means over the global batch are multiplied by the number of ranks.
 """
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from torch import nn
 from pipeline.batch import Batch, Outputs
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
+from pipeline.train.features import Inside, Vision, outside
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,8 @@ def start_process_group() -> tuple[int, int]:
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if "RANK" in os.environ:
-            dist.init_process_group(backend)
+            # A hung rank is found by pipeline.train.watch, which says more than a timeout of the backend.
+            dist.init_process_group(backend, timeout=PATIENCE)
         else:
             os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
@@ -79,6 +82,14 @@ def _forgo_shared_memory_op() -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
+def zero_stage(phase: Phase) -> int:
+    """The stage that DeepSpeed runs: 1 for 0 in bfloat16, where its own stage 0 would add chunks up in bfloat16.
+
+    The two differ in where the optimizer's tensors lie, not in numbers.
+    """
+    return phase.zero_stage or int(phase.dtype == "bfloat16")
+
+
 def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
     """The DeepSpeed JSON of a phase. Chunks are ours, so its own batch arithmetic is one micro-batch a rank."""
     config: dict[str, Any] = {
@@ -87,14 +98,13 @@ def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
         "train_batch_size": num_ranks,
         "gradient_clipping": phase.optimizer.clip,
         "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": phase.zero_stage, "overlap_comm": False, "stage3_param_persistence_threshold": 0},
+        "zero_optimization": {"stage": zero_stage(phase), "overlap_comm": False, "stage3_param_persistence_threshold": 0},
         "steps_per_print": 10**9,
     }
     if phase.dtype == "bfloat16":
         config["bf16"] = {"enabled": True}
-        if phase.zero_stage:
-            # Chunks added up in bf16 lose about 1 % of the gradient.
-            config["data_types"] = {"grad_accum_dtype": "fp32"}
+        # Chunks or ranks added up in bf16 lose about 1 % of the gradient.
+        config |= {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
     return config
 
 
@@ -103,10 +113,13 @@ class Engine:
 
     def __init__(self, module: Embedder, phase: Phase) -> None:
         self.rank, self.num_ranks = start_process_group()
-        self.module, self.phase = module, phase
+        self.module, self.phase, self.zero_stage = module, phase, zero_stage(phase)
         self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         tower_trains = any(parameter.requires_grad for parameter in module.backbone.tower.parameters())
         module.always_use_tower = self.num_ranks > 1 and tower_trains
+        self.vision: Vision = Inside() if tower_trains else _take_tower_out(module, phase)
+        if phase.gradient_checkpointing:
+            module.checkpoint_layers()
         optimizer = phase.optimizer
         self.inner = torch.optim.AdamW(
             self.named.values(), lr=0.0, betas=optimizer.betas, eps=optimizer.eps, weight_decay=optimizer.weight_decay
@@ -119,27 +132,44 @@ class Engine:
             dist_init_required=False,
         )
         self.device: torch.device = self.deepspeed.device
+        self.deepspeed.train()
         self.steps_taken = 0
 
     def __call__(self, batch: Batch) -> Outputs:
         """Forward one chunk."""
-        outputs: Outputs = self.deepspeed(batch.to(self.device))
+        outputs: Outputs = self.deepspeed(self.vision.see(batch).to(self.device))
         return outputs
 
+    def idle(self, batch: Batch, *, last: bool) -> None:
+        """Take part in the collectives of a chunk that this rank does not have; its gradient is zero."""
+        outputs = self(batch)
+        self.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=last)
+
     def backward(self, loss: torch.Tensor, *, last: bool) -> None:
-        """Add a chunk's gradient. `loss` is this rank's share of a mean over the global batch; `last` closes the global batch."""
+        """Add a chunk's gradient. `loss` is this rank's share of a mean over the global batch; `last` closes the global batch.
+
+        A loss that is not finite may have a finite gradient; it is made NaN here, so that every rank skips the step alike.
+        """
         self.deepspeed.set_gradient_accumulation_boundary(last)
-        self.deepspeed.backward(loss * self.num_ranks, scale_wrt_gas=False)
+        self.deepspeed.backward(loss * self.num_ranks * torch.where(loss.isfinite(), 1.0, math.nan), scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> float:
-        """One optimizer step at `learning_rate`. Returns the gradient's norm before clipping."""
+        """One optimizer step at `learning_rate`. Returns the gradient's norm before clipping.
+
+        Where that is not finite, weights and moments stay as they are, and the step does not count.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        own_norm = self._plain_norm() if self.phase.zero_stage == 0 else None
+        own_norm = None if self.zero_stage else self._plain_norm()
+        if own_norm is not None and not own_norm.isfinite():
+            self.deepspeed.zero_grad()
+            return float(own_norm)
+        # At stages 1 to 3 DeepSpeed itself leaves out the step of a gradient whose norm is not finite.
         self.deepspeed.step()
-        self.steps_taken += 1
         norm = own_norm if own_norm is not None else self.deepspeed.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+        found = float(norm) if norm is not None else math.nan
+        self.steps_taken += math.isfinite(found)
+        return found
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over ranks (in place)."""
@@ -157,7 +187,7 @@ class Engine:
 
     def full_gradients(self) -> dict[str, torch.Tensor]:
         """Whole gradients by name after the last backward pass of a global batch and before `step` (for tests and guards)."""
-        if self.phase.zero_stage == 0:
+        if not self.zero_stage:
             return {name: p.grad.detach().clone() for name, p in self.named.items() if p.grad is not None}
         return {name: gradient for name, p in self.named.items() if (gradient := safe_get_full_grad(p)) is not None}
 
@@ -171,7 +201,7 @@ class Engine:
         weights: dict[str, torch.Tensor] = {}
         moments: dict[str, torch.Tensor] = {}
         for name, parameter in self.named.items():
-            if self.phase.zero_stage:
+            if self.zero_stage:
                 weights[name] = safe_get_full_fp32_param(parameter)
                 found = {moment: safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS}
             else:
@@ -185,11 +215,10 @@ class Engine:
 
         DeepSpeed makes its partitions at the first step, so a step at learning rate 0 on `idle` comes first.
         """
-        outputs = self(idle)
-        self.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=True)
+        self.idle(idle, last=True)
         self.step(0.0)
         for name, parameter in self.named.items():
-            if self.phase.zero_stage:
+            if self.zero_stage:
                 safe_set_full_fp32_param(parameter, weights[name].to(self.device))
                 for moment in MOMENTS:
                     safe_set_full_optimizer_state(parameter, moments[f"{name}.{moment}"].to(self.device), moment)
@@ -203,8 +232,14 @@ class Engine:
 
     def _overwrite(self, parameter: nn.Parameter, value: torch.Tensor) -> None:
         """Set the working copy of a weight, gathered first under ZeRO-3."""
-        with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.phase.zero_stage == 3):
+        with torch.no_grad(), deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=self.zero_stage == 3):
             parameter.data.copy_(value)
+
+
+def _take_tower_out(module: Embedder, phase: Phase) -> Vision:
+    """The frozen tower moved to the device, out of DeepSpeed's sight: ZeRO-3 would cut it up and gather it in each pass."""
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    return outside(module.release_tower(device, getattr(torch, phase.dtype)), phase.features)
 
 
 def _on_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass
 import torch
 
 from pipeline.batch import NUM_GROUPS, Batch, Outputs
+from pipeline.errors import DataError
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.recipe import Phase, Recipe
 from pipeline.train.engine import Engine
@@ -34,8 +35,9 @@ class StepReport:
 
 
 def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, learning_rate: float) -> StepReport:
-    """Forward, backward and one optimizer step over a global batch."""
+    """Forward, backward and one optimizer step over a global batch. Raises DataError for a loss with a weight and no value."""
     units = engine.sum(work.units.to(engine.device))
+    refuse_unanswered(work, units)
     divisors = recipe.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
     kept, embeddings = first_pass(engine, work, first_kept)
@@ -44,34 +46,45 @@ def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, lea
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
     num_idle = max(1, engine.most(len(order))) - len(order)
     for place, index in enumerate(order):
-        full = work.chunks[index].full
-        outputs = kept.pop(index) if index in kept else engine(full)
+        chunk, full = work.chunks[index], work.chunks[index].full
+        outputs = kept.pop(index) if index in kept else engine(engine.vision.full(chunk))
         sums = language_sums(outputs, full, recipe) / divisors
         cached = contrast.gradient[full.slots.to(engine.device)]
         loss = (outputs.embeddings * cached).sum() + work.language_weight * sums.sum()
         engine.backward(loss, last=place == len(order) - 1 and not num_idle)
+        engine.vision.forget(chunk)
         language += sums.detach()
     for place in range(num_idle):
-        outputs = engine(work.idle)
-        engine.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=place == num_idle - 1)
+        engine.idle(work.idle, last=place == num_idle - 1)
     norm = engine.step(learning_rate)
     means = (engine.sum(language) * (divisors / units)).tolist()
     own, outside = (mean if count else None for mean, count in zip(means, units.tolist(), strict=True))
     return StepReport(contrast.loss, own, outside, contrast.precision_at_1, norm)
 
 
+def refuse_unanswered(work: StepWork, units: torch.Tensor) -> None:
+    """A step that asks, with a weight, and has no answer to score would train less than the recipe says, in silence."""
+    if work.language_weight and work.asks and not units.any():
+        raise DataError(
+            f"language_weight: {work.language_weight:g} at this step, whose questions have no answer to score; "
+            "give synthesized questions, raise max_length, or set the weight to 0"
+        )
+
+
 def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[int, Outputs], torch.Tensor]:
     """Embeddings (2 Q + H, D) of the global batch, and the outputs of the chunks whose graph is kept."""
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
+    calls = sum(index >= first_kept or chunk.prefix is not None for index, chunk in enumerate(work.chunks))
+    num_idle = engine.most(calls) - calls  # before any call: under ZeRO-3 each is full of collectives of its own
     for index, chunk in enumerate(work.chunks):
         if index >= first_kept:
-            kept[index] = outputs = engine(chunk.full)
+            kept[index] = outputs = engine(engine.vision.full(chunk))
             parts.append((chunk.full.slots, outputs.embeddings.detach()))
         elif chunk.prefix is not None:
             with torch.no_grad():
-                parts.append((chunk.prefix.slots, engine(chunk.prefix).embeddings))
-    for _ in range(engine.most(len(parts)) - len(parts)):
+                parts.append((chunk.prefix.slots, engine(engine.vision.prefix(chunk)).embeddings))
+    for _ in range(num_idle):
         with torch.no_grad():
             engine(work.idle)
     embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)

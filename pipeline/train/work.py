@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, truncate
@@ -12,10 +13,14 @@ from pipeline.train.plan import Plan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
-    """`full` rows for the second pass; `prefix` (the embedded rows, ended at their pooled tokens), if any, for the first."""
+    """`full` rows for the second pass; `prefix` (the embedded rows, ended at their pooled tokens), if any, for the first.
+
+    `prefix_features` (V',) int64 are the places of the prefix's visual tokens among those of the whole rows.
+    """
 
     full: Batch
     prefix: Batch | None
+    prefix_features: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,14 +28,16 @@ class StepWork:
     """What one rank does in a step.
 
     `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
-    positives, hard negatives; 0 where another rank has the row); `units` (2,) are this rank's share of the language loss's
-    divisors; `idle` is a small chunk that a rank repeats, times zero, while others still have work. The weights are the step's.
+    positives, hard negatives; 0 where another rank has the row); `asks` says whether the plan has questions, `units` (2,) are
+    this rank's share of the language loss's divisors; `idle` is a small chunk, without pictures if there is one, that a rank
+    repeats, times zero, while others still have work. The weights are the step's.
     """
 
     chunks: Sequence[Chunk]
     idle: Batch
     num_pairs: int
     items: torch.Tensor
+    asks: bool
     units: torch.Tensor
     contrastive_weight: float
     language_weight: float
@@ -45,7 +52,8 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
     chunks = []
     for part in chunk_by_tokens(used, phase.chunk_tokens):
         embedded = truncate(part, last)
-        chunks.append(Chunk(pack(part, recipe.layout, pooled), pack(embedded, recipe.layout, pooled) if embedded else None))
+        prefix = pack(embedded, recipe.layout, pooled) if embedded else None
+        chunks.append(Chunk(pack(part, recipe.layout, pooled), prefix, _embedded_features(part)))
     units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
     for row in used:
         units[row.group] += recipe.language.units(row.num_scored)
@@ -53,12 +61,19 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
             items[row.slot] = row.item
     return StepWork(
         chunks=chunks,
-        idle=pack([min(rows, key=lambda row: len(row.sequence))], recipe.layout, pooled),
+        idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], recipe.layout, pooled),
         num_pairs=plan.num_pairs,
         items=items,
+        asks=any(item.asks for item in plan.items),
         units=units,
         contrastive_weight=plan.contrastive_weight,
         language_weight=plan.language_weight,
         num_tokens=sum(len(row.sequence) for row in used),
         num_cut=sum(row.sequence.cut for row in rows),
     )
+
+
+def _embedded_features(rows: Sequence[Row]) -> torch.Tensor:
+    """Places of the embedded rows' visual tokens among those of all rows."""
+    embedded = [np.full(len(row.sequence.image_tokens()), row.slot >= 0) for row in rows]
+    return torch.from_numpy(np.flatnonzero(np.concatenate(embedded)))

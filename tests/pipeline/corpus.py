@@ -102,6 +102,9 @@ class MemoryIndex:
     def kind(self, dataset: str) -> str:
         return "conversations" if self.samples[self.datasets[dataset][0]].positive is None else "pairs"
 
+    def shard(self, row: int) -> Path:
+        return Path(self.samples[row].dataset) / "00000.tar"
+
     def read(self, row: int) -> Sample:
         return self.samples[row]
 

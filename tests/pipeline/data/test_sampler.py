@@ -35,6 +35,18 @@ def test_no_row_repeats_inside_a_batch_and_runs_are_of_one_dataset() -> None:
             assert len({owner[row] for row in rows[start : start + 8]}) == 1
 
 
+def test_ten_thousand_steps_without_a_repeat_inside_any() -> None:
+    """Datasets smaller than a batch of 60, and one smaller than a run: it is never read."""
+    rows = {"one": range(1), "few": range(1, 4), "some": range(4, 24), "many": range(24, 150)}
+    short = Stream(rows, dict.fromkeys(rows, 1.0), runs=30, run_length=2, seed=5)
+    read: Counter[int] = Counter()
+    for step in range(10_000):
+        batch = short.at(step)
+        assert len(batch) == 60 == len(set(batch))
+        read.update(batch)
+    assert set(read) == set(range(1, 150))
+
+
 @settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4), run_length=st.integers(1, 6), runs=st.integers(1, 5))
 def test_no_repeats_for_any_sizes(sizes: list[int], run_length: int, runs: int) -> None:

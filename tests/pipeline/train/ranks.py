@@ -10,6 +10,7 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 
+from pipeline.batch import Outputs
 from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import loop
@@ -18,6 +19,7 @@ from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
+from pipeline.train.work import StepWork, pack_work
 from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
 
 
@@ -31,9 +33,21 @@ def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
     return engine, Feed(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
 
 
-def gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Tensor]:
+def by_pictures(feed: Feed, step: int) -> StepWork:
+    """A step's work dealt otherwise: rows with pictures to rank 0, all others to rank 1."""
+    draw = feed.draw(step)
+    rows = [row for row in feed.global_rows(draw, step) if bool(row.pixels) == (feed.rank == 0)]
+    return pack_work(rows, feed.plan(draw, step), feed.recipe, feed.phase)
+
+
+def gradients(folder: Path, recipe: Recipe, step: int = 0, work: StepWork | None = None) -> dict[str, torch.Tensor]:
     """Whole gradients of a step: everything but the optimizer's move."""
     engine, feed = make(folder, recipe)
+    return step_gradients(engine, work or feed.work(feed.draw(step), step), recipe)
+
+
+def step_gradients(engine: Engine, work: StepWork, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Whole gradients of a step's work."""
     found: dict[str, torch.Tensor] = {}
 
     def look(learning_rate: float) -> float:
@@ -41,8 +55,42 @@ def gradients(folder: Path, recipe: Recipe, step: int = 0) -> dict[str, torch.Te
         return 0.0
 
     engine.step = look  # type: ignore[method-assign]
-    train_step(engine, feed[step], recipe, recipe.phases[0], 0.0)  # type: ignore[arg-type]
+    train_step(engine, work, recipe, recipe.phases[0], 0.0)
     return found
+
+
+def uneven(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """Gradients of a step of which one rank has no picture, and each rank's chunks, tokens and pictures."""
+    engine, feed = make(folder, recipe)
+    work = by_pictures(feed, 0)
+    pictures = sum(len(chunk.full.grid_thw) for chunk in work.chunks)
+    shares: list[Any] = [None] * engine.num_ranks
+    dist.all_gather_object(shares, (len(work.chunks), work.num_tokens, pictures))
+    return {"gradients": step_gradients(engine, work, recipe), "shares": shares}
+
+
+def half_recipe(stage: int) -> Recipe:
+    """One row a chunk, in bfloat16."""
+    return replace(small_recipe(zero_stage=stage, dtype="bfloat16", chunk_tokens=1), tower="frozen")
+
+
+def summed(outputs: Outputs) -> torch.Tensor:
+    """Any number that all outputs enter."""
+    return outputs.token_losses.sum() + outputs.embeddings[:, 0].sum()
+
+
+def added_up(folder: Path, stage: int) -> dict[str, torch.Tensor]:
+    """Gradients of `summed` over all chunks of a step, as the engine adds them up over chunks and ranks."""
+    recipe = half_recipe(stage)
+    engine, feed = make(folder, recipe)
+    work = feed.work(feed.draw(0), 0)
+    calls = engine.most(len(work.chunks))
+    for place in range(calls):
+        if place < len(work.chunks):
+            engine.backward(summed(engine(engine.vision.full(work.chunks[place]))), last=place == calls - 1)
+        else:
+            engine.idle(work.idle, last=place == calls - 1)
+    return engine.full_gradients()
 
 
 def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -60,11 +108,20 @@ def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     return {"gradients": found, "report": asdict(report), "held_out": HeldOut(feed).evaluate(engine)}
 
 
-def weights_after(folder: Path, recipe: Recipe, steps: int) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """Weights after some steps, and the contrastive losses on the way."""
+def uneven_recipe(tower: str, stage: int) -> Recipe:
+    """Small chunks; with a frozen tower, features on the host and checkpointed layers, with a trained one, kept chunks."""
+    frozen = tower == "frozen"
+    how = {"features": "host", "gradient_checkpointing": True} if frozen else {"kept_chunks": int(stage < 3)}
+    return replace(small_recipe(zero_stage=stage, chunk_tokens=250, **how), tower=tower)
+
+
+def run_of(folder: Path, recipe: Recipe, steps: int) -> dict[str, Any]:
+    """Weights after some steps, the three losses on the way (steps, 3), and how many moves the optimizer counts."""
     engine, feed = make(folder, recipe)
-    losses = [train_step(engine, feed[step], recipe, recipe.phases[0], 1e-3).contrastive for step in range(steps)]  # type: ignore[arg-type]
-    return engine.state_tensors()[0], losses
+    reports = [train_step(engine, feed[step], recipe, recipe.phases[0], 3e-3) for step in range(steps)]  # type: ignore[arg-type]
+    losses = [(report.contrastive, report.own_language, report.outside_language) for report in reports]
+    moves = {float(state["step"]) for state in engine.inner.state.values()}
+    return {"weights": engine.state_tensors()[0], "losses": torch.tensor(losses, dtype=torch.float64), "moves": moves}
 
 
 def whole_run(folder: Path, out: Path) -> None:
@@ -75,29 +132,27 @@ def whole_run(folder: Path, out: Path) -> None:
         mock.patch.object(loop.QaTable, "open", return_value=qa),
     ):
         places = loop.Places(shards=out, qa=None, model=folder, out=out)
-        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, num_workers=0)
+        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, means=loop.Means(num_workers=0))
 
 
 def main() -> None:
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
     for name, stage in job.get("variants", []):
-        found = trial(folder, variant(name, zero_stage=stage, chunk_tokens=job["chunk_tokens"]))
-        if dist.get_rank() == 0:
-            torch.save(found, out / f"{name}-{stage}.pt")
+        save(trial(folder, variant(name, zero_stage=stage, chunk_tokens=job["chunk_tokens"])), out / f"{name}-{stage}.pt")
     if "train" in job:
         whole_run(folder, Path(job["train"]))
-    for stage in job.get("stages", []):
-        recipe = variant(
-            "joint", zero_stage=stage, chunk_tokens=job["chunk_tokens"], kept_chunks=job["kept_chunks"] if stage < 3 else 0
-        )
-        recipe = replace(recipe, tower=job["tower"])
-        found = gradients(folder, recipe)
-        if dist.get_rank() == 0:
-            torch.save(found, out / f"gradients-{stage}.pt")
-        weights, losses = weights_after(folder, recipe, job["steps"])
-        if dist.get_rank() == 0:
-            torch.save({"weights": weights, "losses": losses}, out / f"run-{stage}.pt")
+    for tower, stage in job.get("uneven", []):
+        save(uneven(folder, uneven_recipe(tower, stage)), out / f"uneven-{tower}-{stage}.pt")
+    for stage, steps in enumerate(job.get("steps", [])):
+        save(added_up(folder, stage), out / f"half-{stage}.pt")
+        save(run_of(folder, small_recipe(zero_stage=stage, chunk_tokens=250), steps), out / f"run-{stage}.pt")
+
+
+def save(found: dict[str, Any], file: Path) -> None:
+    """Rank 0 writes what all have."""
+    if dist.get_rank() == 0:
+        torch.save(found, file)
 
 
 if __name__ == "__main__":
