@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_prep.convert import convert
+from data_prep.convert import Conversion, convert
 from data_prep.tiny_model import CLASSES, tiny_config, train_tokenizer
 from pipeline.batch import Row
 from pipeline.data.qa import QaEntry, QaTable, write_qa
@@ -87,7 +87,7 @@ def bench_folder(data: Path, shards: Path | None = None) -> Iterator[Bench]:
         folder = Path(name)
         if shards is None:
             shards = folder / "shards"
-            convert(data, shards, verify=False)
+            convert(Conversion(data=data, out=shards, verify=False))
         index = ShardIndex.open(shards)
         _ask(index, folder / "qa")
         yield Bench(folder=folder, index=index, qa=QaTable.open(folder / "qa"))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.recipe import Phase, Recipe
 from pipeline.sample import Sample, Side, Turn
@@ -147,7 +147,14 @@ class Feed(Dataset[StepWork | PipelineError]):
         return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
     def _row(self, item: Item, step: int) -> Row:
+        """The row of an item. Raises DataError, naming shard and key, for a picture that does not decode."""
         sample = self.corpus.index.read(item.row)
+        try:
+            return self._built(sample, item, step)
+        except DataError as error:
+            raise DataError(f"{self.corpus.index.shard(item.row)}: {error}") from error
+
+    def _built(self, sample: Sample, item: Item, step: int) -> Row:
         if item.group == OUTSIDE or not item.asks:
             return self.rows.build(sample, item, sample.query.turns if item.asks else (), step=step)
         turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])

@@ -12,14 +12,14 @@ from benchmarks.step_memory import main as memory
 from benchmarks.train_step import check_equal, ours, practice
 from benchmarks.train_step import main as step
 from benchmarks.train_step_rows import Bench, bench_folder, bench_recipe
-from data_prep.convert import convert
+from data_prep.convert import Conversion, convert
 from pipeline.recipe import TinyBackbone
 
 
 @pytest.fixture(scope="module")
 def shards(real_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real") / "shards"
-    convert(real_mini, folder, verify=False)
+    convert(Conversion(data=real_mini, out=folder, verify=False))
     return folder
 
 
