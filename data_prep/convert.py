@@ -1,105 +1,146 @@
 """Conversion of a data folder in the release layouts into verified shards: every MMEB-train dataset, and the conversations.
 
-Everything streams: one row is in memory at a time, however large the corpus.
+Everything streams: one row is in memory at a time, however large the corpus. What is done stays done: a conversion that was
+stopped goes on with the shards that are missing, and parts of it may run on different machines.
 """
 
+import logging
+import os
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.images import PicturePreparer
-from pipeline.data import mmeb, sharegpt4v
-from pipeline.data.keys import slug
-from pipeline.data.shard_stats import Kind
-from pipeline.data.shard_writer import Item, write_shards
-from pipeline.errors import DataError
+from data_prep.convert_work import Job, Progress, run_jobs
+from data_prep.sources import Source, find_sources
+from pipeline.data.shard_merge import merge, missing
+from pipeline.data.shard_plan import MAX_PIXELS, PARTS_FOLDER, ROWS_PER_SHARD, ShardPlan
+from pipeline.data.shard_stats import DatasetStats
+from pipeline.errors import ConfigError, DataError
+from pipeline.manifest import fingerprint
 
-MAX_PIXELS = 1280 * 28 * 28
-"""Qwen2-VL's limit of 1,280 visual tokens a picture: a larger picture would be shrunk at every reading."""
-
-CONVERSATIONS = "conversations"
-PROGRESS_ROWS = 100
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with a dataset, its rows done, and its rows in all where that is known beforehand."""
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One dataset of a data folder: `read` streams its rows, `total` is their number where a file's footer tells it."""
-
-    dataset: str
-    kind: Kind
-    read: Callable[[PicturePreparer, Counter[str]], Iterator[Item]]
-    total: int | None = None
-
-
-def silent(dataset: str, done: int, total: int | None) -> None:
+def silent(dataset: str, done: int, total: int) -> None:
     """The progress that nobody watches."""
 
 
-def convert(
-    data: Path,
-    out: Path,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    verify: bool = True,
-    rows_per_shard: int = 1000,
-    progress: Progress = silent,
-) -> dict[str, int]:
-    """Write shards of every dataset of `data` below `out`, and return the counts; `read == converted + rejected`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What is converted and how. Pictures beyond `max_pixels` are shrunk once; with `verify` every picture is decoded.
 
-    Pictures beyond `max_pixels` are shrunk once; with `verify` every picture is decoded. Raises DataError for a file that is
-    unusable as a whole and for a dataset none of whose rows can be used; single bad rows stand in each dataset's rejects.jsonl.
+    `corpora` are the user's own, each `my_corpus.py:function`; `split` is that of MMEB-train. Only `workers` (processes) does not
+    decide what is written.
     """
+
+    data: Path
+    out: Path
+    max_pixels: int = MAX_PIXELS
+    verify: bool = True
+    rows_per_shard: int = ROWS_PER_SHARD
+    workers: int = 1
+    corpora: tuple[str, ...] = ()
+    split: str = "original"
+
+    def jobs(self) -> list[Job]:
+        """Every dataset with all its shards still to do. Raises DataError for files that are unusable as a whole."""
+        return [Job(source=source, plan=self._plan(source)) for source in find_sources(self.data, self.corpora, split=self.split)]
+
+    def _plan(self, source: Source) -> ShardPlan:
+        found = [(path, path.stat()) for path in source.files() if path.is_file()]
+        names = [(os.path.relpath(path, self.data), state.st_size, state.st_mtime_ns) for path, state in found]
+        return ShardPlan(
+            dataset=source.dataset,
+            kind=source.kind,
+            rows=source.count(),
+            rows_per_shard=self.rows_per_shard,
+            max_pixels=self.max_pixels,
+            verify=self.verify,
+            source=fingerprint(names),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """Every `of`-th shard, beginning with number `index` (from 0), counted through all datasets."""
+
+    index: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.of:
+            raise ConfigError(f"--shard-index {self.index}: is not from 0 to {self.of - 1}, the last of --num-shards {self.of}")
+
+
+def convert(conversion: Conversion, progress: Progress = silent) -> dict[str, int]:
+    """Make the shards that are missing below `out`, then index and statistics, and return the counts.
+
+    `read == converted + rejected`. What stands there already is kept where it was made from the same files by the same settings;
+    folders of datasets that the data folder no longer has are removed. Raises DataError for a file that is unusable as a whole
+    and for a dataset none of whose rows can be used; single bad rows stand in each dataset's rejects.jsonl.
+    """
+    jobs = conversion.jobs()
+    _remove_others(conversion.out, [job.plan for job in jobs])
+    run_jobs([_to_do(job, conversion.out) for job in jobs], conversion.out, workers=conversion.workers, progress=progress)
+    return _counts([merge(conversion.out, job.plan) for job in jobs])
+
+
+def convert_slice(conversion: Conversion, part: Slice, progress: Progress = silent) -> dict[str, int]:
+    """Make the shards of one slice, wherever the others stand; nothing is merged. Returns how many were made and found.
+
+    Which shards belong to a slice depends on the data folder and the settings alone, so slices may run at once on machines that
+    share a file system, and one that failed is simply run again. `convert` afterwards merges.
+    """
+    jobs, first, found = [], 0, 0
+    for job in conversion.jobs():
+        mine = [number for number in range(job.plan.num_shards) if (first + number) % part.of == part.index]
+        first += job.plan.num_shards
+        left = set(missing(conversion.out, job.plan))
+        jobs.append(Job(source=job.source, plan=job.plan, shards=tuple(number for number in mine if number in left)))
+        found += len(mine) - len(jobs[-1].shards)
+    run_jobs(jobs, conversion.out, workers=conversion.workers, progress=progress)
+    return {"shards_made": sum(len(job.shards) for job in jobs), "shards_found": found}
+
+
+def refuse_missing(conversion: Conversion, num_slices: int) -> None:
+    """Raise DataError when shards are missing, saying which slices of `num_slices` have to be run again."""
+    place, again = 0, Counter[int]()
+    for job in conversion.jobs():
+        again.update((place + number) % num_slices for number in missing(conversion.out, job.plan))
+        place += job.plan.num_shards
+    if again:
+        which = ",".join(map(str, sorted(again)))
+        lack = f"{again.total()} of {place} shards are missing"
+        raise DataError(f"{conversion.out}: {lack}; run --num-shards {num_slices} --shard-index {which} again")
+
+
+def _to_do(job: Job, out: Path) -> Job:
+    return Job(source=job.source, plan=job.plan, shards=tuple(missing(out, job.plan)))
+
+
+def _remove_others(out: Path, plans: Sequence[ShardPlan]) -> None:
+    """Remove datasets that are no longer among the sources; only folders that a conversion made."""
+    known = {plan.name for plan in plans}
+    for folder in out.iterdir() if out.is_dir() else ():
+        if folder.name not in known and (folder / PARTS_FOLDER).is_dir():
+            log.info("%s: is no longer in the data folder, so its shards are removed", folder.name)
+            shutil.rmtree(folder)
+
+
+def _counts(datasets: Sequence[DatasetStats]) -> dict[str, int]:
     counts = Counter[str]()
-    prepare = PicturePreparer(max_pixels=max_pixels, verify=verify, counts=counts)
-    for source in find_sources(data):
-        rows = _watched(source.read(prepare, counts), source, progress)
-        stats = write_shards(rows, out, dataset=source.dataset, kind=source.kind, rows_per_shard=rows_per_shard)
+    for stats in datasets:
+        counts.update(stats.mended)
         counts.update(
             datasets=1,
             read=stats.read,
             converted=stats.converted,
             rejected=stats.rejected,
             pictures=stats.pictures,
+            duplicate_pictures=stats.duplicate_pictures,
             shards=len(stats.shards),
             bytes=sum(shard.bytes for shard in stats.shards),
         )
     return dict(sorted(counts.items()))
-
-
-def find_sources(data: Path) -> list[Source]:
-    """The datasets of a data folder: MMEB-train by name, then the conversations if there are any. Raises DataError."""
-    sources = [_pairs(data, name) for name in mmeb.train_datasets(data)]
-    talks = data / "conversations" / "train.json"
-    if talks.is_file():
-        sources.append(_conversations(talks))
-    for name, count in Counter(slug(source.dataset) for source in sources).items():
-        if count > 1:
-            raise DataError(f"{data}: {count} datasets would share the name {name} in the shards; rename one of their folders")
-    return sources
-
-
-def _pairs(data: Path, name: str) -> Source:
-    def read(prepare: PicturePreparer, counts: Counter[str]) -> Iterator[Item]:
-        return mmeb.read_train(data, name, prepare=prepare, counts=counts)
-
-    return Source(dataset=name, kind="pairs", read=read, total=mmeb.count_train(data, name))
-
-
-def _conversations(talks: Path) -> Source:
-    def read(prepare: PicturePreparer, counts: Counter[str]) -> Iterator[Item]:
-        return sharegpt4v.read(talks, talks.with_name("images.zip"), dataset=CONVERSATIONS, prepare=prepare, counts=counts)
-
-    return Source(dataset=CONVERSATIONS, kind="conversations", read=read)
-
-
-def _watched(items: Iterable[Item], source: Source, progress: Progress) -> Iterator[Item]:
-    done = 0
-    for done, item in enumerate(items, start=1):
-        yield item
-        if done % PROGRESS_ROWS == 0:
-            progress(source.dataset, done, source.total)
-    progress(source.dataset, done, source.total)

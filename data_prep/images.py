@@ -1,12 +1,26 @@
 """What becomes of a picture before it enters a shard: checked by decoding, and changed only where it must be.
 
-A JPEG or PNG within the pixel limit passes byte by byte. Others are decoded once and written once:
-- more pixels than the limit: shrunk, aspect kept;
-- an EXIF orientation: turned upright, since nothing later reads EXIF;
-- CMYK and other colour spaces: RGB; transparency: laid on white; 16 bit: scaled to 8;
-- animations: the first frame; formats other than JPEG: PNG, so that nothing is lost.
-Empty, truncated, undecodable and bomb-like files, 32-bit ones, and those more than 200 times longer than wide, are refused with a
-reason.
+| a picture file | what enters the shard |
+|---|---|
+| JPEG or PNG within the limit: colour, grey, palette, bilevel, progressive, bytes behind its end | the same bytes |
+| one pixel | the same bytes |
+| 16 bits a colour (PNG) | the same bytes; all readers take the upper 8 bits |
+| damaged EXIF block | the same bytes |
+| JPEG with a second picture behind it (MPO) | the same bytes; the first is read |
+| more pixels than the limit | shrunk once by bicubic filtering, aspect kept, in its format |
+| EXIF orientation 2 to 8 | turned upright, since nothing later reads EXIF |
+| CMYK and other colour spaces | RGB, in its format |
+| transparency: RGBA, LA, palette | laid on white |
+| 16 bits of grey | scaled to 8 bits |
+| animated GIF, PNG or WebP | its first frame as PNG |
+| GIF, WebP, BMP, TIFF | PNG, so that nothing is lost |
+| empty | refused: the picture file is empty |
+| truncated, or a byte damaged where a checksum guards it | refused: cannot be decoded |
+| over 90 million pixels declared | refused: declares more than 90000000 pixels |
+| a text inside unpacks without end | refused: cannot be decoded |
+| 32 bits of grey, or real numbers | refused: 32 bits a pixel |
+| more than 200 times longer than wide | refused: more than 200 times longer |
+| anything else: PDF, PostScript, SVG, AVIF, web pages | refused: not a picture in a known format |
 """
 
 import io
@@ -18,6 +32,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipeline.data.picture_header import read_header
 from pipeline.data.pictures import SUFFIXES
 from pipeline.data.reject import RowError
 
@@ -53,6 +68,8 @@ class PicturePreparer:
         """The bytes that go into the shard. Raises RowError with the reason for a picture that cannot be used."""
         if not encoded:
             raise RowError("the picture file is empty")
+        if self._may_pass(encoded):
+            return self._checked(encoded)
         with warnings.catch_warnings():
             # Sizes are judged here, by `_refuse_shape`; Pillow's warnings would only repeat it on stderr.
             warnings.simplefilter("ignore")
@@ -67,20 +84,44 @@ class PicturePreparer:
             except UnidentifiedImageError as error:
                 raise RowError("not a picture in a known format") from error
             except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
-                raise RowError(f"the picture cannot be decoded ({type(error).__name__}: {error})") from error
+                raise _undecodable(error) from error
+
+    def _checked(self, encoded: bytes) -> bytes:
+        """A plain JPEG within the limits, decoded if that was asked for."""
+        if self.verify:
+            try:
+                with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as picture:
+                    picture.load()
+            except Exception as error:  # as below
+                raise _undecodable(error) from error
+        return encoded
+
+    def _may_pass(self, encoded: bytes) -> bool:
+        """Whether the head alone shows that nothing has to be done: a plain JPEG within all limits."""
+        header = read_header(encoded)
+        return (
+            header is not None
+            and header.is_plain
+            and header.width * header.height <= min(self.max_pixels, MAX_DECODED_PIXELS)
+            and max(header.width, header.height) <= MAX_ASPECT * min(header.width, header.height)
+        )
 
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
         turned = _orientation(picture) != 1
         large = picture.width * picture.height > self.max_pixels
+        if self.verify:
+            _decode(picture, encoded)
         if not (turned or large) and _is_plain(picture):
-            if self.verify:
-                _decode(picture, encoded)
             return encoded
         suffix = SUFFIXES.get(picture.format or "", "png")
         rgb = _shrunk(_rgb(ImageOps.exif_transpose(picture) if turned else picture), self.max_pixels)
         rewritten = _encoded(rgb, suffix)
         self.counts.update(pictures_resized=large, pictures_turned=turned, pictures_rewritten=1)
         return rewritten
+
+
+def _undecodable(error: Exception) -> RowError:
+    return RowError(f"the picture cannot be decoded ({type(error).__name__}: {error})")
 
 
 def _decode(picture: Image.Image, encoded: bytes) -> None:

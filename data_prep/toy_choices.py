@@ -42,12 +42,14 @@ def _choice_rows(maker: SceneMaker, count: int, book: PictureBook) -> list[dict[
 def _yes_no_rows(maker: SceneMaker, sets: int, book: PictureBook) -> list[dict[str, str]]:
     """Sets of two figures and two questions: what one figure has, the other has not, so that words alone tell nothing.
 
-    The index has HallusionBench's form; its last three numbers are set, figure and question.
+    In half of the sets a colour or a shape alone tells the figures apart; in the others two things have exchanged their colours,
+    so that only a thing's whole label does. The index has HallusionBench's form: its last three numbers are set, figure and
+    question.
     """
     table = []
     for number in range(1, sets + 1):
         first, second = _twins(maker, swaps=number % 2 == 0)
-        asked = [maker.rng.choice(sorted(names(one) - names(other))) for one, other in ((first, second), (second, first))]
+        asked = [_telling(maker, one, other) for one, other in ((first, second), (second, first))]
         for figure, scene in enumerate((first, second), start=1):
             for question, name in enumerate(asked, start=1):
                 cells = {"index": f"VD_toy_1_{number}_{figure}_{question}", "category": "VD", "l2-category": "VD_toy"}
@@ -57,12 +59,22 @@ def _yes_no_rows(maker: SceneMaker, sets: int, book: PictureBook) -> list[dict[s
     return table
 
 
+def _telling(maker: SceneMaker, one: Scene, other: Scene) -> str:
+    """What the one scene has and the other has not, by colour or shape where that is enough, else by label."""
+    return maker.rng.choice(_brief(one, other) or sorted(names(one) - names(other)))
+
+
+def _brief(one: Scene, other: Scene) -> list[str]:
+    """The colours and the shapes that only the first scene has."""
+    return sorted(name for name in names(one) - names(other) if name not in LABELS)
+
+
 def _twins(maker: SceneMaker, *, swaps: bool) -> tuple[Scene, Scene]:
-    """Two scenes that differ by two exchanged colours, or by one thing's colour or shape."""
+    """Two scenes that differ by two exchanged colours, or by a colour or shape that is nowhere else in either."""
     while True:
         scene = maker.scene(maker.rng.choice(LABELS), count=maker.rng.choice((2, 3)))
         other = maker.swapped(scene) if swaps else maker.near(scene)
-        if other is not None and other.labels != scene.labels:
+        if other is not None and other.labels != scene.labels and (swaps or (_brief(scene, other) and _brief(other, scene))):
             return scene, other
 
 

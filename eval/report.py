@@ -1,7 +1,7 @@
 """One self-contained HTML page from the result files: no script, no outside file, readable with the network cut."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -58,11 +58,16 @@ def build_report(inputs: ReportInputs, out: Path) -> None:
     """Write the page. Raises DataError for a result file that is missing or is something else."""
     results = _read(inputs)
     sections = [item for item in (*_result_sections(results), *_run_sections(inputs, results)) if item.body]
+    write_atomic(out, page_of(inputs.title, sections, notice=inputs.notice, cards=_cards(results)))
+
+
+def page_of(title: str, sections: Sequence[Section], *, notice: str = "", cards: str = "") -> str:
+    """A whole page: title, notice, contents, finished cards, sections."""
     contents = "".join(f'<a href="#{item.anchor}">{escape(item.title)}</a>' for item in sections)
-    body = "\n".join([f"<nav>{contents}</nav>", _cards(results), *(item.html for item in sections)])
-    notice = f'<div class="notice">{escape(inputs.notice)}</div>' if inputs.notice else ""
+    body = "\n".join([f"<nav>{contents}</nav>", cards, *(item.html for item in sections)])
+    warning = f'<div class="notice">{escape(notice)}</div>' if notice else ""
     page = Template(_TEMPLATE.read_text(encoding="utf-8"))
-    write_atomic(out, page.substitute(title=escape(inputs.title), notice=notice, body=body))
+    return page.substitute(title=escape(title), notice=warning, body=body)
 
 
 def read_curves(path: Path) -> dict[str, list[Point]]:

@@ -6,3 +6,5 @@ ORDER = ("toy", "convert", "synthesize", "model", "train", "evaluate", "report")
 TEACHER = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEACHER_WORKERS = 8
 LOADER_WORKERS = 1
+STEP_TIMEOUT = 1800.0
+"""Seconds that a training step, a held-out evaluation or a checkpoint may take before the run counts as hung."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.convert import ConvertStage
-from jobs.defaults import LOADER_WORKERS, ORDER, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import EvaluateStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
@@ -14,6 +14,7 @@ from jobs.stage import Context, Stage
 from jobs.synthesize import SynthesizeStage
 from jobs.toy import ToyStage
 from jobs.train import TrainStage
+from pipeline.data.shard_plan import MAX_PIXELS
 
 Runner = Callable[[Stage, Context], Outcome]
 
@@ -27,6 +28,12 @@ class Machine:
     teacher_workers: int = TEACHER_WORKERS
     model_folder: Path | None = None
     workers: int = LOADER_WORKERS
+    step_timeout: float = STEP_TIMEOUT
+    max_pixels: int = MAX_PIXELS
+    verify: bool = True
+    convert_workers: int = 1
+    split: str = "original"
+    corpora: tuple[str, ...] = ()
 
 
 def stages(context: Context, machine: Machine) -> list[Stage]:
@@ -48,16 +55,28 @@ def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1
         yield run(step, context)
 
 
+def convert_stage(context: Context, machine: Machine) -> ConvertStage:
+    """Stage `convert`, which can also be run in slices."""
+    return ConvertStage(
+        context=context,
+        max_pixels=machine.max_pixels,
+        verify=machine.verify,
+        workers=machine.convert_workers,
+        split=machine.split,
+        corpora=machine.corpora,
+    )
+
+
 def _synthesize(context: Context, machine: Machine) -> Stage:
     return SynthesizeStage(context=context, url=machine.url, model=machine.teacher, workers=machine.teacher_workers)
 
 
 _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "toy": lambda context, machine: ToyStage(context=context),
-    "convert": lambda context, machine: ConvertStage(context=context),
+    "convert": lambda context, machine: convert_stage(context, machine),
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
-    "train": lambda context, machine: TrainStage(context=context, workers=machine.workers),
+    "train": lambda context, machine: TrainStage(context=context, workers=machine.workers, step_timeout=machine.step_timeout),
     "evaluate": lambda context, machine: EvaluateStage(context=context),
     "report": lambda context, machine: ReportStage(context=context),
 }

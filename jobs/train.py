@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.defaults import LOADER_WORKERS
+from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.manifest import fingerprint
-from pipeline.recipe_json import decisive_values
+from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
 
 
@@ -16,11 +16,12 @@ from pipeline.tracking import Tracker
 class TrainStage:
     """Trains; stopped at any moment, the same command goes on from the newest whole checkpoint.
 
-    `workers` prepare batches ahead; they never change what is read.
+    `workers` prepare batches ahead; they never change what is read. A step may take `step_timeout` seconds.
     """
 
     context: Context
     workers: int = LOADER_WORKERS
+    step_timeout: float = STEP_TIMEOUT
     name: str = "train"
     writing: Writing = Writing.RESUME
 
@@ -38,17 +39,18 @@ class TrainStage:
         }
 
     def settings(self) -> Mapping[str, object]:
-        """The whole recipe, but for what it is called."""
-        return {"recipe": decisive_values(self.context.recipe)}
+        """The recipe as far as it decides what is trained: with another ZeRO stage a run goes on where it stands."""
+        return {"recipe": course_values(self.context.recipe)}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Train from where the folder stands."""
         from pipeline.train.checkpoint import read_state
-        from pipeline.train.loop import Places, train
+        from pipeline.train.loop import Means, Places, train
 
         def report(done: int, total: int, note: str) -> None:
             self.context.progress("train", done, total, note)
 
         places = Places(shards=self.context.shards, qa=self.context.qa, model=backbone_folder(self.context), out=out)
-        state = read_state(train(places, self.context.recipe, tracker, progress=report, num_workers=self.workers))
+        means = Means(num_workers=self.workers, step_timeout=self.step_timeout)
+        state = read_state(train(places, self.context.recipe, tracker, progress=report, means=means))
         return Result(counts={"steps": state.step}, content=fingerprint(dict(state.digests)))

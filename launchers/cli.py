@@ -14,16 +14,16 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
+from launchers.data import data, one_slice
+from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
+from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
 from launchers.stages import one_stage, runner, tell
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoppedError
 
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
@@ -39,12 +39,18 @@ _ENVIRONMENT = {
 
 
 def main() -> None:
-    """Entry point: mistakes end in one line and exit code 1 (2 for a wrong command line), Ctrl-C in one line and 130."""
+    """Entry point: mistakes end in one line and exit code 1 (2 for a wrong command line), Ctrl-C in one line and 130.
+
+    A training that a signal stopped after a checkpoint ends with 75, one whose own watch found it hung with 70.
+    """
     try:
         code = group.main(prog_name="crem", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    except StoppedError as error:
+        click.echo(str(error), err=True)
+        code = STOPPED
     except PipelineError as error:
         code = _complain(str(error))
     except OSError as error:
@@ -72,7 +78,8 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Beside them, export writes a trained model for other programs, and recipes shows what there is to train.
+    Beside them, data looks after shards and shows what a step reads, export writes a trained model for other programs, and
+    recipes shows what there is to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -91,6 +98,8 @@ def group(quiet: bool) -> None:
 
 @group.command()
 @options.shared
+@options.pictures
+@click.option("--convert-workers", type=click.IntRange(1), default=1, help="Processes that convert.")
 @options.teacher
 @options.model
 @options.training
@@ -116,7 +125,7 @@ def run(until: str, processes: int, **given: Any) -> None:
     context = options.make_context(**options.take_shared(given))
     machine = Machine(**given)
     chain = stages(context, machine)
-    for outcome in run_chain(chain, context, until=until, run=runner(processes, machine)):
+    for outcome in run_chain(chain, context, until=until, run=runner(processes)):
         tell(outcome)
     if until == ORDER[-1]:
         click.echo(f"\n{result_table(context.evaluation)}\n")
@@ -141,16 +150,31 @@ def toy(**shared: Any) -> None:
 
 @group.command()
 @options.shared
-def convert(**shared: Any) -> None:
+@options.pictures
+@click.option("--workers", "convert_workers", type=click.IntRange(1), default=1, help="Processes; they write the same bytes.")
+@options.one_slice
+def convert(shard_index: int | None, num_shards: int | None, **given: Any) -> None:
     """Write a corpus as WebDataset shards with an index; every picture is decoded once.
 
-    Rows that cannot be used are counted and listed with their reasons in <work>/shards/<dataset>/rejects.jsonl.
+    Rows that cannot be used are counted and listed with their reasons in <work>/shards/<dataset>/rejects.jsonl. Stopped at any
+    moment, the same command goes on with the shards that are missing.
+
+    With --shard-index only a slice is made, next to others that run at the same time on any machine that shares the folders; one
+    that failed is run again. Afterwards crem data merge makes the whole.
 
     \b
-    Example:
-      crem convert --data my_data --work my_work
+    Examples:
+      crem convert --data my_data --work my_work --workers 8
+      crem convert --data my_data --work my_work --shard-index 3 --num-shards 16
+      crem data merge --data my_data --work my_work --num-shards 16
     """
-    one_stage("convert", shared)
+    if (shard_index is None) != (num_shards is None):
+        raise click.UsageError("--shard-index and --num-shards belong together; give both, or none")
+    shared = options.take_shared(given)
+    if shard_index is None or num_shards is None:
+        one_stage("convert", shared, given)
+    else:
+        one_slice(shared, given, index=shard_index, of=num_shards)
 
 
 @group.command()
@@ -189,7 +213,8 @@ def model(**given: Any) -> None:
 @group.command()
 @options.shared
 @options.training
-def train(processes: int, **given: Any) -> None:
+@options.preflight
+def train(processes: int, dry_run: bool, **given: Any) -> None:
     """Train the recipe's objective under DeepSpeed, or go on from the newest checkpoint.
 
     On a cluster, launchers/slurm_train.sh runs this same command on every node.
@@ -198,9 +223,14 @@ def train(processes: int, **given: Any) -> None:
     Examples:
       crem train --recipe tiny
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
+      crem train --recipe crem_2b --dry-run --gpus 8 --gpu a800-80g --model-folder models/Qwen2-VL-2B-Instruct
       sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
     """
-    one_stage("train", options.take_shared(given), given, processes)
+    machines, shared = options.take_preflight(given), options.take_shared(given)
+    if dry_run:
+        forecast(shared, **machines)
+        return
+    one_stage("train", shared, given, processes)
 
 
 @group.command()
@@ -234,6 +264,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
+group.add_command(data)
 group.add_command(export)
 group.add_command(recipes)
 

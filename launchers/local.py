@@ -1,58 +1,118 @@
-"""Training on this machine: in this process, or in several that torch's elastic launcher starts and watches."""
+"""Training on this machine: in this process, or in several that are started, told of signals and ended together."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from jobs.runner import Outcome, write_recipe
-from jobs.stage import Context, Stage
-from pipeline.errors import PipelineError
+from jobs.stage import Context
+from jobs.train import TrainStage
+from launchers.exit_codes import STOPPED
+from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import Manifest
 
+STARTED_BY_US = "CREM_STARTED_RANK"
+"""Set for the processes of one training; the command that started them does the talking."""
 
-def elastic_command(arguments: Sequence[str], *, processes: int) -> list[str]:
-    """The command line that starts `crem ARGUMENTS` in several processes; a failed one ends them all, none is restarted."""
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-        "--max-restarts=0",
-    ]
-    return [*launcher, "-m", "launchers.cli", *arguments]
+GRACE_SECONDS = 15.0
+"""How long the others are given, once a process has failed, to print what they have to say."""
+
+_FORWARDED = (signal.SIGTERM, signal.SIGUSR1)
+_POLL_SECONDS = 0.1
 
 
-def train_in_processes(stage: Stage, context: Context, *, processes: int, workers: int) -> Outcome:
-    """Run the train stage in several processes and return its outcome. Raises PipelineError when they do not finish.
+def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -> Outcome:
+    """Run the train stage in several processes and return its outcome.
 
     The children find their settings on their command line, as a user's own `crem train` would.
+
+    Raises:
+        StoppedError: a signal stopped them after a checkpoint.
+        PipelineError: one of them failed; the others were ended with it.
     """
-    arguments = ["train", "--recipe", str(write_recipe(context)), "--work", str(context.work), "--workers", str(workers)]
-    if context.data != context.toy:
-        arguments += ["--data", str(context.data)]
-    if context.force:
-        arguments.append("--force")
     before, begun = Manifest.read(stage.folder), time.monotonic()
-    # As many threads in each process as leave every core one, or they would wait for each other.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
-    command = elastic_command(arguments, processes=processes)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment) as children:
-        try:
-            code = children.wait()
-        except BaseException:
-            children.terminate()
-            children.wait()
-            raise
+    codes = run_ranks(train_command(stage, context), processes=processes)
+    if STOPPED in codes:
+        raise StoppedError("train: stopped after a checkpoint; the same command goes on from it")
     manifest = Manifest.read(stage.folder)
-    if code or manifest is None:
-        raise PipelineError(f"train: {processes} processes ended with exit code {code}; the first error above says why")
+    if any(codes) or manifest is None:
+        said = ", ".join(f"rank {rank} {_how(code)}" for rank, code in enumerate(codes) if code)
+        raise PipelineError(f"train: {said or 'no process finished it'}; the first error above says why")
     seconds = time.monotonic() - begun
     return Outcome(stage=stage.name, folder=stage.folder, manifest=manifest, was_done=manifest == before, seconds=seconds)
 
 
-def is_elastic_child() -> bool:
-    """Whether torch's elastic launcher started this process; the command that called the launcher does the talking then."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
+def train_command(stage: TrainStage, context: Context) -> list[str]:
+    """The command line of one process of a training: the resolved recipe, since neither name nor file says what was changed."""
+    arguments = ["--recipe", str(write_recipe(context)), "--work", str(context.work)]
+    arguments += ["--workers", str(stage.workers), "--step-timeout", str(stage.step_timeout)]
+    arguments += ["--data", str(context.data)] if context.data != context.toy else []
+    return [sys.executable, "-m", "launchers.cli", "train", *arguments, *(["--force"] if context.force else [])]
+
+
+def run_ranks(command: Sequence[str], *, processes: int) -> list[int]:
+    """Start a command as so many ranks and wait for all; returns their exit codes, negative for a signal that killed one.
+
+    Signals to stop are passed on to every rank. When one fails, the others have a while to end, then they are killed: they
+    would wait for the dead one.
+    """
+    ranks = [subprocess.Popen(command, stdin=subprocess.DEVNULL, env=each) for each in _environments(processes)]
+    try:
+        with _passing_on(ranks):
+            while not any(codes := [rank.poll() for rank in ranks]) and None in codes:
+                time.sleep(_POLL_SECONDS)
+            _wait(ranks, GRACE_SECONDS)
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    return [rank.returncode if code is None else code for rank, code in zip(ranks, codes, strict=True)]
+
+
+def _environments(processes: int) -> Iterator[dict[str, str]]:
+    """The variables by which ranks find one another; as many threads each as leave every core one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    common = {**os.environ, STARTED_BY_US: "1", "OMP_NUM_THREADS": str(threads), "WORLD_SIZE": str(processes)}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for rank in range(processes):
+        yield {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+
+
+@contextmanager
+def _passing_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Pass signals to stop on to every rank while the block runs."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for rank in ranks:
+            rank.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in _FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(ranks: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while any(rank.poll() is None for rank in ranks) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+
+
+def _how(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def is_started_rank() -> bool:
+    """Whether this process is one of several that `train_in_processes` started."""
+    return STARTED_BY_US in os.environ

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import LOADER_WORKERS, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
+from pipeline.data.mmeb_train_sets import SPLITS
+from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
 from pipeline.tracking import default_uri
+from pipeline.train.gpus import DEFAULT_GPU, GPUS
 
 if TYPE_CHECKING:
     from jobs.stage import Context
@@ -47,7 +50,9 @@ _SHARED = (
         type=click.Path(path_type=Path),
         help="Your own data folder (MMEB-train, MMEB-eval, conversations, mcq). Default: the toy world in <work>/toy.",
     ),
-    click.option("--force", is_flag=True, help="Run even what is done; old results of train and synthesize move to <name>.old."),
+    click.option(
+        "--force", is_flag=True, help="Run even what is done; what convert, train and synthesize made moves to <name>.old."
+    ),
 )
 _TEACHER = (
     click.option(
@@ -55,6 +60,33 @@ _TEACHER = (
     ),
     click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
     click.option("--teacher-workers", type=click.IntRange(1), default=TEACHER_WORKERS, help="Calls in flight at once."),
+)
+_PICTURES = (
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(1),
+        default=MAX_PIXELS,
+        help="Pictures with more pixels are shrunk once. A recipe that asks for more (pixels.max_tokens) is refused.",
+    ),
+    click.option(
+        "--no-verify",
+        "verify",
+        flag_value=False,
+        type=bool,
+        default=True,
+        show_default=False,
+        help="Do not decode the pictures: faster, but broken ones are met only in training.",
+    ),
+    click.option("--split", type=click.Choice(SPLITS), default=SPLITS[0], help="Which wordings of MMEB-train are converted."),
+    click.option(
+        "--corpus", "corpora", multiple=True, metavar="FILE.py:FN", help="A corpus of your own beside those of the data folder."
+    ),
+)
+_SLICE = (
+    click.option("--shard-index", type=click.IntRange(0), metavar="I", help="Make only slice I of --num-shards, from 0."),
+    click.option(
+        "--num-shards", type=click.IntRange(1), metavar="N", help="Slices of the whole work, such as tasks of a Slurm array."
+    ),
 )
 _MODEL = (
     click.option(
@@ -68,6 +100,23 @@ _TRAINING = (
     click.option(
         "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
     ),
+    click.option(
+        "--step-timeout",
+        type=click.FloatRange(1),
+        default=STEP_TIMEOUT,
+        metavar="SECONDS",
+        help="A step, an evaluation on the way or a checkpoint that takes longer ends the run as hung, with its stacks printed.",
+    ),
+)
+
+_PREFLIGHT = (
+    click.option("--dry-run", is_flag=True, help="Print recipe, DeepSpeed JSON, memory, FLOPs and hours; train nothing."),
+    click.option("--gpus", type=click.IntRange(1), default=8, help="Dry run: number of GPUs."),
+    click.option("--gpu", type=click.Choice(sorted(GPUS)), default=DEFAULT_GPU, help="Dry run: their kind."),
+    click.option("--visual-tokens", type=click.IntRange(1), help="Dry run: of every picture (default: the recipe's most)."),
+    click.option(
+        "--model-folder", type=click.Path(path_type=Path), help="Dry run: folder whose config.json tells the model's shape."
+    ),
 )
 
 
@@ -79,6 +128,16 @@ def shared(command: Command) -> Command:
 def take_shared(given: dict[str, Any]) -> dict[str, Any]:
     """Move the values of the shared options out of all that a command was given: arguments of `make_context`."""
     return {name: given.pop(name) for name in ("recipe", "settings", "work", "data", "force")}
+
+
+def pictures(command: Command) -> Command:
+    """What enters the shards: which rows, and what becomes of their pictures."""
+    return _with(_PICTURES, command)
+
+
+def one_slice(command: Command) -> Command:
+    """Which part of a conversion is to be made."""
+    return _with(_SLICE, command)
 
 
 def teacher(command: Command) -> Command:
@@ -96,6 +155,21 @@ def training(command: Command) -> Command:
     return _with(_TRAINING, command)
 
 
+def preflight(command: Command) -> Command:
+    """A dry run, and the machines that it is about."""
+    return _with(_PREFLIGHT, command)
+
+
+def take_preflight(given: dict[str, Any]) -> dict[str, Any]:
+    """Move the values of the options of a dry run out of all that a command was given."""
+    return {name: given.pop(name) for name in ("gpus", "gpu", "visual_tokens", "model_folder")}
+
+
+def is_quiet() -> bool:
+    """Whether the command was called with --quiet."""
+    return bool(click.get_current_context().find_root().params.get("quiet", False))
+
+
 def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool) -> "Context":
     """The context that the shared options describe.
 
@@ -108,14 +182,13 @@ def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Pa
     resolved = resolve(recipe, settings)
     if data is not None:
         _check_data(data, work)
-    quiet = click.get_current_context().find_root().params.get("quiet", False)
     return Context(
         work=work,
         data=data or work / "toy",
         recipe=resolved,
         tracking=default_uri(work),
         force=force,
-        progress=silent if quiet else Progress(),
+        progress=silent if is_quiet() else Progress(),
     )
 
 

@@ -7,8 +7,10 @@
 # with .venv and the work folder on a file system that all nodes share. Prepare shards, QA and model beforehand, with
 # `crem run --until model` and the same --recipe, --work and --data.
 #
-# One task is one GPU. Two minutes before the time limit the batch shell gets USR1; it asks the tasks to stop and puts the job
-# back into the queue, and the next run goes on from the newest checkpoint. The same holds after preemption and node failure.
+# One task is one GPU. Two minutes before the time limit the batch shell gets USR1; it asks the tasks to stop, which end their
+# step, write a checkpoint and leave with exit code 75, and puts the job back into the queue. The next run goes on from there.
+# The same holds after preemption; after node failure it goes on from the newest checkpoint. Give steps that take longer more time:
+# sbatch --signal=B:USR1@600.
 #SBATCH --job-name=crem-train
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append

@@ -8,7 +8,7 @@ from launchers import options
 from launchers.progress import Progress
 
 if TYPE_CHECKING:
-    from jobs.run import Machine, Runner
+    from jobs.run import Runner
     from jobs.runner import Outcome
     from jobs.stage import Context, Stage
 
@@ -17,28 +17,29 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
     """Run one stage of the chain and say what became of it."""
     from jobs.ranks import rank, refuse_ranks
     from jobs.run import Machine, stage
-    from launchers.local import is_elastic_child
+    from launchers.local import is_started_rank
 
     if name != "train":
         refuse_ranks(name)
     context = options.make_context(**shared)
     settings = Machine(**machine or {})
-    outcome = runner(processes, settings)(stage(name, context, settings), context)
-    if not rank() and not is_elastic_child():
+    outcome = runner(processes)(stage(name, context, settings), context)
+    if not rank() and not is_started_rank():
         tell(outcome)
 
 
-def runner(processes: int, machine: "Machine") -> "Runner":
+def runner(processes: int) -> "Runner":
     """How stages are run here: in this process, but training in several where that was asked for."""
     from jobs.ranks import num_ranks
     from jobs.runner import run_stage
+    from jobs.train import TrainStage
     from launchers.local import train_in_processes
 
     def run_here(stage: "Stage", context: "Context") -> "Outcome":
         progress = context.progress
         try:
-            if stage.name == "train" and processes > 1 and num_ranks() == 1:
-                return train_in_processes(stage, context, processes=processes, workers=machine.workers)
+            if isinstance(stage, TrainStage) and processes > 1 and num_ranks() == 1:
+                return train_in_processes(stage, context, processes=processes)
             return run_stage(stage, context)
         finally:
             if isinstance(progress, Progress):

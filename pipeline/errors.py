@@ -21,5 +21,9 @@ class CheckpointError(PipelineError):
     """A checkpoint or model folder that is truncated, foreign or does not fit the recipe."""
 
 
+class StoppedError(PipelineError):
+    """A run that a signal stopped after it had written a checkpoint: exit code 75, so that a scheduler starts it again."""
+
+
 class ServiceError(PipelineError):
     """A chat endpoint that does not answer, or answers with something other than the protocol."""

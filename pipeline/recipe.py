@@ -17,6 +17,17 @@ from pipeline.roles import Layout, Role
 SideName = Literal["query", "positive"]
 Features = Literal["device", "host", "recomputed"]
 
+HeldOutFigure = Literal[
+    "none",
+    "contrastive",
+    "precision_at_1",
+    "own_language_full",
+    "own_language_compressed",
+    "outside_language_full",
+    "outside_language_compressed",
+]
+"""A figure of the held-out slice; `none` is no figure."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedBackbone:
@@ -133,6 +144,9 @@ class Phase:
     `features` says where a frozen tower's features wait for the replay; `gradient_checkpointing` runs each layer again in the
     backward pass instead of keeping what it computed. In bfloat16, ZeRO 0 runs as ZeRO 1: DeepSpeed's own would add chunks up in
     bfloat16.
+    Of the checkpoints, one every `checkpoint_every` steps, the last `keep_checkpoints` stay, those of every `keep_every`-th step
+    (0: none), and the one that is best by the held-out figure `keep_best`. A step whose loss or gradient is not finite is
+    skipped; `skips_in_a_row` of them stop the run.
     """
 
     name: str
@@ -150,11 +164,14 @@ class Phase:
     evaluate_every: int = 100
     checkpoint_every: int = 100
     keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: HeldOutFigure = "none"
+    skips_in_a_row: int = 10
     held_out: int = 256
 
     def __post_init__(self) -> None:
         check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
-        check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1)
+        check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1, keep_every=0, skips_in_a_row=1)
         if self.zero_stage not in (0, 1, 2, 3):
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
         if self.kept_chunks and self.zero_stage == 3:
@@ -162,10 +179,24 @@ class Phase:
         check_weight("phase.contrastive_weight", self.contrastive_weight)
         check_weight("phase.language_weight", self.language_weight)
         self._refuse_idle_steps()
+        self._check_best()
 
     def answers(self, step: int) -> bool:
         """Whether questions are asked at a step."""
         return bool(weight_at(self.language_weight, step) and (self.mixture.outside or self.mixture.asks_pairs))
+
+    def _check_best(self) -> None:
+        """Refuse to choose by a figure that the held-out slice of this phase does not have."""
+        needs = {
+            "contrastive": self.mixture.pairs > 0,
+            "precision_at_1": self.mixture.pairs > 0,
+            "own": self.mixture.asks_pairs,
+            "outside": self.mixture.outside > 0,
+            "none": True,
+        }
+        figure = self.keep_best if self.keep_best in needs else self.keep_best.partition("_")[0]
+        if not needs[figure] or (figure != "none" and not self.held_out):
+            raise ConfigError(f"phase.keep_best: the held-out slice has no {self.keep_best}; choose another or none")
 
     def _refuse_idle_steps(self) -> None:
         """Refuse a phase some of whose steps would train nothing."""

@@ -10,6 +10,21 @@ from pipeline.typed import build
 LABELS = ("name", "summary")
 """Fields that say what a recipe is called. They decide nothing, so a changed sentence never makes finished work stale."""
 
+NEUTRAL = (
+    "zero_stage",
+    "chunk_tokens",
+    "kept_chunks",
+    "features",
+    "gradient_checkpointing",
+    "evaluate_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "keep_every",
+    "keep_best",
+    "skips_in_a_row",
+)
+"""Fields of a phase that change memory, time and files, and the weights by rounding at most: a run may go on with others."""
+
 
 def recipe_from_json(text: str) -> Recipe:
     """The recipe of its canonical JSON, which a checkpoint stores. Fields that are left out get today's defaults.
@@ -34,3 +49,15 @@ def decisive_values(recipe: Recipe) -> dict[str, object]:
 def recipe_fingerprint(recipe: Recipe) -> str:
     """Equal for two recipes that train the same model, whatever they are called."""
     return fingerprint(decisive_values(recipe))
+
+
+def course_values(recipe: Recipe) -> dict[str, object]:
+    """The values of a recipe that decide what a run reads and trains, whatever the machine: all but labels and NEUTRAL fields."""
+    plain = json.loads(canonical_json(recipe))
+    phases = [{name: value for name, value in phase.items() if name not in NEUTRAL} for phase in plain["phases"]]
+    return {**decisive_values(recipe), "phases": phases}
+
+
+def course_fingerprint(recipe: Recipe) -> str:
+    """Equal for two recipes of which one may go on from the other's checkpoint."""
+    return fingerprint(course_values(recipe))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoppedError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -155,7 +155,7 @@ def start_run(
     try:
         yield tracker
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, StoppedError):
         status = "KILLED"
         raise
     finally:

@@ -43,8 +43,16 @@ TOKENS = ("tests/pipeline/model/test_compression.py",)
 ATTENTION = ("tests/pipeline/model/test_attention.py",)
 VARLEN = ("tests/pipeline/model/test_varlen.py",)
 VARLEN_CHECK = ("tests/pipeline/model/test_varlen_check.py",)
+RESUME = "tests/data_prep/test_convert_resume.py"
 EXPORT = ("tests/pipeline/test_export.py",)
+BROKEN = ("tests/data_prep/test_broken_inputs.py",)
+PREFLIGHT = "tests/pipeline/train/test_preflight.py"
 GENERATION = ("tests/pipeline/model/test_generation.py",)
+KEPT = ("tests/pipeline/train/test_kept.py",)
+GUARDS = ("tests/pipeline/train/test_guards.py",)
+LOCAL = ("tests/launchers/test_local.py",)
+LOOP = "tests/pipeline/train/test_loop.py"
+ACCIDENTS = "tests/pipeline/train/test_accidents.py"
 
 MUTANTS = (
     Mutant(
@@ -592,7 +600,7 @@ MUTANTS = (
         "batch.input_ids",
         TOKENS,
     ),
-    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=banned", "banned=[]", TOKENS),
+    Mutant("compression tokens chosen", "pipeline/inference.py", "banned=vocabulary.chorus", "banned=()", TOKENS),
     Mutant(
         "adapters start unseeded",
         "pipeline/train/build.py",
@@ -610,7 +618,7 @@ MUTANTS = (
     Mutant(
         "digests not checked",
         "pipeline/train/checkpoint.py",
-        "or file_digest(folder / name) != digest",
+        "or file_digest(folder / name) != state.digests.get(name)",
         "",
         ("tests/pipeline/train/test_loop.py::test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken",),
     ),
@@ -898,6 +906,331 @@ MUTANTS = (
         "own = SIDES if language_weight else ()",
         ("tests/pipeline/recipes/test_training.py::test_what_a_recipe_is_about_can_be_seen",),
     ),
+    Mutant(
+        "the worst checkpoint is kept",
+        "pipeline/train/kept.py",
+        "sign = -1.0 if name in HIGHER_IS_BETTER else 1.0",
+        "sign = 1.0 if name in HIGHER_IS_BETTER else -1.0",
+        KEPT,
+    ),
+    Mutant(
+        "refused folders take places",
+        "pipeline/train/kept.py",
+        "for folder in checkpoint.steps(root) if checkpoint.step_of(folder) <= step}",
+        "for folder in checkpoint.steps(root)}",
+        KEPT,
+    ),
+    Mutant(
+        "a full disk ends in a traceback",
+        "pipeline/train/checkpoint.py",
+        "except (OSError, SafetensorError) as error:",
+        "except ZeroDivisionError as error:",
+        KEPT,
+    ),
+    Mutant(
+        "an infinite loss is taken",
+        "pipeline/train/engine.py",
+        "* torch.where(loss.isfinite(), 1.0, math.nan)",
+        "* 1.0",
+        GUARDS,
+    ),
+    Mutant(
+        "a gradient that is not finite is taken",
+        "pipeline/train/engine.py",
+        "if own_norm is not None and not own_norm.isfinite():",
+        "if own_norm is not None and own_norm < 0:",
+        GUARDS,
+    ),
+    Mutant(
+        "skipped steps end the run in any order",
+        "pipeline/train/skips.py",
+        "            self.in_a_row = 0\n",
+        "            pass\n",
+        GUARDS,
+    ),
+    Mutant(
+        "skipped steps count for the optimizer",
+        "pipeline/train/loop.py",
+        "taken = state.step - state.skipped",
+        "taken = state.step",
+        (f"{LOOP}::test_a_skipped_step_is_remembered_by_a_resumed_run",),
+    ),
+    Mutant(
+        "a signal stops one rank alone",
+        "pipeline/train/loop.py",
+        "if total.asked_to_stop and",
+        "if self.note.asked and",
+        (f"{ACCIDENTS}::test_a_signal_to_one_rank_stops_both_after_a_checkpoint",),
+    ),
+    Mutant(
+        "a loader's process dies of the job's signal",
+        "pipeline/train/stop.py",
+        "signal.signal(number, signal.SIG_IGN)",
+        "signal.signal(number, signal.SIG_DFL)",
+        GUARDS,
+    ),
+    Mutant(
+        "a waiting rank is called busy",
+        "pipeline/train/watch.py",
+        "if other.rank not in silent and not other.waits]",
+        "if other.rank not in silent]",
+        GUARDS,
+    ),
+    Mutant(
+        "another ZeRO stage starts anew",
+        "pipeline/recipe_json.py",
+        '    "zero_stage",\n',
+        "",
+        ("tests/pipeline/test_recipe_json.py",),
+    ),
+    Mutant(
+        "padding typed in",
+        "pipeline/train/figures.py",
+        "return positions - len(torch.unique(gather))",
+        "return 0",
+        ("tests/pipeline/train/test_figures.py",),
+    ),
+    Mutant(
+        "a patch meets the merger four times",
+        "pipeline/train/flops.py",
+        "return weight.numel() // merge**2 if",
+        "return weight.numel() if",
+        ("tests/pipeline/train/test_figures.py",),
+    ),
+    Mutant(
+        "the launcher waits for the dead",
+        "launchers/local.py",
+        "while not any(codes := [rank.poll() for rank in ranks]) and None in codes:",
+        "while None in (codes := [rank.poll() for rank in ranks]):",
+        (f"{LOCAL[0]}::test_a_dead_process_ends_those_that_wait_for_it",),
+    ),
+    Mutant(
+        "signals end at the launcher",
+        "launchers/local.py",
+        "rank.send_signal(number)",
+        "rank.poll()",
+        (f"{LOCAL[0]}::test_a_signal_to_stop_reaches_every_process",),
+    ),
+    Mutant(
+        "a broken picture does not name its shard",
+        "pipeline/train/feed.py",
+        'raise DataError(f"{self.corpus.index.shard(item.row)}: {error}") from error',
+        "raise",
+        (f"{LOOP}::test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key",),
+    ),
+    Mutant(
+        "another step is drawn",
+        "jobs/show.py",
+        "shown_step(feed, folder.tokenizer, step - 1)",
+        "shown_step(feed, folder.tokenizer, step)",
+        ("tests/jobs/test_show.py",),
+    ),
+    Mutant(
+        "a shard of another size passes for whole",
+        "pipeline/data/shard_part.py",
+        ".stat().st_size == part.shard.bytes)",
+        ".stat().st_size >= 0)",
+        (f"{RESUME}::test_a_truncated_shard_is_made_again",),
+    ),
+    Mutant(
+        "a kept picture crosses the end of a shard",
+        "pipeline/data/mmeb.py",
+        "if rows.begin_at(row.number):",
+        "if rows.begin_at(row.number) and not row.number:",
+        (f"{RESUME}::test_any_number_of_workers_writes_the_same_bytes",),
+    ),
+    Mutant(
+        "statistics outlive the shard they speak of",
+        "pipeline/data/shard_writer.py",
+        "for path in (folder / STATS_NAME, part):",
+        "for path in (part,):",
+        (
+            f"{RESUME}::test_killed_at_20_moments_and_restarted_gives_the_same_bytes",
+            f"{RESUME}::test_a_lost_shard_is_made_again_and_no_other",
+        ),
+    ),
+    Mutant(
+        "pictures are not held against the index",
+        "data_prep/verify.py",
+        "if [hashlib.sha256(content).digest() for content in pictures] !=",
+        "if len(pictures) < 0 and [] !=",
+        ("tests/data_prep/test_verify.py",),
+    ),
+    Mutant(
+        "leaks of shrunk pictures are missed",
+        "data_prep/leaks.py",
+        "        encoded = prepare(encoded)",
+        "        prepare(encoded)",
+        ("tests/data_prep/test_leaks.py::test_every_planted_leak_is_counted_and_no_other",),
+    ),
+    Mutant(
+        "larger pictures than the shards hold",
+        "pipeline/train/corpus.py",
+        "wanted > held:",
+        "wanted > held + 1:",
+        ("tests/pipeline/train/test_corpus.py",),
+    ),
+    Mutant(
+        "duplicate pictures are not counted",
+        "pipeline/data/shard_merge.py",
+        "stats.pictures - _distinct(hashes)",
+        "0 * _distinct(hashes)",
+        ("tests/eval/test_shards_page.py::test_figures_are_those_of_the_rows",),
+    ),
+    Mutant(
+        "of two members of a name the last is taken",
+        "pipeline/data/pictures.py",
+        "if member.filename in self._doubled:",
+        "if False:",
+        BROKEN,
+    ),
+    Mutant(
+        "links in a zip are read as pictures",
+        "pipeline/data/pictures.py",
+        "if stat.S_ISLNK(member.external_attr >> 16):",
+        "if False:",
+        BROKEN,
+    ),
+    Mutant(
+        "of two values of a key the last is taken",
+        "pipeline/data/json_array.py",
+        "if len(found) == len(pairs):",
+        "if True:",
+        BROKEN,
+    ),
+    Mutant(
+        "what follows a list is passed over",
+        "pipeline/data/json_array.py",
+        "        if self._peek():\n            raise",
+        "        if False:\n            raise",
+        BROKEN,
+    ),
+    Mutant(
+        "footers are believed",
+        "pipeline/data/parquet_rows.py",
+        "if rows > max(FEW_ROWS, file.stat().st_size):",
+        "if False:",
+        (*BROKEN, "tests/pipeline/data/test_parquet_rows.py"),
+    ),
+    Mutant(
+        "pages that unpack without end",
+        "pipeline/data/parquet_rows.py",
+        "if size > MAX_GROUP_BYTES:",
+        "if False:",
+        ("tests/pipeline/data/test_parquet_rows.py",),
+    ),
+    Mutant(
+        "a row of a damaged group is lost",
+        "pipeline/data/parquet_rows.py",
+        "for row in range(done, stop):",
+        "for row in range(done + 1, stop):",
+        BROKEN,
+    ),
+    Mutant(
+        "shrunk pictures are not verified",
+        "data_prep/images.py",
+        "        if self.verify:\n            _decode(",
+        "        if self.verify and not large:\n            _decode(",
+        ("tests/data_prep/test_images.py", "tests/data_prep/test_picture_fates.py"),
+    ),
+    Mutant(
+        "mirrored pictures stay mirrored",
+        "data_prep/images.py",
+        "2 <= value <= 8",
+        "value in (3, 6, 8)",
+        ("tests/data_prep/test_picture_fates.py",),
+    ),
+    Mutant(
+        "N24News as the paper misprints it",
+        "pipeline/data/mmeb_train_sets.py",
+        '        "I+T->T",\n        49,',
+        '        "I+T->I",\n        49,',
+        ("tests/pipeline/data/test_mmeb_train_sets.py",),
+    ),
+    Mutant(
+        "zips in the place of folders are not looked into",
+        "pipeline/data/pictures.py",
+        "for archive, member in self._zipped(path):",
+        "for archive, member in ():",
+        ("tests/pipeline/data/test_sharegpt4v_release.py",),
+    ),
+    Mutant(
+        "missing pictures are not counted",
+        "pipeline/data/sharegpt4v_release.py",
+        "missing[source] += not has(path)",
+        "missing[source] += 0",
+        ("tests/pipeline/data/test_sharegpt4v_release.py",),
+    ),
+    Mutant(
+        "pools are left out of the fingerprint",
+        "pipeline/data/mmeb.py",
+        "repr((len(eval_set.queries), eval_set.pools))",
+        "repr(len(eval_set.queries))",
+        ("tests/data_prep/test_check_inputs.py",),
+    ),
+    Mutant(
+        "pictures of one's own corpus enter unchecked",
+        "data_prep/own_corpus.py",
+        "images=tuple(prepare(image) for image in side.images)",
+        "images=side.images",
+        ("tests/data_prep/test_own_corpus.py",),
+    ),
+    Mutant(
+        "splits share their shards",
+        "data_prep/sources.py",
+        'glob(f"{self.split}-*.parquet")',
+        'glob("*.parquet")',
+        ("tests/data_prep/test_own_corpus.py",),
+    ),
+    Mutant(
+        "forecast forgets that ranks share the optimizer",
+        "pipeline/train/preflight_memory.py",
+        "    own = flat // num_ranks\n",
+        "    own = flat\n",
+        (f"{PREFLIGHT}::test_a_hand_worked_model",),
+    ),
+    Mutant(
+        "forecast forgets the logits that are kept",
+        "pipeline/train/preflight_trace.py",
+        "return scored * embedder.backbone.vocab_size * 4",
+        "return 0",
+        (f"{PREFLIGHT}::test_bytes_that_graphs_keep_are_those_measured",),
+    ),
+    Mutant(
+        "forecast forgets masters in float32",
+        "pipeline/train/preflight_memory.py",
+        "    optimizer = 3 * own * FLOAT32\n",
+        "    optimizer = 2 * own * FLOAT32\n",
+        (f"{PREFLIGHT}::test_state_bytes_are_those_of_real_tensors",),
+    ),
+    Mutant(
+        "meter counts a storage as often as it is saved",
+        "pipeline/train/saved_bytes.py",
+        "if self._holders[storage] == 1:",
+        "if self._holders[storage]:",
+        (f"{PREFLIGHT}::test_the_meter_counts_each_storage_once_and_forgets_freed_graphs",),
+    ),
+    Mutant(
+        "forecast without replays",
+        "pipeline/train/preflight.py",
+        "again = first * replayed * forward",
+        "again = 0 * first * replayed * forward",
+        (f"{PREFLIGHT}::test_published_shapes_need_their_config_alone",),
+    ),
+    Mutant(
+        "what cannot fit is let through",
+        "pipeline/train/preflight.py",
+        "if memory.total <= room:",
+        "if memory.total <= 10 * room:",
+        (f"{PREFLIGHT}::test_what_cannot_fit_is_refused_in_one_line",),
+    ),
+    Mutant(
+        "benchmark times steps that differ",
+        "benchmarks/train_step.py",
+        "if not differences[name] <= TOLERANCE:",
+        "if differences[name] <= -TOLERANCE:",
+        ("tests/benchmarks/test_train_step.py::test_what_differs_is_not_timed",),
+    ),
 )
 
 
@@ -924,9 +1257,10 @@ def main() -> int:
     failures = 0
     with tempfile.TemporaryDirectory() as aside:
         tree = Path(aside)
-        for package in PACKAGES:
+        for package in (*PACKAGES, "docs"):
             shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "setup.cfg", tree)
+        for name in ("setup.cfg", "README.md"):
+            shutil.copy(ROOT / name, tree)
         for number, mutant in enumerate(chosen, 1):
             begun = time.monotonic()
             wrong = survives(mutant, tree)

@@ -100,7 +100,9 @@ def test_shown_commands_and_their_options_exist(words: list[str]) -> None:
     elif program == "sbatch":
         script = next(place for place, word in enumerate(rest) if word.endswith(".sh"))
         assert exists(rest[script])
-        parse(cli.group, ["train", *rest[script + 1 :]])
+        stage = re.fullmatch(r"launchers/slurm_(\w+)\.sh", rest[script])
+        assert stage
+        parse(cli.group, [stage[1], *rest[script + 1 :]])
     else:
         assert program in OTHER_PROGRAMS, f"{program}: what is this?"
 

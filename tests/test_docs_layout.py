@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.convert import CONVERSATIONS, find_sources
 from data_prep.images import MAX_DECODED_PIXELS, PicturePreparer
+from data_prep.sources import find_sources
 from eval.tsv import read_tsv
 from pipeline.data import mmeb
 from pipeline.data.pictures import MAX_PICTURE_BYTES
 from pipeline.data.reject import Reject
+from pipeline.data.row_ranges import EVERY_ROW
+from pipeline.data.sharegpt4v_release import CONVERSATIONS
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 from tests.pages import README, blocks, table
@@ -97,7 +99,7 @@ def read_part(root: Path, part: str) -> list[object]:
         wanted = "Birds" if part == "MMEB-train" else CONVERSATIONS
         prepare = PicturePreparer(max_pixels=10**6)
         (source,) = [source for source in find_sources(root) if source.dataset == wanted]
-        return list(source.read(prepare, prepare.counts))
+        return list(source.read(prepare, prepare.counts, EVERY_ROW))
     if part == "MMEB-eval":
         assert mmeb.eval_datasets(root) == ["Birds"]
         return list(mmeb.read_eval(root, "Birds").queries)

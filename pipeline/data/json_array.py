@@ -1,24 +1,34 @@
 """Rows of a large JSON file `[{...}, {...}]`, one at a time: a file of a gigabyte never stands in memory."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from pipeline.data.release_files import unusable
 from pipeline.errors import DataError
 
 CHUNK = 2**20
-MAX_ROW = 2**26
+MAX_ROW = 2**23
 """Characters that one row may have; beyond it the file is taken for broken."""
 
 _ENDS = frozenset(",] \t\n\r")
 
 
+@dataclass(frozen=True, slots=True)
+class DoubledKey:
+    """Stands for an object that names a key twice: which of the two values was meant, nobody can tell."""
+
+    key: str
+
+
 def read_array(path: Path) -> Iterator[object]:
     """Elements of the array that the file is.
 
-    Bytes that are not UTF-8 arrive as lone surrogates, so that they cost their row and not the file. Raises DataError, naming
-    file and position, where the JSON itself is broken.
+    Bytes that are not UTF-8 arrive as lone surrogates, so that they cost their row and not the file; an object that names a key
+    twice arrives as a DoubledKey. Raises DataError, naming file and position, where the JSON itself is broken.
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -27,31 +37,40 @@ def read_array(path: Path) -> Iterator[object]:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | DoubledKey:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    counts = Counter(key for key, _ in pairs)
+    return DoubledKey(counts.most_common(1)[0][0])
+
+
 class _Scanner:
     """A window that slides over a text file; `place` is the next character in it."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self._file, self._path = file, path
         self._window, self._place, self._passed = "", 0, 0
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(object_pairs_hook=_object)
 
     def elements(self) -> Iterator[object]:
         self._expect("[", "is not a list of rows")
-        if self._peek() == "]":
-            return
-        while True:
+        if self._peek() != "]":
             yield self._value()
-            if self._peek() == "]":
-                return
-            self._expect(",", "is cut short or broken")
+            while self._peek() != "]":
+                self._expect(",", "is cut short or broken")
+                yield self._value()
+        self._place += 1
+        if self._peek():
+            raise self._broken("goes on behind the end of its list")
 
     def _value(self) -> object:
         self._peek()
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._window, self._place)
-            except (ValueError, RecursionError) as error:
-                if isinstance(error, RecursionError) or not self._grow():
+            except (ValueError, RecursionError, MemoryError) as error:
+                if not isinstance(error, ValueError) or not self._grow():
                     raise self._broken("is broken or cut short") from error
                 continue
             # A number that the window's end cuts reads as a shorter number: only what follows shows that it is whole.
@@ -83,4 +102,4 @@ class _Scanner:
         return bool(more)
 
     def _broken(self, complaint: str) -> DataError:
-        return DataError(f"{self._path}: {complaint} near character {self._passed + self._place}; download it again")
+        return unusable(self._path, f"{complaint} near character {self._passed + self._place}")

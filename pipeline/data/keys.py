@@ -4,12 +4,14 @@ webdataset cuts a member's name at its first dot, so a key is made of `[0-9a-z_-
 """
 
 import re
+from functools import lru_cache
 
 from pipeline.errors import DataError
 
 ROW_DIGITS = 8
 
 
+@lru_cache(maxsize=256)
 def slug(dataset: str) -> str:
     """The form of a dataset's name that may stand in keys and file names: `A-OKVQA` -> `a-okvqa`."""
     name = re.sub(r"[^0-9a-z_]+", "-", dataset.lower()).strip("-")

@@ -1,5 +1,6 @@
 """Readers of the MMEB release layouts: MMEB-train (pairs) and MMEB-eval (queries with their candidate lists)."""
 
+import hashlib
 import json
 import logging
 import re
@@ -11,8 +12,10 @@ from pathlib import Path
 from pipeline.data.keys import make_key
 from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, split_instruction
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
-from pipeline.data.pictures import Pictures, untouched
+from pipeline.data.pictures import MissingError, Pictures, find_pictures, untouched
 from pipeline.data.reject import Reject, RowError
+from pipeline.data.row_ranges import EVERY_ROW, RowRanges
+from pipeline.data.texts import checked_text
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
 
@@ -20,7 +23,11 @@ TRAIN, EVAL = "MMEB-train", "MMEB-eval"
 MARKERS_REMOVED = "image_markers_removed"
 """Count of markers that named no picture of their side (WebQA's queries have one)."""
 
-_TRAIN_COLUMNS = Columns(texts=("qry", "qry_image_path", "pos_text", "pos_image_path"), optional=("neg_text", "neg_image_path"))
+_TRAIN_COLUMNS = Columns(
+    texts=("qry", "pos_text", "neg_text"),
+    pictures=("qry_image_path", "pos_image_path", "neg_image_path"),
+    optional=("neg_text", "neg_image_path"),
+)
 _EVAL_COLUMNS = Columns(texts=("qry_text", "qry_img_path"), lists=("tgt_text", "tgt_img_path"))
 _PART = re.compile(r"(?P<split>.+)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.parquet")
 _MARKER = re.compile(r"<\|image_(\d+)\|>\n?")
@@ -53,6 +60,24 @@ def count_train(root: Path, dataset: str, *, split: str = "original") -> int:
     return count_rows(_parts(root / TRAIN / dataset, split))
 
 
+def count_train_pictures(root: Path, dataset: str, *, split: str = "original") -> tuple[int, int]:
+    """How often rows name a picture, and how many of those are missing; none is opened. Raises DataError as `read_train`."""
+    columns = Columns(pictures=_TRAIN_COLUMNS.pictures, optional=_TRAIN_COLUMNS.optional)
+    paths = [
+        path
+        for row in read_rows(_parts(root / TRAIN / dataset, split), columns)
+        for path in row.values.values()
+        if path and isinstance(path, str)
+    ]
+    if not paths:
+        return 0, 0
+    try:
+        source = find_pictures(*_places(root, dataset))
+    except MissingError:
+        return len(paths), len(paths)
+    return len(paths), sum(not source.has(path) for path in paths)
+
+
 def read_train(
     root: Path,
     dataset: str,
@@ -61,23 +86,31 @@ def read_train(
     cap: int | None = None,
     prepare: Callable[[bytes], bytes] = untouched,
     counts: Counter[str] | None = None,
+    rows: RowRanges = EVERY_ROW,
 ) -> Iterator[Sample | Reject]:
-    """The pairs of a dataset, one item for each source row, in order; at most the first `cap` rows.
+    """The pairs of a dataset, one item for each source row that `rows` ask for, in order; at most the first `cap` rows.
 
     `prepare` sees the encoded bytes of each picture and may refuse or replace them; `counts` receives what was mended.
     Raises DataError for a file that is unusable as a whole.
     """
     folder, counts = root / TRAIN, Counter() if counts is None else counts
-    zips = folder / "images_zip"
-    pictures = Pictures(zips / f"{dataset}.zip", zips / dataset, folder / "images", prepare=prepare)
-    for number, row in enumerate(read_rows(_parts(folder / dataset, split), _TRAIN_COLUMNS)):
-        if number == cap:
+    pictures = Pictures(*_places(root, dataset), prepare=prepare)
+    for row in read_rows(_parts(folder / dataset, split), _TRAIN_COLUMNS, rows):
+        if cap is not None and row.number >= cap:
             return
-        key = make_key(dataset, number)
+        if rows.begin_at(row.number):
+            pictures.forget()
+        key = make_key(dataset, row.number)
         try:
             yield _pair(row, key, dataset, pictures=pictures, counts=counts)
         except RowError as error:
             yield Reject(source=str(row.file.relative_to(root)), row=row.row, key=key, reason=str(error))
+
+
+def _places(root: Path, dataset: str) -> tuple[Path, Path, Path]:
+    """Where the pictures of a dataset may lie."""
+    zips = root / TRAIN / "images_zip"
+    return zips / f"{dataset}.zip", zips / dataset, root / TRAIN / "images"
 
 
 def read_eval(root: Path, dataset: str) -> EvalSet:
@@ -106,6 +139,17 @@ def read_eval(root: Path, dataset: str) -> EvalSet:
     if counts[MARKERS_REMOVED]:
         log.info("%s: %d image markers without a picture left out", dataset, counts[MARKERS_REMOVED])
     return EvalSet(name=dataset, queries=tuple(queries), candidates=tuple(sides.values()), pools=tuple(pools))
+
+
+def eval_fingerprint(eval_set: EvalSet) -> str:
+    """Depends on every text and every byte of every picture of a set, on their order and on the pools, and on nothing else."""
+    digest = hashlib.sha256()
+    for side in (*eval_set.queries, *eval_set.candidates):
+        for part in (side.instruction.encode() + side.text.encode(), *side.images):
+            digest.update(len(part).to_bytes(8, "big") + part)
+        digest.update(b"end of side")
+    digest.update(repr((len(eval_set.queries), eval_set.pools)).encode())
+    return digest.hexdigest()
 
 
 def describe(root: Path, dataset: str) -> DatasetInfo:
@@ -177,12 +221,20 @@ def _candidates(row: ParquetRow) -> list[tuple[str, str]]:
     return list(dict.fromkeys((text or "", path or "") for text, path in zip(texts, paths, strict=True)))
 
 
-def _side(text: str | None, path: str | None, pictures: Pictures, counts: Counter[str]) -> Side:
-    images = (pictures.read(path),) if path else ()
+def _side(text: str | None, picture: str | bytes | None, pictures: Pictures, counts: Counter[str]) -> Side:
+    if not (text or picture):
+        return Side()
+    checked_text(text or "", "a text")
+    images = (_picture(picture, pictures),) if picture else ()
     kept, removed = _known_markers(text or "", len(images))
     counts[MARKERS_REMOVED] += removed
     instruction, rest = split_instruction(kept)
     return Side(instruction=instruction, text=rest, images=images)
+
+
+def _picture(picture: str | bytes, pictures: Pictures) -> bytes:
+    """A picture by its path, or one that stands in the table."""
+    return pictures.read(picture) if isinstance(picture, str) else pictures.prepared(picture, "a picture in the table")
 
 
 def _known_markers(text: str, images: int) -> tuple[str, int]:

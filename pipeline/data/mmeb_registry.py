@@ -1,5 +1,7 @@
 """What is known of MMEB's 36 sets beforehand: meta-task, in or out of distribution, and the wordings that their rows share.
 
+The 20 sets with training data stand in `mmeb_train_sets`.
+
 Meta-tasks and splits are those of the VLM2Vec paper (20 sets that have training data are IND); wordings are those that stand
 in the rows of MMEB-train's `original` split and of MMEB-eval.
 """
@@ -92,6 +94,8 @@ def split_instruction(text: str) -> tuple[str, str]:
     words = text[len(lead) :]
     if words.strip().removesuffix(".") in WHOLES:
         return text, ""
-    opening = max((known for known in OPENINGS if words.startswith(known)), key=len, default="")
-    cut = len(lead) + len(opening) if opening else 0
+    if not words.startswith(OPENINGS):
+        return "", text
+    opening = max((known for known in OPENINGS if words.startswith(known)), key=len)
+    cut = len(lead) + len(opening)
     return text[:cut], text[cut:]

@@ -4,19 +4,23 @@ A path comes from a downloaded file, so it is not trusted: one that leaves its a
 """
 
 import io
+import lzma
 import re
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from PIL import Image
 
+from pipeline.data.picture_header import read_header
 from pipeline.data.reject import RowError
+from pipeline.data.release_files import one_line, unusable
+from pipeline.data.texts import checked_text
 from pipeline.errors import DataError
 
 MAX_PICTURE_BYTES = 128 * 2**20
@@ -28,12 +32,23 @@ KEPT_PICTURES = 16
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Formats that shards hold. MPO is what Pillow calls a JPEG with a second picture behind it."""
 
-_ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, RuntimeError)
+MAX_PATH, MAX_SHOWN = 4096, 200
+_FOREIGN = re.compile(r"^/|^[A-Za-z]:|[\\\x00-\x1f\x7f]")
+"""Absolute paths, those of Windows, and characters that no name of a picture has."""
+
+_ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(ValueError, LookupError, OverflowError, RuntimeError, MemoryError),
+)
 
 
 def untouched(encoded: bytes) -> bytes:
     """Pass a picture on as it is: the preparation that does nothing."""
     return encoded
+
+
+class MissingError(DataError):
+    """There is no zip and no folder where pictures should lie."""
 
 
 class PictureSource(Protocol):
@@ -42,9 +57,15 @@ class PictureSource(Protocol):
     def read(self, path: str) -> bytes:
         """The encoded file that a row names. Raises RowError."""
 
+    def has(self, path: str) -> bool:
+        """Whether there is a file that a row names, without reading it. False for a path that is refused, too."""
+
 
 class ZipPictures:
-    """Members of one zip archive, named with or without a leading `images/`."""
+    """Members of one zip archive, named with or without a leading `images/`.
+
+    A member that is a link, and a name that stands for two different members, are refused.
+    """
 
     def __init__(self, archive: Path) -> None:
         """Raises DataError when the file is no zip archive."""
@@ -52,58 +73,89 @@ class ZipPictures:
         try:
             self._zip = zipfile.ZipFile(archive)
         except _ARCHIVE_ERRORS as error:
-            raise DataError(f"{archive}: not a readable zip archive ({error}); download it again") from error
+            raise unusable(archive, f"not a readable zip archive ({one_line(error)})") from error
+        self._doubled = _doubled(self._zip.infolist())
 
     def read(self, path: str) -> bytes:
         """The encoded file that a row names. Raises RowError naming archive and path."""
         for name in _spellings(path):
-            try:
-                member = self._zip.getinfo(name)
-            except KeyError:
-                continue
-            return self._read(member)
+            if name in self._zip.NameToInfo:
+                return self._read(self._zip.getinfo(name))
         raise RowError(f"{self.archive.name} has no member {path}")
 
+    def has(self, path: str) -> bool:
+        """Whether there is such a member."""
+        return is_plain(path) and any(name in self._zip.NameToInfo for name in _spellings(path))
+
     def _read(self, member: zipfile.ZipInfo) -> bytes:
+        if member.filename in self._doubled:
+            raise RowError(f"{self.archive.name} has two different members {member.filename}")
+        if stat.S_ISLNK(member.external_attr >> 16):
+            raise RowError(f"{self.archive.name}: member {member.filename} is a symbolic link")
         try:
             with self._zip.open(member) as file:
                 encoded = file.read(MAX_PICTURE_BYTES + 1)
         except _ARCHIVE_ERRORS as error:
-            raise RowError(f"{self.archive.name}: member {member.filename} is unreadable ({error})") from error
+            raise RowError(f"{self.archive.name}: member {member.filename} is unreadable ({one_line(error)})") from error
         return _limited(encoded, member.filename)
 
 
 class FolderPictures:
-    """Files below a folder, named with or without a leading `images/`. Links that its owner made are followed."""
+    """Files below a folder, named with or without a leading `images/`. Links that its owner made are followed.
+
+    A zip may lie in the place of a folder: `coco/train2017/1.jpg` is looked for in `coco/train2017.zip` and `coco.zip`, too.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._zips: dict[str, ZipPictures | None] = {}
 
     def read(self, path: str) -> bytes:
-        """The encoded file that a row names. Raises RowError naming folder and path."""
+        """The encoded file that a row names. Raises RowError naming folder and path, DataError for a zip that is none."""
         for name in _spellings(path):
-            file = self.folder / name
             try:
                 # A pipe or a device would block or never end.
-                if not stat.S_ISREG(file.stat().st_mode):
+                if not stat.S_ISREG((self.folder / name).stat().st_mode):
                     continue
-                with file.open("rb") as stream:
+                with (self.folder / name).open("rb") as stream:
                     return _limited(stream.read(MAX_PICTURE_BYTES + 1), path)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
                 raise RowError(f"{path} is unreadable in {self.folder} ({error.strerror})") from error
+        for archive, member in self._zipped(path):
+            return archive.read(member)
         raise RowError(f"{self.folder} has no file {path}")
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a file or member."""
+        if not is_plain(path):
+            return False
+        return any((self.folder / name).is_file() for name in _spellings(path)) or any(True for _ in self._zipped(path))
+
+    def _zipped(self, path: str) -> Iterator[tuple[ZipPictures, str]]:
+        """Zips in the place of a folder of the path, each with the member by which it has the picture."""
+        for parts in (name.split("/") for name in _spellings(path)):
+            for depth in range(len(parts) - 1, 0, -1):
+                archive = self._zip("/".join(parts[:depth]))
+                members = ["/".join(parts[start:]) for start in (depth, depth - 1, 0)]
+                yield from ((archive, member) for member in members if archive and archive.has(member))
+
+    def _zip(self, folder: str) -> ZipPictures | None:
+        if folder not in self._zips:
+            place = self.folder / f"{folder}.zip"
+            self._zips[folder] = ZipPictures(place) if place.is_file() else None
+        return self._zips[folder]
 
 
 def find_pictures(*places: Path) -> PictureSource:
-    """The first of some places that exists: a zip archive or a folder. Raises DataError when there is none."""
+    """The first of some places that exists: a zip archive or a folder. Raises MissingError when there is none."""
     for place in places:
         if place.is_file():
             return ZipPictures(place)
         if place.is_dir():
             return FolderPictures(place)
-    raise DataError(f"{places[0]}: missing, and rows name pictures in it; download it, or put the unpacked folder beside it")
+    raise MissingError(f"{places[0]}: missing, and rows name pictures in it; download it, or put the unpacked folder beside it")
 
 
 class Pictures:
@@ -115,23 +167,41 @@ class Pictures:
         self._source: PictureSource | None = None
         self.read = lru_cache(maxsize=KEPT_PICTURES)(self._read)
 
+    def prepared(self, encoded: bytes, name: str) -> bytes:
+        """A picture that stands in the row itself. Raises RowError naming it."""
+        limited = _limited(encoded, name)
+        try:
+            return self._prepare(limited)
+        except RowError as error:
+            raise RowError(f"{name}: {error}") from error
+
+    def forget(self) -> None:
+        """Drop the kept pictures, so that what follows is the same whether or not anything was read before."""
+        self.read.cache_clear()
+
     def _read(self, path: str) -> bytes:
         if self._source is None:
             self._source = find_pictures(*self._places)
-        encoded = self._source.read(path)
-        try:
-            return self._prepare(encoded)
-        except RowError as error:
-            raise RowError(f"{path}: {error}") from error
+        return self.prepared(self._source.read(path), path)
 
 
 def measure(encoded: bytes) -> tuple[str, int, int]:
     """Suffix, width and height of a JPEG or PNG file, from its header alone. Raises RowError for anything else."""
+    header = read_header(encoded)
+    if header:
+        return header.suffix, header.width, header.height
     try:
         with Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")) as picture:
             return SUFFIXES[picture.format or ""], picture.width, picture.height
     except Exception as error:  # Pillow's parsers raise many kinds on damaged headers; all mean the same here.
         raise RowError(f"not a JPEG or PNG file ({type(error).__name__})") from error
+
+
+def _doubled(members: list[zipfile.ZipInfo]) -> frozenset[str]:
+    """Names that stand for members of different content; twice the same member does no harm."""
+    known: dict[str, tuple[int, int]] = {}
+    signs = ((member.filename, (member.CRC, member.file_size)) for member in members)
+    return frozenset(name for name, sign in signs if known.setdefault(name, sign) != sign)
 
 
 def _limited(encoded: bytes, name: str) -> bytes:
@@ -140,9 +210,15 @@ def _limited(encoded: bytes, name: str) -> bytes:
     return encoded
 
 
+def is_plain(path: str) -> bool:
+    """Whether a path can only lead to a file below a folder."""
+    return len(path) <= MAX_PATH and not _FOREIGN.search(path) and ".." not in path.split("/")
+
+
 def _spellings(path: str) -> tuple[str, ...]:
     """A row's path as it may be spelt in an archive. Raises RowError for a path that could leave its folder."""
-    if "\0" in path or "\\" in path or path.startswith("/") or re.match(r"[A-Za-z]:", path) or ".." in path.split("/"):
-        raise RowError(f"path {path!r} is not a plain relative path")
+    if not is_plain(path):
+        raise RowError(f"path {path[:MAX_SHOWN]!r} is not a plain relative path")
+    checked_text(path, "its path")
     plain = str(PurePosixPath(path))
     return plain, plain.removeprefix("images/") if plain.startswith("images/") else f"images/{plain}"

@@ -33,6 +33,8 @@ INDEX_SCHEMA = pa.schema(
 )
 """One row of the index: offsets and sizes are bytes in the shard's tar, `row` the source row, pictures in the shard's order."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
@@ -79,7 +81,7 @@ def _json(sample: Sample) -> bytes:
         "positive": None if sample.positive is None else _encode_side(sample.positive),
         "negatives": [_encode_side(side) for side in sample.negatives],
     }
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(fields).encode()
 
 
 def _encode_side(side: Side) -> dict[str, Any]:

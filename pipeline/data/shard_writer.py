@@ -5,26 +5,25 @@ alone.
 """
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Iterator
+import tarfile
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any, BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from webdataset.writer import TarWriter
 
 from pipeline.data.aside import file_aside
-from pipeline.data.keys import slug, source_row
+from pipeline.data.keys import source_row
 from pipeline.data.reject import Reject, RowError
-from pipeline.data.shard_format import INDEX_NAME, INDEX_SCHEMA, REJECTS_NAME, STATS_NAME, Member, members, text_bytes
-from pipeline.data.shard_stats import DatasetStats, Kind, ShardStats
+from pipeline.data.shard_format import INDEX_SCHEMA, STATS_NAME, Member, members, text_bytes
+from pipeline.data.shard_merge import merge
+from pipeline.data.shard_part import ShardPart, write_part
+from pipeline.data.shard_plan import ROWS_PER_SHARD, Kind, ShardPlan
+from pipeline.data.shard_stats import DatasetStats, ShardStats
 from pipeline.errors import DataError
-from pipeline.manifest import write_atomic
 from pipeline.sample import Sample
 
 Item = Sample | Reject
@@ -32,86 +31,103 @@ Item = Sample | Reject
 TAR_BLOCK = 512
 
 
-def write_shards(items: Iterable[Item], out: Path, *, dataset: str, kind: Kind, rows_per_shard: int = 1000) -> DatasetStats:
-    """Write a dataset's folder `<out>/<slug>`: tars, index.parquet, rejects.jsonl and, last, stats.json.
+def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, mended: Mapping[str, int] | None = None) -> None:
+    """Write one shard of a dataset into `<out>/<name>`: its tar, then the part that says what is in it.
 
-    `items` stand for the source rows in order, one each: item i is source row i. What the folder held before is replaced.
-    Raises DataError when no row is left.
+    `items` stand for the shard's source rows in order, one each; `mended` is read when they are used up. What the place held
+    before is replaced; `shard_merge.merge` makes the dataset whole. Raises DataError when there are fewer items than rows.
     """
-    folder = out / slug(dataset)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    stats = DatasetStats(dataset=dataset, kind=kind, rows_per_shard=rows_per_shard)
-    try:
-        with (
-            file_aside(folder / INDEX_NAME) as index,
-            file_aside(folder / REJECTS_NAME) as rejects,
-            pq.ParquetWriter(index, INDEX_SCHEMA) as table,
-            rejects.open("w", encoding="utf-8") as log,
-        ):
-            for part in _ranges(items, rows_per_shard):
-                _write_range(part, folder, stats, table=table, log=log)
-        _refuse_nothing(stats, folder)
-        write_atomic(folder / STATS_NAME, json.dumps(asdict(stats), indent=1) + "\n")
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    return stats
-
-
-def _write_range(items: Iterator[Item], folder: Path, stats: DatasetStats, *, table: pq.ParquetWriter, log: TextIO) -> None:
-    """Write the next shard, its rows of the index and its rejects. A range without a sample has no tar."""
-    number = stats.read // stats.rows_per_shard
-    name = f"{folder.name}-{number:05d}.tar"
-    first, before = stats.read, stats.converted
-    with file_aside(folder / name) as path, path.open("wb") as file, closing(_Shard(file, number)) as shard:
-        for item in items:
-            _take(item, shard, stats, log)
-    if stats.converted == before:
+    folder, name, part = out / plan.name, plan.tar_name(number), plan.part_path(out, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Statistics and part speak of what is replaced now.
+    for path in (folder / STATS_NAME, part):
+        path.unlink(missing_ok=True)
+    with file_aside(folder / name) as aside, aside.open("wb") as file, closing(_Shard(file, plan, number)) as shard:
+        shard.take_all(items)
+    if not shard.index:
         (folder / name).unlink()
-        return
-    table.write_table(pa.Table.from_pylist(shard.index, schema=INDEX_SCHEMA))
-    stats.shards.append(
-        ShardStats(
-            name=name,
-            number=number,
-            first_row=first,
-            rows=stats.read - first,
-            samples=stats.converted - before,
-            bytes=shard.size,
-            sha256=shard.sha256,
-        )
-    )
+    write_part(part, shard.part(mended or {}), pa.Table.from_pylist(shard.index, schema=INDEX_SCHEMA))
 
 
-def _take(item: Item, shard: "_Shard", stats: DatasetStats, log: TextIO) -> None:
-    stats.read += 1
-    if isinstance(item, Sample):
-        try:
-            files = members(item)
-        except RowError as error:
-            item = Reject(source=item.dataset, row=source_row(item.key), key=item.key, reason=str(error))
-        else:
-            assert source_row(item.key) == stats.read - 1, "items come one for each source row, in order"
-            shard.add(item, files)
-            stats.converted += 1
-            stats.pictures += len(files) - 1
-            stats.picture_bytes += sum(len(file.content) for file in files[1:])
-            return
-    stats.rejected += 1
-    log.write(json.dumps(asdict(item), ensure_ascii=True) + "\n")
+def write_shards(
+    items: Iterable[Item], out: Path, *, dataset: str, kind: Kind, rows_per_shard: int = ROWS_PER_SHARD
+) -> DatasetStats:
+    """Write a small dataset that stands in memory: all its shards and what belongs beside them, in place of what was there.
+
+    `items` stand for the source rows in order, one each: item i is source row i. Raises DataError when no row is left.
+    """
+    rows = list(items)
+    plan = ShardPlan(dataset=dataset, kind=kind, rows=len(rows), rows_per_shard=rows_per_shard)
+    shutil.rmtree(out / plan.name, ignore_errors=True)
+    for number in range(plan.num_shards):
+        write_shard((rows[row] for row in plan.rows_of(number)), out, plan, number)
+    return merge(out, plan)
 
 
 class _Shard:
-    """A tar being written, with its digest and its rows of the index."""
+    """A tar being written, with its digest, its rows of the index and its rejects."""
 
-    def __init__(self, file: BinaryIO, number: int) -> None:
-        self._sink, self.number = _Hashing(file), number
+    def __init__(self, file: BinaryIO, plan: ShardPlan, number: int) -> None:
+        self._plan, self._number = plan, number
+        self._sink = _Hashing(file)
         # Owner and time are fixed, or the bytes would depend on who writes and when.
         self._tar = TarWriter(self._sink, user="", group="", mtime=0, encoder=False)
+        # The same bytes as by its own stream, which would copy each once more and look for long names in every header.
+        self._tar.tarstream = tarfile.TarFile(fileobj=cast(IO[bytes], self._sink), mode="w", format=tarfile.USTAR_FORMAT)
         self.index: list[dict[str, Any]] = []
+        self._rejects: list[Reject] = []
+        self._pictures = self._picture_bytes = 0
 
-    def add(self, sample: Sample, files: list[Member]) -> None:
+    def take_all(self, items: Iterable[Item]) -> None:
+        """Take the shard's rows."""
+        rest = iter(items)
+        for row in self._plan.rows_of(self._number):
+            item = next(rest, None)
+            if item is None:
+                raise _too_few(self._plan)
+            assert isinstance(item, Reject) or source_row(item.key) == row, "items come one for each source row, in order"
+            self._take(item)
+
+    def close(self) -> None:
+        """End the archive."""
+        self._tar.close()
+
+    def part(self, mended: Mapping[str, int]) -> ShardPart:
+        """What is known of the shard."""
+        rows = self._plan.rows_of(self._number)
+        shard = ShardStats(
+            name=self._plan.tar_name(self._number),
+            number=self._number,
+            first_row=rows.start,
+            rows=len(rows),
+            samples=len(self.index),
+            bytes=self._sink.size,
+            sha256=self._sink.digest.hexdigest(),
+        )
+        return ShardPart(
+            plan=self._plan.fingerprint,
+            read=len(rows),
+            pictures=self._pictures,
+            picture_bytes=self._picture_bytes,
+            mended=dict(mended),
+            rejects=tuple(self._rejects),
+            shard=shard if self.index else None,
+        )
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item, Reject):
+            self._rejects.append(item)
+            return
+        try:
+            files = members(item)
+        except RowError as error:
+            self._rejects.append(Reject(source=item.dataset, row=source_row(item.key), key=item.key, reason=str(error)))
+            return
+        self._add(item, files)
+        self._pictures += len(files) - 1
+        self._picture_bytes += sum(len(file.content) for file in files[1:])
+
+    def _add(self, sample: Sample, files: list[Member]) -> None:
         """Append the files of a sample."""
         places = [self._append(sample.key, file) for file in files]
         images = [
@@ -128,27 +144,13 @@ class _Shard:
             {
                 "key": sample.key,
                 "row": source_row(sample.key),
-                "shard": self.number,
+                "shard": self._number,
                 "json_offset": places[0],
                 "json_size": len(files[0].content),
                 "text_bytes": text_bytes(sample),
                 "images": images,
             }
         )
-
-    def close(self) -> None:
-        """End the archive."""
-        self._tar.close()
-
-    @property
-    def size(self) -> int:
-        """Bytes written."""
-        return self._sink.size
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the bytes written."""
-        return self._sink.digest.hexdigest()
 
     def _append(self, key: str, file: Member) -> int:
         """Append one file; where its content begins."""
@@ -168,19 +170,10 @@ class _Hashing:
         self.size += len(content)
         return self._file.write(content)
 
-
-def _ranges(items: Iterable[Item], length: int) -> Iterator[Iterator[Item]]:
-    """Runs of `length` items, each to be used up before the next is asked for."""
-    rest = iter(items)
-    for first in rest:
-        yield chain([first], islice(rest, length - 1))
+    def tell(self) -> int:
+        """Bytes written."""
+        return self.size
 
 
-def _refuse_nothing(stats: DatasetStats, folder: Path) -> None:
-    if not stats.read:
-        raise DataError(f"{stats.dataset}: has no rows; remove its folder or download it again")
-    if not stats.converted:
-        with (folder / REJECTS_NAME).open(encoding="utf-8") as log:
-            first = json.loads(log.readline())
-        where = f"{first['source']}, row {first['row']}"
-        raise DataError(f"{stats.dataset}: all {stats.read} rows were rejected; the first ({where}): {first['reason']}")
+def _too_few(plan: ShardPlan) -> DataError:
+    return DataError(f"{plan.dataset}: has fewer than the {plan.rows} rows that were counted; did its files change meanwhile?")

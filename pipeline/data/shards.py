@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from pipeline.data.keys import key_of
 from pipeline.data.shard_format import INDEX_NAME, decode
-from pipeline.data.shard_stats import Kind, read_stats
+from pipeline.data.shard_plan import Kind
+from pipeline.data.shard_stats import read_stats
 from pipeline.errors import DataError
 from pipeline.manifest import fingerprint
 from pipeline.sample import Sample
@@ -48,6 +49,7 @@ class _Part:
         stats = read_stats(folder)
         self.dataset, self.kind, self._slug = stats.dataset, stats.kind, folder.name
         self.shards = {shard.number: (folder / shard.name, shard.bytes) for shard in stats.shards}
+        self.max_pixels = stats.max_pixels
         self.digest = [self.dataset, self.kind, *(shard.sha256 for shard in stats.shards)]
         table = _table(folder / INDEX_NAME)
         self.columns: dict[str, IntArray] = {name: table.column(name).to_numpy() for name in _ROW_FIELDS}
@@ -89,6 +91,9 @@ class ShardIndex:
         }
         self._kinds = {part.dataset: part.kind for part in self._parts}
         self._files: OrderedDict[Path, int] = OrderedDict()
+        limits = [part.max_pixels for part in self._parts if part.max_pixels is not None]
+        self.max_pixels = min(limits, default=None)
+        """The limit in pixels that larger pictures were shrunk to; None where all stand as they came."""
         self.fingerprint = fingerprint([part.digest for part in self._parts])
         """Depends on every byte of every shard, and on nothing else."""
 
@@ -118,6 +123,11 @@ class ShardIndex:
             text_bytes=int(part.columns["text_bytes"][place]),
             image_sizes=tuple((width, height) for width, height in part.image_spans(place, "width", "height")),
         )
+
+    def shard(self, row: int) -> Path:
+        """The file that holds a row."""
+        part, place = self._find(row)
+        return part.shard(place)[0]
 
     def read(self, row: int) -> Sample:
         """A sample with its pictures' encoded bytes. Raises DataError, naming shard and key, where shard and index differ."""

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.json_array import read_array
+from pipeline.data.json_array import DoubledKey, read_array
 from pipeline.data.keys import make_key
 from pipeline.data.pictures import Pictures, untouched
 from pipeline.data.reject import Reject, RowError
+from pipeline.data.row_ranges import EVERY_ROW, RowRanges
+from pipeline.data.texts import checked_text
 from pipeline.sample import Sample, Side, Turn
 
 TOKEN = "<image>"
@@ -25,8 +27,9 @@ def read(
     dataset: str = "conversations",
     prepare: Callable[[bytes], bytes] = untouched,
     counts: Counter[str] | None = None,
+    rows: RowRanges = EVERY_ROW,
 ) -> Iterator[Sample | Reject]:
-    """The conversations of a file, one item for each source row, in order. They have no positive side.
+    """The conversations of a file, one item for each source row that `rows` ask for, in order. They have no positive side.
 
     The query side holds the picture (none in a text-only row) and the turns. `images` is a zip archive or a folder; `prepare`
     sees the encoded bytes of each picture and may refuse or replace them; `counts` receives what was mended. Raises DataError
@@ -35,6 +38,12 @@ def read(
     counts = Counter() if counts is None else counts
     pictures = Pictures(images, images.with_suffix(""), prepare=prepare)
     for number, row in enumerate(read_array(json_path)):
+        if number >= rows.stop:
+            return
+        if number not in rows:
+            continue
+        if rows.begin_at(number):
+            pictures.forget()
         key = make_key(dataset, number)
         try:
             yield Sample(key=key, dataset=dataset, query=_side(row, pictures, counts))
@@ -43,12 +52,12 @@ def read(
 
 
 def _side(row: object, pictures: Pictures, counts: Counter[str]) -> Side:
-    if not isinstance(row, dict):
-        raise RowError("it is not an object")
-    path = row.get("image") or ""
-    turns = _turns(row.get("conversations"))
-    if not (isinstance(path, str) and _is_unicode(path)):
+    fields = _fields(row, "it")
+    path = fields.get("image") or ""
+    turns = _turns(fields.get("conversations"))
+    if not isinstance(path, str):
         raise RowError("its image is not a text")
+    checked_text(path, "its image")
     used = 1 if path and TOKEN in turns[0].question else 0
     counts[TOKENS_REMOVED] += sum(turn.question.count(TOKEN) for turn in turns) - used
     images = (pictures.read(path),) if path else ()
@@ -56,6 +65,14 @@ def _side(row: object, pictures: Pictures, counts: Counter[str]) -> Side:
     if not images and not questions[0].question.strip():
         raise RowError("it has neither a picture nor a question")
     return Side(images=images, turns=questions)
+
+
+def _fields(value: object, what: str) -> dict[str, Any]:
+    if isinstance(value, DoubledKey):
+        raise RowError(f"{what} has the key {value.key!r} twice")
+    if not isinstance(value, dict):
+        raise RowError(f"{what} is not an object")
+    return value
 
 
 def _turns(messages: Any) -> tuple[Turn, ...]:
@@ -67,25 +84,17 @@ def _turns(messages: Any) -> tuple[Turn, ...]:
 
 
 def _value(message: Any, number: int) -> str:
-    speaker = ("human", "gpt")[number % 2]
-    if not isinstance(message, dict) or message.get("from") != speaker:
-        raise RowError(f"message {number} is not from {speaker}")
-    value = message.get("value")
-    if not isinstance(value, str) or not _is_unicode(value):
-        raise RowError(f"message {number} is not a valid text")
+    speaker, what = ("human", "gpt")[number % 2], f"message {number}"
+    fields = _fields(message, what)
+    if fields.get("from") != speaker:
+        raise RowError(f"{what} is not from {speaker}")
+    value = fields.get("value")
+    if not isinstance(value, str):
+        raise RowError(f"{what} is not a text")
     if speaker == "gpt" and not value.strip():
-        raise RowError(f"message {number} is an empty answer")
-    return value
+        raise RowError(f"{what} is an empty answer")
+    return checked_text(value, what)
 
 
 def _without_token(question: str) -> str:
     return question.replace(f"{TOKEN}\n", "").replace(f"\n{TOKEN}", "").replace(TOKEN, "")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8: JSON may carry halves of surrogate pairs, and so do bytes that were not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,9 +8,9 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
 from pipeline.recipes import crem
 from pipeline.recipes.ablations import ABLATIONS
-from pipeline.recipes.tiny import mini, tiny, tiny_full
+from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_full
 
-OWN: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "mini": mini}
+OWN: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "mini": mini, "mini_sets": mini_sets}
 """Recipes for small machines, with values of our own."""
 
 RECIPES: dict[str, Callable[[], Recipe]] = {

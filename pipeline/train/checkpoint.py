@@ -6,17 +6,18 @@ truncated or foreign folder is refused by name and the one before is taken.
 
 import json
 import logging
-import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import file_digest, folder_aside
 from pipeline.recipe import Recipe
-from pipeline.recipe_json import recipe_from_json
+from pipeline.recipe_json import course_fingerprint, recipe_from_json
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,11 @@ WEIGHTS, OPTIMIZER, RECIPE, STATE = "weights.safetensors", "optimizer.safetensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What a checkpoint says of itself: its step, and what it belongs to. `model_folder` is relative to the checkpoint's own."""
+    """What a checkpoint says of itself: its step, and what it belongs to. `model_folder` is relative to the checkpoint's own.
+
+    `skipped` steps up to it moved nothing, so the optimizer took that many fewer. `held_out` are the figures of the held-out
+    slice at this very step, where it was looked at.
+    """
 
     step: int
     recipe: str
@@ -33,31 +38,47 @@ class State:
     data_fingerprint: str
     model_folder: str
     digests: dict[str, str]
+    skipped: int = 0
+    held_out: Mapping[str, float] = field(default_factory=dict)
 
 
 def save(
     folder: Path, weights: dict[str, torch.Tensor], optimizer: dict[str, torch.Tensor], state: State, recipe_json: str
 ) -> None:
-    """Write a checkpoint folder; an existing one of the same name is replaced as a whole."""
-    with folder_aside(folder) as aside:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / WEIGHTS)
-        save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, aside / OPTIMIZER)
-        (aside / RECIPE).write_text(recipe_json)
-        digests = {name: file_digest(aside / name) for name in (WEIGHTS, OPTIMIZER, RECIPE)}
-        fields = {**{name: getattr(state, name) for name in state.__slots__}, "digests": digests}
-        (aside / STATE).write_text(json.dumps(fields, indent=1, sort_keys=True))
+    """Write a checkpoint folder; an existing one of the same name is replaced as a whole.
 
-
-def read_state(folder: Path) -> State:
-    """The state of a whole checkpoint. Raises CheckpointError, naming the folder, for a missing file or one unlike its digest."""
+    Raises CheckpointError when the disk is full or refuses; what was there before is untouched then.
+    """
     try:
-        state = State(**json.loads((folder / STATE).read_text()))
+        with folder_aside(folder) as aside:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / WEIGHTS)
+            save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, aside / OPTIMIZER)
+            (aside / RECIPE).write_text(recipe_json)
+            digests = {name: file_digest(aside / name) for name in (WEIGHTS, OPTIMIZER, RECIPE)}
+            fields = {**{name: getattr(state, name) for name in state.__slots__}, "digests": digests}
+            (aside / STATE).write_text(json.dumps(fields, indent=1, sort_keys=True))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: checkpoint could not be written ({error}); the checkpoints before it are intact: "
+            "make room and run the same command again"
+        ) from error
+
+
+def peek(folder: Path) -> State:
+    """What a checkpoint says of itself, its files unread. Raises CheckpointError, naming the folder, where it says nothing."""
+    try:
+        return State(**json.loads((folder / STATE).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{folder}: not a checkpoint ({type(error).__name__} in {STATE}); take another step or retrain"
         ) from error
-    for name, digest in state.digests.items():
-        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+
+
+def read_state(folder: Path) -> State:
+    """The state of a whole checkpoint. Raises CheckpointError, naming the folder, for a missing file or one unlike its digest."""
+    state = peek(folder)
+    for name in (WEIGHTS, OPTIMIZER, RECIPE):
+        if not (folder / name).is_file() or file_digest(folder / name) != state.digests.get(name):
             raise CheckpointError(f"{folder}: {name} is missing or truncated; delete this folder to fall back to the one before")
     return state
 
@@ -86,24 +107,28 @@ def optimizer_state(folder: Path) -> dict[str, torch.Tensor]:
 
 def steps(root: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted(root.glob("step-[0-9]*"), reverse=True) if root.is_dir() else []
+    folders = [path for path in root.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
+    return sorted(folders, key=step_of, reverse=True)
 
 
-def newest(root: Path, *, recipe_fingerprint: str, data_fingerprint: str) -> tuple[Path, State] | None:
-    """The newest whole checkpoint that belongs to this recipe and data; refused ones are named in the log."""
+def folder_of(root: Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` steps."""
+    return root / f"step-{step:08d}"
+
+
+def step_of(folder: Path) -> int:
+    """The step that a folder's name says."""
+    return int(folder.name.partition("-")[2])
+
+
+def newest(root: Path, *, course: str, data_fingerprint: str) -> tuple[Path, State] | None:
+    """The newest whole checkpoint of this course (see `course_fingerprint`) and data; refused ones are named in the log."""
     for folder in steps(root):
         try:
             state = read_state(folder)
+            if (course_fingerprint(recipe(folder)), state.data_fingerprint) == (course, data_fingerprint):
+                return folder, state
+            logger.warning("%s: made by another recipe or other data; not resumed", folder)
         except CheckpointError as error:
             logger.warning("%s", error)
-            continue
-        if (state.recipe_fingerprint, state.data_fingerprint) == (recipe_fingerprint, data_fingerprint):
-            return folder, state
-        logger.warning("%s: made by another recipe or other data; not resumed", folder)
     return None
-
-
-def prune(root: Path, keep: int) -> None:
-    """Delete all but the newest `keep` folders."""
-    for folder in steps(root)[keep:]:
-        shutil.rmtree(folder)

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from pipeline.data.mmeb_registry import ALIASES, META
 from pipeline.data.qa import QaTable
 from pipeline.data.sampler import Draw, generator
-from pipeline.data.shard_stats import Kind
+from pipeline.data.shard_plan import Kind
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
+from pipeline.model.inputs import PixelLimits
 from pipeline.recipe import Mixture, Phase
 from pipeline.train.lengths import Lengths
 
@@ -87,6 +88,16 @@ def check_datasets(index: ShardIndex, mixture: Mixture) -> None:
         raise ConfigError(f"mixture.weights: {unknown[0]!r} is neither in the shards nor one of MMEB's sets; there are {there}")
     if absent:
         logger.warning("mixture.weights: not in the shards, so without effect: %s", ", ".join(absent))
+
+
+def check_pixels(index: ShardIndex, limits: PixelLimits) -> None:
+    """Refuse a recipe that asks for larger pictures than the shards hold: they would be enlarged again in silence."""
+    held, wanted = index.max_pixels, limits.max_tokens * limits.factor**2
+    if held is not None and wanted > held:
+        raise ConfigError(
+            f"pixels.max_tokens: {limits.max_tokens} tokens are {wanted} pixels, but the shards were shrunk to {held}; "
+            f"convert again with --max-pixels {wanted}, or set pixels.max_tokens={held // limits.factor**2}"
+        )
 
 
 def warn_of_small(pairs: Rows, sub_batch: int) -> None:

@@ -6,6 +6,7 @@ means over the global batch are multiplied by the number of ranks.
 """
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def start_process_group() -> tuple[int, int]:
     if not dist.is_initialized():
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if "RANK" in os.environ:
-            dist.init_process_group(backend)
+            # A hung rank is found by pipeline.train.watch, which says more than a timeout of the backend.
+            dist.init_process_group(backend, timeout=PATIENCE)
         else:
             os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
@@ -145,19 +147,30 @@ class Engine:
         self.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=last)
 
     def backward(self, loss: torch.Tensor, *, last: bool) -> None:
-        """Add a chunk's gradient. `loss` is this rank's share of a mean over the global batch; `last` closes the global batch."""
+        """Add a chunk's gradient. `loss` is this rank's share of a mean over the global batch; `last` closes the global batch.
+
+        A loss that is not finite may have a finite gradient; it is made NaN here, so that every rank skips the step alike.
+        """
         self.deepspeed.set_gradient_accumulation_boundary(last)
-        self.deepspeed.backward(loss * self.num_ranks, scale_wrt_gas=False)
+        self.deepspeed.backward(loss * self.num_ranks * torch.where(loss.isfinite(), 1.0, math.nan), scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> float:
-        """One optimizer step at `learning_rate`. Returns the gradient's norm before clipping."""
+        """One optimizer step at `learning_rate`. Returns the gradient's norm before clipping.
+
+        Where that is not finite, weights and moments stay as they are, and the step does not count.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         own_norm = None if self.zero_stage else self._plain_norm()
+        if own_norm is not None and not own_norm.isfinite():
+            self.deepspeed.zero_grad()
+            return float(own_norm)
+        # At stages 1 to 3 DeepSpeed itself leaves out the step of a gradient whose norm is not finite.
         self.deepspeed.step()
-        self.steps_taken += 1
         norm = own_norm if own_norm is not None else self.deepspeed.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+        found = float(norm) if norm is not None else math.nan
+        self.steps_taken += math.isfinite(found)
+        return found
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over ranks (in place)."""

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from pipeline.batch import OUTSIDE, Row
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.recipe import Phase, Recipe
 from pipeline.sample import Sample, Side, Turn
@@ -34,6 +34,10 @@ class RowBuilder:
         """Whether a question and one token of its answer fit behind so many tokens of context."""
         return context + len(self.builder.question_ids(turn.question)) < self.recipe.max_length
 
+    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
+        """An encoded picture of the row `key`, decoded, cut to its view and resized: uint8 (3, H, W)."""
+        return load_pixels(picture, self.recipe.pixels, where=key, view=view)
+
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
         side, outside = sample.sides[item.place], item.group == OUTSIDE
@@ -41,8 +45,7 @@ class RowBuilder:
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
         pixels = tuple(
-            load_pixels(picture, self.recipe.pixels, where=sample.key, view=self._view(step, number, *words))
-            for number, picture in enumerate(side.images)
+            self.pixels(picture, sample.key, self._view(step, place, *words)) for place, picture in enumerate(side.images)
         )
         patch = self.recipe.pixels.patch
         grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
@@ -144,7 +147,14 @@ class Feed(Dataset[StepWork | PipelineError]):
         return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
     def _row(self, item: Item, step: int) -> Row:
+        """The row of an item. Raises DataError, naming shard and key, for a picture that does not decode."""
         sample = self.corpus.index.read(item.row)
+        try:
+            return self._built(sample, item, step)
+        except DataError as error:
+            raise DataError(f"{self.corpus.index.shard(item.row)}: {error}") from error
+
+    def _built(self, sample: Sample, item: Item, step: int) -> Row:
         if item.group == OUTSIDE or not item.asks:
             return self.rows.build(sample, item, sample.query.turns if item.asks else (), step=step)
         turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])

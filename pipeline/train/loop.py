@@ -1,11 +1,10 @@
 """The training loop: steps from the newest whole checkpoint to the end, with logs, evaluation and checkpoints on the way."""
 
-import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,24 +12,30 @@ from torch.utils.data import DataLoader
 
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import PipelineError
-from pipeline.losses.weights import Stepwise, weight_at
+from pipeline.errors import CheckpointError, PipelineError, StoppedError
 from pipeline.manifest import canonical_json, fingerprint
 from pipeline.model.backbone import open_folder
 from pipeline.recipe import Phase, Recipe
-from pipeline.recipe_json import recipe_fingerprint
-from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.recipe_json import course_fingerprint, recipe_fingerprint
+from pipeline.sequence import Vocabulary
 from pipeline.tracking import Tracker
-from pipeline.train import checkpoint
+from pipeline.train import checkpoint, kept
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
-from pipeline.train.corpus import Corpus, check_datasets
+from pipeline.train.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.engine import Engine, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
+from pipeline.train.figures import Clock, Tally, figures_of, scheduled, tally
+from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
-from pipeline.train.lengths import Lengths, write_left_out
-from pipeline.train.measure import Ruler, ensure_lengths, table_name
+from pipeline.train.journal import Journal
+from pipeline.train.opening import opening
+from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
 from pipeline.train.schedule import learning_rate
-from pipeline.train.step import StepReport, train_step
+from pipeline.train.skips import Skips
+from pipeline.train.step import train_step
+from pipeline.train.stop import StopNote, ignore_in_worker
+from pipeline.train.together import as_on_rank_0, on_any_rank
+from pipeline.train.watch import Watch
 from pipeline.train.work import StepWork
 
 logger = logging.getLogger(__name__)
@@ -54,6 +59,11 @@ class Places:
         return self.out.with_name("lengths")
 
     @property
+    def heartbeats(self) -> Path:
+        """Signs of life of the ranks while they train."""
+        return self.out.with_name("heartbeats")
+
+    @property
     def checkpoints(self) -> Path:
         """Where the step folders are."""
         return self.out / "checkpoints"
@@ -64,26 +74,38 @@ class Places:
         return self.out / "metrics.jsonl"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What changes with the machine and never what is trained: loader processes, and seconds that a step may take."""
+
+    num_workers: int = 1
+    step_timeout: float = 1800.0
+
+
 def train(
-    places: Places, recipe: Recipe, tracker: Tracker, *, progress: Progress, num_workers: int = 1, stop_after: int | None = None
+    places: Places,
+    recipe: Recipe,
+    tracker: Tracker,
+    *,
+    progress: Progress,
+    means: Means = Means(),
+    stop_after: int | None = None,
 ) -> Path:
     """Train the recipe's phase and return the folder of its last checkpoint.
 
-    Resumes from the newest whole checkpoint of the same recipe and data. `stop_after` ends the run at that step, as an
-    interruption would. Every rank calls this; rank 0 writes.
+    Resumes from the newest whole checkpoint of the same course of training and data. `stop_after` ends the run at that step, as
+    an interruption would. Every rank calls this; rank 0 writes.
+
+    Raises:
+        StoppedError: a signal asked for it; the checkpoint is written.
+        PipelineError: what the user can mend; the last checkpoint is intact.
     """
-    phase = recipe.phases[0]
-    run = _Run(places, recipe, phase, tracker, progress)
-    begin = run.resume()
-    end = phase.steps if stop_after is None else min(stop_after, phase.steps)
-    started = time.monotonic()
-    for step, work in run.works(begin, end, num_workers):
-        figures = run.one_step(step, work)
-        run.log(step, figures)
-        if run.engine.rank == 0:
-            done = step + 1 - begin
-            progress(step + 1, phase.steps, _summary(figures, done / (time.monotonic() - started)))
-    return run.finish(end)
+    with StopNote() as note:
+        run = _Run(places, recipe, tracker, progress, note)
+        begin = run.resume()
+        end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
+        with Watch(places.heartbeats, run.engine.rank, means.step_timeout) as watch:
+            return run.steps(begin, end, means.num_workers, watch)
 
 
 def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
@@ -95,142 +117,173 @@ def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
 class _Run:
     """One training run on one rank: what the loop keeps between steps."""
 
-    def __init__(self, places: Places, recipe: Recipe, phase: Phase, tracker: Tracker, progress: Progress) -> None:
-        self.places, self.recipe, self.phase, self.tracker = places, recipe, phase, tracker
+    def __init__(self, places: Places, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote) -> None:
+        self.places, self.recipe, self.progress, self.note = places, recipe, progress, note
+        self.phase: Phase = recipe.phases[0]
+        self.journal = Journal(places.metrics, tracker)
         rank, num_ranks = start_process_group()
         # All that the user may have to mend is looked at before the model loads.
         folder = open_folder(places.model)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
         with rank_0_first(rank, num_ranks):
-            corpus, table = self._corpus(vocabulary, progress)
-        if rank == 0:
-            self._note_left_out(corpus.lengths, table)
-        self.feed = Feed(corpus, recipe, phase, vocabulary, rank=rank, num_ranks=num_ranks)
+            corpus = self._corpus(vocabulary, writes=rank == 0)
+        self.feed = Feed(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.feed)
-        self.identity = {
-            "recipe_fingerprint": recipe_fingerprint(recipe),
-            "data_fingerprint": fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint]),
-        }
-        embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[phase.dtype])
-        self.found = checkpoint.newest(places.checkpoints, **self.identity)
+        self.data_fingerprint = fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint])
+        embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[self.phase.dtype])
+        self.found = self._newest(rank)
         if self.found:
             embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
-        self.engine = Engine(embedder, phase)
+        self.cost = Cost.of(embedder)
+        self.engine = Engine(embedder, self.phase)
+        self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
+        self.saved: int | None = None
+        """Step of the newest checkpoint that this run wrote or resumed from."""
 
-    def _corpus(self, vocabulary: Vocabulary, progress: Progress) -> tuple[Corpus, Path]:
-        """The corpus with its table of lengths, which is made if need be, and the table's file."""
+    def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
         index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
         check_datasets(index, self.phase.mixture)
-        recipe, cap = self.recipe, self.recipe.max_length
-        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=cap)
-        ruler = Ruler(builder=builder, pixels=recipe.pixels)
-        table = self.places.lengths / table_name(index, ruler, self.places.model)
-        lengths = ensure_lengths(table, index, ruler, lambda done, total: progress(done, total, "rows measured"))
-        return Corpus(index=index, qa=qa, lengths=lengths), table
+        check_pixels(index, self.recipe.pixels)
+        ruler = ruler_of(self.recipe, vocabulary)
+        table = lengths_file(self.places.lengths, index, ruler, self.places.model)
+        corpus = measured(index, qa, ruler, table, self.progress)
+        if writes:
+            self.journal.tracker.log_params(count_left_out(corpus.lengths, table, self.recipe.max_length))
+        return corpus
 
-    def _note_left_out(self, lengths: Lengths, table: Path) -> None:
-        """Count and list the rows that pass the cap."""
-        cap, count = self.recipe.max_length, int((~lengths.fits(self.recipe.max_length)).sum())
-        self.tracker.log_params({"rows": len(lengths), "rows_over_max_length": count})
-        listed = table.with_name(f"{table.stem}-over-{cap}.jsonl")
-        if write_left_out(listed, table, lengths, cap):
-            message = "%d of %d rows are left out, most for passing max_length = %d; they are listed, with hard negatives, in %s"
-            logger.warning(message, count, len(lengths), cap, listed)
+    def _newest(self, rank: int) -> tuple[Path, checkpoint.State] | None:
+        """The checkpoint to go on from: rank 0 checks and chooses, so that all take the same."""
+        root, none = self.places.checkpoints, -1
+        course = course_fingerprint(self.recipe)
+        found = checkpoint.newest(root, course=course, data_fingerprint=self.data_fingerprint) if rank == 0 else None
+        step = as_on_rank_0(checkpoint.step_of(found[0]) if found else none)
+        folder = checkpoint.folder_of(root, step)
+        return None if step == none else (folder, checkpoint.peek(folder))
 
     def resume(self) -> int:
         """Take over the newest checkpoint's optimizer; returns the step to go on with."""
-        if not self.found:
-            _truncate(self.places.metrics, 0)
-            return 0
-        folder, state = self.found
-        idle = self.feed.work(self.feed.draw(0), 0).idle
-        self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), state.step, idle)
-        _truncate(self.places.metrics, state.step)
-        logger.info("resumed from %s", folder)
-        return state.step
+        step = self.found[1].step if self.found else 0
+        if self.found:
+            folder, state = self.found
+            idle = self.feed.work(self.feed.draw(0), 0).idle
+            taken = state.step - state.skipped
+            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, idle)
+            logger.info("resumed from %s", folder)
+            self.saved = step
+        if self.engine.rank == 0:
+            self.journal.go_on_from(step)
+        return step
 
-    def works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork]]:
-        """Steps and their work, prepared ahead by workers that cannot change what is read."""
+    def steps(self, begin: int, end: int, num_workers: int, watch: Watch) -> Path:
+        """Train the steps of a range; returns the folder of the checkpoint after the last one."""
+        started = time.monotonic()
+        watch.beat(begin + 1, "reading")
+        for step, work, waited in self._works(begin, end, num_workers):
+            if step == begin:
+                self._announce(work)
+            watch.beat(step + 1, "training")
+            figures, total = self._one_step(step, work, waited)
+            figures |= self._look(step + 1, watch)
+            self._record(step + 1, figures, (step + 1 - begin) / (time.monotonic() - started))
+            watch.beat(step + 1, "saving")
+            if (step + 1) % self.phase.checkpoint_every == 0:
+                self._save(step + 1, figures)
+            if total.asked_to_stop and step + 1 < end:
+                self._stop(step + 1, figures)
+            watch.beat(step + 2, "reading")
+        watch.beat(end, "saving")
+        return self._save(end, {})
+
+    def _works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork, float]]:
+        """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
         ahead = 4 if num_workers else None
-        loader = DataLoader(self.feed, batch_size=None, sampler=range(begin, end), num_workers=num_workers, prefetch_factor=ahead)
+        loader = DataLoader(
+            self.feed,
+            batch_size=None,
+            sampler=range(begin, end),
+            num_workers=num_workers,
+            prefetch_factor=ahead,
+            worker_init_fn=ignore_in_worker,
+        )
+        asked = time.monotonic()
         for step, work in zip(range(begin, end), loader, strict=True):
             if isinstance(work, PipelineError):
                 raise work
-            yield step, work
+            yield step, work, time.monotonic() - asked
+            asked = time.monotonic()
 
-    def one_step(self, step: int, work: StepWork) -> dict[str, float]:
-        """Train one step; evaluate and checkpoint when they are due. Returns the figures to log."""
+    def _announce(self, work: StepWork) -> None:
+        """Say what a step is made of, once."""
+        if self.engine.rank == 0:
+            said = opening(work, self.recipe, self.phase, self.engine.num_ranks)
+            logger.info("%s", said)
+            self.journal.tracker.log_params({"step": said, "ranks": self.engine.num_ranks, "zero_stage": self.phase.zero_stage})
+
+    def _one_step(self, step: int, work: StepWork, waited: float) -> tuple[dict[str, float], Tally]:
+        """Train one step. Returns its figures and the sums over ranks."""
         begun = time.monotonic()
         rate = learning_rate(step, self.phase)
         # Dropout, where a recipe has any, depends on nothing but step and rank, so a resumed run draws the same.
         torch.manual_seed(hash((self.recipe.seed, step, self.engine.rank)) & 0x7FFFFFFF)
         report = train_step(self.engine, work, self.recipe, self.phase, rate)
-        if not report.finite:
-            raise PipelineError(
-                f"step {step}: loss or gradient is not finite ({report}); lower the learning rate; the last checkpoint is intact"
-            )
-        seconds = time.monotonic() - begun
-        figures = _figures(report, work, seconds) | {"learning_rate": rate} | _scheduled_weights(self.phase, step)
-        done = step + 1
-        if done % self.phase.evaluate_every == 0 or done == self.phase.steps:
-            figures |= self.held_out.evaluate(self.engine)
-        if done % self.phase.checkpoint_every == 0:
-            self.save(done)
-        return figures
+        clock = Clock(time.monotonic() - begun + waited, waited)
+        total = tally(self.engine, work, clock, self._flops(work), asked_to_stop=bool(self.note.asked))
+        self.skips.note(step, report)
+        figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
+        figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.recipe, self.phase, step)}
+        return figures, total
 
-    def save(self, step: int) -> Path:
-        """Write a checkpoint of the state after `step` steps."""
-        folder = self.places.checkpoints / f"step-{step:08d}"
+    def _flops(self, work: StepWork) -> Flops:
+        first_kept = len(work.chunks) - self.phase.kept_chunks
+        parts = (self.cost.chunk(chunk, self.phase, is_kept=index >= first_kept) for index, chunk in enumerate(work.chunks))
+        return sum(parts, Flops(model=0.0, hardware=0.0))
+
+    def _look(self, done: int, watch: Watch) -> dict[str, float]:
+        """Figures of the held-out slice where they are due: a checkpoint that may be the best must have them."""
+        for_checkpoint = self.phase.keep_best != "none" and done % self.phase.checkpoint_every == 0
+        if done % self.phase.evaluate_every and done != self.phase.steps and not for_checkpoint:
+            return {}
+        watch.beat(done, "evaluating")
+        return self.held_out.evaluate(self.engine)
+
+    def _save(self, step: int, figures: Mapping[str, float]) -> Path:
+        """The checkpoint of the state after `step` steps, written unless it is there; raises the same on every rank."""
+        folder = checkpoint.folder_of(self.places.checkpoints, step)
+        if self.saved == step:
+            return folder
         weights, moments = self.engine.state_tensors()
+        problem: CheckpointError | None = None
         if self.engine.rank == 0:
-            model = os.path.relpath(self.places.model.resolve(), folder.resolve())
-            state = checkpoint.State(step=step, recipe=self.recipe.name, model_folder=model, digests={}, **self.identity)
-            checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
-            checkpoint.prune(self.places.checkpoints, self.phase.keep_checkpoints)
+            try:
+                checkpoint.save(folder, weights, moments, self._state(folder, step, figures), canonical_json(self.recipe))
+                kept.prune(self.places.checkpoints, self.phase, step)
+            except CheckpointError as error:
+                problem = error
+        if on_any_rank(problem is not None):
+            raise problem or CheckpointError(f"{folder}: rank 0 could not write it; its message says why")
+        self.saved = step
         return folder
 
-    def log(self, step: int, figures: dict[str, float]) -> None:
-        """Append a step's figures to the local file at once, and to the tracker now and then."""
-        if self.engine.rank:
-            return
-        self.places.metrics.parent.mkdir(parents=True, exist_ok=True)
-        with self.places.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step + 1, **figures}) + "\n")
-        self.tracker.log_metrics({f"train/{name}": value for name, value in figures.items()}, step=step + 1)
+    def _state(self, folder: Path, step: int, figures: Mapping[str, float]) -> checkpoint.State:
+        prefix = "held_out/"
+        return checkpoint.State(
+            step=step,
+            recipe=self.recipe.name,
+            recipe_fingerprint=recipe_fingerprint(self.recipe),
+            data_fingerprint=self.data_fingerprint,
+            model_folder=os.path.relpath(self.places.model.resolve(), folder.resolve()),
+            digests={},
+            skipped=self.skips.total,
+            held_out={name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)},
+        )
 
-    def finish(self, end: int) -> Path:
-        """The last checkpoint, written now when the last step was not one of its own."""
-        folder = self.places.checkpoints / f"step-{end:08d}"
-        return folder if (folder / checkpoint.STATE).is_file() else self.save(end)
+    def _record(self, done: int, figures: Mapping[str, float], steps_per_second: float) -> None:
+        if self.engine.rank == 0:
+            self.journal.write(done, figures)
+            self.progress(done, self.phase.steps, _summary(figures, steps_per_second))
 
-
-def _scheduled_weights(phase: Phase, step: int) -> dict[str, float]:
-    """Loss weights at a step, as far as they change in the phase."""
-    weights = {"contrastive_weight": phase.contrastive_weight, "language_weight": phase.language_weight}
-    return {name: weight_at(weight, step) for name, weight in weights.items() if isinstance(weight, Stepwise)}
-
-
-def _figures(report: StepReport, work: StepWork, seconds: float) -> dict[str, float]:
-    figures = {name: float(value) for name, value in asdict(report).items() if value is not None}
-    return figures | {
-        "seconds": seconds,
-        "pairs_per_second": work.num_pairs / seconds,
-        "tokens_per_second": work.num_tokens / seconds,
-        "chunks": float(len(work.chunks)),
-        "cut_answers": float(work.num_cut),
-    }
-
-
-def _truncate(file: Path, step: int) -> None:
-    """Drop log lines after `step`: a resumed run writes them again."""
-    if not file.exists():
-        return
-    lines = [line for line in file.read_text().splitlines() if _step_of(line) <= step]
-    file.write_text("".join(line + "\n" for line in lines))
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except ValueError:
-        return float("inf")  # a line cut short by a kill
+    def _stop(self, step: int, figures: Mapping[str, float]) -> None:
+        """Leave with a checkpoint; every rank comes here after the same step. Raises StoppedError."""
+        folder = self._save(step, figures)
+        asked = self.note.asked or "a signal to another rank"
+        raise StoppedError(f"stopped by {asked} after step {step}; {folder} is written, and the same command goes on from it")

@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_prep.convert import convert
+from data_prep.convert import Conversion, silent
+from data_prep.convert import convert as run
+from data_prep.convert_work import Progress
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.sample import Side
@@ -91,6 +93,10 @@ def assert_exact(root: Path, index: ShardIndex) -> None:
         assert [list(sample.query.images), sample.positive, sample.query.text] == [expected.pictures[0], None, ""]
 
 
+def convert(data: Path, out: Path, *, progress: Progress = silent, **settings: Any) -> dict[str, int]:
+    return run(Conversion(data=data, out=out, **settings), progress)
+
+
 def tree(folder: Path) -> dict[str, str]:
     """Digest of every file below a folder."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
@@ -149,6 +155,7 @@ def test_counts_balance_and_name_every_reject(data: Path, tmp_path: Path) -> Non
         "bytes": sum(path.stat().st_size for path in (tmp_path / "out").glob("*/*.tar")),
         "converted": 5,
         "datasets": 2,
+        "duplicate_pictures": 0,
         "image_markers_removed": 1,
         "image_tokens_removed": 1,
         "pictures": 3,
@@ -208,13 +215,13 @@ def test_a_second_conversion_gives_the_same_bytes(data: Path, tmp_path: Path) ->
 
 
 def test_progress_ends_with_all_rows(data: Path, tmp_path: Path) -> None:
-    seen: dict[str, tuple[int, int | None]] = {}
+    seen: dict[str, tuple[int, int]] = {}
 
-    def watch(dataset: str, done: int, total: int | None) -> None:
+    def watch(dataset: str, done: int, total: int) -> None:
         seen[dataset] = (done, total)
 
     convert(data, tmp_path / "out", progress=watch)
-    assert seen == {"Toy": (7, 7), "conversations": (3, None)}
+    assert seen == {"Toy": (7, 7), "conversations": (3, 3)}
 
 
 def test_pairs_alone_are_enough(data: Path, tmp_path: Path) -> None:
@@ -281,4 +288,5 @@ def test_what_is_unusable_as_a_whole_is_one_line(data: Path, tmp_path: Path, dam
         convert(data, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").rglob("*.part"))
-    assert not (tmp_path / "out" / ("conversations" if damage is broken_json else "toy")).exists()
+    # Shards that were finished before stay, so that the next run goes on; nothing looks like a whole dataset.
+    assert not (tmp_path / "out" / ("conversations" if damage is broken_json else "toy") / "stats.json").exists()

@@ -193,8 +193,9 @@ def test_a_truncated_picture_is_found_by_decoding(form: str) -> None:
         assert prepared(encoded, verify=False) == encoded
 
 
-def test_a_damaged_checksum_inside_a_png_is_found() -> None:
-    encoded = bytearray(picture(2, size=(90, 90), form="PNG"))
+@pytest.mark.parametrize("size", [(90, 90), (190, 90)], ids=["passed on", "shrunk"])
+def test_a_damaged_checksum_inside_a_png_is_found(size: tuple[int, int]) -> None:
+    encoded = bytearray(picture(2, size=size, form="PNG"))
     encoded[len(encoded) // 2] ^= 0xFF
     with pytest.raises(RowError, match="cannot be decoded"):
         prepared(bytes(encoded))

@@ -6,6 +6,8 @@ from typing import Any
 
 from PIL import Image
 
+from data_prep.scenes import LABELS
+
 
 def test_choice_rows_have_the_columns_of_the_benchmarks(toy_world: Any) -> None:
     rows = toy_world.tsv("ToyMC")
@@ -51,3 +53,11 @@ def test_yes_no_questions_are_asked_of_two_figures_with_opposite_answers(toy_wor
     for (one, first), (two, second) in figures.values():
         assert one == two
         assert {first, second} == {"Yes", "No"}
+
+
+def test_figures_that_swapped_colours_are_told_apart_by_label_and_the_others_by_less(toy_world: Any) -> None:
+    """An odd set differs by one thing's colour or shape, an even one by a swap."""
+    for row in toy_world.tsv("ToyYN"):
+        group = int(row["index"].split("_")[3])
+        by_label = " ".join(row["question"].removesuffix("?").split()[3:]) in LABELS
+        assert by_label == (group % 2 == 0), row["question"]

@@ -19,6 +19,7 @@ from jobs.defaults import ORDER
 from jobs.stage import Context
 from jobs.train import TrainStage
 from launchers import cli, local
+from pipeline.errors import StoppedError
 from pipeline.recipe import ToyWorld
 from pipeline.recipe_json import recipe_from_json
 from pipeline.recipes import OWN, load
@@ -227,6 +228,16 @@ def test_interruption_is_one_line_and_its_own_exit_code(crem: Run, monkeypatch: 
     assert "Traceback" not in error
 
 
+def test_a_training_stopped_by_a_signal_has_an_exit_code_of_its_own(crem: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(**_: object) -> None:
+        raise StoppedError("stopped by SIGUSR1 after step 3; the same command goes on from it")
+
+    monkeypatch.setattr("launchers.options.make_context", stop)
+    code, output, error = crem("train")
+    assert (code, output) == (75, "")
+    assert one_line(error).startswith("stopped by SIGUSR1")
+
+
 def test_every_printed_row_is_listed_with_the_papers_figures(crem: Run) -> None:
     code, output, _ = crem("recipes", "list")
     assert code == 0
@@ -283,7 +294,7 @@ def test_processes_of_a_training_get_the_resolved_recipe(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(local.subprocess, "Popen", start)
     with pytest.raises(KeyboardInterrupt):
-        local.train_in_processes(TrainStage(context=context), context, processes=2, workers=1)
+        local.train_in_processes(TrainStage(context=context), context, processes=2)
     assert resolve(commands[0][commands[0].index("--recipe") + 1]) == recipe
 
 
@@ -292,10 +303,3 @@ def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run,
     code, _, error = crem("convert")
     assert code == 1
     assert "started as 2 processes, but only crem train works in parallel" in one_line(error)
-
-
-def test_several_processes_are_started_by_the_elastic_launcher() -> None:
-    command = local.elastic_command(["train", "--recipe", "tiny"], processes=2)
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert {"--standalone", "--nproc-per-node=2", "--max-restarts=0"} <= set(command)
-    assert command[-5:] == ["-m", "launchers.cli", "train", "--recipe", "tiny"]

@@ -87,6 +87,7 @@ class MemoryIndex:
     """The reader's interface over a list of samples. Sizes of pictures are looked at once, as the index of shards has them."""
 
     fingerprint = "memory"
+    max_pixels: int | None = None
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -100,6 +101,9 @@ class MemoryIndex:
 
     def kind(self, dataset: str) -> str:
         return "conversations" if self.samples[self.datasets[dataset][0]].positive is None else "pairs"
+
+    def shard(self, row: int) -> Path:
+        return Path(self.samples[row].dataset) / "00000.tar"
 
     def read(self, row: int) -> Sample:
         return self.samples[row]

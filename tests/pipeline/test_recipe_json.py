@@ -7,9 +7,9 @@ from hypothesis import given, settings
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
-from pipeline.recipe import Recipe
+from pipeline.recipe import Phase, Recipe
 from pipeline.recipe_diff import differences
-from pipeline.recipe_json import decisive_values, recipe_fingerprint, recipe_from_json
+from pipeline.recipe_json import NEUTRAL, course_fingerprint, decisive_values, recipe_fingerprint, recipe_from_json
 from pipeline.recipes import RECIPES, load
 from tests.pipeline.recipes_at_random import recipes
 
@@ -40,6 +40,22 @@ def test_our_recipes_have_values_of_their_types(name: str) -> None:
 def test_a_changed_sentence_or_name_is_the_same_recipe() -> None:
     tiny = load("tiny")
     assert recipe_fingerprint(replace(tiny, name="small", summary="a better sentence")) == recipe_fingerprint(tiny)
+
+
+def with_phase(**fields: object) -> Recipe:
+    tiny = load("tiny")
+    return replace(tiny, phases=(replace(tiny.phases[0], **fields),))
+
+
+def test_a_run_goes_on_with_another_machines_settings_and_with_no_other_values() -> None:
+    course = course_fingerprint(load("tiny"))
+    machine = {"zero_stage": 3, "kept_chunks": 0, "chunk_tokens": 77, "keep_checkpoints": 9, "evaluate_every": 3}
+    assert course_fingerprint(with_phase(**machine)) == course
+    assert course_fingerprint(replace(load("tiny"), name="other", summary="")) == course
+    for changed in ({"steps": 7}, {"dtype": "bfloat16"}, {"held_out": 3}, {"language_weight": 0.25}):
+        assert course_fingerprint(with_phase(**changed)) != course
+    assert course_fingerprint(replace(load("tiny"), seed=8)) != course
+    assert set(NEUTRAL) <= {item.name for item in fields(Phase)}
 
 
 def test_every_other_field_is_seen() -> None:

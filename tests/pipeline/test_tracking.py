@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline import tracking
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoppedError
 from pipeline.tracking import NullTracker, Tracker, default_uri, find_run, flatten, redact, start_run
 
 
@@ -54,7 +54,7 @@ def test_a_run_keeps_params_metrics_artifacts_and_parents(store: str, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"], "nothing is written to the current folder"
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED"), (StoppedError, "KILLED")])
 def test_a_run_that_fails_says_so(store: str, error: type[BaseException], status: str) -> None:
     seen: list[Tracker] = []
     with pytest.raises(error), start_run(uri=store, stage="toy") as tracker:

@@ -5,11 +5,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data import parquet_rows
 from pipeline.data.parquet_rows import Columns, count_rows, read_rows
 from pipeline.errors import DataError
 from tests.pipeline.data.releases import write_table
 
-COLUMNS = Columns(texts=("a",), lists=("many",), optional=("b",))
+COLUMNS = Columns(texts=("a", "b"), lists=("many",), pictures=("seen",), optional=("b", "seen"))
+
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def write(path: Path, values: list[Any], **options: Any) -> Path:
@@ -34,6 +37,27 @@ def test_every_way_to_store_text_is_text(tmp_path: Path, kind: pa.DataType) -> N
     table = pa.table({"a": pa.array(["x", "y"]).cast(kind), "many": pa.array([["x"], []])})
     pq.write_table(table, tmp_path / "file")
     assert [row.values["a"] for row in read_rows([tmp_path / "file"], COLUMNS)] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        pa.array([b"x", None, b"y"]),
+        pa.array([b"x", None, b"y"]).cast(pa.large_binary()),
+        pa.array([{"bytes": b"x", "path": "p"}, {"bytes": None, "path": None}, {"bytes": b"y", "path": None}]),
+    ],
+    ids=["bytes", "large bytes", "as datasets.Image writes them"],
+)
+def test_pictures_may_stand_in_the_table(tmp_path: Path, stored: pa.Array) -> None:
+    table = pa.table({"a": ["1", "2", "3"], "many": pa.array([["x"]] * 3), "seen": stored})
+    pq.write_table(table, tmp_path / "file")
+    assert [row.values["seen"] for row in read_rows([tmp_path / "file"], COLUMNS)] == [b"x", None, b"y"]
+
+
+def test_a_struct_without_bytes_is_a_path(tmp_path: Path) -> None:
+    table = pa.table({"a": ["1"], "many": [["x"]], "seen": pa.array([{"bytes": None, "path": "p"}])})
+    pq.write_table(table.cast(table.schema.set(2, pa.field("seen", PICTURE))), tmp_path / "file")
+    assert [row.values["seen"] for row in read_rows([tmp_path / "file"], COLUMNS)] == ["p"]
 
 
 def test_a_damaged_page_costs_its_row_group(tmp_path: Path) -> None:
@@ -65,6 +89,8 @@ def test_bytes_that_are_not_utf8_cost_their_row(tmp_path: Path) -> None:
         ({"a": ["x"], "many": ["x"]}, "column many holds string, not lists of texts"),
         ({"a": ["x"], "many": [[1]]}, "column many holds list<.*>, not lists of texts"),
         ({"a": ["x"], "many": [["x"]], "b": [1.0]}, "column b holds double, not texts"),
+        ({"a": ["x"], "many": [["x"]], "seen": [1.0]}, "column seen holds double, not paths or pictures"),
+        ({"a": ["x"], "many": [["x"]], "seen": [{"bytes": b"x"}]}, "column seen holds struct<.*>, not paths or pictures"),
     ],
 )
 def test_wrong_columns_are_one_line(tmp_path: Path, table: dict[str, Any], complaint: str) -> None:
@@ -97,3 +123,21 @@ def test_unreadable_files_are_one_line(tmp_path: Path, content: bytes | None) ->
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="file: missing"):
         list(read_rows([tmp_path / "file"], COLUMNS))
+
+
+def test_rows_that_the_file_could_not_hold_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "file", ["x"] * 5000, compression="zstd")
+    assert path.stat().st_size < 5000
+    assert len(list(read_rows([path], COLUMNS))) == 5000
+    monkeypatch.setattr(parquet_rows, "FEW_ROWS", 100)
+    with pytest.raises(DataError, match="its footer claims 5000 rows, more than it has bytes"):
+        count_rows([path])
+
+
+def test_texts_that_would_unpack_beyond_the_limit_cost_their_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "file", ["x", "y" * 10_000, "z"], row_group_size=1)
+    monkeypatch.setattr(parquet_rows, "MAX_GROUP_BYTES", 10_000)
+    rows = list(read_rows([path], COLUMNS))
+    assert [row.row for row in rows] == [0, 1, 2]
+    assert [bool(row.problem) for row in rows] == [False, True, False]
+    assert "would unpack to" in rows[1].problem

@@ -181,7 +181,13 @@ def test_the_same_samples_give_the_same_bytes(tmp_path: Path) -> None:
 def test_what_the_folder_held_before_is_replaced(tmp_path: Path) -> None:
     write(tmp_path, [sample(row) for row in range(9)])
     write(tmp_path, [sample(0)])
-    assert sorted(tree(tmp_path / "toy")) == ["index.parquet", "rejects.jsonl", "stats.json", "toy-00000.tar"]
+    assert sorted(tree(tmp_path / "toy")) == [
+        "index.parquet",
+        "parts/00000.parquet",
+        "rejects.jsonl",
+        "stats.json",
+        "toy-00000.tar",
+    ]
 
 
 def test_nothing_left_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -271,7 +277,7 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
 DAMAGE = [
     ("stats.json", lambda content: content[:-10], "open", "is damaged"),
     ("stats.json", lambda content: b"[]", "open", "is damaged"),
-    ("stats.json", lambda content: content.replace(b'"format": 1', b'"format": 0'), "open", "another version"),
+    ("stats.json", lambda content: content.replace(b'"format": 2', b'"format": 1'), "open", "another version"),
     ("index.parquet", lambda content: content[:-10], "open", "is damaged or missing"),
     ("toy-00000.tar", lambda content: content[:-10], "read", r"has \d+ bytes, its statistics say \d+"),
     (

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from data_prep import scene_server
-from data_prep.convert import convert
+from data_prep.convert import Conversion, convert
 from data_prep.synthesize_qa import synthesize
 from data_prep.tiny_model import build_tiny_model
 from data_prep.toy_world import FACTS, write_toy_world
@@ -83,7 +83,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("world")
     write_toy_world(root / "toy", seed=0, train_rows=8, eval_rows=1, conversations=40, mcq_rows=1)
-    convert(root / "toy", root / "shards")
+    convert(Conversion(data=root / "toy", out=root / "shards"))
     with scene_server.serve(root / "toy" / FACTS) as url:
         synthesize(root / "shards", root / "qa", url=url, model=scene_server.MODEL_NAME)
     index = ShardIndex.open(root / "shards")

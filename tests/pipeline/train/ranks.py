@@ -132,7 +132,7 @@ def whole_run(folder: Path, out: Path) -> None:
         mock.patch.object(loop.QaTable, "open", return_value=qa),
     ):
         places = loop.Places(shards=out, qa=None, model=folder, out=out)
-        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, num_workers=0)
+        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, means=loop.Means(num_workers=0))
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.model.inputs import PixelLimits
 from pipeline.recipe import Mixture, Recipe
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder
-from pipeline.train.corpus import check_datasets, divide, shares
+from pipeline.train.corpus import check_datasets, check_pixels, divide, shares
 from tests.pipeline.corpus import MemoryIndex, corpus, measured
 
 LONG = Side(text="red " * 600)
@@ -52,3 +53,13 @@ def test_a_weight_of_a_dataset_that_nobody_knows_is_refused(caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         check_datasets(index, Mixture(weights=(("texts", 2.0), ("OK-VQA", 2.0), ("ImageNet_1K", 1.0))))  # type: ignore[arg-type]
     assert "not in the shards, so without effect: OK-VQA, ImageNet_1K" in caplog.text
+
+
+def test_a_recipe_asks_for_no_larger_pictures_than_the_shards_hold() -> None:
+    index, limits = corpus(), PixelLimits(max_tokens=100)
+    for held in (None, 100 * 28 * 28):
+        index.max_pixels = held
+        check_pixels(index, limits)  # type: ignore[arg-type]
+    index.max_pixels = 100 * 28 * 28 - 1
+    with pytest.raises(ConfigError, match=r"^pixels\.max_tokens: 100 .* --max-pixels 78400, or set pixels\.max_tokens=99$"):
+        check_pixels(index, limits)  # type: ignore[arg-type]

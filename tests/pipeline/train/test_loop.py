@@ -16,8 +16,14 @@ from pipeline.recipe import Recipe
 from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
-from pipeline.train.loop import Places, train
+from pipeline.train.engine import Engine
+from pipeline.train.loop import Means, Places, train
+from pipeline.train.schedule import learning_rate
+from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryIndex, MemoryQa, corpus, small_recipe
+
+IN_PROCESS = Means(num_workers=0)
+CLOCKS = ("seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib")
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +36,12 @@ def corpus_in_memory(monkeypatch: pytest.MonkeyPatch) -> MemoryIndex:
 
 def run(out: Path, model: Path, recipe: Recipe, stop_after: int | None = None) -> Path:
     places = Places(shards=out, qa=None, model=model, out=out)
-    return train(places, recipe, NullTracker(), progress=lambda done, total, note: None, num_workers=0, stop_after=stop_after)
+    return train(places, recipe, NullTracker(), progress=lambda *_: None, means=IN_PROCESS, stop_after=stop_after)
 
 
 def figures(out: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    clock = ("seconds", "pairs_per_second", "tokens_per_second")
-    return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+    return [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])
@@ -83,8 +88,8 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
     tracker, out = Params(), tmp_path / "train"
     places = Places(shards=out, qa=None, model=model_folder, out=out)
     with caplog.at_level(logging.WARNING):
-        train(places, small_recipe(), tracker, progress=lambda *_: None, num_workers=0)
-    assert tracker.params == {"rows": 72, "rows_over_max_length": 3}
+        train(places, small_recipe(), tracker, progress=lambda *_: None, means=IN_PROCESS)
+    assert tracker.params.items() >= {"rows": 72, "rows_over_max_length": 3}.items()
     (listed,) = (tmp_path / "lengths").glob("*-over-512.jsonl")
     assert [json.loads(line)["key"] for line in listed.read_text().splitlines()] == ["pictures-2", "texts-3", "texts-6"]
     assert "3 of 72 rows are left out, most for passing max_length = 512" in caplog.text and str(listed) in caplog.text
@@ -133,17 +138,37 @@ def test_a_checkpoint_of_another_recipe_is_not_resumed(
     assert "made by another recipe" in caplog.text
 
 
+def test_a_skipped_step_is_remembered_by_a_resumed_run(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The optimizer's own count of steps, which its bias correction reads, leaves it out."""
+    recipe, take = small_recipe(evaluate_every=9), loop.train_step
+
+    def at_step_2_not_finite(engine: Engine, work: StepWork, *rest: Any) -> Any:
+        spoiled = replace(work, language_weight=float("nan"))
+        return take(engine, spoiled if rest[-1] == learning_rate(1, recipe.phases[0]) else work, *rest)
+
+    monkeypatch.setattr(loop, "train_step", at_step_2_not_finite)
+    whole = run(tmp_path / "whole", model_folder, recipe)
+    run(tmp_path / "broken", model_folder, recipe, stop_after=3)
+    again = run(tmp_path / "broken", model_folder, recipe)
+    assert [line["skipped_steps"] for line in figures(tmp_path / "broken")] == [0, 1, 1, 1, 1, 1]
+    assert figures(tmp_path / "whole") == figures(tmp_path / "broken")
+    expected, found = checkpoint.weights(whole), checkpoint.weights(again)
+    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, model_folder: Path) -> None:
     run(tmp_path, model_folder, small_recipe(checkpoint_every=1, keep_checkpoints=2))
     assert [folder.name for folder in checkpoint.steps(tmp_path / "checkpoints")] == ["step-00000006", "step-00000005"]
 
 
-def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_the_row(
+def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key(
     tmp_path: Path, model_folder: Path, corpus_in_memory: MemoryIndex
 ) -> None:
     corpus_in_memory.samples = [
         replace(sample, query=replace(sample.query, images=(b"broken",))) if sample.dataset == "pictures" else sample
         for sample in corpus_in_memory.samples
     ]
-    with pytest.raises(DataError, match=r"pictures-\d+: picture cannot be decoded"):
+    with pytest.raises(DataError, match=r"^pictures/00000.tar: pictures-\d+: picture cannot be decoded"):
         run(tmp_path, model_folder, small_recipe())

@@ -1,0 +1,260 @@
+"""The joint CREM step of the pipeline against the common practice, each of whose habits is a switch.
+
+What is timed is the collator (read, decode, resize, tokenise, batch) and the step (forward, backward, optimizer) in one process.
+All variants take turns within each repetition, so that what slows the machine slows all of them; a ratio is taken in each
+repetition and the median of the ratios is what counts. With one thread the clock is the processor time of the process, which
+stands still while other programs have the core. Losses and gradients of all variants are compared first, and a difference ends
+the program. The learning rate is 0: every repetition computes the same.
+"""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import click
+import torch
+
+from benchmarks.practice import Habits, Practice
+from benchmarks.practice_batches import StockRows
+from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe, histogram
+from pipeline.recipe import Recipe
+from pipeline.recipes.crem import with_joint
+from pipeline.train.engine import Engine
+from pipeline.train.step import StepReport, train_step
+from pipeline.train.work import StepWork
+
+VOCABULARIES = (2_048, 151_936)
+STEP = 0
+OURS, KEPT = "ours", "ours, every graph kept"
+NONE, ALL = "practice, every habit off", "practice, every habit on"
+TOLERANCE = 1e-4
+"""Allowed relative difference of a loss, and of a trained tensor's gradient in the l2 norm: float32 sums in another order."""
+WHAT = {
+    "padded": "rows padded to the longest",
+    "dense_mask": "dense 4-D mask, stock attention",
+    "tower_twice": "tower in every forward",
+    "tower_loop": "tower picture by picture",
+    "two_forwards": "separate forwards for the two losses",
+    "all_logits": "logits of all positions",
+    "stock_pictures": "stock processor, float pixels",
+}
+Gradients = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Variant:
+    """A way to make a step: `collate` makes what `step` takes; `gradients` are those of the last step."""
+
+    name: str
+    collate: Callable[[], Any]
+    step: Callable[[Any], tuple[float, ...]]
+    gradients: Callable[[], Gradients]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seconds:
+    """Of one run."""
+
+    collate: float
+    step: float
+
+    @property
+    def both(self) -> float:
+        return self.collate + self.step
+
+
+class Remembering(Engine):
+    """The engine, keeping the gradients of its last step."""
+
+    last: Gradients
+
+    def step(self, learning_rate: float) -> float:
+        """One optimizer step."""
+        self.last = self.full_gradients()
+        return super().step(learning_rate)
+
+
+def ours(bench: Bench, folder: Path, recipe: Recipe, name: str = OURS) -> Variant:
+    """The pipeline's own step under its engine, as it is trained."""
+    embedder, feed = bench.feed(folder, recipe)
+    engine, phase = Remembering(embedder, recipe.phases[0]), recipe.phases[0]
+
+    def step(work: StepWork) -> tuple[float, ...]:
+        return _losses(train_step(engine, work, recipe, phase, 0.0))
+
+    return Variant(name=name, collate=lambda: feed.work(feed.draw(STEP), STEP), step=step, gradients=lambda: engine.last)
+
+
+def _losses(report: StepReport) -> tuple[float, ...]:
+    found = report.contrastive, report.own_language, report.outside_language
+    return tuple(figure for figure in found if figure is not None)
+
+
+def practice(bench: Bench, folder: Path, recipe: Recipe, named: dict[str, Habits]) -> list[Variant]:
+    """The common practice with different habits, all on one model."""
+    embedder, feed = bench.feed(folder, recipe)
+    trained = {name: parameter for name, parameter in embedder.named_parameters() if parameter.requires_grad}
+
+    def variant(name: str, habits: Habits) -> Variant:
+        made = Practice(embedder, feed, habits)
+
+        def step(load: Any) -> tuple[float, ...]:
+            losses = made(load)
+            if isinstance(made.rows, StockRows):
+                made.rows.forget()
+            return losses.contrastive, *losses.language
+
+        def gradients() -> Gradients:
+            return {name: p.grad / made.shrunk for name, p in trained.items() if p.grad is not None}
+
+        return Variant(name=name, collate=lambda: made.collate(STEP), step=step, gradients=gradients)
+
+    return [variant(name, habits) for name, habits in named.items()]
+
+
+def variants(bench: Bench, folder: Path, recipe: Recipe, habits: tuple[str, ...]) -> list[Variant]:
+    """Ours; ours without replay; the practice without a habit, with one of those named, with all but one, with all."""
+    off, on = Habits(), Habits(**dict.fromkeys(Habits.names(), True))
+    named = {NONE: off, ALL: on}
+    for habit in habits:
+        named |= {f"{habit} alone": replace(off, **{habit: True}), f"all but {habit}": replace(on, **{habit: False})}
+    kept = with_joint(recipe, kept_chunks=10**6)
+    return [ours(bench, folder, recipe), ours(bench, folder, kept, KEPT), *practice(bench, folder, recipe, named)]
+
+
+def check_equal(compared: list[Variant]) -> float:
+    """The largest relative difference of a loss or gradient from ours; more than rounding raises. Also the warm-up."""
+    expected: tuple[float, ...] = ()
+    truth: Gradients = {}
+    worst = 0.0
+    for variant in compared:
+        losses = variant.step(variant.collate())
+        found = variant.gradients()
+        if variant is compared[0]:
+            expected, truth = losses, found
+            continue
+        differences = {f"loss {i}": abs(a / b - 1) for i, (a, b) in enumerate(zip(losses, expected, strict=True))}
+        differences |= {name: float((found[name] - true).norm() / true.norm()) for name, true in truth.items()}
+        name = max(differences, key=lambda key: differences[key])
+        if not differences[name] <= TOLERANCE:
+            raise click.ClickException(f"{variant.name} is not ours: {name} differs by {differences[name]:.2g}")
+        worst = max(worst, differences[name])
+    return worst
+
+
+def timed(variant: Variant) -> Seconds:
+    """Collate and step once."""
+    gc.collect()
+    begun = _now()
+    load = variant.collate()
+    collated = _now()
+    variant.step(load)
+    return Seconds(collate=collated - begun, step=_now() - collated)
+
+
+def _now() -> float:
+    return process_time() if torch.get_num_threads() == 1 else perf_counter()
+
+
+def measure(compared: list[Variant], repeats: int) -> dict[str, list[Seconds]]:
+    """Times of all variants, which take turns, forwards and backwards through the list."""
+    times: dict[str, list[Seconds]] = {variant.name: [] for variant in compared}
+    for repeat in range(repeats):
+        for variant in compared if repeat % 2 else reversed(compared):
+            times[variant.name].append(timed(variant))
+    return times
+
+
+def table(times: dict[str, list[Seconds]], pairs: int, habits: tuple[str, ...]) -> Iterator[str]:
+    """Whole steps, then the factor of each habit: alone over none, and all over all but it."""
+    yield line("step", "collate, ms", "step, ms", "pairs/s", "time / ours")
+    yield line(*["---"] * 5)
+    for name in (OURS, KEPT, NONE, ALL):
+        own = times[name]
+        collate, step = (median(getattr(run, part) for run in own) * 1e3 for part in ("collate", "step"))
+        rate = pairs / median(run.both for run in own)
+        yield line(name, f"{collate:.0f}", f"{step:.0f}", f"{rate:.1f}", _ratio(own, times[OURS]))
+    yield ""
+    yield line("habit", "alone / every habit off", "every habit on / all but this")
+    yield line(*["---"] * 3)
+    for habit in habits:
+        alone, rest = _ratio(times[f"{habit} alone"], times[NONE]), _ratio(times[ALL], times[f"all but {habit}"])
+        yield line(WHAT[habit], alone, rest)
+
+
+def _ratio(theirs: list[Seconds], mine: list[Seconds]) -> str:
+    ratios = [a.both / b.both for a, b in zip(theirs, mine, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def line(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def profile(variant: Variant, rows: int = 12) -> str:
+    """Where the time of a step goes, by operator."""
+    load = variant.collate()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
+        variant.step(load)
+    text: str = recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=rows, max_name_column_width=40)
+    return text
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=REAL_MINI, show_default=True, help="Corpus to convert.")
+@click.option("--shards", type=click.Path(path_type=Path), help="Its shards, where they are made already.")
+@click.option("--pairs", type=click.IntRange(4), default=16, show_default=True)
+@click.option("--outside", type=click.IntRange(1), default=2, show_default=True, help="Conversations (the paper: 1 to 8 pairs).")
+@click.option("--chunk-tokens", type=click.IntRange(64), default=1024, show_default=True, help="Budget of a packed chunk.")
+@click.option("--vocabulary", "vocabularies", multiple=True, type=int, default=VOCABULARIES, show_default=True)
+@click.option("--habit", "habits", multiple=True, type=click.Choice(Habits.names()), default=Habits.names(), help="Default: all.")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--with-profile", is_flag=True, help="Also where the time of our step goes.")
+@click.option("--quick", is_flag=True, help="Few rows of few tokens, one repetition: shows that it runs.")
+def main(
+    data: Path,
+    shards: Path | None,
+    pairs: int,
+    outside: int,
+    chunk_tokens: int,
+    vocabularies: tuple[int, ...],
+    habits: tuple[str, ...],
+    repeats: int,
+    with_profile: bool,
+    quick: bool,
+) -> None:
+    """Measure the training step against the common practice; print tables in Markdown."""
+    pairs, repeats, widest = (4, 1, 16) if quick else (pairs, repeats, 256)
+    recipe = bench_recipe(pairs=pairs, outside=outside, chunk_tokens=chunk_tokens, max_tokens=widest)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; medians of {repeats} interleaved repetitions")
+    with bench_folder(data, shards) as bench:
+        for vocabulary in vocabularies:
+            folder = bench.model_folder(recipe.backbone, vocabulary)  # type: ignore[arg-type]
+            compared = variants(bench, folder, recipe, habits)
+            print(f"\nvocabulary {vocabulary:,}, batch {pairs} + {outside}: {_rows(bench, folder, recipe)}")
+            worst = check_equal(compared)
+            print(
+                f"losses and gradients of {len(compared)} variants agree: largest relative difference {worst:.1g}\n", flush=True
+            )
+            print("\n".join(table(measure(compared, repeats), pairs, habits)), flush=True)
+            if with_profile:
+                print(f"\n{profile(compared[0])}")
+    gpu = "measured by hand: see docs/benchmarks.md" if torch.cuda.is_available() else "not measured: no GPU"
+    print(f"\nQwen2-VL-2B shape on a GPU, 256 to 1,280 visual tokens: {gpu}")
+
+
+def _rows(bench: Bench, folder: Path, recipe: Recipe) -> str:
+    _, feed = bench.feed(folder, recipe)
+    return histogram(feed.global_rows(feed.draw(STEP), STEP))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Looks at a data folder before any work starts: what there is and what is missing, by name and count.
+
+`python -m data_prep.check_inputs --data corpora` prints a line for each dataset of MMEB-train (rows, and those printed in the
+papers), each set of MMEB-eval (read whole, every picture decoded, with the fingerprint of its content), and each source of the
+conversations' pictures. Exit code 1 where anything is missing or damaged.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+
+from data_prep.images import PicturePreparer
+from pipeline.data import mmeb
+from pipeline.data.mmeb_registry import META
+from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
+from pipeline.data.reject import RowError
+from pipeline.data.sharegpt4v_release import ConversationFile, count_pictures, find_conversations
+from pipeline.errors import DataError
+
+EVAL_QUERIES = 1000
+"""Queries of each of MMEB-eval's 36 sets."""
+
+ANY_SIZE = 10**9
+_SHOWN_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What there is to say of a part of the data folder."""
+
+    part: str
+    text: str
+    is_problem: bool = False
+
+
+def check(data: Path) -> Iterator[Finding]:
+    """All findings of a data folder. A part that cannot be used is a finding; nothing is raised for it."""
+    yield from _guarded(mmeb.TRAIN, lambda: _check_all(data, mmeb.train_datasets(data), check_train))
+    yield from _absent(mmeb.TRAIN, TRAIN_SETS, data)
+    if (data / mmeb.EVAL).is_dir():
+        yield from _guarded(mmeb.EVAL, lambda: _check_all(data, mmeb.eval_datasets(data), check_eval))
+        yield from _absent(mmeb.EVAL, META, data)
+    for talks in find_conversations(data):
+        yield from _guarded(talks.dataset, partial(check_conversations, talks))
+
+
+def check_train(data: Path, dataset: str) -> Iterator[Finding]:
+    """Rows and pictures of a dataset of MMEB-train. Raises DataError for one that is unusable as a whole."""
+    rows = mmeb.count_train(data, dataset)
+    known, lacks = TRAIN_SETS.get(dataset), shortfall(dataset, rows)
+    printed = f", {known.rows} printed, {known.meta_task}, {known.form}" if known else ""
+    yield Finding(dataset, f"{rows} rows{printed}")
+    if lacks:
+        yield Finding(dataset, f"about {lacks} rows fewer than printed: a part, or another release", is_problem=True)
+    named, missing = mmeb.count_train_pictures(data, dataset)
+    yield Finding(dataset, f"{missing} of {named} pictures missing", is_problem=missing > 0)
+
+
+def check_eval(data: Path, dataset: str) -> Iterator[Finding]:
+    """A set of MMEB-eval, read whole and decoded. Raises DataError for one that is unusable."""
+    found = mmeb.read_eval(data, dataset)
+    for picture in {picture for side in (*found.queries, *found.candidates) for picture in side.images}:
+        try:
+            PicturePreparer(max_pixels=ANY_SIZE)(picture)
+        except RowError as error:
+            raise DataError(f"{dataset}: {error}; download the benchmark again") from error
+    print_ = mmeb.eval_fingerprint(found)[:_SHOWN_DIGITS]
+    sizes = f"{len(found.queries)} queries, {len(found.candidates)} candidates, pools of {min(map(len, found.pools))} and more"
+    yield Finding(dataset, f"{sizes}, fingerprint {print_}")
+    if dataset in META and len(found.queries) != EVAL_QUERIES:
+        yield Finding(
+            dataset, f"has {len(found.queries)} queries, MMEB has {EVAL_QUERIES}: never compare its score", is_problem=True
+        )
+
+
+def check_conversations(talks: ConversationFile) -> Iterator[Finding]:
+    """Pictures of a file of conversations by source. Raises DataError for a file or a zip that is unusable."""
+    for entry in count_pictures(talks):
+        text = f"{entry.source}: {entry.missing} of {entry.named} pictures missing"
+        yield Finding(talks.dataset, text, is_problem=entry.missing > 0)
+
+
+def _check_all(data: Path, names: list[str], one: Callable[[Path, str], Iterator[Finding]]) -> Iterator[Finding]:
+    for name in names:
+        yield from _guarded(name, partial(one, data, name))
+
+
+def _guarded(part: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        yield from look()
+    except DataError as error:
+        yield Finding(part, str(error), is_problem=True)
+
+
+def _absent(part: str, known: Collection[str], data: Path) -> Iterator[Finding]:
+    absent = [name for name in known if not (data / part / name).is_dir()]
+    yield Finding(
+        part, f"{len(known) - len(absent)} of {len(known)} sets" + (f"; not here: {', '.join(absent)}" if absent else "")
+    )
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Data folder with MMEB-train/ and more.")
+def main(data: Path) -> None:
+    """Say what is there and what is missing, before any work starts."""
+    problems = 0
+    for finding in check(data):
+        problems += finding.is_problem
+        click.echo(f"{'!' if finding.is_problem else ' '} {finding.part}: {finding.text}")
+    click.echo(f"{problems} problems")
+    if problems:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

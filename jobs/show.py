@@ -1,0 +1,39 @@
+"""`crem data show`: a page that draws what one training step reads."""
+
+from pathlib import Path
+
+from jobs.model import backbone_folder
+from jobs.stage import Context
+from pipeline.errors import ConfigError
+from pipeline.manifest import write_atomic
+
+
+def show_step(context: Context, step: int, out: Path | None = None) -> Path:
+    """Write the page of step number `step` (1 is the first) and return its path; `<work>/steps` unless `out` names a file.
+
+    Nothing is trained and no weight is loaded. Raises ConfigError for a step that the recipe does not have, DataError where
+    shards are missing, CheckpointError where the model folder is.
+    """
+    from eval.step_page import shown_step, step_page
+    from pipeline.data.qa import QaTable
+    from pipeline.data.shards import ShardIndex
+    from pipeline.model.backbone import open_folder
+    from pipeline.train.build import chorus_ids
+    from pipeline.train.feed import Feed
+    from pipeline.train.reading import lengths_file, measured, ruler_of
+
+    recipe, phase = context.recipe, context.recipe.phases[0]
+    if not 1 <= step <= phase.steps:
+        raise ConfigError(f"--step {step}: recipe {recipe.name} has steps 1 to {phase.steps}")
+    index, qa = ShardIndex.open(context.shards), QaTable.open(context.qa)
+    model = backbone_folder(context)
+    folder = open_folder(model)
+    vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+    ruler = ruler_of(recipe, vocabulary)
+    table = lengths_file(context.work / "lengths", index, ruler, model)
+    corpus = measured(index, qa, ruler, table, lambda done, total, note: context.progress("lengths", done, total, note))
+    feed = Feed(corpus, recipe, phase, vocabulary)
+    page = step_page(shown_step(feed, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
+    path = out or context.work / "steps" / f"step-{step:08d}.html"
+    write_atomic(path, page)
+    return path

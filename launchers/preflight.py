@@ -1,0 +1,52 @@
+"""`crem train --dry-run`: what a run would be and take, before anything is loaded."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from launchers import options
+from pipeline.train.gpus import GIB, GPUS
+
+if TYPE_CHECKING:
+    from pipeline.train.preflight import Forecast
+
+
+def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int | None, model_folder: Path | None) -> None:
+    """Print the forecast of a run. Raises ConfigError when it cannot fit, after the numbers that say so."""
+    from jobs.model import backbone_folder
+    from pipeline.manifest import canonical_json
+    from pipeline.train import preflight
+    from pipeline.train.engine import deepspeed_config
+
+    context = options.make_context(**shared)
+    recipe = context.recipe
+    visual = visual_tokens or recipe.pixels.max_tokens
+    found = preflight.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
+    click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
+    click.echo(f"\nDeepSpeed:\n{json.dumps(deepspeed_config(recipe.phases[0], gpus), indent=2)}")
+    click.echo("\n".join(("", *forecast_lines(found, visual))))
+    found.refuse_misfit()
+
+
+def forecast_lines(found: "Forecast", visual: int) -> list[str]:
+    """Memory by part, FLOPs and hours."""
+    from pipeline.train.preflight import RESERVE, UTILISATION
+    from pipeline.train.preflight_rows import Assumed
+
+    memory, work, weights = found.memory, found.work, found.weights
+    every = sum(weights.trained) + sum(weights.frozen) + sum(weights.outside)
+    phase = found.recipe.phases[0]
+    room = found.gpu.memory - RESERVE
+    return [
+        f"{every / 1e6:,.1f} M weights, {sum(weights.trained) / 1e6:,.2f} M of them trained; assumed: "
+        f"{Assumed(recipe=found.recipe, visual=visual)}",
+        f"memory on each of {found.num_gpus} {found.gpu.name}, GiB:",
+        *(f"  {name:<20}{size / GIB:8.2f}" for name, size in memory.parts.items()),
+        f"  {'in all':<20}{memory.total / GIB:8.2f}  of {room / GIB:.1f} ({RESERVE // GIB} left to the driver and NCCL)",
+        f"a step: {work.tokens:,} tokens, {work.chunks} chunks a GPU, {work.model / 1e15:.2f} PFLOPs of the model, "
+        f"{work.hardware / 1e15:.2f} with replays",
+        f"time: {found.seconds:.1f} s a step, {found.pairs_per_second:.1f} pairs/s a GPU, {found.hours:.1f} hours for "
+        f"{phase.steps:,} steps at {UTILISATION:.0%} of the peak (assumed, not measured)",
+    ]

@@ -1,0 +1,63 @@
+"""A model of a folder's config alone, on the meta device: shapes and types without weights, and attention without a kernel."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AutoConfig
+
+from pipeline.errors import CheckpointError
+from pipeline.model.attention import SpanPlan
+from pipeline.model.backbone import FAMILIES
+
+OUTLINE_ATTENTION = "role_spans_outline"
+
+
+def outline_model(path: Path, *, dtype: torch.dtype) -> Any:
+    """The model that `path`/config.json describes; no other file is read. Raises CheckpointError for a foreign config."""
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"{path}: no config.json in it; give a Hugging Face folder of a Qwen2-VL or Qwen2.5-VL model")
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from error
+    if config.model_type not in FAMILIES:
+        raise CheckpointError(f"{path}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
+    with torch.device("meta"):
+        model = FAMILIES[config.model_type]._from_config(config, dtype=dtype)  # type: ignore[attr-defined]
+    model.model.language_model.config._attn_implementation = OUTLINE_ATTENTION
+    return model
+
+
+class _KernelMemory(torch.autograd.Function):
+    """What a variable-length kernel keeps: gathered queries, keys and values, its output and a number a row and head."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = torch.empty_like(query)
+        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:2], dtype=torch.float32))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        query, key, value, _, _ = ctx.saved_tensors
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def outline_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: object,
+    *,
+    plan: SpanPlan,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """The shapes of `span_attention` over the variable-length kernel: query (1, H, T, d) -> (1, T, H, d)."""
+    q, k, v = (part[0].transpose(0, 1).index_select(0, plan.spans.gather) for part in (query, key, value))
+    out: torch.Tensor = _KernelMemory.apply(q, k, v)  # type: ignore[no-untyped-call]
+    return out.index_select(0, plan.spans.take)[None], None
+
+
+AttentionInterface.register(OUTLINE_ATTENTION, outline_attention)

@@ -1,0 +1,89 @@
+"""Floating-point operations of a step: what the model needs, and what this machine does for it.
+
+A weight costs 2 a token and pass. A forward pass counts 1, the gradient of the inputs 1, that of the weights 1 where they are
+trained. Causal attention over n tokens costs 2 n^2 times the width of its heads a layer. Left out, since they are small: norms,
+activations, adapters, and the attention inside the tower.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.batch import Batch
+from pipeline.model.embedder import Embedder
+from pipeline.recipe import Phase
+from pipeline.train.work import Chunk
+
+PEAKS = {"A100": 312e12, "A800": 312e12, "H100": 989e12, "H800": 989e12, "H200": 989e12, "H20": 148e12, "L40S": 362e12}
+"""Dense bfloat16 FLOP/s of GPUs as their maker states them, by the word in the device's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flops:
+    """Operations of this rank's share of a step: `model` without what is computed twice, `hardware` with it."""
+
+    model: float
+    hardware: float
+
+    def __add__(self, other: "Flops") -> "Flops":
+        return Flops(model=self.model + other.model, hardware=self.hardware + other.hardware)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Of a model: weights that a token of the text, a scored token and a patch meet; width of attention, all layers together.
+
+    `text_passes` and `tower_passes` are those of a whole training pass: 3 where weights are trained, 2 where only adapters
+    are, 1 for a frozen tower.
+    """
+
+    text: int
+    head: int
+    tower: int
+    attention: int
+    text_passes: int
+    tower_passes: int
+
+    @classmethod
+    def of(cls, embedder: Embedder) -> "Cost":
+        """Look at a model before an engine cuts it up or takes its tower out."""
+        text, tower = embedder.backbone.text, embedder.backbone.tower
+        layers = list(text.layers.named_parameters())
+        weights = [weight for name, weight in layers if ".lora_" not in name]
+        config = text.config
+        return cls(
+            text=sum(weight.numel() for weight in weights),
+            head=embedder.backbone.model.lm_head.weight.numel(),
+            tower=sum(_a_patch(name, weight, tower.spatial_merge_size) for name, weight in tower.named_parameters()),
+            attention=config.num_hidden_layers * config.hidden_size,
+            text_passes=3 if any(weight.requires_grad for weight in weights) else 2,
+            tower_passes=3 if any(weight.requires_grad for weight in tower.parameters()) else 1,
+        )
+
+    def forward(self, batch: Batch) -> tuple[float, float]:
+        """One forward pass of a batch: the language model's and the tower's part."""
+        lengths = batch.spans.starts.diff().double()
+        text = 2.0 * (self.text * batch.input_ids.numel() + self.head * batch.score_index.numel())
+        patches = float(batch.grid_thw.prod(dim=-1).sum())
+        return text + 2.0 * self.attention * float(lengths.square().sum()), 2.0 * self.tower * patches
+
+    def chunk(self, chunk: Chunk, phase: Phase, *, is_kept: bool) -> Flops:
+        """A chunk of a step: the gradient's passes, and on this machine the first pass without a graph as well."""
+        text, tower = self.forward(chunk.full)
+        needed = self.text_passes * text + self.tower_passes * tower
+        again = text if phase.gradient_checkpointing else 0.0
+        first = self.forward(chunk.prefix)[0] if chunk.prefix is not None and not is_kept else 0.0
+        return Flops(model=needed, hardware=needed + again + first)
+
+
+def _a_patch(name: str, weight: torch.Tensor, merge: int) -> int:
+    """Weights that a patch meets: the merger sees merge x merge of them at once."""
+    return weight.numel() // merge**2 if name.startswith("merger.mlp") else weight.numel()
+
+
+def peak_of(device: torch.device) -> float | None:
+    """FLOP/s that the maker of the device states; None where it is not known."""
+    if device.type != "cuda":
+        return None
+    words = torch.cuda.get_device_name(device).replace("-", " ").split()
+    return next((PEAKS[word] for word in words if word in PEAKS), None)

@@ -1,0 +1,131 @@
+"""Finds a hung rank: every rank gives signs of life, and one whose step takes too long prints its stacks and ends.
+
+A thread in each rank writes a small file now and then: what the rank does, since when, and where its main thread stands. When a
+step has taken longer than the patience allows, the rank prints all its stacks, says what the other ranks' files tell, and
+leaves with exit code `HUNG`, which makes the launcher end the others. A rank that waits in a collective gives the one it waits
+for the first word. Should even the thread be stuck, faulthandler ends the rank without it.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from pipeline.manifest import write_atomic
+
+HUNG = 70
+"""Exit code of a rank that its own watch ended."""
+
+WAITING_FACTOR = 1.25
+"""How much longer a rank is given that waits for others."""
+
+_STDERR = 2
+_COLLECTIVES = ("torch/distributed/", "deepspeed/comm/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """A sign of life: `doing` since `idle` seconds at `step` (1-based); `time` is the clock's, `at` the place in our code."""
+
+    rank: int
+    step: int
+    doing: str
+    idle: float
+    time: float
+    at: str
+    waits: bool
+
+    def __str__(self) -> str:
+        waiting = ", waiting for other ranks" if self.waits else ""
+        return f"rank {self.rank}: {self.doing} of step {self.step} for {self.idle:.0f} s at {self.at}{waiting}"
+
+
+class Watch:
+    """Watches the thread that enters it. `patience` is in seconds; `folder` is shared by all ranks."""
+
+    def __init__(self, folder: Path, rank: int, patience: float) -> None:
+        self.file, self.rank, self.patience = folder / f"rank-{rank:05d}.json", rank, patience
+        self._tick = min(10.0, patience / 8)
+        self._main = threading.get_ident()
+        self._now = (time.monotonic(), 0, "start")
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._now = (time.monotonic(), *self._now[1:])
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._is_over.set()
+        self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+        self.file.unlink(missing_ok=True)
+
+    def beat(self, step: int, doing: str) -> None:
+        """Something begins: the patience counts anew."""
+        self._now = (time.monotonic(), step, doing)
+
+    def look(self) -> Beat:
+        """How this rank stands."""
+        since, step, doing = self._now
+        at, waits = place_of(sys._current_frames().get(self._main))
+        idle = time.monotonic() - since
+        return Beat(rank=self.rank, step=step, doing=doing, idle=idle, time=time.time(), at=at, waits=waits)
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(self._tick):
+            faulthandler.dump_traceback_later(2 * self.patience + 60, exit=True)
+            beat = self.look()
+            self._write(beat)
+            if beat.idle > self.patience * (WAITING_FACTOR if beat.waits else 1.0):
+                self._give_up(beat)
+
+    def _write(self, beat: Beat) -> None:
+        # A full disk is the checkpoint's to report.
+        with contextlib.suppress(OSError):
+            write_atomic(self.file, json.dumps(asdict(beat)))
+
+    def _give_up(self, beat: Beat) -> None:
+        faulthandler.dump_traceback(file=_STDERR, all_threads=True)
+        os.write(_STDERR, f"error: {self.verdict(beat)}\n".encode())
+        os._exit(HUNG)
+
+    def verdict(self, beat: Beat) -> str:
+        """One line: who hangs, as far as the ranks' files tell."""
+        others = [other for other in read_beats(self.file.parent) if other.rank != self.rank]
+        silent = [other.rank for other in others if beat.time - other.time > 4 * self._tick]
+        busy = [str(other) for other in others if other.rank not in silent and not other.waits]
+        words = [f"no progress for {beat.idle:.0f} s, so the run ends; stacks above; {beat}"]
+        words += [f"no sign of life from rank {', '.join(map(str, silent))}"] if silent else []
+        return "; ".join([*words, *busy, "raise --step-timeout if steps may take that long"])
+
+
+def read_beats(folder: Path) -> list[Beat]:
+    """The last signs of life of all ranks; a file that is being removed or is not ours is passed over."""
+    beats = []
+    for file in sorted(folder.glob("rank-*.json")):
+        try:
+            beats.append(Beat(**json.loads(file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            continue
+    return beats
+
+
+def place_of(frame: FrameType | None) -> tuple[str, bool]:
+    """Where a stack stands in our own code (file:line function), and whether it waits in a collective."""
+    waits = False
+    while frame is not None:
+        file = frame.f_code.co_filename.replace(os.sep, "/")
+        waits = waits or any(part in file for part in _COLLECTIVES)
+        if "/pipeline/" in file and "/site-packages/" not in file:
+            return f"{file.rpartition('/pipeline/')[2]}:{frame.f_lineno} {frame.f_code.co_name}", waits
+        frame = frame.f_back
+    return "an unknown place", waits

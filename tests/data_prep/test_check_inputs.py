@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from data_prep.check_inputs import Finding, check, main
+from pipeline.data.mmeb import eval_fingerprint, read_eval
+from pipeline.data.mmeb_train_sets import TRAIN_SETS
+from tests.pipeline.data.releases import picture, talk, train_row, write_conversations, write_eval, write_train
+
+A, B = picture(1), picture(2)
+ROWS = [train_row("q", "images/CIRR/Train/a.jpg", "p"), train_row("q", "images/CIRR/Train/b.jpg", "p"), train_row("q", "", "p")]
+EVAL = [{"qry_text": "q", "qry_img_path": "OVEN/a.jpg", "tgt_text": ["x", "y"], "tgt_img_path": ["", ""]}]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_train(tmp_path, "CIRR", ROWS, {"CIRR/Train/a.jpg": A})
+    write_train(tmp_path, "Mine", [train_row("q", "", "p")])
+    write_eval(tmp_path, "OVEN", EVAL, {"OVEN/a.jpg": A})
+    write_conversations(
+        tmp_path, [talk("q", "a", image=path) for path in ("coco/a.jpg", "sam/a.jpg", "sam/b.jpg")], {"coco/a.jpg": A}
+    )
+    return tmp_path
+
+
+def test_everything_is_told_by_name_and_count(data: Path) -> None:
+    found = list(check(data))
+    assert [finding for finding in found if finding.is_problem] == [
+        Finding("CIRR", "about 25997 rows fewer than printed: a part, or another release", is_problem=True),
+        Finding("CIRR", "1 of 2 pictures missing", is_problem=True),
+        Finding("OVEN", "has 1 queries, MMEB has 1000: never compare its score", is_problem=True),
+        Finding("conversations", "sam: 2 of 2 pictures missing", is_problem=True),
+    ]
+    texts = {(finding.part, finding.text) for finding in found}
+    assert ("CIRR", "3 rows, 26000 printed, retrieval, I+T->I") in texts
+    assert ("Mine", "1 rows") in texts
+    assert ("Mine", "0 of 0 pictures missing") in texts
+    assert ("conversations", "coco: 0 of 1 pictures missing") in texts
+    absent = ", ".join(name for name in TRAIN_SETS if name != "CIRR")
+    assert ("MMEB-train", f"1 of 20 sets; not here: {absent}") in texts
+    fingerprint = eval_fingerprint(read_eval(data, "OVEN"))[:16]
+    assert ("OVEN", f"1 queries, 2 candidates, pools of 2 and more, fingerprint {fingerprint}") in texts
+
+
+def test_what_is_damaged_is_a_finding(data: Path) -> None:
+    (data / "MMEB-train" / "images_zip" / "CIRR.zip").write_bytes(b"PK")
+    (data / "conversations" / "train.json").write_text("[")
+    write_eval(data, "OVEN", EVAL, {"OVEN/a.jpg": A[:-400]})
+    problems = [f"{finding.part}: {finding.text}" for finding in check(data) if finding.is_problem]
+    assert len(problems) == 4
+    for problem, word in zip(
+        problems, ("fewer", "not a readable zip", "OVEN: the picture cannot be decoded", "broken"), strict=True
+    ):
+        assert word in problem
+
+
+def test_a_missing_zip_counts_all_its_pictures(data: Path) -> None:
+    (data / "MMEB-train" / "images_zip" / "CIRR.zip").unlink()
+    assert Finding("CIRR", "2 of 2 pictures missing", is_problem=True) in list(check(data))
+
+
+def test_the_program_says_so_by_its_exit_code(data: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["--data", str(data)])
+    assert done.exit_code == 1
+    assert "! conversations: sam: 2 of 2 pictures missing\n4 problems\n" in done.output
+    whole = tmp_path / "whole"
+    write_train(whole, "Mine", [train_row("q", "", "p")])
+    assert CliRunner().invoke(main, ["--data", str(whole)]).exit_code == 0
+    assert "no such folder" in CliRunner().invoke(main, ["--data", str(tmp_path / "none")]).output
+
+
+CHANGES = [
+    EVAL[0] | {"qry_text": "other"},
+    EVAL[0] | {"tgt_text": ["x", "z"]},
+    EVAL[0] | {"tgt_text": ["y", "x"]},
+    EVAL[0] | {"qry_img_path": "OVEN/b.jpg"},
+    EVAL[0] | {"qry_img_path": ""},
+]
+
+
+@pytest.mark.parametrize("row", CHANGES)
+def test_the_fingerprint_follows_the_content_alone(data: Path, row: dict[str, object]) -> None:
+    pictures = {"OVEN/a.jpg": A, "OVEN/b.jpg": B}
+    before = eval_fingerprint(read_eval(data, "OVEN"))
+    write_eval(data, "OVEN", EVAL, {"other/name.jpg": B, **pictures})
+    assert eval_fingerprint(read_eval(data, "OVEN")) == before
+    write_eval(data, "OVEN", [row], pictures)
+    assert eval_fingerprint(read_eval(data, "OVEN")) != before

@@ -1,0 +1,57 @@
+"""The page of a step shows exactly the rows that the step trains on."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from data_prep.tiny_model import build_tiny_model
+from eval import step_page
+from jobs import show
+from jobs.stage import Context
+from pipeline.data.qa import QaTable
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import ConfigError, DataError
+from pipeline.model.backbone import open_folder
+from pipeline.train.build import chorus_ids
+from pipeline.train.feed import Feed
+from tests.pipeline.corpus import SMALL, TEXTS, MemoryQa, corpus, measured, small_recipe
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return Context(work=tmp_path / "work", data=tmp_path / "data", recipe=small_recipe(), tracking="nowhere://")
+
+
+@dataclass(frozen=True)
+class Words:
+    """Decodes to a text that would break a page that does not escape."""
+
+    def decode(self, ids: list[int]) -> str:
+        return f"<script>{len(ids)}</script>"
+
+
+def test_a_page_draws_the_rows_of_its_step(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny_model(context.model, TEXTS, SMALL, seed=0)
+    monkeypatch.setattr(ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
+    monkeypatch.setattr(QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
+    page = show.show_step(context, 2).read_text()
+    folder, recipe = open_folder(context.model), context.recipe
+    vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+    feed = Feed(measured(corpus(), recipe, vocabulary), recipe, recipe.phases[0], vocabulary)
+    rows = feed.global_rows(feed.draw(1), 1)
+    assert sorted(re.findall(r"<td>((?:pictures|texts|talks)-\d+)</td>", page)) == sorted(row.key for row in rows)
+    assert page.count('src="data:image/png;base64,') == sum(len(row.pixels) for row in rows) > 0
+    assert page.count("answers see the tokens only") == sum(row.compressed for row in rows)
+    assert f"{len(rows)} sequences, {sum(len(row.sequence) for row in rows)} tokens" in page
+    assert page.count("COMPRESSION</b> 4 tokens") == sum(row.has_compression for row in rows)
+    escaped = step_page.step_page(step_page.shown_step(feed, Words(), 0), "step")
+    assert "&lt;script&gt;" in escaped and "<script>" not in escaped
+
+
+def test_steps_and_folders_that_are_not_there_are_refused(context: Context) -> None:
+    with pytest.raises(ConfigError, match="--step 7: recipe tiny has steps 1 to 6"):
+        show.show_step(context, 7)
+    with pytest.raises(DataError, match="no such folder of shards"):
+        show.show_step(context, 1)

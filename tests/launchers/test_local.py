@@ -1,0 +1,79 @@
+"""Several processes as one training: they find one another, are told of signals, and end together."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.stage import Context
+from jobs.train import TrainStage
+from launchers import local
+from launchers.exit_codes import STOPPED
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.recipes import load
+
+
+def ranks(program: str, *, processes: int = 2) -> list[int]:
+    return local.run_ranks(
+        [sys.executable, "-c", "import os, signal, sys, time\nrank = int(os.environ['RANK'])\n" + program], processes=processes
+    )
+
+
+def test_each_process_knows_its_rank_and_where_to_meet(tmp_path: Path) -> None:
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", local.STARTED_BY_US)
+    program = f"open(os.path.join({str(tmp_path)!r}, str(rank)), 'w').write(' '.join(os.environ[name] for name in {names}))"
+    assert ranks(program, processes=3) == [0, 0, 0]
+    told = [(tmp_path / str(rank)).read_text().split() for rank in range(3)]
+    assert [words[:4] for words in told] == [[str(rank), str(rank), "3", "127.0.0.1"] for rank in range(3)]
+    assert len({words[4] for words in told}) == 1, "one port"
+
+
+def test_a_dead_process_ends_those_that_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "GRACE_SECONDS", 0.5)
+    begun = time.monotonic()
+    codes = ranks("time.sleep(0.2 if rank else 600)\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL] and time.monotonic() - begun < 60
+
+
+def test_others_may_finish_what_they_have_to_say(tmp_path: Path) -> None:
+    program = f"rank and sys.exit(3)\ntime.sleep(1)\nopen({str(tmp_path / 'said')!r}, 'w').write('stacks')\nsys.exit(70)"
+    assert ranks(program) == [70, 3]
+    assert (tmp_path / "said").read_text() == "stacks"
+
+
+def test_a_signal_to_stop_reaches_every_process(tmp_path: Path) -> None:
+    program = (
+        "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
+        f"open(os.path.join({str(tmp_path)!r}, str(rank)), 'w').close()\ntime.sleep(600)"
+    )
+
+    def send() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    assert ranks(program) == [75, 75]
+    sender.join()
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind", "words"),
+    [
+        ([STOPPED, STOPPED], StoppedError, "the same command goes on"),
+        ([-9, 3], PipelineError, "rank 0 was killed by SIGKILL, rank 1 ended with exit code 3"),
+        ([0, 0], PipelineError, "no process finished it"),
+    ],
+)
+def test_how_processes_end_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codes: list[int], kind: type[PipelineError], words: str
+) -> None:
+    context = Context(work=tmp_path, data=tmp_path / "toy", recipe=load("tiny"), tracking="nowhere://")
+    monkeypatch.setattr(local, "run_ranks", lambda *_, **__: codes)
+    with pytest.raises(kind, match=words):
+        local.train_in_processes(TrainStage(context=context), context, processes=2)

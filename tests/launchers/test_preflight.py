@@ -1,0 +1,35 @@
+"""`crem train --dry-run`: everything a run would be, from a config alone, and one line where it cannot fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.shapes import config_folder
+from tests.launchers.test_cli import Run, crem
+
+__all__ = ["crem"]
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path: Path) -> None:
+    folder = config_folder(tmp_path / "2b", "2b")
+    machines = ("--dry-run", "--gpus", "4", "--gpu", "a800-80g", "--visual-tokens", "256", "--model-folder", str(folder))
+    code, out, err = crem("train", "--recipe", "crem_2b", "--set", "phases.0.zero_stage=3", "--work", "work", *machines)
+    assert (code, err) == (0, "")
+    recipe, rest = out.split("\nDeepSpeed:\n")
+    assert json.loads(recipe)["phases"][0]["zero_stage"] == 3
+    settings, tables = rest.split("\n\n", 1)
+    assert json.loads(settings)["zero_optimization"]["stage"] == 3 and json.loads(settings)["train_batch_size"] == 4
+    for part in ("weights", "gradients", "optimizer", "activations", "feature cache", "in all", "PFLOPs", "hours"):
+        assert part in tables
+    assert not (tmp_path / "work").exists(), "nothing is written"
+
+    code, out, err = crem("train", "--recipe", "crem_2b", "--work", "work", *machines, "--set", "phases.0.chunk_tokens=99999")
+    assert code == 1 and "in all" in out
+    assert err.startswith("error: crem_2b needs ") and err.count("\n") == 1 and "phases.0.chunk_tokens" in err
+
+
+def test_a_dry_run_needs_a_folder(crem: Run) -> None:
+    code, _, err = crem("train", "--recipe", "crem_2b", "--work", "work", "--dry-run", "--model-folder", "nowhere")
+    assert code == 1 and err.startswith("error: nowhere: no config.json") and err.count("\n") == 1

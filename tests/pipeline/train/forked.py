@@ -1,0 +1,171 @@
+"""Small trainings on several ranks that meet with accidents: `python -m tests.pipeline.train.forked`, one job a line on stdin.
+
+The ranks are forked from this process, which has imported everything and computed nothing, so a start costs a second and not ten.
+Each job is answered by one line: the ranks' exit codes. What they print is in `<log>-<rank>.txt`.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest import mock
+
+import torch
+
+from launchers.exit_codes import STOPPED
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.tracking import NullTracker
+from pipeline.train import loop
+from pipeline.train.engine import Engine
+from pipeline.train.work import StepWork
+from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
+
+PATIENCE_SECONDS = 300.0
+ANSWER = "exit codes: "
+"""What an answer begins with; libraries write to stdout too."""
+
+
+def nan_loss(engine: Engine, work: StepWork) -> StepWork:
+    return replace(work, language_weight=float("nan"))
+
+
+def infinite_gradient(engine: Engine, work: StepWork) -> StepWork:
+    """One entry of one gradient of this rank is infinite, for one backward pass."""
+    parameter = next(iter(engine.named.values()))
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        handle.remove()
+        spoiled = gradient.clone()
+        spoiled.view(-1)[0] = float("inf")
+        return spoiled
+
+    handle = parameter.register_hook(spoil)
+    return work
+
+
+def sleep(engine: Engine, work: StepWork) -> StepWork:
+    time.sleep(10_000)
+    return work
+
+
+FAULTS: dict[str, Callable[[Engine, StepWork], StepWork]] = {
+    "nan loss": nan_loss, "infinite gradient": infinite_gradient, "sleep": sleep,
+}  # fmt: skip
+
+
+def with_fault(fault: dict[str, Any]) -> Callable[..., Any]:
+    """`train_step` that goes wrong on one rank at some steps (counted from 1)."""
+    whole, taken = loop.train_step, [fault.get("begin", 0)]
+
+    def step(engine: Engine, work: StepWork, *rest: Any) -> Any:
+        taken[0] += 1
+        is_here = engine.rank == fault["rank"] and taken[0] in fault["steps"]
+        return whole(engine, FAULTS[fault["kind"]](engine, work) if is_here else work, *rest)
+
+    return step
+
+
+def train(job: dict[str, Any]) -> None:
+    out, recipe = Path(job["out"]), small_recipe(**job["phase"])
+    places = loop.Places(shards=out, qa=None, model=Path(job["folder"]), out=out)
+    means = loop.Means(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
+    with (
+        mock.patch.object(loop.ShardIndex, "open", return_value=corpus()),
+        mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
+        mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
+    ):
+        loop.train(places, recipe, NullTracker(), progress=lambda *_: None, means=means, stop_after=job.get("stop_after"))
+
+
+def be_rank(job: dict[str, Any], rank: int, port: int) -> NoReturn:
+    log = os.open(f"{job['log']}-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["ranks"], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    code = 0
+    try:
+        train(job)
+    except PipelineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = STOPPED if isinstance(error, StoppedError) else 1
+    except BaseException:  # noqa: BLE001 (a forked rank must not go on as its parent)
+        traceback.print_exc()
+        code = 3
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Ranks:
+    """Forked ranks of one job, and their exit codes as far as they have ended."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        port = free_port()
+        self.pids, self.codes = [], [None] * job["ranks"]
+        for rank in range(job["ranks"]):
+            pid = os.fork()
+            if not pid:
+                be_rank(job, rank, port)
+            self.pids.append(pid)
+
+    def look(self) -> None:
+        for rank, pid in enumerate(self.pids):
+            if self.codes[rank] is None:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                self.codes[rank] = os.waitstatus_to_exitcode(status) if ended else None
+
+    def send(self, number: int, *ranks: int) -> None:
+        for rank in ranks:
+            if self.codes[rank] is None:
+                os.kill(self.pids[rank], number)
+
+    def wait_until(self, is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.look()
+            if is_so() or None not in self.codes:
+                return
+            time.sleep(0.005)
+
+
+def lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def run(job: dict[str, Any]) -> list[int | None]:
+    """Start the ranks, strike one of them at the given number of log lines, and see how all end. Survivors are killed."""
+    ranks, metrics, everyone = Ranks(job), Path(job["out"]) / "metrics.jsonl", range(job["ranks"])
+    strike = job.get("strike")
+    if strike:
+        ranks.wait_until(lambda: lines(metrics) >= strike["lines"])
+        time.sleep(strike["delay"])
+        ranks.send(strike["signal"], strike["rank"])
+    ranks.wait_until(lambda: job.get("one_is_enough", False) and any(ranks.codes), job.get("seconds", PATIENCE_SECONDS))
+    left = list(ranks.codes)
+    ranks.send(signal.SIGKILL, *everyone)
+    ranks.wait_until(lambda: False)
+    return left
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        sys.stdout.write(ANSWER + json.dumps(run(json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Guards one by one, in this process: skipped steps, signals, signs of life."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.train.skips import Skips
+from pipeline.train.step import StepReport
+from pipeline.train.stop import SIGNALS, StopNote, ignore_in_worker
+from pipeline.train.watch import Beat, Watch, place_of, read_beats
+from tests.pipeline.corpus import small_recipe
+from tests.pipeline.train.ranks import make
+
+GOOD = StepReport(1.0, None, 2.0, 0.5, 3.0)
+BAD = replace(GOOD, gradient_norm=float("inf"))
+CALM = Beat(rank=1, step=7, doing="training", idle=2.0, time=0.0, at="step.py:1 f", waits=False)
+
+
+def test_skipped_steps_end_the_run_only_in_a_row() -> None:
+    skips = Skips(3, total=5)
+    for step, report in enumerate([BAD, BAD, GOOD, BAD, BAD]):
+        skips.note(step, report)
+    assert skips.total == 9
+    with pytest.raises(PipelineError, match="step 6: loss or gradient is not finite for 3 steps in a row") as caught:
+        skips.note(5, BAD)
+    assert "\n" not in str(caught.value) and "last checkpoint is intact" in str(caught.value)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_an_infinite_loss_with_a_finite_gradient_moves_nothing(model_folder: Path, stage: int) -> None:
+    """Such is the log likelihood of a token whose logit is minus infinity."""
+    engine, feed = make(model_folder, small_recipe(zero_stage=stage))
+    before = {name: weight.detach().clone() for name, weight in engine.named.items()}
+    outputs = engine(feed.work(feed.draw(0), 0).idle)
+    engine.backward(outputs.embeddings.sum() + outputs.token_losses.sum() + float("inf"), last=True)
+    norm = engine.step(0.1)
+    assert not torch.tensor(norm).isfinite() and engine.steps_taken == 0
+    assert all(torch.equal(weight, engine.named[name]) for name, weight in before.items())
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_the_handler_put_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with StopNote() as note:
+        assert note.asked == ""
+        os.kill(os.getpid(), number)
+        assert note.asked == number.name
+    assert signal.getsignal(number) == before
+
+
+def test_a_loaders_process_is_deaf_to_signals() -> None:
+    pid = os.fork()
+    if not pid:
+        ignore_in_worker(0)
+        for number in SIGNALS:
+            os.kill(os.getpid(), number)
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+
+
+def test_a_rank_says_where_it_stands_while_it_is_watched(tmp_path: Path) -> None:
+    with Watch(tmp_path, 3, patience=0.8) as watch:
+        for step in range(1, 5):
+            watch.beat(step, "training")
+            time.sleep(0.3)
+        (beat,) = read_beats(tmp_path)
+        assert (beat.rank, beat.step, beat.doing) == (3, 4, "training") and beat.idle < 0.8
+    assert read_beats(tmp_path) == []
+
+
+def test_the_verdict_names_the_silent_and_the_busy_rank(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, 0, patience=80.0)
+    now = time.time()
+    others = [
+        replace(CALM, rank=1, time=now - 100),
+        replace(CALM, rank=2, time=now - 1),
+        replace(CALM, rank=3, time=now - 1, waits=True),
+    ]
+    for beat in others:
+        (tmp_path / f"rank-{beat.rank:05d}.json").write_text(json.dumps({name: getattr(beat, name) for name in beat.__slots__}))
+    (tmp_path / "rank-00009.json").write_text("{")
+    said = watch.verdict(replace(CALM, rank=0, time=now, idle=81.0, waits=True))
+    assert "no progress for 81 s" in said and "waiting for other ranks" in said
+    assert "no sign of life from rank 1;" in said
+    assert "rank 2: training of step 7" in said and "rank 3:" not in said
+    assert "\n" not in said
+
+
+def test_a_place_is_the_innermost_of_our_own_code_and_knows_collectives(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = compile("def f():\n    return g()", "/x/pipeline/train/step.py", "exec")
+    theirs = compile("def g():\n    return look(sys._getframe())", "/y/site-packages/torch/distributed/c10d.py", "exec")
+    names: dict[str, object] = {"sys": sys, "look": place_of}
+    exec(theirs, names)
+    exec(ours, names)
+    f = names["f"]
+    assert callable(f) and f() == ("train/step.py:2 f", True)
+    assert place_of(None) == ("an unknown place", False)
