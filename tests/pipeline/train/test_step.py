@@ -190,11 +190,13 @@ def half_chunks(model_folder: Path) -> Gradients:
     embedder, opened = build_embedder(model_folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
     read = measured(corpus(), recipe, vocabulary)
+    for parameter in embedder.parameters():  # weights, not the rotary frequencies
+        parameter.data = parameter.data.bfloat16()
     total: Gradients = {}
     for rank in range(2):
         feed = Feed(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=2)
         for chunk in feed.work(feed.draw(0), 0).chunks:
-            embedder.bfloat16().zero_grad()
+            embedder.zero_grad()
             summed(embedder(chunk.full)).backward()
             found = {name: p.grad.double() for name, p in embedder.named_parameters() if p.grad is not None}
             total = {name: total.get(name, 0.0) + gradient for name, gradient in found.items()}
