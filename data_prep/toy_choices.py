@@ -42,12 +42,14 @@ def _choice_rows(maker: SceneMaker, count: int, book: PictureBook) -> list[dict[
 def _yes_no_rows(maker: SceneMaker, sets: int, book: PictureBook) -> list[dict[str, str]]:
     """Sets of two figures and two questions: what one figure has, the other has not, so that words alone tell nothing.
 
-    The index has HallusionBench's form; its last three numbers are set, figure and question.
+    In half of the sets a colour or a shape alone tells the figures apart; in the others two things have exchanged their colours,
+    so that only a thing's whole label does. The index has HallusionBench's form: its last three numbers are set, figure and
+    question.
     """
     table = []
     for number in range(1, sets + 1):
         first, second = _twins(maker, swaps=number % 2 == 0)
-        asked = [maker.rng.choice(sorted(names(one) - names(other))) for one, other in ((first, second), (second, first))]
+        asked = [_telling(maker, one, other) for one, other in ((first, second), (second, first))]
         for figure, scene in enumerate((first, second), start=1):
             for question, name in enumerate(asked, start=1):
                 cells = {"index": f"VD_toy_1_{number}_{figure}_{question}", "category": "VD", "l2-category": "VD_toy"}
@@ -55,6 +57,12 @@ def _yes_no_rows(maker: SceneMaker, sets: int, book: PictureBook) -> list[dict[s
                 cells["answer"] = "Yes" if name in names(scene) else "No"
                 table.append(cells | {"image": _base64(scene, book)})
     return table
+
+
+def _telling(maker: SceneMaker, one: Scene, other: Scene) -> str:
+    """What the one scene has and the other has not, by colour or shape where that is enough, else by label."""
+    found = sorted(names(one) - names(other))
+    return maker.rng.choice([name for name in found if name not in LABELS] or found)
 
 
 def _twins(maker: SceneMaker, *, swaps: bool) -> tuple[Scene, Scene]:
