@@ -102,7 +102,8 @@ def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
         "steps_per_print": 10**9,
     }
     if phase.dtype == "bfloat16":
-        config["bf16"] = {"enabled": True}
+        # At stage 1 each backward pass must empty what it added, or the next one adds it again.
+        config["bf16"] = {"enabled": True, "immediate_grad_update": True}
         # Chunks or ranks added up in bf16 lose about 1 % of the gradient.
         config |= {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
     return config
