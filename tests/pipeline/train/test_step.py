@@ -99,7 +99,7 @@ def test_one_mean_over_own_and_outside_answers(model_folder: Path) -> None:
     assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
 
 
-@pytest.mark.parametrize(("step", "weights"), [(1, (1.0, 5.0)), (2, (1.0, 0.0)), (4, (0.0, 2.0))])
+@pytest.mark.parametrize(("step", "weights"), [(1, (1.0, 5.0)), (3, (1.0, 0.0)), (4, (0.0, 2.0))])
 def test_weights_follow_their_steps(model_folder: Path, step: int, weights: tuple[float, float]) -> None:
     """Steps 0 and 1 weigh answers with 5, 2 and 3 retrieve only, from 4 on the model only answers."""
     recipe = small_recipe(
