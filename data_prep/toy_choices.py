@@ -61,16 +61,20 @@ def _yes_no_rows(maker: SceneMaker, sets: int, book: PictureBook) -> list[dict[s
 
 def _telling(maker: SceneMaker, one: Scene, other: Scene) -> str:
     """What the one scene has and the other has not, by colour or shape where that is enough, else by label."""
-    found = sorted(names(one) - names(other))
-    return maker.rng.choice([name for name in found if name not in LABELS] or found)
+    return maker.rng.choice(_brief(one, other) or sorted(names(one) - names(other)))
+
+
+def _brief(one: Scene, other: Scene) -> list[str]:
+    """The colours and the shapes that only the first scene has."""
+    return sorted(name for name in names(one) - names(other) if name not in LABELS)
 
 
 def _twins(maker: SceneMaker, *, swaps: bool) -> tuple[Scene, Scene]:
-    """Two scenes that differ by two exchanged colours, or by one thing's colour or shape."""
+    """Two scenes that differ by two exchanged colours, or by a colour or shape that is nowhere else in either."""
     while True:
         scene = maker.scene(maker.rng.choice(LABELS), count=maker.rng.choice((2, 3)))
         other = maker.swapped(scene) if swaps else maker.near(scene)
-        if other is not None and other.labels != scene.labels:
+        if other is not None and other.labels != scene.labels and (swaps or (_brief(scene, other) and _brief(other, scene))):
             return scene, other
 
 

@@ -163,10 +163,22 @@ def _run(plan: _Plan, context: Context) -> Manifest:
             with folder_aside(stage.folder) as aside:
                 manifest = _fill(plan, aside, tracker)
         else:
-            manifest = _fill(plan, stage.folder, tracker)
+            with _leaves_no_mere_beginning(stage.folder):
+                manifest = _fill(plan, stage.folder, tracker)
         tracker.log_metrics({**manifest.counts, "seconds": time.monotonic() - begun})
         tracker.log_artifact(stage.folder / MANIFEST_NAME)
     return manifest
+
+
+@contextmanager
+def _leaves_no_mere_beginning(folder: Path) -> Iterator[None]:
+    """Remove a folder that holds only the note of its beginning when the stage fails before it made anything."""
+    try:
+        yield
+    except PipelineError:
+        if [path.name for path in folder.iterdir()] == [STARTED_NAME]:
+            shutil.rmtree(folder)
+        raise
 
 
 def _fill(plan: _Plan, out: Path, tracker: Tracker) -> Manifest:

@@ -3,9 +3,11 @@
 Names in the environment variable REQUIRE (separated by commas or spaces) turn their skips into failures.
 """
 
+import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +15,8 @@ from typing import NoReturn
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from launchers.cli import PACKAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_MINI = ROOT.parent / "shared" / "real-mini"
@@ -23,6 +27,15 @@ def require(name: str, reason: str) -> NoReturn:
     if name in re.split(r"[,\s]+", os.environ.get("REQUIRE", "")):
         pytest.fail(f"REQUIRE={name}, but {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """The command sets log levels of the whole process; a test must not leave them to the tests after it."""
+    before = {name: logging.getLogger(name).level for name in PACKAGES}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session")

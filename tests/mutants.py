@@ -430,6 +430,20 @@ MUTANTS = (
         HALF,
     ),
     Mutant(
+        "chunks added up again and again at stage 1",
+        "pipeline/train/engine.py",
+        '"immediate_grad_update": True',
+        '"immediate_grad_update": False',
+        HALF,
+    ),
+    Mutant(
+        "rotary frequencies of the tower in bfloat16",
+        "pipeline/model/tower.py",
+        "tower.to(device).eval()",
+        "tower.to(device, dtype).eval()",
+        FEATURES,
+    ),
+    Mutant(
         "DeepSpeed's own ZeRO 0 in bfloat16",
         "pipeline/train/engine.py",
         """return phase.zero_stage or int(phase.dtype == "bfloat16")""",

@@ -18,7 +18,9 @@ class FrozenTower:
     """Visual tokens of a batch's pictures, without a graph, on the device and in the type that the tower was given."""
 
     def __init__(self, tower: Any, cutter: PatchCutter, device: torch.device, dtype: torch.dtype) -> None:
-        self.tower = tower.to(device, dtype).eval()
+        self.tower = tower.to(device).eval()
+        for weight in self.tower.parameters():  # not the buffers: rotary frequencies stay float32, as DeepSpeed leaves them
+            weight.data = weight.data.to(dtype)
         self.cutter, self.device, self.dtype = cutter, device, dtype
 
     @torch.no_grad()

@@ -12,10 +12,11 @@ import torch
 from pipeline.batch import Batch
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
+from pipeline.train.gpus import GPUS
 from pipeline.train.work import Chunk
 
-PEAKS = {"A100": 312e12, "A800": 312e12, "H100": 989e12, "H800": 989e12, "H200": 989e12, "H20": 148e12, "L40S": 362e12}
-"""Dense bfloat16 FLOP/s of GPUs as their maker states them, by the word in the device's name."""
+PEAKS = {gpu.name.split("-")[0].upper(): gpu.peak for gpu in GPUS.values()}
+"""Peak FLOP/s by the word in the device's name: A100, A800, ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

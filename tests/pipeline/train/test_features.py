@@ -75,5 +75,6 @@ def test_the_engine_holds_no_weight_of_a_frozen_tower_and_all_of_a_trained_one(m
     assert not [name for name, _ in outside.module.named_parameters() if "visual" in name]
     tower = outside.vision.tower.tower  # type: ignore[attr-defined]
     assert {weight.dtype for weight in tower.parameters()} == {torch.bfloat16}
+    assert {buffer.dtype for buffer in tower.buffers()} == {torch.float32}, "rotary frequencies"
     trained, _ = make(model_folder, replace(small_recipe(), tower="trained"))
     assert [name for name in trained.named if "visual" in name]

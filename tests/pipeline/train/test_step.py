@@ -99,7 +99,7 @@ def test_one_mean_over_own_and_outside_answers(model_folder: Path) -> None:
     assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
 
 
-@pytest.mark.parametrize(("step", "weights"), [(1, (1.0, 5.0)), (2, (1.0, 0.0)), (4, (0.0, 2.0))])
+@pytest.mark.parametrize(("step", "weights"), [(1, (1.0, 5.0)), (3, (1.0, 0.0)), (4, (0.0, 2.0))])
 def test_weights_follow_their_steps(model_folder: Path, step: int, weights: tuple[float, float]) -> None:
     """Steps 0 and 1 weigh answers with 5, 2 and 3 retrieve only, from 4 on the model only answers."""
     recipe = small_recipe(
@@ -190,11 +190,13 @@ def half_chunks(model_folder: Path) -> Gradients:
     embedder, opened = build_embedder(model_folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
     read = measured(corpus(), recipe, vocabulary)
+    for parameter in embedder.parameters():  # weights, not the rotary frequencies
+        parameter.data = parameter.data.bfloat16()
     total: Gradients = {}
     for rank in range(2):
         feed = Feed(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=2)
         for chunk in feed.work(feed.draw(0), 0).chunks:
-            embedder.bfloat16().zero_grad()
+            embedder.zero_grad()
             summed(embedder(chunk.full)).backward()
             found = {name: p.grad.double() for name, p in embedder.named_parameters() if p.grad is not None}
             total = {name: total.get(name, 0.0) + gradient for name, gradient in found.items()}
