@@ -87,3 +87,12 @@ def test_the_fingerprint_follows_the_content_alone(data: Path, row: dict[str, ob
     assert eval_fingerprint(read_eval(data, "OVEN")) == before
     write_eval(data, "OVEN", [row], pictures)
     assert eval_fingerprint(read_eval(data, "OVEN")) != before
+
+
+def test_the_fingerprint_follows_the_pools(data: Path) -> None:
+    """Which of the shared candidates is the right one: texts and pictures are the same."""
+    found = []
+    for answers in (["x", "y"], ["y", "x"]):
+        write_eval(data, "OVEN", [*EVAL, EVAL[0] | {"tgt_text": answers}], {"OVEN/a.jpg": A})
+        found.append(eval_fingerprint(read_eval(data, "OVEN")))
+    assert found[0] != found[1]
