@@ -74,13 +74,8 @@ def state_bytes(weights: Weights, phase: Phase, num_ranks: int) -> StateBytes:
         )
     own = flat // num_ranks
     if stage == 1 and size < FLOAT32:
-        # bfloat16 at stage 1 is another class of DeepSpeed's: all gradients in float32 beside those that autograd leaves.
-        return StateBytes(
-            weights=_whole(weights, flat),
-            gradients=flat * FLOAT32 + sum(weights.trained) * size,
-            optimizer=3 * own * FLOAT32,
-            buffers=0,
-        )
+        # bfloat16 at stage 1 is another class of DeepSpeed's: all gradients in float32, and none that autograd leaves.
+        return StateBytes(weights=_whole(weights, flat), gradients=flat * FLOAT32, optimizer=3 * own * FLOAT32, buffers=0)
     gradients = sum(weights.trained) * size if stage == 1 else own * FLOAT32
     optimizer = 3 * own * FLOAT32
     return StateBytes(weights=_whole(weights, flat), gradients=gradients, optimizer=optimizer, buffers=bucket * size)
