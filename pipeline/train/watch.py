@@ -60,6 +60,8 @@ class Watch:
     def __enter__(self) -> "Watch":
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self._now = (time.monotonic(), *self._now[1:])
+        # A rank that stops before its first tick must have a file, or the others could not name it.
+        self._write(self.look())
         self._thread.start()
         return self
 
