@@ -15,6 +15,7 @@ import webdataset
 
 from pipeline.data.shard_format import INDEX_NAME, REJECTS_NAME, decode
 from pipeline.data.shard_stats import DatasetStats, ShardStats, read_stats
+from pipeline.data.shard_tar import tar_digest
 from pipeline.errors import DataError
 from pipeline.manifest import file_digest
 
@@ -124,11 +125,11 @@ class _Shard:
     def findings(self) -> list[str]:
         """What is wrong with it, first the file, then its samples."""
         try:
-            size, digest = self._path.stat().st_size, file_digest(self._path)
+            size, digest = self._path.stat().st_size, tar_digest(self._path)
         except OSError as error:
             return [f"{self._path}: cannot be read ({error.strerror})"]
         found = []
-        if (size, digest) != (self._stats.bytes, self._stats.sha256):
+        if (size, digest) != (self._stats.bytes, self._stats.digest):
             found.append(f"{self._path}: is not the file that was written (it had {self._stats.bytes} bytes, now {size})")
         return [*found, *self._of_samples()]
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pipeline.data.keys import slug
 from pipeline.manifest import fingerprint
 
-FORMAT = 2
+FORMAT = 3
 """Rises when shards or index change in a way that older readers cannot follow."""
 
 ROWS_PER_SHARD = 1000

@@ -12,7 +12,7 @@ from pipeline.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStats:
-    """One tar: its name, the source rows it covers (from `first_row`, `rows` of them), its samples, bytes and SHA-256."""
+    """One tar: its name, the source rows it covers (from `first_row`, `rows` of them), its samples, bytes and `tar_digest`."""
 
     name: str
     number: int
@@ -20,7 +20,7 @@ class ShardStats:
     rows: int
     samples: int
     bytes: int
-    sha256: str
+    digest: str
 
 
 @dataclass(slots=True, kw_only=True)

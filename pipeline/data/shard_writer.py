@@ -4,16 +4,13 @@ A shard is a fixed range of source rows. A row that is rejected leaves a hole an
 alone.
 """
 
-import hashlib
 import shutil
-import tarfile
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import pyarrow as pa
-from webdataset.writer import TarWriter
 
 from pipeline.data.aside import file_aside
 from pipeline.data.keys import source_row
@@ -23,12 +20,11 @@ from pipeline.data.shard_merge import merge
 from pipeline.data.shard_part import ShardPart, write_part
 from pipeline.data.shard_plan import ROWS_PER_SHARD, Kind, ShardPlan
 from pipeline.data.shard_stats import DatasetStats, ShardStats
+from pipeline.data.shard_tar import ShardTar
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 
 Item = Sample | Reject
-
-TAR_BLOCK = 512
 
 
 def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, mended: Mapping[str, int] | None = None) -> None:
@@ -65,15 +61,11 @@ def write_shards(
 
 
 class _Shard:
-    """A tar being written, with its digest, its rows of the index and its rejects."""
+    """A tar being written, with its rows of the index and its rejects."""
 
     def __init__(self, file: BinaryIO, plan: ShardPlan, number: int) -> None:
         self._plan, self._number = plan, number
-        self._sink = _Hashing(file)
-        # Owner and time are fixed, or the bytes would depend on who writes and when.
-        self._tar = TarWriter(self._sink, user="", group="", mtime=0, encoder=False)
-        # The same bytes as by its own stream, which would copy each once more and look for long names in every header.
-        self._tar.tarstream = tarfile.TarFile(fileobj=cast(IO[bytes], self._sink), mode="w", format=tarfile.USTAR_FORMAT)
+        self._tar = ShardTar(file)
         self.index: list[dict[str, Any]] = []
         self._rejects: list[Reject] = []
         self._pictures = self._picture_bytes = 0
@@ -101,8 +93,8 @@ class _Shard:
             first_row=rows.start,
             rows=len(rows),
             samples=len(self.index),
-            bytes=self._sink.size,
-            sha256=self._sink.digest.hexdigest(),
+            bytes=self._tar.size,
+            digest=self._tar.hexdigest,
         )
         return ShardPart(
             plan=self._plan.fingerprint,
@@ -129,50 +121,28 @@ class _Shard:
 
     def _add(self, sample: Sample, files: list[Member]) -> None:
         """Append the files of a sample."""
-        places = [self._append(sample.key, file) for file in files]
+        places = [self._tar.add(sample.key, file.suffix, file.content) for file in files]
         images = [
             {
                 "offset": place,
                 "size": len(file.content),
                 "width": file.width,
                 "height": file.height,
-                "sha256": hashlib.sha256(file.content).digest(),
+                "sha256": digest,
             }
-            for place, file in zip(places[1:], files[1:], strict=True)
+            for (place, digest), file in zip(places[1:], files[1:], strict=True)
         ]
         self.index.append(
             {
                 "key": sample.key,
                 "row": source_row(sample.key),
                 "shard": self._number,
-                "json_offset": places[0],
+                "json_offset": places[0][0],
                 "json_size": len(files[0].content),
                 "text_bytes": text_bytes(sample),
                 "images": images,
             }
         )
-
-    def _append(self, key: str, file: Member) -> int:
-        """Append one file; where its content begins."""
-        self._tar.write({"__key__": key, file.suffix: file.content})
-        return int(self._tar.tarstream.offset) - -(-len(file.content) // TAR_BLOCK) * TAR_BLOCK
-
-
-class _Hashing:
-    """A file that is hashed as it is written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest, self.size = file, hashlib.sha256(), 0
-
-    def write(self, content: bytes) -> int:
-        """Write and hash."""
-        self.digest.update(content)
-        self.size += len(content)
-        return self._file.write(content)
-
-    def tell(self) -> int:
-        """Bytes written."""
-        return self.size
 
 
 def _too_few(plan: ShardPlan) -> DataError:

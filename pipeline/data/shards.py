@@ -50,7 +50,7 @@ class _Part:
         self.dataset, self.kind, self._slug = stats.dataset, stats.kind, folder.name
         self.shards = {shard.number: (folder / shard.name, shard.bytes) for shard in stats.shards}
         self.max_pixels = stats.max_pixels
-        self.digest = [self.dataset, self.kind, *(shard.sha256 for shard in stats.shards)]
+        self.digest = [self.dataset, self.kind, *(shard.digest for shard in stats.shards)]
         table = _table(folder / INDEX_NAME)
         self.columns: dict[str, IntArray] = {name: table.column(name).to_numpy() for name in _ROW_FIELDS}
         lists = table.column("images").combine_chunks()

@@ -277,7 +277,7 @@ def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
 DAMAGE = [
     ("stats.json", lambda content: content[:-10], "open", "is damaged"),
     ("stats.json", lambda content: b"[]", "open", "is damaged"),
-    ("stats.json", lambda content: content.replace(b'"format": 2', b'"format": 1'), "open", "another version"),
+    ("stats.json", lambda content: content.replace(b'"format": 3', b'"format": 2'), "open", "another version"),
     ("index.parquet", lambda content: content[:-10], "open", "is damaged or missing"),
     ("toy-00000.tar", lambda content: content[:-10], "read", r"has \d+ bytes, its statistics say \d+"),
     (
