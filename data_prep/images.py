@@ -167,7 +167,8 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+    # Converting RGB to RGB would only copy it.
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _shrunk(picture: Image.Image, max_pixels: int) -> Image.Image:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 _PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive: the frames that every decoder reads."""
-_OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_START_OF_SCAN, _END, _APP0, _APP15, _COMMENT = 0xDA, 0xD9, 0xE0, 0xEF, 0xFE
+_START_OF_SCAN, _APP0, _APP14, _APP15 = 0xDA, 0xE0, 0xEE, 0xEF
+_HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, _APP0, _APP14})
+"""Tables, restart intervals, comments, and what JFIF and Adobe say of themselves."""
+_SEGMENT = struct.Struct(">BBH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +39,24 @@ def read_header(encoded: bytes) -> Header | None:
 def _jpeg(encoded: bytes) -> Header | None:
     place, is_plain, frame = 2, True, None
     while place + 4 <= len(encoded):
-        mark, code, length = struct.unpack_from(">BBH", encoded, place)
-        if mark != 0xFF or length < 2 or code == _END or code in _OTHER_FRAMES:
+        mark, code, length = _SEGMENT.unpack_from(encoded, place)
+        if mark != 0xFF or length < 2:
             return None
-        if code == _START_OF_SCAN:
+        if code in _HARMLESS:
+            pass
+        elif code == _START_OF_SCAN:
             return frame and Header("jpg", *frame, is_plain)
-        if code in _FRAMES:
+        elif code in _FRAMES:
             if frame or length < 8 or place + 10 > len(encoded):
                 return None
             bits, height, width, channels = struct.unpack_from(">BHHB", encoded, place + 4)
             if bits != 8 or not (width and height):
                 return None
             frame, is_plain = (width, height), is_plain and channels in (1, 3)
-        elif _APP0 < code <= _APP15 and code != 0xEE:
+        elif _APP0 < code <= _APP15:
             # EXIF, colour profiles, further pictures: only a whole reader can tell what they mean.
             is_plain = False
-        elif not (_APP0 <= code <= _APP15 or code in (0xDB, 0xC4, 0xDD, _COMMENT)):
+        else:
             return None
         place += 2 + length
     return None

@@ -8,23 +8,25 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import pyarrow as pa
+from typing import BinaryIO
 
 from pipeline.data.aside import file_aside
 from pipeline.data.keys import source_row
 from pipeline.data.reject import Reject, RowError
-from pipeline.data.shard_format import INDEX_SCHEMA, STATS_NAME, Member, members, text_bytes
+from pipeline.data.shard_format import STATS_NAME, Member, members, text_bytes
 from pipeline.data.shard_merge import merge
 from pipeline.data.shard_part import ShardPart, write_part
 from pipeline.data.shard_plan import ROWS_PER_SHARD, Kind, ShardPlan
+from pipeline.data.shard_rows import IndexRows
 from pipeline.data.shard_stats import DatasetStats, ShardStats
 from pipeline.data.shard_tar import ShardTar
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 
 Item = Sample | Reject
+
+WRITE_BUFFER = 2**20
+"""Bytes that are gathered before they go to the file: a call of the system for each picture would cost more than the copy."""
 
 
 def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, mended: Mapping[str, int] | None = None) -> None:
@@ -38,11 +40,11 @@ def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, 
     # Statistics and part speak of what is replaced now.
     for path in (folder / STATS_NAME, part):
         path.unlink(missing_ok=True)
-    with file_aside(folder / name) as aside, aside.open("wb") as file, closing(_Shard(file, plan, number)) as shard:
+    with file_aside(folder / name) as aside, aside.open("wb", WRITE_BUFFER) as file, closing(_Shard(file, plan, number)) as shard:
         shard.take_all(items)
     if not shard.index:
         (folder / name).unlink()
-    write_part(part, shard.part(mended or {}), pa.Table.from_pylist(shard.index, schema=INDEX_SCHEMA))
+    write_part(part, shard.part(mended or {}), shard.index.table())
 
 
 def write_shards(
@@ -66,7 +68,7 @@ class _Shard:
     def __init__(self, file: BinaryIO, plan: ShardPlan, number: int) -> None:
         self._plan, self._number = plan, number
         self._tar = ShardTar(file)
-        self.index: list[dict[str, Any]] = []
+        self.index = IndexRows()
         self._rejects: list[Reject] = []
         self._pictures = self._picture_bytes = 0
 
@@ -122,26 +124,13 @@ class _Shard:
     def _add(self, sample: Sample, files: list[Member]) -> None:
         """Append the files of a sample."""
         places = [self._tar.add(sample.key, file.suffix, file.content) for file in files]
-        images = [
-            {
-                "offset": place,
-                "size": len(file.content),
-                "width": file.width,
-                "height": file.height,
-                "sha256": digest,
-            }
-            for (place, digest), file in zip(places[1:], files[1:], strict=True)
-        ]
-        self.index.append(
-            {
-                "key": sample.key,
-                "row": source_row(sample.key),
-                "shard": self._number,
-                "json_offset": places[0][0],
-                "json_size": len(files[0].content),
-                "text_bytes": text_bytes(sample),
-                "images": images,
-            }
+        (json_offset, _), *pictures = places
+        self.index.add(
+            (sample.key, source_row(sample.key), self._number, json_offset, len(files[0].content), text_bytes(sample)),
+            [
+                (offset, len(file.content), file.width, file.height, digest)
+                for (offset, digest), file in zip(pictures, files[1:], strict=True)
+            ],
         )
 
 
