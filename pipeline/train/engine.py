@@ -32,6 +32,9 @@ from pipeline.train.features import Inside, Vision, outside
 
 logger = logging.getLogger(__name__)
 
+BUCKET = 500_000_000
+"""Elements of gradients, at most, that DeepSpeed collects before it reduces them: its own default."""
+
 PATIENCE = timedelta(hours=6)
 """How long ranks wait for what rank 0 does alone."""
 
@@ -90,15 +93,25 @@ def zero_stage(phase: Phase) -> int:
     return phase.zero_stage or int(phase.dtype == "bfloat16")
 
 
-def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
-    """The DeepSpeed JSON of a phase. Chunks are ours, so its own batch arithmetic is one micro-batch a rank."""
+def deepspeed_config(phase: Phase, num_ranks: int, trained: int) -> dict[str, Any]:
+    """The DeepSpeed JSON of a phase that trains so many elements.
+
+    Chunks are ours, so its own batch arithmetic is one micro-batch a rank.
+    """
+    zero = {
+        "stage": zero_stage(phase),
+        "overlap_comm": False,
+        "stage3_param_persistence_threshold": 0,
+        # A buffer of this size is allocated however little is trained.
+        "reduce_bucket_size": min(trained, BUCKET),
+    }
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "train_batch_size": num_ranks,
         "gradient_clipping": phase.optimizer.clip,
         "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": zero_stage(phase), "overlap_comm": False, "stage3_param_persistence_threshold": 0},
+        "zero_optimization": zero,
         "steps_per_print": 10**9,
     }
     if phase.dtype == "bfloat16":
@@ -129,7 +142,7 @@ class Engine:
             model=module,
             optimizer=self.inner,
             model_parameters=list(self.named.values()),
-            config=deepspeed_config(phase, self.num_ranks),
+            config=deepspeed_config(phase, self.num_ranks, sum(weight.numel() for weight in self.named.values())),
             dist_init_required=False,
         )
         self.device: torch.device = self.deepspeed.device
