@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-HEAD_ROWS = 1024
+HEAD_ROWS = 512
 """Scored positions whose logits exist at once."""
 
 

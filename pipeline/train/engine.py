@@ -16,6 +16,7 @@ from typing import Any
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.zero.linear import zero3_linear_wrap
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_grad,
@@ -37,6 +38,8 @@ BUCKET = 500_000_000
 
 PATIENCE = timedelta(hours=6)
 """How long ranks wait for what rank 0 does alone."""
+
+_PLAIN_LINEAR = torch.nn.functional.linear
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors for each weight."""
@@ -120,6 +123,21 @@ def deepspeed_config(phase: Phase, num_ranks: int, trained: int) -> dict[str, An
         # Chunks or ranks added up in bf16 lose about 1 % of the gradient.
         config |= {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
     return config
+
+
+@contextmanager
+def linear_as_run(phase: Phase) -> Iterator[None]:
+    """Inside of the block torch's linear map is that of the phase's runs.
+
+    For ZeRO-3 DeepSpeed puts its own in the place of torch's, for the rest of the process. It keeps its inputs for the backward
+    pass even where the weight is frozen.
+    """
+    before = torch.nn.functional.linear
+    torch.nn.functional.linear = zero3_linear_wrap if zero_stage(phase) == 3 else _PLAIN_LINEAR
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = before
 
 
 class Engine:

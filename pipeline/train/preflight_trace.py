@@ -20,6 +20,7 @@ from pipeline.model.inputs import PatchCutter
 from pipeline.model.outline import outline_model
 from pipeline.recipe import Recipe
 from pipeline.train.build import DTYPES
+from pipeline.train.engine import linear_as_run
 from pipeline.train.saved_bytes import SavedBytes
 
 META = torch.device("meta")
@@ -58,11 +59,13 @@ class ChunkCost:
 def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> ChunkCost:
     """Run a chunk of rows through the language model, forward and backward, without computing anything."""
     batch = pack(rows, recipe.layout, recipe.pooling.positions)
-    saved, forward, backward = _traced(embedder, batch)
+    with linear_as_run(recipe.phases[0]):
+        saved, forward, backward = _traced(embedder, batch)
     layer = saved // embedder.backbone.text.config.num_hidden_layers
     if recipe.phases[0].gradient_checkpointing:
         embedder.checkpoint_layers()
-        saved, _, _ = _traced(embedder, batch)
+        with linear_as_run(recipe.phases[0]):
+            saved, _, _ = _traced(embedder, batch)
         embedder.backbone.model.activation_checkpointing_disable()
     scored, attention = len(batch.score_index), attention_flops(embedder, batch)
     itemsize = embedder.backbone.text.embed_tokens.weight.itemsize
