@@ -15,12 +15,12 @@ import torch
 
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe
 from pipeline.batch import pack
+from pipeline.model.head import HEAD_ROWS
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.train.engine import Engine
 from pipeline.train.features import Kept
 from pipeline.train.saved_bytes import SavedBytes
 from pipeline.train.step import train_step
-from pipeline.train.work import Chunk
 
 MIB = 2**20
 VISUAL = 16
@@ -30,12 +30,10 @@ VISUAL = 16
 class Peaks:
     """Bytes of a step at one batch size: saved by the cached step, its feature cache, saved by the uncached step.
 
-    `bare` are the most that a chunk saves without the log probabilities of its scored tokens. Rows are sorted by length, so a
-    larger batch has chunks of nothing but long answers, and the log probabilities of such a chunk weigh more.
+    Both savings include the log probabilities of one piece of the head, which exist again while its gradient is computed.
     """
 
     cached: int
-    bare: int
     features: int
     uncached: int
 
@@ -57,17 +55,9 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
         train_step(engine, work, recipe, recipe.phases[0], 0.0)
     size = engine.module.backbone.text.embed_tokens.weight.itemsize
     features = sum(len(chunk.full.image_index) for chunk in work.chunks) * embedder.width * size
-    bare = max(_bare_bytes(engine, chunk) for chunk in work.chunks)
-    return Peaks(cached=meter.peak, bare=bare, features=features, uncached=uncached)
-
-
-def _bare_bytes(engine: Engine, chunk: Chunk) -> int:
-    """What a chunk's graph keeps, without its log probabilities in float32."""
-    with SavedBytes([*engine.module.parameters(), *engine.module.buffers()]) as meter:
-        outputs = engine(engine.vision.full(chunk))
-        kept = meter.now
-        del outputs
-    return kept - 4 * len(chunk.full.score_index) * engine.module.backbone.vocab_size
+    scored = max(len(chunk.full.score_index) for chunk in work.chunks)
+    piece = 4 * min(scored, HEAD_ROWS) * embedder.backbone.vocab_size
+    return Peaks(cached=meter.peak + piece, features=features, uncached=uncached + piece)
 
 
 @click.command()
@@ -78,19 +68,19 @@ def _bare_bytes(engine: Engine, chunk: Chunk) -> int:
 @click.option("--hidden", type=int, default=128, show_default=True, help="Width of the model.")
 def main(data: Path, shards: Path | None, batches: tuple[int, ...], chunk_tokens: int, hidden: int) -> None:
     """Print a table in Markdown and the growth from the first batch size to the last."""
-    print("| pairs | saved, cached step, MiB | less log probabilities | feature cache | saved, uncached step |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| pairs | saved, cached step, MiB | feature cache | saved, uncached step |")
+    print("| --- | --- | --- | --- |")
     found: list[Peaks] = []
     with bench_folder(data, shards) as bench:
         for pairs in batches:
             recipe = bench_recipe(pairs=pairs, outside=pairs // 8, chunk_tokens=chunk_tokens, max_tokens=VISUAL, hidden=hidden)
             found.append(peaks(bench, recipe))
-            sizes = (found[-1].cached, found[-1].bare, found[-1].features, found[-1].uncached)
+            sizes = (found[-1].cached, found[-1].features, found[-1].uncached)
             print(f"| {pairs} | {' | '.join(f'{size / MIB:.1f}' for size in sizes)} |", flush=True)
     first, last = found[0], found[-1]
-    growth = {name: getattr(last, name) / getattr(first, name) for name in ("cached", "bare", "uncached")}
+    growth = {name: getattr(last, name) / getattr(first, name) for name in ("cached", "uncached")}
     print(f"\ngrowth from {batches[0]} to {batches[-1]} pairs: ", end="")
-    print("cached {cached:.2f}, less log probabilities {bare:.2f}, uncached {uncached:.2f}".format(**growth))
+    print("cached {cached:.2f}, uncached {uncached:.2f}".format(**growth))
     gpu = "see docs/benchmarks.md" if torch.cuda.is_available() else "not measured: no GPU"
     print(f"device peak: {gpu}")
 

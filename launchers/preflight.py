@@ -25,7 +25,8 @@ def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int 
     visual = visual_tokens or recipe.pixels.max_tokens
     found = preflight.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
     click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
-    click.echo(f"\nDeepSpeed:\n{json.dumps(deepspeed_config(recipe.phases[0], gpus), indent=2)}")
+    config = deepspeed_config(recipe.phases[0], gpus, sum(found.weights.trained))
+    click.echo(f"\nDeepSpeed:\n{json.dumps(config, indent=2)}")
     click.echo("\n".join(("", *forecast_lines(found, visual))))
     found.refuse_misfit()
 

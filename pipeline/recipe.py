@@ -157,7 +157,7 @@ class Phase:
     language_weight: float | Stepwise = 0.5
     zero_stage: int = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    chunk_tokens: int = 16_384
+    chunk_tokens: int = 12_288
     kept_chunks: int = 0
     features: Features = "device"
     gradient_checkpointing: bool = False

@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.overrides import override
 from pipeline.recipes import RECIPES, load
 from pipeline.recipes.printed import TABLES
-from tests.mutants import MUTANTS
+from tests.mutants.__main__ import MUTANTS
 from tests.pages import DECISIONS, PAGES, README, ROOT, blocks, table
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -67,12 +67,13 @@ def parse(command: click.Command, words: list[str]) -> None:
 
 def check_module(name: str, words: list[str]) -> None:
     """A module called with `python -m`: ours parse their options, a foreign one must be installed."""
-    assert importlib.util.find_spec(name), f"no module {name}"
+    found = importlib.util.find_spec(name)
+    assert found, f"no module {name}"
     if name.split(".")[0] not in PACKAGES:
         for word in words:
             assert "/" not in word or exists(word), f"{word} is not there"
         return
-    entry = importlib.import_module(name).main
+    entry = importlib.import_module(f"{name}.__main__" if found.submodule_search_locations else name).main
     if isinstance(entry, click.Command):
         parse(entry, words)
     elif name == "tests.mutants":

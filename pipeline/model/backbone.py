@@ -25,6 +25,7 @@ from transformers.utils.logging import disable_progress_bar
 from pipeline.errors import CheckpointError
 from pipeline.manifest import file_digest
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
+from pipeline.model.head import Head
 from pipeline.model.inputs import PatchCutter
 from pipeline.sequence import Vocabulary
 
@@ -148,6 +149,7 @@ class Backbone(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model: Any = model
+        model.lm_head = Head.over(model.lm_head)
 
     @property
     def tower(self) -> Any:
@@ -231,3 +233,8 @@ class Backbone(nn.Module):
         """Logits (S, V) of hidden states (S, D)."""
         logits: torch.Tensor = self.model.lm_head(hidden)
         return logits
+
+    def token_losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Negative log likelihoods (S,) float32 of targets (S,) int64 after hidden states (S, D)."""
+        losses: torch.Tensor = self.model.lm_head(hidden, targets)
+        return losses

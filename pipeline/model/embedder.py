@@ -2,8 +2,7 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
-from torch.utils.checkpoint import checkpoint
+from torch.nn.functional import normalize
 
 from pipeline.batch import Batch, Outputs
 from pipeline.model.attention import SpanPlan
@@ -13,9 +12,6 @@ from pipeline.model.dropout import TokenDropout, TokenNoise
 from pipeline.model.inputs import PatchCutter
 from pipeline.model.pooling import Pool
 from pipeline.model.tower import FrozenTower, cut
-
-HEAD_ROWS = 4096
-"""Scored positions whose logits exist at once; more are done in pieces and computed again in the backward pass."""
 
 
 class Embedder(nn.Module):
@@ -50,7 +46,8 @@ class Embedder(nn.Module):
         embeddings = self.input_embeddings(batch)
         with self.noise.of(batch.token_noise):
             states = self.backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
-        return Outputs(self.pool(states, batch), self._token_losses(states[batch.score_index], batch.score_target))
+        losses = self.backbone.token_losses(states[batch.score_index], batch.score_target)
+        return Outputs(self.pool(states, batch), losses)
 
     def pool(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Embeddings (E, D) of unit norm, float32, from the final states (T, D) of a packed batch."""
@@ -75,13 +72,3 @@ class Embedder(nn.Module):
         side, merge = self.cutter.factor, self.cutter.merge
         patches = self.cutter(torch.zeros(1, 3, side, side, dtype=torch.uint8, device=like.device)).to(like.dtype)
         return self.backbone.features(patches, torch.tensor([[1, merge, merge]], device=like.device))
-
-    def _token_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Negative log likelihoods (S,) float32; the head sees scored rows only, in pieces."""
-        pieces = list(zip(torch.split(states, HEAD_ROWS), torch.split(targets, HEAD_ROWS), strict=True))
-        if len(pieces) <= 1:
-            return self._piece_losses(states, targets)
-        return torch.cat([checkpoint(self._piece_losses, s, t, use_reentrant=False) for s, t in pieces])
-
-    def _piece_losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(self.backbone.logits(states).float(), targets, reduction="none")

@@ -16,6 +16,7 @@ from typing import Any
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.zero.linear import zero3_linear_wrap
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_grad,
@@ -32,8 +33,13 @@ from pipeline.train.features import Inside, Vision, outside
 
 logger = logging.getLogger(__name__)
 
+BUCKET = 500_000_000
+"""Elements of gradients, at most, that DeepSpeed collects before it reduces them: its own default."""
+
 PATIENCE = timedelta(hours=6)
 """How long ranks wait for what rank 0 does alone."""
+
+_PLAIN_LINEAR = torch.nn.functional.linear
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors for each weight."""
@@ -90,15 +96,25 @@ def zero_stage(phase: Phase) -> int:
     return phase.zero_stage or int(phase.dtype == "bfloat16")
 
 
-def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
-    """The DeepSpeed JSON of a phase. Chunks are ours, so its own batch arithmetic is one micro-batch a rank."""
+def deepspeed_config(phase: Phase, num_ranks: int, trained: int) -> dict[str, Any]:
+    """The DeepSpeed JSON of a phase that trains so many elements.
+
+    Chunks are ours, so its own batch arithmetic is one micro-batch a rank.
+    """
+    zero = {
+        "stage": zero_stage(phase),
+        "overlap_comm": False,
+        "stage3_param_persistence_threshold": 0,
+        # A buffer of this size is allocated however little is trained.
+        "reduce_bucket_size": min(trained, BUCKET),
+    }
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "train_batch_size": num_ranks,
         "gradient_clipping": phase.optimizer.clip,
         "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": zero_stage(phase), "overlap_comm": False, "stage3_param_persistence_threshold": 0},
+        "zero_optimization": zero,
         "steps_per_print": 10**9,
     }
     if phase.dtype == "bfloat16":
@@ -107,6 +123,21 @@ def deepspeed_config(phase: Phase, num_ranks: int) -> dict[str, Any]:
         # Chunks or ranks added up in bf16 lose about 1 % of the gradient.
         config |= {"data_types": {"grad_accum_dtype": "fp32"}, "communication_data_type": "fp32"}
     return config
+
+
+@contextmanager
+def linear_as_run(phase: Phase) -> Iterator[None]:
+    """Inside of the block torch's linear map is that of the phase's runs.
+
+    For ZeRO-3 DeepSpeed puts its own in the place of torch's, for the rest of the process. It keeps its inputs for the backward
+    pass even where the weight is frozen.
+    """
+    before = torch.nn.functional.linear
+    torch.nn.functional.linear = zero3_linear_wrap if zero_stage(phase) == 3 else _PLAIN_LINEAR
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = before
 
 
 class Engine:
@@ -129,7 +160,7 @@ class Engine:
             model=module,
             optimizer=self.inner,
             model_parameters=list(self.named.values()),
-            config=deepspeed_config(phase, self.num_ranks),
+            config=deepspeed_config(phase, self.num_ranks, sum(weight.numel() for weight in self.named.values())),
             dist_init_required=False,
         )
         self.device: torch.device = self.deepspeed.device

@@ -14,8 +14,6 @@ from pipeline.train.engine import deepspeed_config, zero_stage
 FLOAT32 = 4
 ALIGNMENT = 2
 """DeepSpeed pads the trained weights, laid out flat, to a multiple of this many elements a rank."""
-BUCKET = 500_000_000
-"""Elements of the buffer in which DeepSpeed collects gradients before it reduces them, where its JSON says nothing."""
 LIVE = 1_000_000_000
 """Elements of weights that ZeRO-3 holds gathered at once, at most, where its JSON says nothing."""
 
@@ -60,8 +58,8 @@ def state_bytes(weights: Weights, phase: Phase, num_ranks: int) -> StateBytes:
     if stage == 0:
         trained = sum(weights.trained)
         return StateBytes(weights=_whole(weights, trained), gradients=trained * size, optimizer=2 * trained * FLOAT32, buffers=0)
-    settings = deepspeed_config(phase, num_ranks)["zero_optimization"]
-    bucket = settings.get("reduce_bucket_size", BUCKET)
+    settings = deepspeed_config(phase, num_ranks, sum(weights.trained))["zero_optimization"]
+    bucket = settings["reduce_bucket_size"]
     if stage == 3:
         own = sum(ceil(number / num_ranks) for number in weights.trained)
         inside = own + sum(ceil(number / num_ranks) for number in weights.frozen)

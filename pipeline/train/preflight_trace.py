@@ -14,11 +14,13 @@ from pipeline.batch import Batch, Row, pack
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD, Backbone
 from pipeline.model.compression import make_bank
-from pipeline.model.embedder import HEAD_ROWS, Embedder
+from pipeline.model.embedder import Embedder
+from pipeline.model.head import HEAD_ROWS
 from pipeline.model.inputs import PatchCutter
 from pipeline.model.outline import outline_model
 from pipeline.recipe import Recipe
 from pipeline.train.build import DTYPES
+from pipeline.train.engine import linear_as_run
 from pipeline.train.saved_bytes import SavedBytes
 
 META = torch.device("meta")
@@ -57,17 +59,19 @@ class ChunkCost:
 def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> ChunkCost:
     """Run a chunk of rows through the language model, forward and backward, without computing anything."""
     batch = pack(rows, recipe.layout, recipe.pooling.positions)
-    saved, forward, backward = _traced(embedder, batch)
+    with linear_as_run(recipe.phases[0]):
+        saved, forward, backward = _traced(embedder, batch)
     layer = saved // embedder.backbone.text.config.num_hidden_layers
     if recipe.phases[0].gradient_checkpointing:
         embedder.checkpoint_layers()
-        saved, _, _ = _traced(embedder, batch)
+        with linear_as_run(recipe.phases[0]):
+            saved, _, _ = _traced(embedder, batch)
         embedder.backbone.model.activation_checkpointing_disable()
     scored, attention = len(batch.score_index), attention_flops(embedder, batch)
     itemsize = embedder.backbone.text.embed_tokens.weight.itemsize
     return ChunkCost(
         tokens=len(batch.input_ids),
-        saved=saved + _head_kept(embedder, scored),
+        saved=saved,
         layer=layer if recipe.phases[0].gradient_checkpointing else 0,
         # Logits in the weights' type and in float32, and the gradient of the latter.
         head=min(scored, HEAD_ROWS) * embedder.backbone.vocab_size * (itemsize + 4 + 4),
@@ -77,7 +81,7 @@ def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> Chunk
 
 
 def _traced(embedder: Embedder, batch: Batch) -> tuple[int, float, float]:
-    """(bytes kept without the logits, forward FLOPs, backward FLOPs) of the language model, its pooling and its head.
+    """(bytes kept, forward FLOPs, backward FLOPs) of the language model, its pooling and its head.
 
     Attention's FLOPs are not among them.
     """
@@ -90,18 +94,15 @@ def _traced(embedder: Embedder, batch: Batch) -> tuple[int, float, float]:
         with embedder.noise.of(meta.token_noise):
             states = backbone.hidden(embeddings, meta.position_ids, SpanPlan.of(meta.spans))
         pooled = embedder.pool(states, meta)
-        kept = meter.now
-        logits = backbone.logits(states[meta.score_index])
-        forward = counter.get_total_flops()
+        scored = states[meta.score_index]
+        losses = backbone.token_losses(scored, meta.score_target)
+        kept, forward = meter.now, counter.get_total_flops()
+        del losses
+        # The losses would compute their logits again in the backward pass, which is a replay.
+        logits = backbone.logits(scored)
+        begun = counter.get_total_flops()
         torch.autograd.grad(pooled.sum() + logits.sum(), [embeddings, *trained], allow_unused=True)
-    return kept, float(forward), float(counter.get_total_flops() - forward)
-
-
-def _head_kept(embedder: Embedder, scored: int) -> int:
-    """Bytes of log probabilities kept; more pieces than one are computed again, and only their states are kept."""
-    if scored > HEAD_ROWS:
-        return scored * embedder.width * int(embedder.backbone.text.embed_tokens.weight.itemsize)
-    return scored * embedder.backbone.vocab_size * 4
+    return kept, float(forward), float(counter.get_total_flops() - begun)
 
 
 def attention_flops(embedder: Embedder, batch: Batch) -> float:

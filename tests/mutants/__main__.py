@@ -1,0 +1,86 @@
+"""`python -m tests.mutants [--workers N] [NAME ...]`: apply one mutant at a time to a copy of the tree and run its tests.
+
+A line each. A mutant that survives, or whose text is no longer in the code, is a failure.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from tests.mutants import data, edges, method, model, training
+from tests.mutants.mutant import Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs")
+MUTANTS = (*method.MUTANTS, *model.MUTANTS, *training.MUTANTS, *data.MUTANTS, *edges.MUTANTS)
+
+
+def survives(mutant: Mutant, tree: Path) -> str | None:
+    """None when the guarding tests fail as they must; otherwise what is wrong."""
+    file = tree / mutant.file
+    original = file.read_text()
+    if original.count(mutant.old) != 1:
+        return f"its text occurs {original.count(mutant.old)} times in {mutant.file}"
+    file.write_text(original.replace(mutant.old, mutant.new))
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        file.write_text(original)
+    if done.returncode == 1:
+        return None
+    return "it survived" if done.returncode == 0 else f"pytest could not run: {done.stdout[-300:]}{done.stderr[-300:]}"
+
+
+def copy_tree(tree: Path) -> Path:
+    """A copy of what tests need, to break things in."""
+    for package in COPIED:
+        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "README.md"):
+        shutil.copy(ROOT / name, tree)
+    return tree
+
+
+def failures(chosen: list[Mutant], workers: int, aside: Path) -> int:
+    """Try the mutants, each worker in a tree of its own, and count those that are not red."""
+    free = SimpleQueue[Path]()
+    for number in range(workers):
+        free.put(copy_tree(aside / str(number)))
+
+    def attempt(mutant: Mutant) -> bool:
+        tree, begun = free.get(), time.monotonic()
+        wrong = survives(mutant, tree)
+        free.put(tree)
+        verdict = "red" if wrong is None else f"SURVIVES: {wrong}"
+        print(f"{verdict}: {mutant.name} ({time.monotonic() - begun:.0f} s)", flush=True)
+        return wrong is not None
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(attempt, chosen))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="mutants to try, instead of all")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="mutants at once (default: one a core)")
+    given = parser.parse_args()
+    unknown = set(given.names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"there is no mutant {', '.join(sorted(unknown))}")
+    chosen = [mutant for mutant in MUTANTS if not given.names or mutant.name in given.names]
+    with tempfile.TemporaryDirectory() as aside:
+        failed = failures(chosen, given.workers, Path(aside))
+    print(f"{len(chosen) - failed} of {len(chosen)} mutants red")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Ways to break eval, jobs, launchers and benchmarks."""
+
+from tests.mutants.mutant import Mutant
+
+LOCAL = ("tests/launchers/test_local.py",)
+
+MUTANTS = (
+    Mutant(
+        "routes of the benchmark not compared",
+        "benchmarks/attention.py",
+        "if not error <= steps * torch.finfo(true.dtype).eps:",
+        "if False:",
+        ("tests/benchmarks/test_attention.py",),
+    ),
+    Mutant(
+        "a collapsed model wins ties",
+        "eval/metrics.py",
+        "TIE_TOLERANCE = 1e-6",
+        "TIE_TOLERANCE = 0.0",
+        ("tests/eval/test_metrics.py",),
+    ),
+    Mutant(
+        "report text not escaped",
+        "eval/report_markup.py",
+        "return html.escape(str(text), quote=True)",
+        "return str(text)",
+        ("tests/eval/test_report.py",),
+    ),
+    Mutant(
+        "training processes get the recipe's name only",
+        "launchers/local.py",
+        "str(write_recipe(context))",
+        "context.recipe.name",
+        ("tests/launchers/test_cli.py::test_processes_of_a_training_get_the_resolved_recipe",),
+    ),
+    Mutant(
+        "the launcher waits for the dead",
+        "launchers/local.py",
+        "while not any(codes := [rank.poll() for rank in ranks]) and None in codes:",
+        "while None in (codes := [rank.poll() for rank in ranks]):",
+        (f"{LOCAL[0]}::test_a_dead_process_ends_those_that_wait_for_it",),
+    ),
+    Mutant(
+        "signals end at the launcher",
+        "launchers/local.py",
+        "rank.send_signal(number)",
+        "rank.poll()",
+        (f"{LOCAL[0]}::test_a_signal_to_stop_reaches_every_process",),
+    ),
+    Mutant(
+        "another step is drawn",
+        "jobs/show.py",
+        "shown_step(feed, folder.tokenizer, step - 1)",
+        "shown_step(feed, folder.tokenizer, step)",
+        ("tests/jobs/test_show.py",),
+    ),
+    Mutant(
+        "benchmark times steps that differ",
+        "benchmarks/train_step.py",
+        "if not differences[name] <= TOLERANCE:",
+        "if differences[name] <= -TOLERANCE:",
+        ("tests/benchmarks/test_train_step.py::test_what_differs_is_not_timed",),
+    ),
+)
