@@ -96,7 +96,7 @@ class _Header:
         self._sum = 0
 
     def __call__(self, member: tarfile.TarInfo) -> bytes:
-        """The header in the ustar format: 512 bytes, more where a name is long."""
+        """The header in the ustar format, 512 bytes. Raises ValueError for a name that it cannot hold."""
         if not self._blank:
             self._begin(member)
         name, size = member.name.encode(), b"%011o" % member.size

@@ -99,9 +99,16 @@ def overlapping(shards: Path) -> None:
     path.write_text(json.dumps(stats))
 
 
+UNLIKE = r"toy-00001\.tar: is not the file that was written"
+
 DAMAGE = {
     "picture": (flip(SHARD, lambda content: content.index(b"\xff\xd8") + 200), r"pictures of sample toy-0000000\d are not those"),
-    "text": (flip(SHARD, lambda content: content.index(b'"text":"') + 8), "toy-00001.tar: is not the file that was written"),
+    "byte of a picture": (flip(SHARD, lambda content: content.index(b"\xff\xd8") + 200), UNLIKE),
+    "text": (flip(SHARD, lambda content: content.index(b'"text":"') + 8), UNLIKE),
+    "header": (flip(SHARD, lambda content: content.index(b"toy-00000004.json") + 300), UNLIKE),
+    "padding of a text": (flip(SHARD, lambda content: content.index(b"toy-00000003.q0.jpg") - 1), UNLIKE),
+    "padding of a picture": (flip(SHARD, lambda content: content.index(b"toy-00000004.json") - 1), UNLIKE),
+    "blocks at the end": (flip(SHARD, lambda content: len(content) - 1), UNLIKE),
     "key": (
         flip(SHARD, lambda content: content.index(b"toy-00000004.json") + 11),
         r"00001\.tar: (webdataset cannot|ends \d samples)",

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 RESUME = "tests/data_prep/test_convert_resume.py"
+TAR = "tests/pipeline/data/test_shard_tar.py"
 BROKEN = ("tests/data_prep/test_broken_inputs.py",)
 
 MUTANTS = (
@@ -183,5 +184,47 @@ MUTANTS = (
         'glob(f"{self.split}-*.parquet")',
         'glob("*.parquet")',
         ("tests/data_prep/test_own_corpus.py",),
+    ),
+    Mutant(
+        "the digest of a tar passes over padding",
+        "pipeline/data/shard_tar.py",
+        "            _hash(file, -length % BLOCK, digest)",
+        "            file.read(-length % BLOCK)",
+        (f"{TAR}::test_no_kind_of_byte_is_passed_over",),
+    ),
+    Mutant(
+        "the digest of a tar ends before the blocks at its end",
+        "pipeline/data/shard_tar.py",
+        "                _hash(file, _ALL, digest)\n",
+        "",
+        (f"{TAR}::test_no_kind_of_byte_is_passed_over",),
+    ),
+    Mutant(
+        "texts are left out of the digest of a tar",
+        "pipeline/data/shard_tar.py",
+        "                _hash(file, length, digest)\n",
+        "                file.read(length)\n",
+        (f"{TAR}::test_no_kind_of_byte_is_passed_over",),
+    ),
+    Mutant(
+        "headers are left out of the digest of a tar",
+        "pipeline/data/shard_tar.py",
+        "            digest.update(header)\n",
+        "",
+        (f"{TAR}::test_no_kind_of_byte_is_passed_over",),
+    ),
+    Mutant(
+        "a header's sum forgets its size",
+        "pipeline/data/shard_tar.py",
+        "sum(name) + sum(size)",
+        "sum(name)",
+        (f"{TAR}::test_bytes_are_tarfiles_and_the_digest_is_the_reference",),
+    ),
+    Mutant(
+        "pictures of the index are those of the next row",
+        "pipeline/data/shard_rows.py",
+        "        self._images += images\n        self._ends.append(len(self._images))",
+        "        self._ends.append(len(self._images))\n        self._images += images",
+        ("tests/pipeline/data/test_shards.py::test_the_index_tells_sizes_and_hashes",),
     ),
 )
