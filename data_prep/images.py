@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.data.picture_header import read_header
+from pipeline.data.picture_header import Header, read_header
 from pipeline.data.pictures import SUFFIXES
 from pipeline.data.reject import RowError
 
@@ -68,8 +68,9 @@ class PicturePreparer:
         """The bytes that go into the shard. Raises RowError with the reason for a picture that cannot be used."""
         if not encoded:
             raise RowError("the picture file is empty")
-        if self._may_pass(encoded):
-            return self._checked(encoded)
+        header = read_header(encoded)
+        if header is not None and _is_plain_jpeg(header):
+            return self._of_plain_jpeg(encoded, is_large=header.width * header.height > self.max_pixels)
         with warnings.catch_warnings():
             # Sizes are judged here, by `_refuse_shape`; Pillow's warnings would only repeat it on stderr.
             warnings.simplefilter("ignore")
@@ -86,25 +87,16 @@ class PicturePreparer:
             except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
                 raise _undecodable(error) from error
 
-    def _checked(self, encoded: bytes) -> bytes:
-        """A plain JPEG within the limits, decoded if that was asked for."""
-        if self.verify:
-            try:
-                with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as picture:
-                    picture.load()
-            except Exception as error:  # as below
-                raise _undecodable(error) from error
-        return encoded
-
-    def _may_pass(self, encoded: bytes) -> bool:
-        """Whether the head alone shows that nothing has to be done: a plain JPEG within all limits."""
-        header = read_header(encoded)
-        return (
-            header is not None
-            and header.is_plain
-            and header.width * header.height <= min(self.max_pixels, MAX_DECODED_PIXELS)
-            and max(header.width, header.height) <= MAX_ASPECT * min(header.width, header.height)
-        )
+    def _of_plain_jpeg(self, encoded: bytes, *, is_large: bool) -> bytes:
+        """A JPEG whose head alone shows that it can only be too large: no EXIF, no other colours, nothing to warn of."""
+        if not (self.verify or is_large):
+            return encoded
+        try:
+            with Image.open(io.BytesIO(encoded), formats=("JPEG",)) as picture:
+                picture.load()
+                return self._rewritten(picture, "jpg", is_large=True, is_turned=False) if is_large else encoded
+        except Exception as error:  # as above
+            raise _undecodable(error) from error
 
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
         turned = _orientation(picture) != 1
@@ -113,11 +105,19 @@ class PicturePreparer:
             _decode(picture, encoded)
         if not (turned or large) and _is_plain(picture):
             return encoded
-        suffix = SUFFIXES.get(picture.format or "", "png")
-        rgb = _shrunk(_rgb(ImageOps.exif_transpose(picture) if turned else picture), self.max_pixels)
-        rewritten = _encoded(rgb, suffix)
-        self.counts.update(pictures_resized=large, pictures_turned=turned, pictures_rewritten=1)
-        return rewritten
+        upright = ImageOps.exif_transpose(picture) if turned else picture
+        return self._rewritten(upright, SUFFIXES.get(picture.format or "", "png"), is_large=large, is_turned=turned)
+
+    def _rewritten(self, picture: Image.Image, suffix: str, *, is_large: bool, is_turned: bool) -> bytes:
+        encoded = _encoded(_shrunk(_rgb(picture), self.max_pixels), suffix)
+        self.counts.update(pictures_resized=is_large, pictures_turned=is_turned, pictures_rewritten=1)
+        return encoded
+
+
+def _is_plain_jpeg(header: Header) -> bool:
+    """Whether a file is a JPEG within the limits of what is decoded at all, and may stand in a shard but for its size."""
+    longer, shorter = max(header.width, header.height), min(header.width, header.height)
+    return header.is_plain and longer * shorter <= MAX_DECODED_PIXELS and longer <= MAX_ASPECT * shorter
 
 
 def _undecodable(error: Exception) -> RowError:

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
@@ -220,5 +220,5 @@ def _spellings(path: str) -> tuple[str, ...]:
     if not is_plain(path):
         raise RowError(f"path {path[:MAX_SHOWN]!r} is not a plain relative path")
     checked_text(path, "its path")
-    plain = str(PurePosixPath(path))
+    plain = "/".join(part for part in path.split("/") if part not in ("", ".")) or "."
     return plain, plain.removeprefix("images/") if plain.startswith("images/") else f"images/{plain}"

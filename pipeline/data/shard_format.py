@@ -33,7 +33,7 @@ INDEX_SCHEMA = pa.schema(
 )
 """One row of the index: offsets and sizes are bytes in the shard's tar, `row` the source row, pictures in the shard's order."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
