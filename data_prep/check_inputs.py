@@ -1,16 +1,13 @@
 """Looks at a data folder before any work starts: what there is and what is missing, by name and count.
 
-`python -m data_prep.check_inputs --data corpora` prints a line for each dataset of MMEB-train (rows, and those printed in the
-papers), each set of MMEB-eval (read whole, every picture decoded, with the fingerprint of its content), and each source of the
-conversations' pictures. Exit code 1 where anything is missing or damaged.
+A line for each dataset of MMEB-train (rows, and those printed in the papers), each set of MMEB-eval (read whole, every picture
+decoded, with the fingerprint of its content), and each source of the conversations' pictures.
 """
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import click
 
 from data_prep.images import PicturePreparer
 from pipeline.data import mmeb
@@ -34,6 +31,11 @@ class Finding:
     part: str
     text: str
     is_problem: bool = False
+
+    @property
+    def line(self) -> str:
+        """One line, marked where it is a problem."""
+        return f"{'!' if self.is_problem else ' '} {self.part}: {self.text}"
 
 
 def check(data: Path) -> Iterator[Finding]:
@@ -100,20 +102,3 @@ def _absent(part: str, known: Collection[str], data: Path) -> Iterator[Finding]:
     yield Finding(
         part, f"{len(known) - len(absent)} of {len(known)} sets" + (f"; not here: {', '.join(absent)}" if absent else "")
     )
-
-
-@click.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Data folder with MMEB-train/ and more.")
-def main(data: Path) -> None:
-    """Say what is there and what is missing, before any work starts."""
-    problems = 0
-    for finding in check(data):
-        problems += finding.is_problem
-        click.echo(f"{'!' if finding.is_problem else ' '} {finding.part}: {finding.text}")
-    click.echo(f"{problems} problems")
-    if problems:
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

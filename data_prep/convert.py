@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.convert_work import Job, Progress, run_jobs
-from data_prep.sources import Source, find_sources
+from data_prep.sources import Conversations, Source, find_sources
 from pipeline.data.shard_merge import merge, missing
 from pipeline.data.shard_plan import MAX_PIXELS, PARTS_FOLDER, ROWS_PER_SHARD, ShardPlan
 from pipeline.data.shard_stats import DatasetStats
@@ -83,7 +83,9 @@ def convert(conversion: Conversion, progress: Progress = silent) -> dict[str, in
     """
     jobs = conversion.jobs()
     _remove_others(conversion.out, [job.plan for job in jobs])
-    run_jobs([_to_do(job, conversion.out) for job in jobs], conversion.out, workers=conversion.workers, progress=progress)
+    left = [_to_do(job, conversion.out) for job in jobs]
+    _tell_missing(left)
+    run_jobs(left, conversion.out, workers=conversion.workers, progress=progress)
     return _counts([merge(conversion.out, job.plan) for job in jobs])
 
 
@@ -118,6 +120,15 @@ def refuse_missing(conversion: Conversion, num_slices: int) -> None:
 
 def _to_do(job: Job, out: Path) -> Job:
     return Job(source=job.source, plan=job.plan, shards=tuple(missing(out, job.plan)))
+
+
+def _tell_missing(jobs: Sequence[Job]) -> None:
+    """Whole folders of pictures are easily forgotten; they are named before any work starts."""
+    for job in jobs:
+        if job.shards and isinstance(job.source, Conversations):
+            for entry in job.source.missing_pictures():
+                where = f"{job.source.dataset}, {entry.source}"
+                log.warning("%s: %d of %d pictures missing; their rows become rejects", where, entry.missing, entry.named)
 
 
 def _remove_others(out: Path, plans: Sequence[ShardPlan]) -> None:

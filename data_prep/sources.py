@@ -14,7 +14,7 @@ from pipeline.data.keys import slug
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import RowRanges
 from pipeline.data.shard_plan import Kind
-from pipeline.data.sharegpt4v_release import find_conversations
+from pipeline.data.sharegpt4v_release import ConversationFile, PictureCount, count_pictures, find_conversations
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 
@@ -74,6 +74,11 @@ class Conversations:
     images: Path
     dataset: str
     kind: Kind = "conversations"
+
+    def missing_pictures(self) -> list[PictureCount]:
+        """Sources of pictures that lack some: no picture is opened."""
+        found = ConversationFile(dataset=self.dataset, path=self.path, images=self.images)
+        return [entry for entry in count_pictures(found) if entry.missing]
 
     def count(self) -> int:
         """Rows of the list: the file is read once to its end, so that a broken one is noticed before any work."""

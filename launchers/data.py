@@ -1,4 +1,4 @@
-"""`crem data`: shards merged, verified, shown, and held against the benchmarks."""
+"""`crem data`: corpora checked; their shards merged, verified, shown, and held against the benchmarks."""
 
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from launchers.stages import runner, tell
 
 @click.group()
 def data() -> None:
-    """Look after converted corpora.
+    """Look after corpora and their shards.
 
     \b
     Examples:
+      crem data check --data my_data
       crem data verify --work my_work
       crem data show --work my_work
       crem data leaks --work my_work --data my_data
@@ -63,6 +64,29 @@ def merge(num_shards: int, **given: Any) -> None:
     machine = Machine(**given)
     stage = replace(convert_stage(context, machine), num_slices=num_shards)
     tell(runner(1)(stage, context))
+
+
+@data.command()
+@click.option("--data", "folder", type=click.Path(path_type=Path), required=True, help="Data folder with MMEB-train/ and more.")
+def check(folder: Path) -> None:
+    """Say what a data folder has and what is missing, by name and count, before any work starts.
+
+    MMEB-eval is read whole and its pictures decoded; of the other pictures only the presence is looked at. The exit code is 1
+    where anything is missing or damaged.
+
+    \b
+    Example:
+      crem data check --data my_data
+    """
+    from data_prep.check_inputs import check as look
+    from pipeline.errors import DataError
+
+    problems = 0
+    for finding in look(folder):
+        problems += finding.is_problem
+        click.echo(finding.line)
+    if problems:
+        raise DataError(f"{folder}: {problems} problems, marked with ! above; what is missing would be rejected row by row")
 
 
 @data.command()

@@ -74,7 +74,7 @@ def tiny_full() -> Recipe:
         phases=(
             replace(
                 joint,
-                steps=2700,
+                steps=2600,
                 mixture=replace(joint.mixture, outside=20),
                 checkpoint_every=200,
                 evaluate_every=200,

@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from data_prep.check_inputs import Finding, check, main
+from data_prep.check_inputs import Finding, check
 from pipeline.data.mmeb import eval_fingerprint, read_eval
 from pipeline.data.mmeb_train_sets import TRAIN_SETS
 from tests.pipeline.data.releases import picture, talk, train_row, write_conversations, write_eval, write_train
@@ -58,16 +57,6 @@ def test_what_is_damaged_is_a_finding(data: Path) -> None:
 def test_a_missing_zip_counts_all_its_pictures(data: Path) -> None:
     (data / "MMEB-train" / "images_zip" / "CIRR.zip").unlink()
     assert Finding("CIRR", "2 of 2 pictures missing", is_problem=True) in list(check(data))
-
-
-def test_the_program_says_so_by_its_exit_code(data: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["--data", str(data)])
-    assert done.exit_code == 1
-    assert "! conversations: sam: 2 of 2 pictures missing\n4 problems\n" in done.output
-    whole = tmp_path / "whole"
-    write_train(whole, "Mine", [train_row("q", "", "p")])
-    assert CliRunner().invoke(main, ["--data", str(whole)]).exit_code == 0
-    assert "no such folder" in CliRunner().invoke(main, ["--data", str(tmp_path / "none")]).output
 
 
 CHANGES = [

@@ -63,3 +63,17 @@ def test_shards_are_verified_shown_and_held_against_the_benchmark(crem: Run, dat
     assert "remove the shards named above and run crem convert again" in error
     assert crem("--quiet", "convert", "--data", str(data), "--work", "w")[0] == 0
     assert crem("--quiet", "data", "verify", "--work", "w")[0] == 0
+
+
+def test_what_is_missing_is_told_before_any_work(crem: Run, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [talk("<image>\nq", "a", image=path) for path in ("a.jpg", "sam/1.jpg", "sam/2.jpg")]
+    write_conversations(data, rows, {"a.jpg": picture(0)})
+    code, output, error = crem("data", "check", "--data", str(data))
+    assert (code, "! conversations: sam: 2 of 2 pictures missing\n" in output) == (1, True)
+    assert error.startswith(f"error: {data}: ") and " problems, marked with ! above" in error
+    warning = "conversations, sam: 2 of 2 pictures missing; their rows become rejects"
+    assert crem("convert", "--data", str(data), "--work", "w")[0] == 0
+    assert caplog.messages.count(warning) == 1
+    assert len((tmp_path / "w" / "shards" / "conversations" / "rejects.jsonl").read_text().splitlines()) == 2
+    assert crem("convert", "--data", str(data), "--work", "w")[0] == 0
+    assert caplog.messages.count(warning) == 1

@@ -1,6 +1,6 @@
 """A trained model's answers against whole forward passes: `CREM_CHECKPOINT` names a checkpoint folder of the toy world.
 
-CREM_CHECKPOINT=work/tiny/train/checkpoints/step-00000850 python -m pytest tests/pipeline/test_trained_model.py
+CREM_CHECKPOINT=work/tiny/train/checkpoints/step-00000900 python -m pytest tests/pipeline/test_trained_model.py
 """
 
 import copy
@@ -63,9 +63,8 @@ def test_answers_equal_the_forward_pass_s_greedy_continuation(
         tokens, logits = forward_greedy(model, context, question, mode=MODES[compressed], length=LENGTH)
         assert answer == " ".join(map(str, tokens))
         found = torch.stack(recorder.logits[_name(side_digest(context), question)])[: len(logits)]
-        # Of numbers near 16 a float32 has steps of 2e-6, so its 1e-5 comes with torch's own relative part for this type.
-        close = {"atol": 1e-5, "rtol": 1.3e-6} if bits == 32 else {"atol": 2e-6, "rtol": 0.0}
-        torch.testing.assert_close(found, logits, **close)
+        # Of numbers near 16 a float32 has steps of 2e-6, so a model of larger logits than the demo's may need more than 1e-5.
+        torch.testing.assert_close(found, logits, atol=1e-5 if bits == 32 else 2e-6, rtol=0.0)
     assert len(set(answers)) > 8 and any(answers), "a trained model says different things about different items"
 
 
