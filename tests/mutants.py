@@ -53,6 +53,7 @@ GUARDS = ("tests/pipeline/train/test_guards.py",)
 LOCAL = ("tests/launchers/test_local.py",)
 LOOP = "tests/pipeline/train/test_loop.py"
 ACCIDENTS = "tests/pipeline/train/test_accidents.py"
+HELD_OUT = ("tests/pipeline/train/test_held_out.py",)
 
 MUTANTS = (
     Mutant(
@@ -1230,6 +1231,58 @@ MUTANTS = (
         "if not differences[name] <= TOLERANCE:",
         "if differences[name] <= -TOLERANCE:",
         ("tests/benchmarks/test_train_step.py::test_what_differs_is_not_timed",),
+    ),
+    Mutant(
+        "a frozen tower decays",
+        "pipeline/train/engine.py",
+        "for name, parameter in module.named_parameters() if parameter.requires_grad}",
+        'for name, parameter in module.named_parameters() if parameter.requires_grad or "visual" in name}',
+        BUILD,
+    ),
+    Mutant(
+        "held-out answers with the coin turned over",
+        "pipeline/train/held_out.py",
+        'self._language(engine, works[False], "full")',
+        'self._language(engine, works[True], "full")',
+        HELD_OUT,
+    ),
+    Mutant(
+        "held-out rows under dropout", "pipeline/train/held_out.py", "engine.module.eval()", "engine.module.train()", HELD_OUT
+    ),
+    Mutant(
+        "a checkpoint of other data is taken",
+        "pipeline/train/checkpoint.py",
+        "(course_fingerprint(recipe(folder)), state.data_fingerprint) == (course, data_fingerprint)",
+        "course_fingerprint(recipe(folder)) == course",
+        ("tests/pipeline/train/test_checkpoint.py",),
+    ),
+    Mutant(
+        "one rank alone knows of the full disk",
+        "pipeline/train/loop.py",
+        "if on_any_rank(problem is not None):",
+        "if problem is not None:",
+        (f"{ACCIDENTS}::test_a_full_disk_of_the_rank_that_writes_ends_both",),
+    ),
+    Mutant(
+        "cut answers are not counted",
+        "pipeline/train/work.py",
+        "num_cut=sum(row.sequence.cut for row in rows),",
+        "num_cut=0,",
+        ("tests/pipeline/train/test_feed.py",),
+    ),
+    Mutant(
+        "temperature not logged",
+        "pipeline/train/figures.py",
+        '{"temperature": recipe.contrastive.temperature, **changing}',
+        "changing",
+        (f"{LOOP}::test_every_step_s_figures_go_to_the_file_and_to_the_tracker",),
+    ),
+    Mutant(
+        "chat template not exported",
+        "pipeline/export.py",
+        '_COPIED = (*TOKENIZER_FILES, "chat_template*",',
+        "_COPIED = (*TOKENIZER_FILES,",
+        (f"{EXPORT[0]}::test_our_own_loader_reads_the_export_as_a_model_folder",),
     ),
 )
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 
 from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import ConfigError
@@ -194,6 +194,8 @@ def test_our_own_loader_reads_the_export_as_a_model_folder(cases: dict[str, Case
     first = load_model(case.path)
     again = load_model(case.exported, recipe=first.recipe)
     assert again.builder.vocabulary.chorus == first.builder.vocabulary.chorus
+    templates = [AutoTokenizer.from_pretrained(folder).chat_template for folder in (first.folder, case.exported)]
+    assert templates[0] == templates[1] and templates[0]
     questions, sides = ["where", "what is red"], items()[1:3]
     answers = [replace(model, decode=str).answer(sides, questions, compressed=False) for model in (again, first)]
     assert answers[0] == answers[1]

@@ -6,6 +6,7 @@ Each job is answered by one line: the ranks' exit codes. What they print is in `
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -55,8 +56,14 @@ def sleep(engine: Engine, work: StepWork) -> StepWork:
     return work
 
 
+def full_disk(engine: Engine, work: StepWork) -> StepWork:
+    """From now on no file of this rank may grow past 20,000 bytes: lines are written, tensors are not."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    return work
+
+
 FAULTS: dict[str, Callable[[Engine, StepWork], StepWork]] = {
-    "nan loss": nan_loss, "infinite gradient": infinite_gradient, "sleep": sleep,
+    "nan loss": nan_loss, "infinite gradient": infinite_gradient, "sleep": sleep, "full disk": full_disk,
 }  # fmt: skip
 
 
