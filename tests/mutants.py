@@ -1233,11 +1233,11 @@ MUTANTS = (
         ("tests/benchmarks/test_train_step.py::test_what_differs_is_not_timed",),
     ),
     Mutant(
-        "a frozen tower decays",
-        "pipeline/train/engine.py",
-        "for name, parameter in module.named_parameters() if parameter.requires_grad}",
-        'for name, parameter in module.named_parameters() if parameter.requires_grad or "visual" in name}',
-        BUILD,
+        "a frozen tower drifts",
+        "pipeline/model/tower.py",
+        "        return features",
+        "        next(self.tower.parameters()).mul_(0.999)\n        return features",
+        (*BUILD, "tests/pipeline/recipes/test_training.py::test_what_a_recipe_trains_moves_and_nothing_else"),
     ),
     Mutant(
         "held-out answers with the coin turned over",

@@ -1,4 +1,7 @@
-"""One rank that takes the gradients of variants, no weight of which is zero or one: `python -m tests.pipeline.train.variant_ranks OUT`, job on stdin."""
+"""One rank that takes the gradients of variants none of whose weights is zero or one.
+
+`python -m tests.pipeline.train.variant_ranks OUT`, job on stdin.
+"""
 
 import json
 import sys
