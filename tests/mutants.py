@@ -1284,6 +1284,48 @@ MUTANTS = (
         "_COPIED = (*TOKENIZER_FILES,",
         (f"{EXPORT[0]}::test_our_own_loader_reads_the_export_as_a_model_folder",),
     ),
+    Mutant(
+        "a rank that waits gives up while another gets on",
+        "pipeline/train/watch.py",
+        "and all(other.idle > self._patience(other) for other in others)",
+        "",
+        GUARDS,
+    ),
+    Mutant(
+        "a start that hangs is never found",
+        "pipeline/train/loop.py",
+        "Watch(places.heartbeats, own_rank(), means.step_timeout) as watch:",
+        "Watch(places.heartbeats, own_rank(), 1e6) as watch:",
+        (f"{ACCIDENTS}::test_a_rank_that_hangs_before_the_first_step_is_found_too",),
+    ),
+    Mutant(
+        "ranks that do not come are waited for",
+        "pipeline/train/engine.py",
+        'rendezvous("env://", timeout=JOINING)',
+        'rendezvous("env://", timeout=20 * JOINING)',
+        (f"{GUARDS[0]}::test_ranks_that_do_not_come_are_one_line",),
+    ),
+    Mutant(
+        "Ctrl-C ends without a checkpoint",
+        "pipeline/train/stop.py",
+        "SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)",
+        "SIGNALS = (signal.SIGTERM, signal.SIGUSR1)",
+        (f"{GUARDS[0]}::test_a_second_ctrl_c_ends_at_once",),
+    ),
+    Mutant(
+        "a terminal's Ctrl-C ends the ranks",
+        "launchers/local.py",
+        "before = signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "before = signal.getsignal(signal.SIGINT)",
+        LOCAL,
+    ),
+    Mutant(
+        "a second Ctrl-C is a note as well",
+        "pipeline/train/stop.py",
+        "            signal.signal(number, signal.default_int_handler)\n",
+        "",
+        (f"{GUARDS[0]}::test_a_second_ctrl_c_ends_at_once",),
+    ),
 )
 
 

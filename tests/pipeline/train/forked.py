@@ -23,7 +23,8 @@ import torch
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.tracking import NullTracker
-from pipeline.train import loop
+from pipeline.train import loop, watch
+from pipeline.train.build import build_embedder
 from pipeline.train.engine import Engine
 from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
@@ -79,14 +80,27 @@ def with_fault(fault: dict[str, Any]) -> Callable[..., Any]:
     return step
 
 
+def build_or_hang(rank: int) -> Callable[..., Any]:
+    """`build_embedder` that never returns on one rank."""
+
+    def build(*given: Any, **named: Any) -> Any:
+        if os.environ["RANK"] == str(rank):
+            time.sleep(10_000)
+        return build_embedder(*given, **named)
+
+    return build
+
+
 def train(job: dict[str, Any]) -> None:
     out, recipe = Path(job["out"]), small_recipe(**job["phase"])
     places = loop.Places(shards=out, qa=None, model=Path(job["folder"]), out=out)
     means = loop.Means(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
     with (
+        mock.patch.object(watch, "START_PATIENCE", job.get("start_patience", watch.START_PATIENCE)),
         mock.patch.object(loop.ShardIndex, "open", return_value=corpus()),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
+        mock.patch.object(loop, "build_embedder", build_or_hang(job["hangs"]) if "hangs" in job else loop.build_embedder),
     ):
         loop.train(places, recipe, NullTracker(), progress=lambda *_: None, means=means, stop_after=job.get("stop_after"))
 

@@ -96,7 +96,7 @@ def test_a_full_disk_of_the_rank_that_writes_ends_both(forked: Forked, tmp_path:
     assert not list((out / "checkpoints").glob(".*")), "nothing half-written is left"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_one_rank_stops_both_after_a_checkpoint(
     forked: Forked, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -123,6 +123,13 @@ def test_a_rank_asleep_is_found_and_its_stacks_printed(forked: Forked, tmp_path:
     codes = forked(out, phase=PHASE, fault={"kind": "sleep", "rank": 1, "steps": [3]}, step_timeout=15.0)
     assert codes[1] == HUNG and codes[0] not in (0, None)
     assert "in sleep" in said(out, 1) and "training of step 3" in said(out, 1)
+
+
+def test_a_rank_that_hangs_before_the_first_step_is_found_too(forked: Forked, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    codes = forked(out, phase=PHASE, hangs=1, start_patience=10.0, step_timeout=5.0)
+    assert codes[1] == HUNG and codes[0] not in (0, None)
+    assert "in build" in said(out, 1) and "rank 1: loading the model for 1" in said(out, 1)
 
 
 def test_a_stopped_process_is_named_by_the_others(forked: Forked, tmp_path: Path) -> None:
