@@ -1008,7 +1008,7 @@ MUTANTS = (
     Mutant(
         "signals end at the launcher",
         "launchers/local.py",
-        "rank.send_signal(number)",
+        "rank.send_signal(_FORWARDED[signal.Signals(number)])",
         "rank.poll()",
         (f"{LOCAL[0]}::test_a_signal_to_stop_reaches_every_process",),
     ),
@@ -1325,6 +1325,20 @@ MUTANTS = (
         "            signal.signal(number, signal.default_int_handler)\n",
         "",
         (f"{GUARDS[0]}::test_a_second_ctrl_c_ends_at_once",),
+    ),
+    Mutant(
+        "weights of a pooling not exported",
+        "pipeline/export.py",
+        "    if pooling:\n",
+        "    if pooling and False:\n",
+        EXPORT,
+    ),
+    Mutant(
+        "exported MLP is passed over",
+        "README.md",
+        "        states = inner @ learnt",
+        "        inner @ learnt",
+        (f"{EXPORT[0]}::test_another_program_makes_the_same_embeddings",),
     ),
 )
 
