@@ -207,8 +207,8 @@ MUTANTS = (
     Mutant(
         "pictures attend to each other",
         "pipeline/model/attention.py",
-        "_equal_runs(cu_seq_lens_q.diff().tolist())",
-        "[(0, 1, int(cu_seq_lens_q[-1]))]",
+        "_equal_runs(lengths.tolist())",
+        "[(0, 1, int(lengths.sum()))]",
         ATTENTION,
     ),
     Mutant(
@@ -1299,10 +1299,10 @@ MUTANTS = (
         (f"{ACCIDENTS}::test_a_rank_that_hangs_before_the_first_step_is_found_too",),
     ),
     Mutant(
-        "ranks that do not come are waited for",
+        "ranks that do not come end in a traceback",
         "pipeline/train/engine.py",
-        'rendezvous("env://", timeout=JOINING)',
-        'rendezvous("env://", timeout=20 * JOINING)',
+        "    except dist.DistError as error:\n",
+        "    except ZeroDivisionError as error:\n",
         (f"{GUARDS[0]}::test_ranks_that_do_not_come_are_one_line",),
     ),
     Mutant(
@@ -1339,6 +1339,27 @@ MUTANTS = (
         "        states = inner @ learnt",
         "        inner @ learnt",
         (f"{EXPORT[0]}::test_another_program_makes_the_same_embeddings",),
+    ),
+    Mutant(
+        "windows stay where their length put them",
+        "pipeline/model/attention.py",
+        ".index_select(0, order.argsort())[None]",
+        ".index_select(0, order)[None]",
+        (*ATTENTION, *FAMILIES),
+    ),
+    Mutant(
+        "a call for every run of windows",
+        "pipeline/model/attention.py",
+        "if bool((lengths.diff() >= 0).all()):",
+        "if True:",
+        (f"{ATTENTION[0]}::test_sequences_of_one_length_are_one_call_wherever_they_stand",),
+    ),
+    Mutant(
+        "a live writer's file is swept away",
+        "pipeline/data/aside.py",
+        "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        ("tests/pipeline/data/test_aside.py",),
     ),
 )
 

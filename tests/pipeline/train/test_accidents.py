@@ -127,7 +127,7 @@ def test_a_rank_asleep_is_found_and_its_stacks_printed(forked: Forked, tmp_path:
 
 def test_a_rank_that_hangs_before_the_first_step_is_found_too(forked: Forked, tmp_path: Path) -> None:
     out = tmp_path / "train"
-    codes = forked(out, phase=PHASE, hangs=1, start_patience=10.0, step_timeout=5.0)
+    codes = forked(out, phase=PHASE, hangs=1, start_patience=10.0, step_timeout=5.0, seconds=120.0)
     assert codes[1] == HUNG and codes[0] not in (0, None)
     assert "in build" in said(out, 1) and "rank 1: loading the model for 1" in said(out, 1)
 
