@@ -222,7 +222,7 @@ MUTANTS = (
         "windows at the edge taken for whole ones",
         "pipeline/model/attention.py",
         "lengths[index + count] == lengths[index]",
-        "lengths[index + count] <= lengths[index]",
+        "lengths[index + count] >= lengths[index]",
         FAMILIES,
     ),
     Mutant(
