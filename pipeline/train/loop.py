@@ -122,7 +122,6 @@ class _Run:
         self.places, self.recipe, self.progress, self.note, self.watch = places, recipe, progress, note, watch
         self.phase: Phase = recipe.phases[0]
         self.journal = Journal(places.metrics, tracker)
-        watch.beat(0, "meeting the other ranks")
         rank, num_ranks = start_process_group()
         # All that the user may have to mend is looked at before the model loads.
         folder = open_folder(places.model)

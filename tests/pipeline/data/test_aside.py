@@ -10,11 +10,10 @@ from pipeline.data.aside import SUFFIX, file_aside
 
 def test_two_writers_at_a_time_both_end_well_and_the_last_one_stays(tmp_path: Path) -> None:
     target = tmp_path / "table"
-    with file_aside(target) as one:
-        one.write_text("half")
+    with file_aside(target) as one, one.open("w") as file:
         with file_aside(target) as other:
             other.write_text("the other's")
-            one.write_text("one's own")
+            file.write("one's own")
         assert target.read_text() == "the other's"
     assert target.read_text() == "one's own" and os.listdir(tmp_path) == ["table"]
 
