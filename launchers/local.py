@@ -16,6 +16,7 @@ from jobs.train import TrainStage
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import Manifest
+from pipeline.train.stop import HINT
 
 STARTED_BY_US = "CREM_STARTED_RANK"
 """Set for the processes of one training; the command that started them does the talking."""
@@ -23,8 +24,11 @@ STARTED_BY_US = "CREM_STARTED_RANK"
 GRACE_SECONDS = 15.0
 """How long the others are given, once a process has failed, to print what they have to say."""
 
-_FORWARDED = (signal.SIGTERM, signal.SIGUSR1)
+_FORWARDED = {signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGUSR1, signal.SIGINT: signal.SIGTERM}
+"""Signals to stop, and what the ranks get instead: a terminal's own Ctrl-C must not end them, nor count twice."""
+
 _POLL_SECONDS = 0.1
+_STDERR = 2
 
 
 def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -> Outcome:
@@ -59,12 +63,14 @@ def train_command(stage: TrainStage, context: Context) -> list[str]:
 def run_ranks(command: Sequence[str], *, processes: int) -> list[int]:
     """Start a command as so many ranks and wait for all; returns their exit codes, negative for a signal that killed one.
 
-    Signals to stop are passed on to every rank. When one fails, the others have a while to end, then they are killed: they
-    would wait for the dead one.
+    Signals to stop are passed on to every rank, the first Ctrl-C as SIGTERM. When one fails, the others have a while to end, then
+    they are killed: they would wait for the dead one.
+
+    Raises KeyboardInterrupt, with all ranks ended, at the second Ctrl-C, and after the first where no checkpoint was written.
     """
-    ranks = [subprocess.Popen(command, stdin=subprocess.DEVNULL, env=each) for each in _environments(processes)]
+    ranks = _start(command, processes)
     try:
-        with _passing_on(ranks):
+        with _passing_on(ranks) as passed:
             while not any(codes := [rank.poll() for rank in ranks]) and None in codes:
                 time.sleep(_POLL_SECONDS)
             _wait(ranks, GRACE_SECONDS)
@@ -72,7 +78,19 @@ def run_ranks(command: Sequence[str], *, processes: int) -> list[int]:
         for rank in ranks:
             rank.kill()
             rank.wait()
-    return [rank.returncode if code is None else code for rank, code in zip(ranks, codes, strict=True)]
+    ended = [rank.returncode if code is None else code for rank, code in zip(ranks, codes, strict=True)]
+    if signal.SIGINT in passed and any(ended) and STOPPED not in ended:
+        raise KeyboardInterrupt
+    return ended
+
+
+def _start(command: Sequence[str], processes: int) -> list[subprocess.Popen[bytes]]:
+    """The ranks, deaf to Ctrl-C: a terminal sends it to every process, and the one that started them passes it on."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return [subprocess.Popen(command, stdin=subprocess.DEVNULL, env=each) for each in _environments(processes)]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _environments(processes: int) -> Iterator[dict[str, str]]:
@@ -88,16 +106,21 @@ def _environments(processes: int) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _passing_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Pass signals to stop on to every rank while the block runs."""
+def _passing_on(ranks: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
+    """Pass signals to stop on to every rank while the block runs; yields the list of those that came."""
+    passed: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        passed.append(number)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+            os.write(_STDERR, HINT)
         for rank in ranks:
-            rank.send_signal(number)
+            rank.send_signal(_FORWARDED[signal.Signals(number)])
 
     before = {number: signal.signal(number, pass_on) for number in _FORWARDED}
     try:
-        yield
+        yield passed
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -2,7 +2,7 @@
 
 Text: the causal sequences of `Spans` (pipeline/spans.py). On any device they are grouped by length and each group is one
 scaled_dot_product_attention; right padding inside a group needs no mask, because a causal query never sees what follows it.
-Vision: pictures of equal size are one batched attention; transformers' own sdpa route loops over pictures.
+Vision: pictures, or windows, of equal size are one batched attention; transformers' own sdpa route loops over them.
 On a GPU in half precision both are one call of a variable-length kernel, once it has passed its check.
 """
 
@@ -122,21 +122,40 @@ def picture_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Full attention inside each picture: query, key and value (1, H, P, d); returns (1, P, H, d).
+    """Full attention inside each picture, or window: query, key and value (1, H, P, d); returns (1, P, H, d).
 
-    `cu_seq_lens_q` (I + 1,) int32 is where each picture begins, `max_length_q` the patches of the largest; the tower computes
+    `cu_seq_lens_q` (I + 1,) int32 is where each of them begins, `max_length_q` the patches of the largest; the tower computes
     both once a call.
     """
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
     if is_trusted(Heads.of(q, k, causal=False)):
         sequences = Sequences(starts=cu_seq_lens_q, longest=max_length_q)
         return attend(q, k, v, sequences, causal=False, scale=scaling)[None], None
+    lengths = cu_seq_lens_q.diff()
+    if bool((lengths.diff() >= 0).all()):
+        return _attend_runs((query, key, value), lengths, scaling)[None], None
+    order = _by_length(cu_seq_lens_q)
+    sorted_parts = tuple(part.index_select(2, order) for part in (query, key, value))
+    return _attend_runs(sorted_parts, lengths.sort().values, scaling).index_select(0, order.argsort())[None], None
+
+
+def _attend_runs(parts: tuple[torch.Tensor, ...], lengths: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """(P, H, d): one batched attention for each run of neighbours with one length (I,)."""
     outputs = []
-    for start, count, length in _equal_runs(cu_seq_lens_q.diff().tolist()):
-        queries, keys, values = (_pictures(part, start, count, length) for part in (query, key, value))
+    for start, count, length in _equal_runs(lengths.tolist()):
+        queries, keys, values = (_pictures(part, start, count, length) for part in parts)
         attended = scaled_dot_product_attention(queries, keys, values, scale=scaling)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[None], None
+    return torch.cat(outputs)
+
+
+def _by_length(starts: torch.Tensor) -> torch.Tensor:
+    """The patches (P,) int64 of sequences that begin at `starts` (I + 1,), short sequences first, inside of each in order."""
+    lengths = starts.diff()
+    order = lengths.argsort(stable=True)
+    sorted_lengths = lengths[order]
+    moved_by = starts[:-1][order] - (sorted_lengths.cumsum(0) - sorted_lengths)
+    return torch.arange(int(starts[-1]), device=starts.device) + moved_by.repeat_interleave(sorted_lengths)
 
 
 def _pictures(packed: torch.Tensor, start: int, count: int, length: int) -> torch.Tensor:

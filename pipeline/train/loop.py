@@ -22,7 +22,7 @@ from pipeline.tracking import Tracker
 from pipeline.train import checkpoint, kept
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
 from pipeline.train.corpus import Corpus, check_datasets, check_pixels
-from pipeline.train.engine import Engine, rank_0_first, start_process_group
+from pipeline.train.engine import Engine, own_rank, rank_0_first, start_process_group
 from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, scheduled, tally
 from pipeline.train.flops import Cost, Flops
@@ -100,12 +100,11 @@ def train(
         StoppedError: a signal asked for it; the checkpoint is written.
         PipelineError: what the user can mend; the last checkpoint is intact.
     """
-    with StopNote() as note:
-        run = _Run(places, recipe, tracker, progress, note)
+    with StopNote() as note, Watch(places.heartbeats, own_rank(), means.step_timeout) as watch:
+        run = _Run(places, recipe, tracker, progress, note, watch)
         begin = run.resume()
         end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
-        with Watch(places.heartbeats, run.engine.rank, means.step_timeout) as watch:
-            return run.steps(begin, end, means.num_workers, watch)
+        return run.steps(begin, end, means.num_workers)
 
 
 def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
@@ -117,8 +116,10 @@ def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
 class _Run:
     """One training run on one rank: what the loop keeps between steps."""
 
-    def __init__(self, places: Places, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote) -> None:
-        self.places, self.recipe, self.progress, self.note = places, recipe, progress, note
+    def __init__(
+        self, places: Places, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote, watch: Watch
+    ) -> None:
+        self.places, self.recipe, self.progress, self.note, self.watch = places, recipe, progress, note, watch
         self.phase: Phase = recipe.phases[0]
         self.journal = Journal(places.metrics, tracker)
         rank, num_ranks = start_process_group()
@@ -130,26 +131,35 @@ class _Run:
         self.feed = Feed(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.feed)
         self.data_fingerprint = fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint])
+        watch.beat(0, "loading the model")
         embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[self.phase.dtype])
+        watch.beat(0, "choosing a checkpoint")
         self.found = self._newest(rank)
         if self.found:
             embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
         self.cost = Cost.of(embedder)
+        watch.beat(0, "starting DeepSpeed")
         self.engine = Engine(embedder, self.phase)
         self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
         self.saved: int | None = None
         """Step of the newest checkpoint that this run wrote or resumed from."""
 
     def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
+        self.watch.beat(0, "opening the corpus")
         index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
         check_datasets(index, self.phase.mixture)
         check_pixels(index, self.recipe.pixels)
         ruler = ruler_of(self.recipe, vocabulary)
         table = lengths_file(self.places.lengths, index, ruler, self.places.model)
-        corpus = measured(index, qa, ruler, table, self.progress)
+        corpus = measured(index, qa, ruler, table, self._counted)
         if writes:
             self.journal.tracker.log_params(count_left_out(corpus.lengths, table, self.recipe.max_length))
         return corpus
+
+    def _counted(self, done: int, total: int, note: str) -> None:
+        """Rows were counted: a large corpus may take longer than a step."""
+        self.watch.beat(0, "counting tokens")
+        self.progress(done, total, note)
 
     def _newest(self, rank: int) -> tuple[Path, checkpoint.State] | None:
         """The checkpoint to go on from: rank 0 checks and chooses, so that all take the same."""
@@ -167,6 +177,7 @@ class _Run:
             folder, state = self.found
             idle = self.feed.work(self.feed.draw(0), 0).idle
             taken = state.step - state.skipped
+            self.watch.beat(0, "resuming")
             self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, idle)
             logger.info("resumed from %s", folder)
             self.saved = step
@@ -174,16 +185,16 @@ class _Run:
             self.journal.go_on_from(step)
         return step
 
-    def steps(self, begin: int, end: int, num_workers: int, watch: Watch) -> Path:
+    def steps(self, begin: int, end: int, num_workers: int) -> Path:
         """Train the steps of a range; returns the folder of the checkpoint after the last one."""
-        started = time.monotonic()
+        started, watch = time.monotonic(), self.watch
         watch.beat(begin + 1, "reading")
         for step, work, waited in self._works(begin, end, num_workers):
             if step == begin:
                 self._announce(work)
             watch.beat(step + 1, "training")
             figures, total = self._one_step(step, work, waited)
-            figures |= self._look(step + 1, watch)
+            figures |= self._look(step + 1)
             self._record(step + 1, figures, (step + 1 - begin) / (time.monotonic() - started))
             watch.beat(step + 1, "saving")
             if (step + 1) % self.phase.checkpoint_every == 0:
@@ -238,12 +249,12 @@ class _Run:
         parts = (self.cost.chunk(chunk, self.phase, is_kept=index >= first_kept) for index, chunk in enumerate(work.chunks))
         return sum(parts, Flops(model=0.0, hardware=0.0))
 
-    def _look(self, done: int, watch: Watch) -> dict[str, float]:
+    def _look(self, done: int) -> dict[str, float]:
         """Figures of the held-out slice where they are due: a checkpoint that may be the best must have them."""
         for_checkpoint = self.phase.keep_best != "none" and done % self.phase.checkpoint_every == 0
         if done % self.phase.evaluate_every and done != self.phase.steps and not for_checkpoint:
             return {}
-        watch.beat(done, "evaluating")
+        self.watch.beat(done, "evaluating")
         return self.held_out.evaluate(self.engine)
 
     def _save(self, step: int, figures: Mapping[str, float]) -> Path:

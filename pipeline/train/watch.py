@@ -1,9 +1,9 @@
-"""Finds a hung rank: every rank gives signs of life, and one whose step takes too long prints its stacks and ends.
+"""Finds a hung rank: every rank gives signs of life, and one whose start or step takes too long prints its stacks and ends.
 
-A thread in each rank writes a small file now and then: what the rank does, since when, and where its main thread stands. When a
-step has taken longer than the patience allows, the rank prints all its stacks, says what the other ranks' files tell, and
-leaves with exit code `HUNG`, which makes the launcher end the others. A rank that waits in a collective gives the one it waits
-for the first word. Should even the thread be stuck, faulthandler ends the rank without it.
+A thread in each rank writes a small file now and then: what the rank does, since when, and where its main thread stands. When
+that has taken longer than the patience allows, the rank prints all its stacks, says what the other ranks' files tell, and leaves
+with exit code `HUNG`, which makes the launcher end the others. A rank that waits in a collective gives the one it waits for the
+first word, and waits on while that one gets on. Should even the thread be stuck, faulthandler ends the rank without it.
 """
 
 import contextlib
@@ -22,6 +22,9 @@ from pipeline.manifest import write_atomic
 HUNG = 70
 """Exit code of a rank that its own watch ended."""
 
+START_PATIENCE = 1800.0
+"""Seconds that each part of the start may take, or the patience where that is more: a large model loads longer than a step."""
+
 WAITING_FACTOR = 1.25
 """How much longer a rank is given that waits for others."""
 
@@ -31,7 +34,7 @@ _COLLECTIVES = ("torch/distributed/", "deepspeed/comm/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """A sign of life: `doing` since `idle` seconds at `step` (1-based); `time` is the clock's, `at` the place in our code."""
+    """A sign of life: `doing` since `idle` seconds at `step` (1-based; 0: the start); `time` is the clock's, `at` our code's."""
 
     rank: int
     step: int
@@ -42,18 +45,19 @@ class Beat:
     waits: bool
 
     def __str__(self) -> str:
+        of = f" of step {self.step}" if self.step else ""
         waiting = ", waiting for other ranks" if self.waits else ""
-        return f"rank {self.rank}: {self.doing} of step {self.step} for {self.idle:.0f} s at {self.at}{waiting}"
+        return f"rank {self.rank}: {self.doing}{of} for {self.idle:.0f} s at {self.at}{waiting}"
 
 
 class Watch:
-    """Watches the thread that enters it. `patience` is in seconds; `folder` is shared by all ranks."""
+    """Watches the thread that enters it. `patience` with a step is in seconds; `folder` is shared by all ranks."""
 
     def __init__(self, folder: Path, rank: int, patience: float) -> None:
         self.file, self.rank, self.patience = folder / f"rank-{rank:05d}.json", rank, patience
         self._tick = min(10.0, patience / 8)
         self._main = threading.get_ident()
-        self._now = (time.monotonic(), 0, "start")
+        self._now = (time.monotonic(), 0, "starting")
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -87,8 +91,16 @@ class Watch:
             faulthandler.dump_traceback_later(2 * self.patience + 60, exit=True)
             beat = self.look()
             self._write(beat)
-            if beat.idle > self.patience * (WAITING_FACTOR if beat.waits else 1.0):
+            if self.is_due(beat):
                 self._give_up(beat)
+
+    def is_due(self, beat: Beat) -> bool:
+        """Whether this rank has been patient enough. One that waits goes on while another gets on: rank 0 reads first."""
+        patience = self._patience(beat)
+        if not beat.waits:
+            return beat.idle > patience
+        others = [other for other in self._others(beat) if not other.waits and not self._is_silent(other, beat)]
+        return beat.idle > WAITING_FACTOR * patience and all(other.idle > self._patience(other) for other in others)
 
     def _write(self, beat: Beat) -> None:
         # A full disk is the checkpoint's to report.
@@ -102,12 +114,22 @@ class Watch:
 
     def verdict(self, beat: Beat) -> str:
         """One line: who hangs, as far as the ranks' files tell."""
-        others = [other for other in read_beats(self.file.parent) if other.rank != self.rank]
-        silent = [other.rank for other in others if beat.time - other.time > 4 * self._tick]
+        others = self._others(beat)
+        silent = [other.rank for other in others if self._is_silent(other, beat)]
         busy = [str(other) for other in others if other.rank not in silent and not other.waits]
         words = [f"no progress for {beat.idle:.0f} s, so the run ends; stacks above; {beat}"]
         words += [f"no sign of life from rank {', '.join(map(str, silent))}"] if silent else []
-        return "; ".join([*words, *busy, "raise --step-timeout if steps may take that long"])
+        return "; ".join([*words, *busy, "raise --step-timeout if it may take that long"])
+
+    def _patience(self, beat: Beat) -> float:
+        return self.patience if beat.step else max(self.patience, START_PATIENCE)
+
+    def _others(self, beat: Beat) -> list[Beat]:
+        return [other for other in read_beats(self.file.parent) if other.rank != beat.rank]
+
+    def _is_silent(self, other: Beat, beat: Beat) -> bool:
+        """Whether another rank's last sign of life is too old for a rank that lives."""
+        return beat.time - other.time > 4 * self._tick
 
 
 def read_beats(folder: Path) -> list[Beat]:

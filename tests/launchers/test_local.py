@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def test_a_dead_process_ends_those_that_wait_for_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(local, "GRACE_SECONDS", 0.5)
     begun = time.monotonic()
     codes = ranks("time.sleep(0.2 if rank else 600)\nos.kill(os.getpid(), signal.SIGKILL)")
-    assert codes == [-signal.SIGKILL, -signal.SIGKILL] and time.monotonic() - begun < 60
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL] and time.monotonic() - begun < 45
 
 
 def test_others_may_finish_what_they_have_to_say(tmp_path: Path) -> None:
@@ -48,18 +50,55 @@ def test_others_may_finish_what_they_have_to_say(tmp_path: Path) -> None:
 def test_a_signal_to_stop_reaches_every_process(tmp_path: Path) -> None:
     program = (
         "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))\n"
-        f"open(os.path.join({str(tmp_path)!r}, str(rank)), 'w').close()\ntime.sleep(600)"
+        f"open(os.path.join({str(tmp_path)!r}, str(rank)), 'w').close()\ntime.sleep(60)"
     )
 
+    with sending(tmp_path, signal.SIGUSR1):
+        assert ranks(program) == [75, 75]
+
+
+@contextmanager
+def sending(folder: Path, *numbers: signal.Signals) -> Iterator[None]:
+    """Send this process signals, a while apart, once two ranks have left their mark in a folder."""
+
     def send() -> None:
-        while len(list(tmp_path.iterdir())) < 2:
+        while len(list(folder.iterdir())) < 2:
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        for number in numbers:
+            os.kill(os.getpid(), number)
+            time.sleep(0.5)
 
     sender = threading.Thread(target=send)
     sender.start()
-    assert ranks(program) == [75, 75]
+    yield
     sender.join()
+
+
+READY = "open(os.path.join({folder!r}, str(os.getpid())), 'w').close()\ntime.sleep(60)"
+
+
+def test_the_first_ctrl_c_asks_every_process_to_stop_and_ends_none(tmp_path: Path) -> None:
+    """A terminal sends it to the processes too: they must be deaf to it."""
+    program = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\nos.kill(os.getpid(), signal.SIGINT)\n"
+    with sending(tmp_path, signal.SIGINT):
+        assert ranks(program + READY.format(folder=str(tmp_path))) == [75, 75]
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_the_second_ctrl_c_ends_every_process_at_once(tmp_path: Path) -> None:
+    program = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY.format(folder=str(tmp_path))
+    begun = time.monotonic()
+    with sending(tmp_path, signal.SIGINT, signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        ranks(program)
+    assert time.monotonic() - begun < 45
+    for process in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(process.name), 0)
+
+
+def test_ctrl_c_before_there_is_a_checkpoint_is_an_interruption(tmp_path: Path) -> None:
+    with sending(tmp_path, signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        ranks(READY.format(folder=str(tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -227,4 +227,11 @@ MUTANTS = (
         "        self._ends.append(len(self._images))\n        self._images += images",
         ("tests/pipeline/data/test_shards.py::test_the_index_tells_sizes_and_hashes",),
     ),
+    Mutant(
+        "a live writer's file is swept away",
+        "pipeline/data/aside.py",
+        "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+        ("tests/pipeline/data/test_aside.py",),
+    ),
 )

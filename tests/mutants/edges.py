@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 LOCAL = ("tests/launchers/test_local.py",)
+EXPORT = ("tests/pipeline/test_export.py",)
 
 MUTANTS = (
     Mutant(
@@ -43,7 +44,7 @@ MUTANTS = (
     Mutant(
         "signals end at the launcher",
         "launchers/local.py",
-        "rank.send_signal(number)",
+        "rank.send_signal(_FORWARDED[signal.Signals(number)])",
         "rank.poll()",
         (f"{LOCAL[0]}::test_a_signal_to_stop_reaches_every_process",),
     ),
@@ -60,5 +61,19 @@ MUTANTS = (
         "if not differences[name] <= TOLERANCE:",
         "if differences[name] <= -TOLERANCE:",
         ("tests/benchmarks/test_train_step.py::test_what_differs_is_not_timed",),
+    ),
+    Mutant(
+        "a terminal's Ctrl-C ends the ranks",
+        "launchers/local.py",
+        "before = signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "before = signal.getsignal(signal.SIGINT)",
+        LOCAL,
+    ),
+    Mutant(
+        "exported MLP is passed over",
+        "README.md",
+        "        states = inner @ learnt",
+        "        inner @ learnt",
+        (f"{EXPORT[0]}::test_another_program_makes_the_same_embeddings",),
     ),
 )

@@ -289,4 +289,18 @@ MUTANTS = (
         "",
         ("tests/pipeline/test_recipe_json.py",),
     ),
+    Mutant(
+        "chat template not exported",
+        "pipeline/export.py",
+        '_COPIED = (*TOKENIZER_FILES, "chat_template*",',
+        "_COPIED = (*TOKENIZER_FILES,",
+        (f"{EXPORT[0]}::test_our_own_loader_reads_the_export_as_a_model_folder",),
+    ),
+    Mutant(
+        "weights of a pooling not exported",
+        "pipeline/export.py",
+        "    if pooling:\n",
+        "    if pooling and False:\n",
+        EXPORT,
+    ),
 )

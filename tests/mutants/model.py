@@ -106,8 +106,8 @@ MUTANTS = (
     Mutant(
         "pictures attend to each other",
         "pipeline/model/attention.py",
-        "_equal_runs(cu_seq_lens_q.diff().tolist())",
-        "[(0, 1, int(cu_seq_lens_q[-1]))]",
+        "_equal_runs(lengths.tolist())",
+        "[(0, 1, int(lengths.sum()))]",
         ATTENTION,
     ),
     Mutant(
@@ -121,7 +121,7 @@ MUTANTS = (
         "windows at the edge taken for whole ones",
         "pipeline/model/attention.py",
         "lengths[index + count] == lengths[index]",
-        "lengths[index + count] <= lengths[index]",
+        "lengths[index + count] >= lengths[index]",
         FAMILIES,
     ),
     Mutant(
@@ -314,5 +314,26 @@ MUTANTS = (
         "cross_entropy(super().forward(states)",
         "cross_entropy(self(states)",
         (f"{HEAD}::test_the_head_is_called_once_however_many_pieces",),
+    ),
+    Mutant(
+        "a frozen tower drifts",
+        "pipeline/model/tower.py",
+        "        return features",
+        "        next(self.tower.parameters()).mul_(0.999)\n        return features",
+        (*BUILD, "tests/pipeline/recipes/test_training.py::test_what_a_recipe_trains_moves_and_nothing_else"),
+    ),
+    Mutant(
+        "windows stay where their length put them",
+        "pipeline/model/attention.py",
+        ".index_select(0, order.argsort())[None]",
+        ".index_select(0, order)[None]",
+        (*ATTENTION, *FAMILIES),
+    ),
+    Mutant(
+        "a call for every run of windows",
+        "pipeline/model/attention.py",
+        "if bool((lengths.diff() >= 0).all()):",
+        "if True:",
+        (f"{ATTENTION[0]}::test_sequences_of_one_length_are_one_call_wherever_they_stand",),
     ),
 )

@@ -15,6 +15,7 @@ KEPT = ("tests/pipeline/train/test_kept.py",)
 GUARDS = ("tests/pipeline/train/test_guards.py",)
 LOOP = "tests/pipeline/train/test_loop.py"
 ACCIDENTS = "tests/pipeline/train/test_accidents.py"
+HELD_OUT = ("tests/pipeline/train/test_held_out.py",)
 
 MUTANTS = (
     Mutant(
@@ -390,5 +391,78 @@ MUTANTS = (
         "if memory.total <= room:",
         "if memory.total <= 10 * room:",
         (f"{PREFLIGHT}::test_what_cannot_fit_is_refused_in_one_line",),
+    ),
+    Mutant(
+        "held-out answers with the coin turned over",
+        "pipeline/train/held_out.py",
+        'self._language(engine, works[False], "full")',
+        'self._language(engine, works[True], "full")',
+        HELD_OUT,
+    ),
+    Mutant(
+        "held-out rows under dropout", "pipeline/train/held_out.py", "engine.module.eval()", "engine.module.train()", HELD_OUT
+    ),
+    Mutant(
+        "a checkpoint of other data is taken",
+        "pipeline/train/checkpoint.py",
+        "(course_fingerprint(recipe(folder)), state.data_fingerprint) == (course, data_fingerprint)",
+        "course_fingerprint(recipe(folder)) == course",
+        ("tests/pipeline/train/test_checkpoint.py",),
+    ),
+    Mutant(
+        "one rank alone knows of the full disk",
+        "pipeline/train/loop.py",
+        "if on_any_rank(problem is not None):",
+        "if problem is not None:",
+        (f"{ACCIDENTS}::test_a_full_disk_of_the_rank_that_writes_ends_both",),
+    ),
+    Mutant(
+        "cut answers are not counted",
+        "pipeline/train/work.py",
+        "num_cut=sum(row.sequence.cut for row in rows),",
+        "num_cut=0,",
+        ("tests/pipeline/train/test_feed.py",),
+    ),
+    Mutant(
+        "temperature not logged",
+        "pipeline/train/figures.py",
+        '{"temperature": recipe.contrastive.temperature, **changing}',
+        "changing",
+        (f"{LOOP}::test_every_step_s_figures_go_to_the_file_and_to_the_tracker",),
+    ),
+    Mutant(
+        "a rank that waits gives up while another gets on",
+        "pipeline/train/watch.py",
+        "and all(other.idle > self._patience(other) for other in others)",
+        "",
+        GUARDS,
+    ),
+    Mutant(
+        "a start that hangs is never found",
+        "pipeline/train/loop.py",
+        "Watch(places.heartbeats, own_rank(), means.step_timeout) as watch:",
+        "Watch(places.heartbeats, own_rank(), 1e6) as watch:",
+        (f"{ACCIDENTS}::test_a_rank_that_hangs_before_the_first_step_is_found_too",),
+    ),
+    Mutant(
+        "ranks that do not come end in a traceback",
+        "pipeline/train/engine.py",
+        "    except dist.DistError as error:\n",
+        "    except ZeroDivisionError as error:\n",
+        (f"{GUARDS[0]}::test_ranks_that_do_not_come_are_one_line",),
+    ),
+    Mutant(
+        "Ctrl-C ends without a checkpoint",
+        "pipeline/train/stop.py",
+        "SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)",
+        "SIGNALS = (signal.SIGTERM, signal.SIGUSR1)",
+        (f"{GUARDS[0]}::test_a_second_ctrl_c_ends_at_once",),
+    ),
+    Mutant(
+        "a second Ctrl-C is a note as well",
+        "pipeline/train/stop.py",
+        "            signal.signal(number, signal.default_int_handler)\n",
+        "",
+        (f"{GUARDS[0]}::test_a_second_ctrl_c_ends_at_once",),
     ),
 )

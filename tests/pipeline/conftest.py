@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +27,13 @@ def disturb(embedder: Embedder) -> None:
     with torch.no_grad():
         for parameter in embedder.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+
+
+def build_disturbed(*given: Any, **named: Any) -> tuple[Embedder, Folder]:
+    """A model in training mode none of whose weights is zero or one: adapters add something from the first step on."""
+    embedder, folder = build_embedder(*given, **named)
+    disturb(embedder)
+    return embedder.train(), folder
 
 
 def save_checkpoint(folder: Path, weights: dict[str, torch.Tensor], recipe: Recipe, model_folder: Path) -> Path:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import DynamicCache
+from transformers import AutoTokenizer, DynamicCache
 
 from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import ConfigError
@@ -28,7 +28,7 @@ from pipeline.train.build import build_embedder
 from tests.pages import lines_between
 from tests.pipeline.conftest import save_checkpoint
 from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
-from tests.pipeline.variants import mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
+from tests.pipeline.variants import attention_pool, mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
 
 BLOCKED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
 
@@ -114,7 +114,10 @@ CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
     "rows behind the table, own head": (MERGED, "untied", still_rows_at_new_ids),
     "whole table under adapters": (MERGED, "tied", whole_table_under_lora),
     "Qwen2.5-VL": (MERGED, "2.5", lora),
+    "MLP and mean": (MERGED, "tied", lambda recipe: lora(mlp_mean(recipe))),
+    "attention of a query": (MERGED, "tied", lambda recipe: lora(attention_pool(recipe))),
     "as an adapter": (ADAPTER, "tied", lora),
+    "as an adapter with an MLP": (ADAPTER, "tied", lambda recipe: lora(mlp_mean(recipe))),
 }
 
 
@@ -194,6 +197,8 @@ def test_our_own_loader_reads_the_export_as_a_model_folder(cases: dict[str, Case
     first = load_model(case.path)
     again = load_model(case.exported, recipe=first.recipe)
     assert again.builder.vocabulary.chorus == first.builder.vocabulary.chorus
+    templates = [AutoTokenizer.from_pretrained(folder).chat_template for folder in (first.folder, case.exported)]
+    assert templates[0] == templates[1] and templates[0]
     questions, sides = ["where", "what is red"], items()[1:3]
     answers = [replace(model, decode=str).answer(sides, questions, compressed=False) for model in (again, first)]
     assert answers[0] == answers[1]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pipeline.batch import PoolPositions, Row, pack, row_places, shared_system
+from pipeline.model import attention
 from pipeline.model.attention import SpanPlan
 from pipeline.model.compression import Chorus
 from pipeline.model.embedder import Embedder
@@ -223,6 +224,39 @@ def test_continuing_from_system_and_tokens_equals_the_masked_forward(
     _, states = proceed(embedder, memory, [ids.tolist() for ids in asked])
     expected = [masked[end - 1] for masked, end in zip(packed_states(embedder, rows, recipe), ends, strict=True)]
     torch.testing.assert_close(states, torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def alone(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: list[int], scale: float) -> torch.Tensor:
+    """Softmax inside each sequence by itself, (1, P, H, d)."""
+    pieces = zip(*(part[0].split(lengths, dim=1) for part in (query, key, value)), strict=True)
+    outputs = [(q @ k.transpose(1, 2) * scale).softmax(dim=2) @ v for q, k, v in pieces]
+    return torch.cat(outputs, dim=1).transpose(0, 1)[None]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "calls"), [([4, 4, 4], 1), ([4, 6], 2), ([4, 2, 4, 2, 2, 4], 2), ([6, 4, 1, 4, 6, 1, 1], 3), ([5], 1)]
+)
+def test_sequences_of_one_length_are_one_call_wherever_they_stand(
+    lengths: list[int], calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the windows of a tower stand: those at the edges of each picture are smaller. Outputs and gradients."""
+    counted: list[int] = []
+    kernel = attention.scaled_dot_product_attention
+    monkeypatch.setattr(
+        attention, "scaled_dot_product_attention", lambda *given, **how: counted.append(1) or kernel(*given, **how)
+    )
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(1, 2, sum(lengths), 8, generator=generator).requires_grad_() for _ in range(3)]
+    starts = torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32)
+    found, _ = attention.picture_attention(
+        nn.Identity(), *given, None, cu_seq_lens_q=starts, max_length_q=max(lengths), scaling=0.3
+    )
+    expected = alone(*given, lengths, 0.3)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    factors = torch.randn(found.shape, generator=generator)
+    for ours, theirs in zip(*(torch.autograd.grad((out * factors).sum(), given) for out in (found, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    assert len(counted) == calls
 
 
 def test_the_tower_attends_inside_each_picture(embedder: Embedder) -> None:

@@ -6,6 +6,7 @@ Each job is answered by one line: the ranks' exit codes. What they print is in `
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,7 +23,8 @@ import torch
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.tracking import NullTracker
-from pipeline.train import loop
+from pipeline.train import loop, watch
+from pipeline.train.build import build_embedder
 from pipeline.train.engine import Engine
 from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
@@ -55,8 +57,14 @@ def sleep(engine: Engine, work: StepWork) -> StepWork:
     return work
 
 
+def full_disk(engine: Engine, work: StepWork) -> StepWork:
+    """From now on no file of this rank may grow past 20,000 bytes: lines are written, tensors are not."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    return work
+
+
 FAULTS: dict[str, Callable[[Engine, StepWork], StepWork]] = {
-    "nan loss": nan_loss, "infinite gradient": infinite_gradient, "sleep": sleep,
+    "nan loss": nan_loss, "infinite gradient": infinite_gradient, "sleep": sleep, "full disk": full_disk,
 }  # fmt: skip
 
 
@@ -72,14 +80,27 @@ def with_fault(fault: dict[str, Any]) -> Callable[..., Any]:
     return step
 
 
+def build_or_hang(rank: int) -> Callable[..., Any]:
+    """`build_embedder` that never returns on one rank."""
+
+    def build(*given: Any, **named: Any) -> Any:
+        if os.environ["RANK"] == str(rank):
+            time.sleep(10_000)
+        return build_embedder(*given, **named)
+
+    return build
+
+
 def train(job: dict[str, Any]) -> None:
     out, recipe = Path(job["out"]), small_recipe(**job["phase"])
     places = loop.Places(shards=out, qa=None, model=Path(job["folder"]), out=out)
     means = loop.Means(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
     with (
+        mock.patch.object(watch, "START_PATIENCE", job.get("start_patience", watch.START_PATIENCE)),
         mock.patch.object(loop.ShardIndex, "open", return_value=corpus()),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
+        mock.patch.object(loop, "build_embedder", build_or_hang(job["hangs"]) if "hangs" in job else loop.build_embedder),
     ):
         loop.train(places, recipe, NullTracker(), progress=lambda *_: None, means=means, stop_after=job.get("stop_after"))
 

@@ -17,6 +17,7 @@ from pipeline.tracking import NullTracker
 from pipeline.train import loop
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.engine import Engine
+from pipeline.train.features import Recomputed
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
@@ -32,6 +33,14 @@ def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
     read = measured(corpus(), recipe, vocabulary)
     return engine, Feed(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
+
+
+def every_weight(engine: Engine) -> dict[str, torch.Tensor]:
+    """All weights by name: those of the engine's module, and those of a frozen tower, which is outside of it."""
+    weights: dict[str, torch.Tensor] = dict(engine.module.named_parameters())
+    if isinstance(engine.vision, Recomputed):
+        weights |= {f"outside.visual.{name}": weight for name, weight in engine.vision.tower.tower.named_parameters()}
+    return weights
 
 
 def by_pictures(feed: Feed, step: int) -> StepWork:

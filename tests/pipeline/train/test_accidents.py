@@ -43,9 +43,10 @@ def unbroken(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_killed_at_ten_seeded_moments_ends_as_the_unbroken_one(forked: Forked, unbroken: Path, tmp_path: Path) -> None:
     rng, out = random.Random(4), tmp_path / "train"
     for lines in sorted(rng.sample(range(STEPS), 10)):
-        strike = {"lines": lines, "delay": rng.uniform(0, 0.2), "rank": rng.randrange(2), "signal": signal.SIGKILL}
+        delay = rng.uniform(0, 0.2) * (1 - lines / STEPS)  # a late strike must not come after the end
+        strike = {"lines": lines, "delay": delay, "rank": rng.randrange(2), "signal": signal.SIGKILL}
         codes = forked(out, phase=PHASE, strike=strike, one_is_enough=True)
-        assert codes[strike["rank"]] == -signal.SIGKILL or codes == [0, 0], said(out, 0)
+        assert codes[strike["rank"]] == -signal.SIGKILL, said(out, 0)
     assert forked(out, phase=PHASE) == [0, 0], said(out, 0)
     assert equal(tensors(out, STEPS), tensors(unbroken, STEPS))
     assert figures(out) == figures(unbroken)
@@ -85,7 +86,17 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run(forked: Forked, tmp_path: 
     assert all(tensor.isfinite().all() for tensor in tensors(out, 6).values())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_full_disk_of_the_rank_that_writes_ends_both(forked: Forked, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    assert forked(out, phase=PHASE, fault={"kind": "full disk", "rank": 0, "steps": [3]}) == [1, 1], said(out, 0)
+    errors = [[line for line in said(out, rank).splitlines() if line.startswith("error: ")] for rank in (0, 1)]
+    assert [len(lines) for lines in errors] == [1, 1]
+    assert "step-00000004: checkpoint could not be written" in errors[0][0] and "rank 0 could not write it" in errors[1][0]
+    assert [checkpoint.step_of(folder) for folder in checkpoint.steps(out / "checkpoints")] == [2] and tensors(out, 2)
+    assert not list((out / "checkpoints").glob(".*")), "nothing half-written is left"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_to_one_rank_stops_both_after_a_checkpoint(
     forked: Forked, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -112,6 +123,13 @@ def test_a_rank_asleep_is_found_and_its_stacks_printed(forked: Forked, tmp_path:
     codes = forked(out, phase=PHASE, fault={"kind": "sleep", "rank": 1, "steps": [3]}, step_timeout=15.0)
     assert codes[1] == HUNG and codes[0] not in (0, None)
     assert "in sleep" in said(out, 1) and "training of step 3" in said(out, 1)
+
+
+def test_a_rank_that_hangs_before_the_first_step_is_found_too(forked: Forked, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    codes = forked(out, phase=PHASE, hangs=1, start_patience=10.0, step_timeout=5.0, seconds=120.0)
+    assert codes[1] == HUNG and codes[0] not in (0, None)
+    assert "in build" in said(out, 1) and "rank 1: loading the model for 1" in said(out, 1)
 
 
 def test_a_stopped_process_is_named_by_the_others(forked: Forked, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pipeline.recipe import AdamW, Recipe
 from pipeline.train.build import build_embedder
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import small_recipe
-from tests.pipeline.train.ranks import make
+from tests.pipeline.train.ranks import every_weight, make
 
 TABLE = "backbone.model.model.language_model.embed_tokens.weight"
 
@@ -21,10 +21,10 @@ TABLE = "backbone.model.model.language_model.embed_tokens.weight"
 def moved(folder: Path, recipe: Recipe) -> tuple[set[str], set[str]]:
     """Names of the weights that two steps moved, and of those that stayed bit for bit."""
     engine, feed = make(folder, recipe)
-    before = {name: parameter.detach().clone() for name, parameter in engine.module.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in every_weight(engine).items()}
     for step in range(2):
-        train_step(engine, feed[step], recipe, recipe.phases[0], 1e-3)  # type: ignore[arg-type]
-    after = dict(engine.module.named_parameters())
+        train_step(engine, feed[step], recipe, recipe.phases[0], 1e-2)  # type: ignore[arg-type]
+    after = every_weight(engine)
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     return changed, set(before) - changed
 
@@ -34,13 +34,16 @@ def with_weight_decay(recipe: Recipe) -> Recipe:
     return replace(recipe, phases=(phase,))
 
 
-@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (2, "float32"), (2, "bfloat16")])
 @pytest.mark.parametrize("tower", ["frozen", "trained"])
 @pytest.mark.parametrize("adapter", [Full(), LoRA(rank=2, alpha=8)])
-def test_what_is_marked_moves_and_nothing_else(model_folder: Path, adapter: Full | LoRA, tower: str, stage: int) -> None:
-    recipe = replace(with_weight_decay(small_recipe(zero_stage=stage)), adapter=adapter, tower=tower)
+def test_what_is_marked_moves_and_nothing_else(
+    model_folder: Path, adapter: Full | LoRA, tower: str, stage: int, dtype: str
+) -> None:
+    recipe = replace(with_weight_decay(small_recipe(zero_stage=stage, dtype=dtype)), adapter=adapter, tower=tower)
     changed, stayed = moved(model_folder, recipe)
     tower_weights = {name for name in changed | stayed if "visual" in name}
+    assert tower_weights
     adapters = {name for name in changed | stayed if "lora_" in name}
     assert len(adapters) == (2 * 4 * 2 if isinstance(adapter, LoRA) else 0)  # A and B of q, k, v, o in two layers
     text = adapters or (changed | stayed) - tower_weights

@@ -13,9 +13,11 @@ from pipeline.model.pooling import AttentionPool, MLPMean
 from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder
+from tests.pipeline.conftest import build_disturbed
 from tests.pipeline.corpus import small_recipe
+from tests.pipeline.train import test_step
 from tests.pipeline.train.test_loop import corpus_in_memory, run  # noqa: F401
-from tests.pipeline.train.test_step import plain_gradients, run_ranks, worst
+from tests.pipeline.train.test_step import run_ranks
 from tests.pipeline.variants import VARIANTS
 
 SIDES = [Side(text="red circle"), Side(text="blue star top left")]
@@ -55,21 +57,27 @@ def test_questions_without_a_place_in_the_layout_are_refused() -> None:
 POOLINGS = (("attention_pool", 0), ("mlp_mean", 1), ("attention_pool", 2), ("mlp_mean", 3), ("attention_pool", 3))
 """A pooling for each ZeRO stage; both at stage 3, which gathers weights module by module."""
 
+ADAPTERS = tuple(("whole_table_under_lora", stage) for stage in (0, 1, 2, 3))
+"""Adapters beside a frozen language model and a frozen tower, the whole table trained."""
+
 
 @pytest.fixture(scope="module")
 def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gradients of learnt poolings on two ranks with one row a chunk: those of conversations embed nothing."""
-    out = tmp_path_factory.mktemp("poolings")
-    job = {"folder": str(model_folder), "variants": POOLINGS, "chunk_tokens": 1}
+    """Gradients of components on two ranks with one row a chunk: those of conversations embed nothing."""
+    out = tmp_path_factory.mktemp("components")
+    job = {"folder": str(model_folder), "variants": (*POOLINGS, *ADAPTERS), "chunk_tokens": 1}
     run_ranks(job, out, program="tests.pipeline.train.variant_ranks")
     return out
 
 
-@pytest.mark.parametrize(("name", "stage"), POOLINGS)
-def test_weights_of_a_pooling_have_the_full_batch_gradient_on_two_ranks(
-    two_ranks: Path, model_folder: Path, name: str, stage: int
+@pytest.mark.parametrize(("name", "stage"), [*POOLINGS, *ADAPTERS])
+def test_weights_of_a_component_have_the_full_batch_gradient_on_two_ranks(
+    two_ranks: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, stage: int
 ) -> None:
+    monkeypatch.setattr(test_step, "build_embedder", build_disturbed)
     found = torch.load(two_ranks / f"{name}-{stage}.pt", weights_only=True)
-    expected = plain_gradients(model_folder, VARIANTS[name](small_recipe()))
-    assert {name for name in expected if name.startswith("pooling.")} <= set(found)
-    assert worst(found, expected) < 1e-5
+    expected = test_step.plain_gradients(model_folder, VARIANTS[name](small_recipe()))
+    kind = "lora_" if (name, stage) in ADAPTERS else "pooling."
+    assert "bank.rows" in expected and any(kind in name for name in expected)
+    assert all(float(gradient.norm()) > 1e-6 for gradient in expected.values()), "each must be large enough to be compared"
+    assert test_step.worst(found, expected) < 1e-5

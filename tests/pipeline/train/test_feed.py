@@ -120,7 +120,9 @@ def test_a_question_that_does_not_fit_leaves_the_pair_in(vocabulary: Vocabulary)
     read = measured(corpus(), recipe, vocabulary)
     for words, asked in ((5, True), (600, False)):
         asking = replace(read, qa=LongQa(words))  # type: ignore[arg-type]
-        query, positive = Feed(asking, recipe, recipe.phases[0], vocabulary).global_rows(draw, 0)
+        one = Feed(asking, recipe, recipe.phases[0], vocabulary)
+        query, positive = one.global_rows(draw, 0)
+        assert one.work(draw, 0).num_cut == int(not asked), "counted among the cut answers"
         assert (query.num_scored > 0, query.sequence.cut, query.slot) == (asked, not asked, 0)
         assert positive.num_scored and not positive.sequence.cut
 

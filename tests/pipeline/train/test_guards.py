@@ -6,17 +6,21 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.errors import PipelineError
+from pipeline.train import engine
 from pipeline.train.skips import Skips
 from pipeline.train.step import StepReport
 from pipeline.train.stop import SIGNALS, StopNote, ignore_in_worker
 from pipeline.train.watch import Beat, Watch, place_of, read_beats
 from tests.pipeline.corpus import small_recipe
+from tests.pipeline.train.forked import free_port
 from tests.pipeline.train.ranks import make
 
 GOOD = StepReport(1.0, None, 2.0, 0.5, 3.0)
@@ -56,6 +60,26 @@ def test_a_signal_is_noted_and_the_handler_put_back(number: signal.Signals) -> N
     assert signal.getsignal(number) == before
 
 
+def test_a_second_ctrl_c_ends_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with StopNote() as note:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "Ctrl-C again ends at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert note.asked == "SIGINT"
+
+
+def test_ctrl_c_that_is_ignored_stays_so() -> None:
+    """Ranks that `crem` started leave it to the process that started them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopNote() as note:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert note.asked == ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_loaders_process_is_deaf_to_signals() -> None:
     pid = os.fork()
     if not pid:
@@ -92,6 +116,42 @@ def test_the_verdict_names_the_silent_and_the_busy_rank(tmp_path: Path) -> None:
     assert "no sign of life from rank 1;" in said
     assert "rank 2: training of step 7" in said and "rank 3:" not in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "is_due"),
+    [
+        ({"idle": 81.0}, {}, True),
+        ({"idle": 79.0}, {}, False),
+        ({"idle": 99.0, "waits": True}, {"idle": 81.0}, False),  # the other has the first word
+        ({"idle": 101.0, "waits": True}, {"idle": 81.0}, True),
+        ({"idle": 999.0, "waits": True}, {"idle": 79.0}, False),  # rank 0 counts a large corpus
+        ({"idle": 101.0, "waits": True}, {"idle": 79.0, "time": -41.0}, True),  # it has not been heard of since
+        ({"idle": 101.0, "waits": True}, {"idle": 79.0, "waits": True}, True),
+        ({"idle": 81.0}, {"idle": 0.0}, True),
+        ({"idle": 1799.0, "step": 0}, {}, False),  # a large model loads
+        ({"idle": 1801.0, "step": 0}, {}, True),
+        ({"idle": 999.0, "waits": True}, {"idle": 1799.0, "step": 0}, False),
+        ({"idle": 2251.0, "step": 0, "waits": True}, {"idle": 1801.0, "step": 0}, True),
+    ],
+)
+def test_a_rank_that_waits_goes_on_while_another_gets_on(
+    tmp_path: Path, mine: dict[str, Any], other: dict[str, Any], is_due: bool
+) -> None:
+    """Patience 80 s: those that wait have 100, and a rank is silent after 40."""
+    beat = replace(CALM, rank=1, **other)
+    (tmp_path / "rank-00001.json").write_text(json.dumps({name: getattr(beat, name) for name in beat.__slots__}))
+    assert Watch(tmp_path, 0, patience=80.0).is_due(replace(CALM, rank=0, **mine)) == is_due
+
+
+def test_ranks_that_do_not_come_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "JOINING", timedelta(seconds=1))
+    names = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(PipelineError, match=r"rank 0: not all of 2 ranks met at 127\.0\.0\.1:\d+ within 1 s") as caught:
+        engine.meet()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_place_is_the_innermost_of_our_own_code_and_knows_collectives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,11 +70,15 @@ def test_training_learns_and_reports_the_held_out_slice(tmp_path: Path, model_fo
     }  # fmt: skip
 
 
-class Params(NullTracker):
-    """Keeps what is noted."""
+class Notes(NullTracker):
+    """Keeps what is noted, and the figures by step."""
 
     def __init__(self) -> None:
         self.params: dict[str, object] = {}
+        self.metrics: dict[int, Mapping[str, float]] = {}
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        self.metrics[step] = metrics
 
     def log_params(self, params: Mapping[str, object]) -> None:
         self.params |= params
@@ -85,7 +89,7 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
 ) -> None:
     for row in (2, 27, 30):
         corpus_in_memory.samples[row] = replace(corpus_in_memory.samples[row], positive=Side(text="red " * 600))
-    tracker, out = Params(), tmp_path / "train"
+    tracker, out = Notes(), tmp_path / "train"
     places = Places(shards=out, qa=None, model=model_folder, out=out)
     with caplog.at_level(logging.WARNING):
         train(places, small_recipe(), tracker, progress=lambda *_: None, means=IN_PROCESS)
@@ -94,6 +98,28 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
     assert [json.loads(line)["key"] for line in listed.read_text().splitlines()] == ["pictures-2", "texts-3", "texts-6"]
     assert "3 of 72 rows are left out, most for passing max_length = 512" in caplog.text and str(listed) in caplog.text
     assert len(figures(out)) == 6
+
+
+OF_EVERY_STEP = {
+    "step", "contrastive", "own_language", "outside_language", "precision_at_1", "gradient_norm", "learning_rate", "temperature",
+    "seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "padding_share", "peak_memory_gib", "chunks",
+    "cut_answers", "skipped_steps",
+}  # fmt: skip
+"""Utilisations beside them, where the device's peak is known."""
+
+
+def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(tmp_path: Path, model_folder: Path) -> None:
+    recipe, tracker = small_recipe(steps=3, evaluate_every=9, held_out=0), Notes()
+    places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
+    train(places, recipe, tracker, progress=lambda *_: None, means=IN_PROCESS)
+    lines = [json.loads(line) for line in places.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3] and all(set(line) == OF_EVERY_STEP for line in lines)
+    for number, line in enumerate(lines):
+        assert (line["temperature"], line["padding_share"], line["skipped_steps"]) == (recipe.contrastive.temperature, 0.0, 0.0)
+        assert line["learning_rate"] == learning_rate(number, recipe.phases[0])
+        assert tracker.metrics[number + 1] == {f"train/{name}": value for name, value in line.items() if name != "step"}
+    said = str(tracker.params["step"])
+    assert "8 pairs in one-dataset runs of 4 and 4 conversations" in said and "1 rank(s)" in said and "chunks" in said
 
 
 @pytest.mark.parametrize(

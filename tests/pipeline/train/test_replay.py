@@ -8,10 +8,8 @@ import torch
 
 from pipeline.model.adapters import LoRA
 from pipeline.model.dropout import TokenDropout
-from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
-from pipeline.train.build import build_embedder
-from tests.pipeline.conftest import disturb
+from tests.pipeline.conftest import build_disturbed
 from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train import ranks, test_step
 from tests.pipeline.train.ranks import make, trial
@@ -22,13 +20,8 @@ from tests.pipeline.train.test_step import plain_gradients, worst
 def disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Adapters that add something from the first step on, in training mode everywhere."""
 
-    def build(*given: object, **named: object) -> tuple[Embedder, object]:
-        embedder, folder = build_embedder(*given, **named)  # type: ignore[arg-type]
-        disturb(embedder)
-        return embedder.train(), folder
-
     for module in (ranks, test_step):
-        monkeypatch.setattr(module, "build_embedder", build)
+        monkeypatch.setattr(module, "build_embedder", build_disturbed)
 
 
 def adapted(dropout: float, **phase: object) -> Recipe:
