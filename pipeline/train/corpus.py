@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.mmeb_registry import ALIASES, META
 from pipeline.data.qa import QaTable
 from pipeline.data.sampler import Draw, generator
 from pipeline.data.shard_plan import Kind
@@ -77,17 +76,11 @@ def shares(rows: Rows, mixture: Mixture, *, cap: int | None = None) -> dict[str,
 
 
 def check_datasets(index: ShardIndex, mixture: Mixture) -> None:
-    """Refuse weights of datasets that nobody knows: a misspelt name would train something else in silence.
-
-    A set of MMEB's own may be missing, since recipes name them all and a corpus need not hold them all; that is logged.
-    """
+    """Refuse weights of datasets that are not there: something else would be trained in silence."""
     absent = [name for name, _ in mixture.weights if name not in index.datasets]
-    unknown = [name for name in absent if name not in META and name not in ALIASES]
-    if unknown:
-        there = ", ".join(sorted(index.datasets))
-        raise ConfigError(f"mixture.weights: {unknown[0]!r} is neither in the shards nor one of MMEB's sets; there are {there}")
     if absent:
-        logger.warning("mixture.weights: not in the shards, so without effect: %s", ", ".join(absent))
+        named, there = ", ".join(map(repr, absent)), ", ".join(sorted(index.datasets))
+        raise ConfigError(f"mixture.weights: {named} not in the shards; there are {there}")
 
 
 def check_pixels(index: ShardIndex, limits: PixelLimits) -> None:

@@ -31,7 +31,7 @@ def small_recipe(**phase: object) -> Recipe:
     """The tiny recipe with the paper's language loss, at a size that a test can afford; keywords replace fields of its phase."""
     tiny = load("tiny")
     joint = tiny.phases[0]
-    mixture = replace(joint.mixture, pairs=8, sub_batch=4, outside=4)
+    mixture = replace(joint.mixture, pairs=8, sub_batch=4, outside=4, weights=())
     fields = {"steps": 6, "mixture": mixture, "held_out": 4, "chunk_tokens": 400, "kept_chunks": 0, "zero_stage": 0}
     joint = replace(joint, **({"language_weight": 0.5} | fields | phase))
     return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), language=NextToken(), phases=(joint,))

@@ -125,7 +125,7 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("mixture", "message"),
     [
-        ({"weights": (("textt", 2.0),)}, r"mixture.weights: 'textt' is neither in the shards"),
+        ({"weights": (("textt", 2.0),)}, r"mixture.weights: 'textt' not in the shards"),
         ({"pairs": 64, "sub_batch": 4}, r"mixture: 16 runs of 4 different rows a step do not fit the data"),
     ],
 )
