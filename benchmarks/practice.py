@@ -33,7 +33,7 @@ class Habits:
     `dense_mask`: attention with a mask of tokens by tokens, and stock attention. `tower_twice`: every forward makes its
     visual features anew. `tower_loop`: the tower attends picture by picture (transformers' own way). `two_forwards`: one with
     a graph for the contrastive loss and another for the language loss. `all_logits`: every forward makes the logits of every
-    position. `stock_pictures`: the stock processor in the collator, which yields normalised float patches.
+    position and keeps them. `stock_pictures`: the stock processor in the collator, which yields normalised float patches.
     """
 
     padded: bool = False
@@ -185,7 +185,7 @@ class Practice:
 
     def _token_losses(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         if not self.habits.all_logits:
-            return cross_entropy(self.embedder.backbone.logits(states[batch.score_index]), batch.score_target, reduction="none")
+            return self.embedder.backbone.token_losses(states[batch.score_index], batch.score_target)
         logits = self.embedder.backbone.logits(states)
         if not len(batch.score_index):
             return states.new_zeros(0)
