@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.shards import ShardIndex
+from pipeline.data.sharegpt4v_release import FILES, FOLDER
 from tests.launchers.test_cli import Run
 from tests.launchers.test_cli import crem as crem
 from tests.pages import ROOT, blocks
@@ -20,14 +21,15 @@ SCRIPT = "launchers/slurm_convert.sh"
 
 
 def write_corpora(root: Path) -> None:
-    """Two of MMEB's sets and conversations, in the page's layout: the pictures of the latter lie in a folder."""
+    """Two of MMEB's sets and a file of ShareGPT-4V, in the page's layout: the pictures of the latter lie in a folder."""
     for name in ("VOC2007", "ImageNet_1K"):
         pictures = {f"{name}/{n}.jpg": picture(n) for n in range(3)}
         rows = [train_row(f"<|image_1|>\nq{n}", f"images/{name}/{n % 3}.jpg", "p") for n in range(5)]
         write_train(root, name, rows, pictures)
     write_conversations(root, [talk("<image>\nq", "a", image="coco/a.jpg"), talk("q", "a")])
-    (root / "conversations" / "images" / "coco").mkdir(parents=True)
-    (root / "conversations" / "images" / "coco" / "a.jpg").write_bytes(picture(7))
+    (root / FOLDER / "coco").mkdir(parents=True)
+    (root / "conversations" / "train.json").rename(root / FOLDER / next(iter(FILES)))
+    (root / FOLDER / "coco" / "a.jpg").write_bytes(picture(7))
     row = {"qry_text": "q", "qry_img_path": "x/a.jpg", "tgt_text": ["p", "n"], "tgt_img_path": ["", ""]}
     write_eval(root, "VOC2007", [row], {"x/a.jpg": picture(0)})
 
@@ -51,7 +53,10 @@ def test_the_commands_of_the_page_lead_to_verified_shards(crem: Run, tmp_path: P
         words = words[len(variables) :]
         for arguments in slices(words, variables) if words[0] == "sbatch" else [words[1:]]:
             code, output, error = crem("--quiet", *arguments)
-            assert (code, error) == (0, ""), line
+            if arguments[:2] == ["data", "check"]:
+                assert (code, "; not here: " in output) == (1, True), "two sets of twenty, of five rows each"
+            else:
+                assert (code, error) == (0, ""), line
             said.append(output)
     assert sum(output.count(": sound, ") for output in said) == 3
     assert len(ShardIndex.open(tmp_path / "runs" / "data" / "shards")) == 12
@@ -67,4 +72,4 @@ def test_the_script_makes_the_slice_of_its_task(tmp_path: Path) -> None:
     given = ["--data", str(tmp_path / "corpora"), "--work", str(tmp_path / "w")]
     done = subprocess.run(["bash", str(ROOT / SCRIPT), *given], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, "slice 2 of 3 is done" in done.stdout) == (0, True), done.stderr
-    assert [path.name for path in (tmp_path / "w" / "shards").glob("*/*.tar")] == ["conversations-00000.tar"]
+    assert [path.name for path in (tmp_path / "w" / "shards").glob("*/*.tar")] == ["sharegpt4v-cap100k-00000.tar"]
