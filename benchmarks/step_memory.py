@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe
 from pipeline.batch import pack
-from pipeline.model.head import HEAD_ROWS
+from pipeline.model import head
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.train.engine import Engine
 from pipeline.train.features import Kept
@@ -56,7 +56,7 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
     size = engine.module.backbone.text.embed_tokens.weight.itemsize
     features = sum(len(chunk.full.image_index) for chunk in work.chunks) * embedder.width * size
     scored = max(len(chunk.full.score_index) for chunk in work.chunks)
-    piece = 4 * min(scored, HEAD_ROWS) * embedder.backbone.vocab_size
+    piece = 4 * min(scored, head.HEAD_ROWS) * embedder.backbone.vocab_size
     return Peaks(cached=meter.peak + piece, features=features, uncached=uncached + piece)
 
 

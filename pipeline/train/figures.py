@@ -90,3 +90,10 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def summary(figures: Mapping[str, float], steps_per_second: float) -> str:
+    """What the progress line says of a step."""
+    names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
+    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items() if name in figures)
+    return f"{shown}  {steps_per_second:.2f} steps/s"

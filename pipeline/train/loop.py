@@ -22,13 +22,14 @@ from pipeline.tracking import Tracker
 from pipeline.train import checkpoint, kept
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids
 from pipeline.train.corpus import Corpus, check_datasets, check_pixels
-from pipeline.train.engine import Engine, own_rank, rank_0_first, start_process_group
+from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
-from pipeline.train.figures import Clock, Tally, figures_of, scheduled, tally
+from pipeline.train.figures import Clock, Tally, figures_of, scheduled, summary, tally
 from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal
 from pipeline.train.opening import opening
+from pipeline.train.ranks import own_rank, rank_0_first, start_process_group
 from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
 from pipeline.train.schedule import learning_rate
 from pipeline.train.skips import Skips
@@ -105,12 +106,6 @@ def train(
         begin = run.resume()
         end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
         return run.steps(begin, end, means.num_workers)
-
-
-def _summary(figures: Mapping[str, float], steps_per_second: float) -> str:
-    names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
-    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items() if name in figures)
-    return f"{shown}  {steps_per_second:.2f} steps/s"
 
 
 class _Run:
@@ -291,7 +286,7 @@ class _Run:
     def _record(self, done: int, figures: Mapping[str, float], steps_per_second: float) -> None:
         if self.engine.rank == 0:
             self.journal.write(done, figures)
-            self.progress(done, self.phase.steps, _summary(figures, steps_per_second))
+            self.progress(done, self.phase.steps, summary(figures, steps_per_second))
 
     def _stop(self, step: int, figures: Mapping[str, float]) -> None:
         """Leave with a checkpoint; every rank comes here after the same step. Raises StoppedError."""

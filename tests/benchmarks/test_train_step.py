@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import click
 import pytest
@@ -13,6 +14,7 @@ from benchmarks.train_step import check_equal, ours, practice
 from benchmarks.train_step import main as step
 from benchmarks.train_step_rows import Bench, bench_folder, bench_recipe
 from data_prep.convert import Conversion, convert
+from pipeline.model import head
 from pipeline.recipe import TinyBackbone
 
 
@@ -50,8 +52,9 @@ def _folder(bench: Bench, backbone: TinyBackbone) -> Path:
 @pytest.mark.slow
 def test_the_cached_step_does_not_grow_with_the_batch(shards: Path) -> None:
     arguments = ["--shards", str(shards), "--batch", "16", "--batch", "64", "--chunk-tokens", "512", "--hidden", "32"]
-    done = CliRunner().invoke(memory, arguments)
+    with mock.patch.object(head, "HEAD_ROWS", 32):  # a chunk of this size has too few scored rows for a whole piece
+        done = CliRunner().invoke(memory, arguments)
     assert done.exit_code == 0, done.output
     line = done.output.split("growth from 16 to 64 pairs: ")[1].splitlines()[0]
-    growth = [float(part.split()[-1]) for part in line.split(", ")]
-    assert growth[1] <= 1.1 and growth[0] < growth[2] / 2 and growth[2] > 3, line
+    cached, uncached = (float(part.split()[-1]) for part in line.split(", "))
+    assert cached <= 1.1 and uncached > 3, line

@@ -446,7 +446,7 @@ MUTANTS = (
     ),
     Mutant(
         "ranks that do not come end in a traceback",
-        "pipeline/train/engine.py",
+        "pipeline/train/ranks.py",
         "    except dist.DistError as error:\n",
         "    except ZeroDivisionError as error:\n",
         (f"{GUARDS[0]}::test_ranks_that_do_not_come_are_one_line",),

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.train import engine
+from pipeline.train import ranks
 from pipeline.train.skips import Skips
 from pipeline.train.step import StepReport
 from pipeline.train.stop import SIGNALS, StopNote, ignore_in_worker
@@ -145,12 +145,12 @@ def test_a_rank_that_waits_goes_on_while_another_gets_on(
 
 
 def test_ranks_that_do_not_come_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "JOINING", timedelta(seconds=1))
+    monkeypatch.setattr(ranks, "JOINING", timedelta(seconds=1))
     names = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(PipelineError, match=r"rank 0: not all of 2 ranks met at 127\.0\.0\.1:\d+ within 1 s") as caught:
-        engine.meet()
+        ranks.meet()
     assert "\n" not in str(caught.value)
 
 
