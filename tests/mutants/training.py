@@ -232,10 +232,10 @@ MUTANTS = (
         ("tests/pipeline/train/test_measure.py",),
     ),
     Mutant(
-        "misspelt datasets ignored",
+        "absent datasets ignored",
         "pipeline/train/corpus.py",
-        "    if unknown:",
-        "    if unknown and False:",
+        "    if absent:",
+        "    if absent and False:",
         ("tests/pipeline/train/test_corpus.py",),
     ),
     Mutant(

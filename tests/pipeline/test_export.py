@@ -152,6 +152,14 @@ def test_another_program_makes_the_same_embeddings(cases: dict[str, Case], name:
     assert ("peft" in said["imported"]) == (CASES[name][0] == ADAPTER)
 
 
+def test_exported_picture_limits_are_the_recipe_s(cases: dict[str, Case], recipe: Recipe) -> None:
+    """Under both names that readers know: one of them alone would be read from the model folder by the other half."""
+    found = json.loads((cases["adapters merged"].exported / "preprocessor_config.json").read_text())
+    least, most = recipe.pixels.min_tokens * 28 * 28, recipe.pixels.max_tokens * 28 * 28
+    assert (found["min_pixels"], found["max_pixels"]) == (least, most)
+    assert found["size"] == {"shortest_edge": least, "longest_edge": most}
+
+
 def next_token(model: EmbeddingModel) -> int:
     """The likeliest token after four words without any template, by the model itself; never a compression token."""
     ids = torch.tensor([list(model.builder.vocabulary.encode("where is the red"))])
