@@ -9,6 +9,8 @@ from functools import lru_cache
 from pipeline.errors import DataError
 
 ROW_DIGITS = 8
+MAX_SLUG = 72
+"""Letters of a slug: with row and suffix, it must stand in the 100 bytes that a tar has for a name."""
 
 
 @lru_cache(maxsize=256)
@@ -17,6 +19,8 @@ def slug(dataset: str) -> str:
     name = re.sub(r"[^0-9a-z_]+", "-", dataset.lower()).strip("-")
     if not name:
         raise DataError(f"dataset name {dataset!r} has no letter or digit; rename its folder")
+    if len(name) > MAX_SLUG:
+        raise DataError(f"dataset name {dataset!r} is longer than {MAX_SLUG} letters; rename its folder")
     return name
 
 

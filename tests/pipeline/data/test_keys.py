@@ -1,10 +1,11 @@
 import re
+import tarfile
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.keys import make_key, slug, source_row
+from pipeline.data.keys import MAX_SLUG, make_key, slug, source_row
 from pipeline.errors import DataError
 
 
@@ -21,10 +22,18 @@ def test_a_key_is_safe_for_webdataset_and_gives_its_row_back(dataset: str, row: 
     try:
         key = make_key(dataset, row)
     except DataError:
-        assert not re.search(r"[0-9a-z_]", dataset.lower())
+        assert not re.search(r"[0-9a-z_]", dataset.lower()) or len(dataset) > MAX_SLUG
         return
     assert re.fullmatch(r"[0-9a-z_-]+", key)
     assert source_row(key) == row
+
+
+def test_the_longest_name_stands_in_a_tar_and_a_longer_one_is_refused() -> None:
+    key = make_key("x" * MAX_SLUG, 10**10)
+    header = tarfile.TarInfo(f"{key}.n127_0.jpg").tobuf(tarfile.USTAR_FORMAT)
+    assert header[:100].rstrip(b"\0").decode().startswith(key)
+    with pytest.raises(DataError, match="is longer than 72 letters; rename its folder"):
+        slug("x" * (MAX_SLUG + 1))
 
 
 def test_keys_of_a_dataset_sort_in_row_order() -> None:
