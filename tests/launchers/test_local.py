@@ -37,7 +37,7 @@ def test_each_process_knows_its_rank_and_where_to_meet(tmp_path: Path) -> None:
 def test_a_dead_process_ends_those_that_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "GRACE_SECONDS", 0.5)
     begun = time.monotonic()
-    codes = ranks("time.sleep(0.2 if rank else 600)\nos.kill(os.getpid(), signal.SIGKILL)")
+    codes = ranks("time.sleep(0.2 if rank else 60)\nos.kill(os.getpid(), signal.SIGKILL)")
     assert codes == [-signal.SIGKILL, -signal.SIGKILL] and time.monotonic() - begun < 45
 
 
