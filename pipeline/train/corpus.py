@@ -80,7 +80,10 @@ def check_datasets(index: ShardIndex, mixture: Mixture) -> None:
     absent = [name for name, _ in mixture.weights if name not in index.datasets]
     if absent:
         named, there = ", ".join(map(repr, absent)), ", ".join(sorted(index.datasets))
-        raise ConfigError(f"mixture.weights: {named} not in the shards; there are {there}")
+        raise ConfigError(
+            f"mixture.weights: {named} not in the shards; there are {there}; "
+            "name those alone, or none: --set phases.0.mixture.weights=[]"
+        )
 
 
 def check_pixels(index: ShardIndex, limits: PixelLimits) -> None:

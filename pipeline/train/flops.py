@@ -72,7 +72,8 @@ class Cost:
         """A chunk of a step: the gradient's passes, and on this machine the first pass without a graph as well."""
         text, tower = self.forward(chunk.full)
         needed = self.text_passes * text + self.tower_passes * tower
-        again = text if phase.gradient_checkpointing else 0.0
+        # The head's logits are always computed again; with checkpointed layers all of the language model is.
+        again = text if phase.gradient_checkpointing else 2.0 * self.head * chunk.full.score_index.numel()
         first = self.forward(chunk.prefix)[0] if chunk.prefix is not None and not is_kept else 0.0
         return Flops(model=needed, hardware=needed + again + first)
 
