@@ -130,11 +130,11 @@ def batch_work(embedder: Embedder, assumed: Assumed, cost: ChunkCost, num_gpus: 
     first = sum(prefix_tokens([row], recipe.pooling.role) * number for row, number in counted)
     chunks = ceil(tokens / num_gpus / phase.chunk_tokens)
     replayed = 1 - min(1.0, phase.kept_chunks / chunks)
-    forward, backward = cost.forward / cost.tokens, cost.backward / cost.tokens
+    forward, backward, replay = (flops / cost.tokens for flops in (cost.forward, cost.backward, cost.replay))
     pictures = sum(len(row.sequence.grid_thw) * number for row, number in counted)
     towers, trained = pictures * tower_flops(embedder, assumed.visual), recipe.tower == "trained"
     model = tokens * (forward + backward) + towers * (3 if trained else 1)
-    again = first * replayed * forward + tokens * forward * phase.gradient_checkpointing
+    again = first * replayed * forward + tokens * replay
     tower_again = towers * replayed * (trained or phase.features == "recomputed")
     return Work(model=model, hardware=model + again + tower_again, tokens=tokens, chunks=chunks)
 

@@ -45,7 +45,7 @@ class ChunkCost:
     """Of one chunk: tokens, bytes kept for its backward pass, and FLOPs of a forward and of a backward pass without replays.
 
     `layer` are the bytes that one layer keeps while it runs again (0 where layers are not checkpointed), `head` those of the
-    logits while they exist.
+    logits while they exist. `replay` are the FLOPs of what the backward pass computes again: the head's logits, or all layers.
     """
 
     tokens: int
@@ -54,6 +54,7 @@ class ChunkCost:
     head: int
     forward: float
     backward: float
+    replay: float
 
 
 def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> ChunkCost:
@@ -68,6 +69,7 @@ def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> Chunk
             saved, _, _ = _traced(embedder, batch)
         embedder.backbone.model.activation_checkpointing_disable()
     scored, attention = len(batch.score_index), attention_flops(embedder, batch)
+    logits = 2.0 * scored * embedder.backbone.model.lm_head.weight.numel()
     itemsize = embedder.backbone.text.embed_tokens.weight.itemsize
     return ChunkCost(
         tokens=len(batch.input_ids),
@@ -77,6 +79,7 @@ def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> Chunk
         head=min(scored, HEAD_ROWS) * embedder.backbone.vocab_size * (itemsize + 4 + 4),
         forward=forward + attention,
         backward=backward + 2 * attention,
+        replay=forward + attention if recipe.phases[0].gradient_checkpointing else logits,
     )
 
 

@@ -117,6 +117,9 @@ def test_flops_are_those_counted(model_folder: Path) -> None:
         embedder(replace(batch, features=torch.zeros(len(batch.image_index), embedder.width)))
     found = chunk_cost(outline_embedder(model_folder, recipe), rows, recipe)
     assert found.forward - attention_flops(embedder, batch) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert found.replay == 2 * len(batch.score_index) * embedder.backbone.vocab_size * embedder.width, "the head's logits"
+    layers = chunk_cost(outline_embedder(model_folder, recipe), rows, with_joint(recipe, gradient_checkpointing=True))
+    assert layers.replay == layers.forward == found.forward
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         embedder.backbone.features(torch.zeros(36, 1176), torch.tensor([[1, 6, 6]]))
     attention = 4.0 * 36**2 * 32 * 2
