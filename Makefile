@@ -36,15 +36,18 @@ export TRANSFORMERS_OFFLINE := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Two ranks of one thread take three quarters of the time of one rank of two threads (docs/benchmarks.md).
+RANKS := 1
 ifeq ($(wildcard /dev/nvidiactl),)
 export DS_ACCELERATOR := cpu
+RANKS := $(if $(filter 1,$(CORES)),1,2)
 endif
 
 demo: setup
-	$(RUN) launchers.cli run --recipe tiny --work $(WORK)/tiny
+	$(RUN) launchers.cli run --recipe tiny --work $(WORK)/tiny --processes $(RANKS)
 
 demo-full: setup
-	$(RUN) launchers.cli run --recipe tiny_full --work $(WORK)/tiny_full
+	$(RUN) launchers.cli run --recipe tiny_full --work $(WORK)/tiny_full --processes $(RANKS)
 
 test: setup lint
 	$(RUN) pytest -p tests.marker_counts $(PYTEST_ARGS)

@@ -1,7 +1,7 @@
 """Scenes as pixels: draws them with Pillow and encodes them as JPEG files.
 
 The paper of a whole picture is darker at the bottom and at the right, as a photo has its sky and its ground: where a thing is
-can be seen from the pixels around it. A crop is the region of one cell, always on the paper of the top left.
+can be seen from the pixels around it. A crop is the region of one cell, always on the paper of the first cell.
 """
 
 import io

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from data_prep.scenes import COLOURS, LABELS, NUMBERS, POSITIONS, SHAPES, Scene, Thing, caption, with_article
+from data_prep.scenes import COLOURS, LABELS, NUMBERS, POSITIONS, SHAPES, Scene, Thing, description, with_article
 
 OPTIONS: Mapping[str, tuple[str, ...]] = {"colour": COLOURS, "shape": SHAPES, "position": POSITIONS, "count": NUMBERS}
 """The kinds of question that can be put as a choice: every answer that the kind has."""
@@ -22,7 +22,7 @@ class Question:
     """A question of one kind ("describe", "colour", "shape", "position", "count", "yesno") and its only right answer.
 
     `sentence` is the answer as instruction data would give it, with what it was read from: it starts with what the question
-    names and goes on to what it asks for ("circle top left red"), so that every word but the first follows from the last.
+    names and goes on to what it asks for ("circle northwest red"), so that every word but the first follows from the last.
     """
 
     kind: str
@@ -80,7 +80,7 @@ _Asked = tuple[str, str, str]  # question, answer, the answer as a sentence
 
 
 def _describe(scene: Scene, rng: random.Random) -> _Asked:
-    told = caption(scene, rng)
+    told = description(scene)
     return rng.choice(_DESCRIBE), told, told
 
 

@@ -7,7 +7,6 @@ import base64
 import binascii
 import hashlib
 import json
-import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import Any
 
 import click
 
-from data_prep.scenes import Scene, caption, scene_from_json
+from data_prep.scenes import Scene, description, scene_from_json
 from pipeline.errors import DataError, PipelineError
 
 MODEL_NAME = "toy-world-scenes"
@@ -34,7 +33,7 @@ def read_facts(path: Path) -> dict[str, str]:
             for line in file:
                 fact = json.loads(line)
                 scene: Scene = scene_from_json(fact["scene"])
-                captions[fact["sha256"]] = caption(scene, random.Random(fact["sha256"]))
+                captions[fact["sha256"]] = description(scene)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); make the toy world first") from error
     except (ValueError, KeyError, TypeError) as error:

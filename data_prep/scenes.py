@@ -3,6 +3,9 @@
 A scene is a grid of two by two cells; each cell is empty or holds one thing, a colour and a shape. A crop is a scene of one
 cell, its thing in the `MIDDLE`. No label occurs twice in a scene, so "the red circle" always names one thing. The small
 shifts and sizes of things belong to the scene, so that a scene decides its pixels; `content` leaves them out.
+
+A place has a word of its own: of "top left" and "top right", tokens that hold a text lose which word goes with which
+(docs/experiments.md).
 """
 
 import random
@@ -16,7 +19,7 @@ COLOURS = (
     "red", "orange", "yellow", "lime", "green", "cyan", "blue", "navy", "purple", "pink", "brown", "olive", "grey", "black",
 )  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "ring")
-POSITIONS = ("top left", "top right", "bottom left", "bottom right")
+POSITIONS = ("northwest", "northeast", "southwest", "southeast")
 MIDDLE = "middle"
 LABELS = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 NUMBERS = ("one", "two", "three", "four")
@@ -25,18 +28,18 @@ STYLES = ("plain", "rose", "sky", "mint", "outline", "grid", "dots")
 OTHER_STYLES = ("stripes", "dusk")
 """Styles that no training picture has."""
 
-_TL, _TR, _BL, _BR = POSITIONS
+_NW, _NE, _SW, _SE = POSITIONS
 ARRANGEMENTS: Mapping[str, tuple[str, ...]] = {
-    "top row": (_TL, _TR),
-    "bottom row": (_BL, _BR),
-    "left column": (_TL, _BL),
-    "right column": (_TR, _BR),
-    "falling diagonal": (_TL, _BR),
-    "rising diagonal": (_TR, _BL),
-    "gap top left": (_TR, _BL, _BR),
-    "gap top right": (_TL, _BL, _BR),
-    "gap bottom left": (_TL, _TR, _BR),
-    "gap bottom right": (_TL, _TR, _BL),
+    "north row": (_NW, _NE),
+    "south row": (_SW, _SE),
+    "west column": (_NW, _SW),
+    "east column": (_NE, _SE),
+    "falling diagonal": (_NW, _SE),
+    "rising diagonal": (_NE, _SW),
+    "gap northwest": (_NE, _SW, _SE),
+    "gap northeast": (_NW, _SW, _SE),
+    "gap southwest": (_NW, _NE, _SE),
+    "gap southeast": (_NW, _NE, _SW),
     "all four": POSITIONS,
 }
 """Name of each way to fill two, three or four cells: the filled cells, in reading order."""
@@ -60,13 +63,13 @@ class Thing:
 
     @property
     def words(self) -> str:
-        """Label and place: "red circle top left"."""
+        """Label and place: "red circle northwest"."""
         return f"{self.label} {self.position}"
 
     @property
     def place(self) -> str:
-        """The place as a question says it: "at the top left"."""
-        return "in the middle" if self.position == MIDDLE else f"at the {self.position}"
+        """The place as a question says it: "in the northwest"."""
+        return f"in the {self.position}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +122,14 @@ def with_article(label: str) -> str:
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """One of the many captions of a scene: the order of the things and one of four wordings are drawn.
-
-    Whatever thing a caption begins with, the rest of its words follow from the picture, so each teaches to look it up.
-    """
+    """One of four captions of a scene: the wording is drawn, the things stand in reading order."""
     place_first, joint = rng.choice((False, True)), rng.choice((" , ", " and "))
-    things = rng.sample(scene.things, len(scene.things))
-    return joint.join(f"{thing.position} {thing.label}" if place_first else thing.words for thing in things)
+    return joint.join(f"{thing.position} {thing.label}" if place_first else thing.words for thing in scene.things)
+
+
+def description(scene: Scene) -> str:
+    """The one description of a scene, of which the picture decides every word: all that is asked for can be learnt."""
+    return " , ".join(thing.words for thing in scene.things)
 
 
 def arrangement(scene: Scene) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from data_prep.scene_maker import SceneMaker
 from data_prep.scenes import ARRANGEMENTS, LABELS, Scene, Thing, caption
 
-_HALLS = ("north", "south", "east", "west", "old", "new", "long", "small")
+_HALLS = ("old", "new", "long", "small", "great", "quiet", "round", "marble")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def name_arrangement(maker: SceneMaker, name: str) -> Pair:
 
 
 def ask_place(maker: SceneMaker, label: str) -> Pair:
-    """Picture and "What is at the top left?" -> label."""
+    """Picture and "What is in the northwest?" -> label."""
     scene, thing = _several(maker, label)
     return _asked(scene, thing, f"What is {thing.place}?")
 
@@ -117,7 +117,7 @@ def cut_label(maker: SceneMaker, label: str) -> Pair:
 
 
 def cut_expression(maker: SceneMaker, label: str) -> Pair:
-    """Picture and "the shape at the top left" -> the crop of that thing."""
+    """Picture and "the shape in the northwest" -> the crop of that thing."""
     scene, thing = _several(maker, label)
     return _cut(scene, thing, f"the shape {thing.place}")
 

@@ -70,7 +70,7 @@ def toy_world(tmp_path_factory: pytest.TempPathFactory) -> ToyWorld:
 
 
 DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption of the picture.")
-_PLACE = r"top left|top right|bottom left|bottom right|middle"
+_PLACE = r"northwest|northeast|southwest|southeast|middle"
 
 
 def things_told(text: str) -> set[tuple[str, ...]]:
@@ -84,7 +84,7 @@ def things_told(text: str) -> set[tuple[str, ...]]:
 def _called(scene: dict[str, Any], name: str) -> list[dict[str, Any]]:
     """The things that "red circle", "red shape" or "circle" may mean, in reading order."""
     colour, _, shape = name.rpartition(" ")
-    order = ("top left", "top right", "bottom left", "bottom right", "middle")
+    order = ("northwest", "northeast", "southwest", "southeast", "middle")
     fits = [thing for thing in scene["things"] if colour in ("", thing["colour"]) and shape in ("shape", thing["shape"])]
     return sorted(fits, key=lambda thing: order.index(thing["position"]))
 
@@ -110,7 +110,7 @@ def _answer_again(scene: dict[str, Any], text: str, told: str = "") -> str | Non
         return cells[found[1]][1]
     if text == "How many shapes are there?":
         return ["none", "one", "two", "three", "four"][len(cells)]
-    if found := re.fullmatch(r"(?:What|Which shape) is at the (\w+ \w+)\?", text):
+    if found := re.fullmatch(rf"(?:What|Which shape) is in the ({_PLACE})\?", text):
         return " ".join(cells[found[1]])
     if text in DESCRIBE:
         return told if things_told(told) == {(place, *cell) for place, cell in cells.items()} else "another picture"

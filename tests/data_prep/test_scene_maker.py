@@ -14,7 +14,7 @@ def maker(split: Split, seed: int = 0) -> SceneMaker:
 
 def test_one_content_in_five_is_eval() -> None:
     everything = SceneMaker(rng=random.Random(0), split="train")
-    contents = [everything.place(everything.rng.sample(LABELS, 2), ["top left", "top right"]).content for _ in range(4000)]
+    contents = [everything.place(everything.rng.sample(LABELS, 2), ["northwest", "northeast"]).content for _ in range(4000)]
     share = sum(content_split(content) == "eval" for content in contents) / len(contents)
     assert 0.17 < share < 0.23
 
@@ -24,7 +24,7 @@ def test_whatever_is_made_belongs_to_the_side(split: Split) -> None:
     own = maker(split)
     for number in range(150):
         scene = own.scene(LABELS[number % 56], count=2 + number % 3)
-        filled = own.fill("red circle", ARRANGEMENTS["left column"])
+        filled = own.fill("red circle", ARRANGEMENTS["west column"])
         derived = [own.near(scene), own.swapped(scene), *(change.scene for change in own.changed(scene, scene.things[0]))]
         for other in (scene, filled, own.redraw(scene), *(d for d in derived if d is not None)):
             assert content_split(other.content) == split

@@ -30,9 +30,9 @@ def moved(scene: Scene, position: str) -> Scene:
 
 def paper(style: str) -> Image.Image:
     """A whole picture's paper: every cell from a scene whose thing is in the opposite one."""
-    scene = maker(0, styles=(style,)).place(["red ring"], ["top left"])
-    found = draw(moved(scene, "bottom right"))
-    box = region("bottom right")
+    scene = maker(0, styles=(style,)).place(["red ring"], ["northwest"])
+    found = draw(moved(scene, "southeast"))
+    box = region("southeast")
     found.paste(draw(scene).crop(box), box[:2])
     return found
 
@@ -44,19 +44,19 @@ def test_a_crop_is_the_region_of_its_picture_on_the_paper_of_the_top_left(style:
         for thing in scene.things:
             crop = draw(scene.crop(thing))
             assert crop.size == (CELL, CELL)
-            alone = moved(Scene(things=(thing,), style=style), "top left")
-            assert ImageChops.difference(crop, draw(alone).crop(region("top left"))).getbbox() is None
-            if thing.position == "top left":
-                assert ImageChops.difference(crop, draw(scene).crop(region("top left"))).getbbox() is None
+            alone = moved(Scene(things=(thing,), style=style), "northwest")
+            assert ImageChops.difference(crop, draw(alone).crop(region("northwest"))).getbbox() is None
+            if thing.position == "northwest":
+                assert ImageChops.difference(crop, draw(scene).crop(region("northwest"))).getbbox() is None
 
 
 @pytest.mark.parametrize("style", ALL_STYLES)
 def test_paper_is_darker_to_the_right_in_red_and_to_the_bottom_in_blue(style: str) -> None:
     light = {position: ImageStat.Stat(paper(style).crop(region(position))).mean for position in POSITIONS}
-    for row in ("top", "bottom"):
-        assert light[f"{row} left"][0] > light[f"{row} right"][0] + 15
-    for column in ("left", "right"):
-        assert light[f"top {column}"][2] > light[f"bottom {column}"][2] + 15
+    for row in ("north", "south"):
+        assert light[f"{row}west"][0] > light[f"{row}east"][0] + 15
+    for column in ("west", "east"):
+        assert light[f"north{column}"][2] > light[f"south{column}"][2] + 15
 
 
 def test_files_are_jpeg_of_56_pixels_and_always_the_same() -> None:
@@ -78,13 +78,13 @@ def test_a_thing_stays_in_its_cell() -> None:
 
 def test_every_shift_and_size_shows_in_the_pixels() -> None:
     makers = [SceneMaker(rng=random.Random(0), split=split, styles=("plain",)) for split in ("train", "eval")]
-    scenes = {own.place(["red star"], ["top left"]) for own in makers for _ in range(600)}
+    scenes = {own.place(["red star"], ["northwest"]) for own in makers for _ in range(600)}
     assert len({encode(scene) for scene in scenes}) == len(scenes) == 5 * 5 * 3
 
 
 @pytest.mark.parametrize("style", ALL_STYLES)
 def test_all_labels_look_different_in_the_same_place(style: str) -> None:
-    base = maker(3, styles=(style,)).place(["red star"], ["top left"])
+    base = maker(3, styles=(style,)).place(["red star"], ["northwest"])
     looks = set()
     for label in LABELS:
         values = json.loads(json.dumps(base.to_json()))
@@ -98,7 +98,7 @@ def test_the_ink_of_a_thing_is_its_colour() -> None:
     papers = {ink for _, ink in paper("plain").getcolors(4) or ()}
     assert len(papers) == 4
     for colour in COLOURS:
-        picture = draw(maker(0, styles=("plain",)).place([f"{colour} square"], ["top left"]))
+        picture = draw(maker(0, styles=("plain",)).place([f"{colour} square"], ["northwest"]))
         counted = [(count, ink) for count, ink in picture.getcolors(56 * 56) if ink not in papers]
         inks[colour] = max(counted)[1]
     assert len(inks) == len(set(inks.values())) == len(COLOURS)
@@ -109,7 +109,7 @@ def test_the_ink_of_a_thing_is_its_colour() -> None:
 def test_shapes_cover_different_areas() -> None:
     areas = {}
     for shape in SHAPES:
-        base = maker(0, styles=("plain",)).place([f"black {shape}"], ["top left"])
+        base = maker(0, styles=("plain",)).place([f"black {shape}"], ["northwest"])
         values = json.loads(json.dumps(base.to_json()))
         values["things"][0] |= {"dx": 0, "dy": 0, "radius": 10}
         ink = ImageChops.difference(draw(scene_from_json(values)).convert("L"), paper("plain").convert("L"))

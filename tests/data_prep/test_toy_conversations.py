@@ -88,6 +88,6 @@ def test_answers_say_what_they_were_read_from(toy_world: Any) -> None:
     for question, answer in all_turns(toy_world):
         if question in DESCRIBE or question.startswith("Question: How many") or question == "How many shapes are there?":
             continue
-        assert 4 <= len(answer.split()) <= 6
+        assert 3 <= len(answer.split()) <= 5
         if question.startswith("Is there "):
             assert yes_or_no(answer) == ("Yes" if answer.endswith(" , yes") else "No")

@@ -41,7 +41,7 @@ def content(scene: dict[str, Any]) -> frozenset[str]:
 def read_caption(text: str) -> frozenset[str]:
     found = set()
     for part in re.split(r" , | and ", text):
-        (place,) = re.findall(r"(?:top|bottom) (?:left|right)", part)
+        (place,) = re.findall(r"(?:north|south)(?:east|west)", part)
         found.add(f"{part.replace(place, '').strip()} {place}")
     return frozenset(found)
 
@@ -156,7 +156,7 @@ def test_single_things_and_arrangements_are_named_right(toy_world: Any) -> None:
         scene = toy_world.scene(pictures[row["qry_img_path"]])
         filled[row["tgt_text"][0]].add(frozenset(thing["position"] for thing in scene["things"]))
     assert all(len(cells) == 1 for cells in filled.values())
-    assert filled["falling diagonal"] == {frozenset({"top left", "bottom right"})}
+    assert filled["falling diagonal"] == {frozenset({"northwest", "southeast"})}
 
 
 @pytest.mark.parametrize("name", ["MSCOCO_t2i", "WebQA", "EDIS", "MSCOCO_i2t", "NIGHTS", "A-OKVQA", "GQA"])
@@ -179,7 +179,7 @@ def test_changed_pictures_are_changed_as_told(toy_world: Any) -> None:
     for row in eval_rows(toy_world, "CIRR"):
         before = content(toy_world.scene(pictures[row["qry_img_path"]]))
         told = row["qry_text"].split("described changes: ")[1].strip()
-        label, goal = re.fullmatch(r"(?:change|move) the (\w+ \w+) to (?:an?|the) (\w+ \w+)", told).groups()
+        label, goal = re.fullmatch(r"(?:change|move) the (\w+ \w+) to (?:an?|the) (\w+(?: \w+)?)", told).groups()
         (old,) = [thing for thing in before if thing.startswith(label)]
         new = old.replace(label, goal) if told.startswith("change") else f"{label} {goal}"
         sought = before - {old} | {new}
