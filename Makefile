@@ -1,5 +1,5 @@
 # make demo       set up once, then the whole pipeline on the embedded default (15 minutes on 2 CPU cores)
-# make demo-full  the longer run (45 minutes)
+# make demo-full  the longer run (35 minutes)
 # make test       lint, types, import layers and tests
 # make mutants    break each oracle's subject in turn and show that its test goes red
 # make clean      remove what these made: .venv, work, caches

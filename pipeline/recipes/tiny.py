@@ -71,7 +71,7 @@ def tiny_full() -> Recipe:
     return replace(
         base,
         name="tiny_full",
-        summary="tiny with more scenes and steps: `make demo-full`, 45 minutes on 2 CPU cores",
+        summary="tiny with more scenes and steps: `make demo-full`, 35 minutes on 2 CPU cores",
         layout=replace(base.layout, hidden=(replace(hide, probability=0.8),)),
         toy=ToyWorld(train_rows=3000, eval_rows=100, conversations=16_000, mcq_rows=400),
         phases=(
