@@ -18,8 +18,8 @@ from pipeline.recipes.crem import crem_2b
 def tiny() -> Recipe:
     """The embedded default: the toy world in about a quarter of an hour, all weights trained.
 
-    Retrieval first, for it is learnt fast and teaches the tower to see; then a language loss ten times the paper's, as a mean over
-    tokens, so that the long answers, which say where everything is, count most (docs/experiments.md).
+    Retrieval first, for it is learnt fast and teaches the tower to see; then a language loss ten times the paper's, as a mean
+    over tokens, so that the long answers, which say where everything is, count most (docs/experiments.md).
     """
     return replace(
         crem_2b(),
