@@ -1,6 +1,6 @@
 """A trained model's answers against whole forward passes: `CREM_CHECKPOINT` names a checkpoint folder of the toy world.
 
-CREM_CHECKPOINT=work/tiny/train/checkpoints/step-00001000 python -m pytest tests/pipeline/test_trained_model.py
+CREM_CHECKPOINT=work/tiny/train/checkpoints/step-00000900 python -m pytest tests/pipeline/test_trained_model.py
 """
 
 import copy
