@@ -32,8 +32,9 @@ def small_recipe(**phase: object) -> Recipe:
     tiny = load("tiny")
     joint = tiny.phases[0]
     mixture = replace(joint.mixture, pairs=8, sub_batch=4, outside=4, weights=())
+    optimizer = replace(joint.optimizer, learning_rate=1.5e-3)
     fields = {"steps": 6, "mixture": mixture, "held_out": 4, "chunk_tokens": 400, "kept_chunks": 0, "zero_stage": 0}
-    joint = replace(joint, **({"language_weight": 0.5} | fields | phase))
+    joint = replace(joint, **({"language_weight": 0.5, "optimizer": optimizer} | fields | phase))
     return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), language=NextToken(), phases=(joint,))
 
 
