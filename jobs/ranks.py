@@ -34,6 +34,16 @@ def agree(choice: int) -> int:
     return int(tensor)
 
 
+def leave() -> None:
+    """Leave the group of ranks. An interpreter that ends while it still belongs to one is aborted by the group's threads, now
+    and then."""
+    if num_ranks() > 1:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
 def refuse_ranks(stage: str) -> None:
     """Raise PipelineError when a stage that one process does alone was started as several."""
     if num_ranks() > 1:

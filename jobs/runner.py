@@ -62,6 +62,11 @@ def run_stage(stage: Stage, context: Context) -> Outcome:
     )
 
 
+def is_done(stage: Stage) -> bool:
+    """Whether the stage would find its work done. Raises DataError, naming the command to run first, for a missing input."""
+    return _Plan.of(stage).finished() is not None
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """A stage with the fingerprint of what it would be made from now. `parents` are the runs that made its inputs."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None = None, processes: int = 1) -> None:
     """Run one stage of the chain and say what became of it."""
-    from jobs.ranks import rank, refuse_ranks
+    from jobs.ranks import leave, rank, refuse_ranks
     from jobs.run import Machine, stage
     from launchers.local import is_started_rank
 
@@ -24,6 +24,7 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
     context = options.make_context(**shared)
     settings = Machine(**machine or {})
     outcome = runner(processes)(stage(name, context, settings), context)
+    leave()
     if not rank() and not is_started_rank():
         tell(outcome)
 
@@ -31,14 +32,14 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
 def runner(processes: int) -> "Runner":
     """How stages are run here: in this process, but training in several where that was asked for."""
     from jobs.ranks import num_ranks
-    from jobs.runner import run_stage
+    from jobs.runner import is_done, run_stage
     from jobs.train import TrainStage
     from launchers.local import train_in_processes
 
     def run_here(stage: "Stage", context: "Context") -> "Outcome":
         progress = context.progress
         try:
-            if isinstance(stage, TrainStage) and processes > 1 and num_ranks() == 1:
+            if isinstance(stage, TrainStage) and processes > 1 and num_ranks() == 1 and (context.force or not is_done(stage)):
                 return train_in_processes(stage, context, processes=processes)
             return run_stage(stage, context)
         finally:
