@@ -15,6 +15,7 @@ from jobs.stage import Context
 from jobs.train import TrainStage
 from launchers import local
 from launchers.exit_codes import STOPPED
+from launchers.stages import runner
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.recipes import load
 
@@ -116,3 +117,16 @@ def test_how_processes_end_is_one_line(
     monkeypatch.setattr(local, "run_ranks", lambda *_, **__: codes)
     with pytest.raises(kind, match=words):
         local.train_in_processes(TrainStage(context=context), context, processes=2)
+
+
+@pytest.mark.parametrize(("is_done", "is_forced", "starts"), [(True, False, False), (True, True, True), (False, False, True)])
+def test_a_finished_training_starts_no_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_done: bool, is_forced: bool, starts: bool
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr("jobs.runner.is_done", lambda stage: is_done)
+    monkeypatch.setattr("jobs.runner.run_stage", lambda stage, context: called.append("here"))
+    monkeypatch.setattr("launchers.local.train_in_processes", lambda stage, context, processes: called.append("there"))
+    context = Context(work=tmp_path, data=tmp_path / "toy", recipe=load("tiny"), tracking="nowhere://", force=is_forced)
+    runner(2)(TrainStage(context=context), context)
+    assert called == ["there" if starts else "here"]
