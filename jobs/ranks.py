@@ -35,8 +35,7 @@ def agree(choice: int) -> int:
 
 
 def leave() -> None:
-    """Leave the group of ranks. An interpreter that ends while it still belongs to one is aborted by the group's threads, now
-    and then."""
+    """Leave the group of ranks, once all have finished: its threads now and then abort an interpreter that ends inside."""
     if num_ranks() > 1:
         import torch.distributed as dist
 

@@ -6,6 +6,7 @@ import click
 
 from launchers import options
 from launchers.progress import Progress
+from pipeline.errors import StoppedError
 
 if TYPE_CHECKING:
     from jobs.run import Runner
@@ -23,7 +24,12 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
         refuse_ranks(name)
     context = options.make_context(**shared)
     settings = Machine(**machine or {})
-    outcome = runner(processes)(stage(name, context, settings), context)
+    try:
+        outcome = runner(processes)(stage(name, context, settings), context)
+    except StoppedError:
+        leave()
+        raise
+    # Not after a failure: the other ranks may be in the middle of something, and to leave would be to wait for them.
     leave()
     if not rank() and not is_started_rank():
         tell(outcome)

@@ -119,6 +119,33 @@ def test_how_processes_end_is_one_line(
         local.train_in_processes(TrainStage(context=context), context, processes=2)
 
 
+@pytest.mark.parametrize("end", ["None", "StoppedError('after a checkpoint')"])
+def test_ranks_leave_their_group_when_they_finish_and_when_they_are_stopped(tmp_path: Path, end: str) -> None:
+    """A stage that meets the others and then ends, in the place of training."""
+    program = f"""
+from pathlib import Path
+import click
+import torch.distributed as dist
+from jobs import ranks
+from launchers import stages
+from pipeline.errors import StoppedError
+def run(stage, context):
+    assert ranks.agree(7 + rank) == 7 and dist.is_initialized()
+    end = {end}
+    if end:
+        raise end
+stages.runner, stages.tell = lambda processes: run, print
+try:
+    shared = {{"recipe": "tiny", "settings": (), "work": Path({str(tmp_path)!r}), "data": None, "force": False}}
+    with click.Context(click.Command("train")):
+        stages.one_stage("train", shared)
+except StoppedError:
+    sys.exit(75 if not dist.is_initialized() else 1)
+sys.exit(dist.is_initialized())
+"""
+    assert ranks(program) == ([0, 0] if end == "None" else [75, 75])
+
+
 @pytest.mark.parametrize(("is_done", "is_forced", "starts"), [(True, False, False), (True, True, True), (False, False, True)])
 def test_a_finished_training_starts_no_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_done: bool, is_forced: bool, starts: bool

@@ -35,6 +35,27 @@ MUTANTS = (
         ("tests/launchers/test_cli.py::test_processes_of_a_training_get_the_resolved_recipe",),
     ),
     Mutant(
+        "a finished training starts its ranks",
+        "launchers/stages.py",
+        "(context.force or not is_done(stage))",
+        "True",
+        LOCAL,
+    ),
+    Mutant(
+        "ranks end inside their group",
+        "jobs/ranks.py",
+        "dist.destroy_process_group()",
+        "pass",
+        LOCAL,
+    ),
+    Mutant(
+        "a stopped rank ends inside its group",
+        "launchers/stages.py",
+        "    except StoppedError:\n        leave()\n",
+        "    except StoppedError:\n",
+        LOCAL,
+    ),
+    Mutant(
         "the launcher waits for the dead",
         "launchers/local.py",
         "while not any(codes := [rank.poll() for rank in ranks]) and None in codes:",
