@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval.model_protocol import Model
 from pipeline.errors import CheckpointError, ConfigError, PipelineError
+from pipeline.stage_folder import find_begun
 from pipeline.tracking import default_uri, find_run
 
 if TYPE_CHECKING:
@@ -81,9 +82,12 @@ def _subject_of_folder(model: Path, recipe: "Recipe | None", work: Path) -> Subj
 
 def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject:
     tags = find_run(default_uri(work), run_id)
-    if "crem.output" not in tags:
+    if "crem.output" not in tags or "crem.fingerprint" not in tags:
         raise ConfigError(f"--run-id {run_id}: this run wrote no model; take a run of the train stage")
-    folder = newest_checkpoint(Path(tags["crem.output"]))
+    output = find_begun(Path(tags["crem.output"]), tags["crem.fingerprint"])
+    if output is None:
+        raise CheckpointError(f"--run-id {run_id}: what it wrote is no longer in {tags['crem.output']}; name a folder with --model")
+    folder = newest_checkpoint(output)
     return Subject(
         folder=folder,
         recipe=recipe or _recipe_of_run(folder, tags),

@@ -19,11 +19,11 @@ from jobs.stage import Context, Input, Result, Stage, Writing
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
+from pipeline.stage_folder import STARTED_NAME, give_place, is_mere_beginning, mark_begun, retire
 from pipeline.tracking import NullTracker, Tracker, start_run
 
 logger = logging.getLogger(__name__)
 
-STARTED_NAME = "started.json"
 _DONE, _RUN, _FAILED = 0, 1, 2
 
 
@@ -50,6 +50,8 @@ def run_stage(stage: Stage, context: Context) -> Outcome:
     with _only_one(stage, context):
         try:
             plan = _Plan.of(stage)
+            if stage.writing is Writing.RESUME:
+                give_place(stage.folder, plan.fingerprint)
             found = None if context.force else plan.finished()
             _prepare(plan, context, is_done=found is not None)
         except BaseException:
@@ -79,11 +81,13 @@ class _Plan:
     @classmethod
     def of(cls, stage: Stage) -> "_Plan":
         """Look at the inputs; raises DataError, naming the command to run first, when one is missing."""
-        inputs, parents = {}, {}
-        for name, given in stage.inputs().items():
-            inputs[name], manifest = _input_state(given)
-            if manifest is not None and manifest.run_id:
-                parents[manifest.stage] = manifest.run_id
+        given = stage.inputs()
+        states = {name: _input_state(item) for name, item in given.items()}
+        inputs = {name: state for name, (state, _) in states.items()}
+        made = [manifest for _, manifest in states.values() if manifest is not None]
+        for manifest in made:
+            _refuse_stale(manifest, inputs, {name: item for name, item in given.items() if item.made_by})
+        parents = {manifest.stage: manifest.run_id for manifest in made if manifest.run_id}
         return cls(stage, fingerprint([stage.name, stage.settings(), inputs]), inputs, parents)
 
     def finished(self) -> Manifest | None:
@@ -102,16 +106,35 @@ class _Plan:
 
 def _input_state(given: Input) -> tuple[str, Manifest | None]:
     """A fingerprint of an input: of its content where a stage made it, of names, sizes and times where it is the user's own."""
-    manifest = Manifest.read(given.path) if given.path.is_dir() else None
-    if manifest is not None:
-        return manifest.outputs["content"], manifest
     if given.made_by:
-        raise DataError(f"{given.path}: not there or not finished; run crem {given.made_by} first")
+        manifest = Manifest.read(given.path) if given.path.is_dir() else None
+        if manifest is None:
+            raise DataError(f"{given.path}: not there or not finished; run crem {given.made_by} first")
+        return manifest.outputs["content"], manifest
     if not given.path.is_dir():
         raise DataError(f"{given.path}: no such folder; check the path")
-    files = sorted(path for path in given.path.rglob("*") if path.is_file())
-    states = [(path.relative_to(given.path).as_posix(), path.stat()) for path in files]
+    states = [(path.relative_to(given.path).as_posix(), path.stat()) for path in sorted(_files_below(given.path))]
     return fingerprint([(name, state.st_size, state.st_mtime_ns) for name, state in states]), None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, those of linked folders too, each folder once: corpora are often links to a shared disk."""
+    seen: set[tuple[int, int]] = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        state = os.stat(name)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        folders.sort()
+        yield from (path for path in (Path(name, file) for file in files) if path.is_file())
+
+
+def _refuse_stale(made: Manifest, inputs: Mapping[str, str], given: Mapping[str, Input]) -> None:
+    """Raise DataError where an input was made from another state of one that this stage reads too: keys would still match."""
+    for name, item in given.items():
+        if made.inputs.get(name, inputs[name]) != inputs[name]:
+            raise DataError(f"{item.path}: has changed since crem {made.stage} read it; run crem {made.stage} first")
 
 
 def _inventory(folder: Path) -> str:
@@ -125,30 +148,10 @@ def _prepare(plan: _Plan, context: Context, *, is_done: bool) -> None:
     stage = plan.stage
     if is_done or stage.writing is Writing.ASIDE:
         return
-    if context.force or (stage.writing is Writing.RESUME and not _was_begun_for(plan)):
-        _retire(stage.folder)
-    stage.folder.mkdir(parents=True, exist_ok=True)
+    if context.force:
+        retire(stage.folder)
     (stage.folder / MANIFEST_NAME).unlink(missing_ok=True)
-    write_atomic(stage.folder / STARTED_NAME, canonical_json({"fingerprint": plan.fingerprint}))
-
-
-def _was_begun_for(plan: _Plan) -> bool:
-    """Whether what lies in the folder was begun with the same inputs and settings."""
-    try:
-        started = json.loads((plan.stage.folder / STARTED_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(started.get("fingerprint") == plan.fingerprint)
-
-
-def _retire(folder: Path) -> None:
-    """Move a folder out of the way as `<name>.old`, in place of the one retired before."""
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    old = folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(folder, old)
-    logger.info("what was in %s is now in %s", folder, old)
+    mark_begun(stage.folder, plan.fingerprint)
 
 
 def _run(plan: _Plan, context: Context) -> Manifest:
@@ -157,6 +160,7 @@ def _run(plan: _Plan, context: Context) -> Manifest:
     tags = {
         "crem.work": str(context.work.resolve()),
         "crem.output": str(stage.folder.resolve()),
+        "crem.fingerprint": plan.fingerprint,
         "crem.data": str(context.data.resolve()),
         "crem.recipe": context.recipe.name,
         "crem.recipe_fingerprint": recipe_fingerprint(context.recipe),
@@ -181,7 +185,7 @@ def _leaves_no_mere_beginning(folder: Path) -> Iterator[None]:
     try:
         yield
     except PipelineError:
-        if [path.name for path in folder.iterdir()] == [STARTED_NAME]:
+        if is_mere_beginning(folder):
             shutil.rmtree(folder)
         raise
 

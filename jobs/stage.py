@@ -26,7 +26,7 @@ class Writing(Enum):
     ASIDE = "aside"
     """Written into a fresh folder that takes the old one's place at the end: for stages of seconds or minutes."""
     RESUME = "resume"
-    """Gone on with in place while inputs and settings are the same; otherwise the old folder is moved to `<name>.old`."""
+    """Gone on with in place while inputs and settings are the same; otherwise it waits aside (pipeline.stage_folder)."""
     KEEP = "keep"
     """Always gone on with in place: the stage itself knows which of its pieces still hold."""
 

@@ -167,6 +167,8 @@ class SequenceBuilder:
                 kept = segments[:position]
                 if role is Role.ANSWER and total < self.max_length:
                     return [*kept, (role, ids[: self.max_length - total])], True
+                if role is Role.ANSWER:
+                    kept.pop()  # a question whose answer finds no room at all
                 if kept and kept[-1][0] is Role.ANSWER:
                     return kept, True
                 raise DataError(

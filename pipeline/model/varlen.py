@@ -4,6 +4,7 @@ torch's `varlen_attn` exists for CUDA in half precision. pipeline/model/varlen_c
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.attention.varlen import varlen_attn
@@ -42,6 +43,29 @@ def attend_spans(
 
     `sequences` are those of `spans.starts`.
     """
-    # index_select adds up its gradient by atomic additions; indexing would sort all rows first.
-    q, k, v = (part.index_select(0, spans.gather) for part in (query, key, value))
+    # A query whose output is taken has one place; keys and values that sequences share add up the gradients of all.
+    q = query.index_select(0, spans.gather)
+    k, v = (_SharedRows.apply(part, spans.gather) for part in (key, value))  # type: ignore[no-untyped-call]
     return attend(q, k, v, sequences, causal=True, scale=scale).index_select(0, spans.take)
+
+
+class _SharedRows(torch.autograd.Function):
+    """`part[places]` along the first dimension, whose gradient is summed in float32 and rounded once.
+
+    One SYSTEM token stands in hundreds of sequences of a chunk; in half precision each addition would round.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, part: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """part (T, H, d), places (G,); returns (G, H, d)."""
+        ctx.save_for_backward(places)
+        ctx.num_rows = len(part)
+        return part.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """grad (G, H, d); returns the gradient of part (T, H, d)."""
+        (places,) = ctx.saved_tensors
+        total = grad.new_zeros((ctx.num_rows, *grad.shape[1:]), dtype=torch.float32)
+        # index_add_ adds atomically; indexing would sort all rows first.
+        return total.index_add_(0, places, grad.float()).to(grad.dtype), None

@@ -34,6 +34,7 @@ class Tally:
     waited: float
     model_flops: float
     hardware_flops: float
+    cut_answers: float
     asked_to_stop: float
 
 
@@ -41,7 +42,7 @@ def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_t
     """Add up over all ranks; every rank must call it."""
     positions = sum(chunk.full.input_ids.numel() for chunk in work.chunks)
     padding = sum(padded_positions(chunk.full.spans.gather, chunk.full.input_ids.numel()) for chunk in work.chunks)
-    own = [work.num_tokens, positions, padding, clock.waited, flops.model, flops.hardware, asked_to_stop]
+    own = [work.num_tokens, positions, padding, clock.waited, flops.model, flops.hardware, work.num_cut, asked_to_stop]
     return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
 
 
@@ -63,7 +64,7 @@ def figures_of(
         "padding_share": total.padding / max(1.0, total.positions),
         "peak_memory_gib": peak_memory(device) / 2**30,
         "chunks": float(len(work.chunks)),
-        "cut_answers": float(work.num_cut),
+        "cut_answers": total.cut_answers,
         **utilisation(total, clock.seconds * num_ranks, peak_of(device)),
     }
 

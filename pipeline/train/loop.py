@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from pipeline.data.qa import QaTable
@@ -118,6 +119,7 @@ class _Run:
         self.phase: Phase = recipe.phases[0]
         self.journal = Journal(places.metrics, tracker)
         rank, num_ranks = start_process_group()
+        watch.is_queued = num_ranks > 1 and dist.get_backend() == "nccl"
         # All that the user may have to mend is looked at before the model loads.
         folder = open_folder(places.model)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))

@@ -44,10 +44,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruler:
-    """Counts the tokens of rows of one recipe's layout; `builder`'s own cap does not matter."""
+    """Counts the tokens of rows of one recipe's layout; `builder`'s own cap does not matter.
+
+    `native` builds conversations of recipes that also read them natively with another prompt; the longer form counts.
+    """
 
     builder: SequenceBuilder
     pixels: PixelLimits
+    native: SequenceBuilder | None = None
 
     def row(self, index: ShardIndex, row: int) -> dict[str, Any]:
         """A row of the table. A row that cannot become tokens has a problem instead; raises DataError for a damaged shard."""
@@ -59,16 +63,19 @@ class Ruler:
         tokens, needed, visual = (list(numbers) for numbers in zip(*counts, strict=True))
         return {"key": info.key, "tokens": tokens, "needed": needed, "visual": visual, "problem": None}
 
-    def _sides(self, sample: Sample, sizes: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    def _sides(self, sample: Sample, sizes: Iterable[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
         """Tokens, needed and visual tokens of each side; `sizes` are (width, height) of all its pictures, side after side."""
         rest = iter(sizes)
         for side in sample.sides:
-            shown = side if sample.positive else conversation_context(side, native=False)
             grids = np.array([self.pixels.grid(height, width) for width, height in _take(rest, len(side.images))])
-            yield self._side(shown, grids, sample.key)
+            forms = [(self.builder, side if sample.positive else conversation_context(side, native=False))]
+            if self.native and not sample.positive:
+                forms.append((self.native, conversation_context(side, native=True)))
+            counts = [self._side(builder, form, grids, sample.key) for builder, form in forms]
+            yield tuple(max(numbers) for numbers in zip(*counts, strict=True))
 
-    def _side(self, side: Side, grids: np.ndarray, key: str) -> tuple[int, int, int]:
-        builder = replace(self.builder, max_length=sys.maxsize)
+    def _side(self, builder: SequenceBuilder, side: Side, grids: np.ndarray, key: str) -> tuple[int, int, int]:
+        builder = replace(builder, max_length=sys.maxsize)
         visual = int(grids.prod(axis=-1).sum()) // self.pixels.merge**2 if len(grids) else 0
         context = len(builder.build(side, grids, key=key))
         if not side.turns:
@@ -83,6 +90,7 @@ def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
     tokenizer = {name: file_digest(model_folder / name) for name in _TOKENIZER_FILES if (model_folder / name).is_file()}
     probe = ruler.builder.build(_PROBE, np.zeros((0, 3))).input_ids.tolist()
     settings = [FORMAT, index.fingerprint, tokenizer, probe, ruler.builder.layout, ruler.pixels]
+    settings += [ruler.native.layout] if ruler.native else []
     return f"{fingerprint(settings)[:16]}.parquet"
 
 

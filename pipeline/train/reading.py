@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.recipe import Recipe
-from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
 from pipeline.train.corpus import Corpus
 from pipeline.train.lengths import Lengths, write_left_out
 from pipeline.train.measure import Ruler, ensure_lengths, table_name
@@ -23,7 +24,10 @@ def lengths_file(folder: Path, index: ShardIndex, ruler: Ruler, model: Path) -> 
 def ruler_of(recipe: Recipe, vocabulary: Vocabulary) -> Ruler:
     """What counts the tokens of a recipe's rows."""
     builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
-    return Ruler(builder=builder, pixels=recipe.pixels)
+    # Within a chat the native form lacks the compression tokens and nothing else, so it is never the longer one.
+    is_longer = recipe.layout.template != "chat" and any(phase.mixture.native_share for phase in recipe.phases)
+    native = replace(builder, layout=native_layout(recipe.layout)) if is_longer else None
+    return Ruler(builder=builder, pixels=recipe.pixels, native=native)
 
 
 def measured(index: ShardIndex, qa: QaTable, ruler: Ruler, table: Path, progress: Callable[[int, int, str], None]) -> Corpus:

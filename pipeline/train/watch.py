@@ -28,8 +28,11 @@ START_PATIENCE = 1800.0
 WAITING_FACTOR = 1.25
 """How much longer a rank is given that waits for others."""
 
+COMPUTES = ("training", "evaluating")
+"""What a rank does when it computes with the others."""
+
 _STDERR = 2
-_COLLECTIVES = ("torch/distributed/", "deepspeed/comm/")
+_COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "pipeline/train/together.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +49,23 @@ class Beat:
 
     def __str__(self) -> str:
         of = f" of step {self.step}" if self.step else ""
-        waiting = ", waiting for other ranks" if self.waits else ""
+        waiting = ", waiting for other ranks or its device" if self.waits else ""
         return f"rank {self.rank}: {self.doing}{of} for {self.idle:.0f} s at {self.at}{waiting}"
 
 
 class Watch:
-    """Watches the thread that enters it. `patience` with a step is in seconds; `folder` is shared by all ranks."""
+    """Watches the thread that enters it. `patience` with a step is in seconds; `folder` is shared by all ranks.
+
+    `is_queued` says that collectives are queued on a device and return at once: where such a rank comes to a stop tells nothing,
+    so it counts as waiting for as long as it computes.
+    """
 
     def __init__(self, folder: Path, rank: int, patience: float) -> None:
         self.file, self.rank, self.patience = folder / f"rank-{rank:05d}.json", rank, patience
         self._tick = min(10.0, patience / 8)
         self._main = threading.get_ident()
         self._now = (time.monotonic(), 0, "starting")
+        self.is_queued = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -83,6 +91,7 @@ class Watch:
         """How this rank stands."""
         since, step, doing = self._now
         at, waits = place_of(sys._current_frames().get(self._main))
+        waits = waits or (self.is_queued and doing in COMPUTES)
         idle = time.monotonic() - since
         return Beat(rank=self.rank, step=step, doing=doing, idle=idle, time=time.time(), at=at, waits=waits)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from jobs.evaluate import EvaluateStage
-from jobs.runner import STARTED_NAME, run_stage
+from jobs.runner import run_stage
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import Manifest
+from pipeline.stage_folder import STARTED_NAME, find_begun
 from pipeline.tracking import Tracker, find_run
 from tests.pipeline.corpus import small_recipe
 
@@ -26,6 +27,7 @@ class Copy:
 
     out: Path
     source: Input | None = None
+    second: Input | None = None
     text: str = "a"
     name: str = "copy"
     writing: Writing = Writing.ASIDE
@@ -37,7 +39,7 @@ class Copy:
         return self.out
 
     def inputs(self) -> Mapping[str, Input]:
-        return {"source": self.source} if self.source else {}
+        return {name: given for name, given in (("source", self.source), ("second", self.second)) if given}
 
     def settings(self) -> Mapping[str, object]:
         return {"text": self.text}
@@ -50,6 +52,13 @@ class Copy:
         text = (self.source.path / "result").read_text() if self.source else self.text
         (out / "result").write_text(text.upper())
         return Result(counts={"letters": len(text)})
+
+
+class Interrupted(Copy):
+    """Ended by Ctrl-C before it made anything."""
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -108,6 +117,40 @@ def test_a_users_own_folder_counts_by_names_sizes_and_times(tmp_path: Path, cont
     assert run_stage(stage, context).was_done
     (data / "another").write_text("y")
     assert not run_stage(stage, context).was_done
+    Manifest(stage="toy", fingerprint="copied along", outputs={"content": "of old"}).write(data)
+    assert not run_stage(stage, context).was_done
+    (data / "manifest.json").write_text("the user's own")
+    (data / "another").write_text("longer")
+    assert not run_stage(stage, context).was_done
+
+
+def test_a_linked_folder_is_looked_into_and_a_circle_of_links_ends(tmp_path: Path, context: Context) -> None:
+    shared, data = tmp_path / "shared", tmp_path / "data"
+    shared.mkdir()
+    data.mkdir()
+    (data / "result").write_text("x")
+    (data / "linked").symlink_to(shared)
+    (shared / "back").symlink_to(data)
+    stage = Copy(tmp_path / "out", source=Input(path=data))
+    assert [run_stage(stage, context).was_done for _ in range(2)] == [False, True]
+    (shared / "rows").write_text("y")
+    assert not run_stage(stage, context).was_done
+
+
+def test_inputs_made_from_different_states_of_one_are_refused(tmp_path: Path, context: Context) -> None:
+    """Questions that were asked about other shards would be joined to the new ones by key."""
+    shards = Copy(tmp_path / "shards", name="convert")
+    source = Input(path=shards.out, made_by="convert")
+    qa = Copy(tmp_path / "qa", name="synthesize", source=source)
+    train = Copy(tmp_path / "train", name="train", source=source, second=Input(path=qa.out, made_by="synthesize"))
+    for stage in (shards, qa, train):
+        run_stage(stage, context)
+    shards.text = "other rows"
+    run_stage(shards, context)
+    with pytest.raises(DataError, match=r"shards: has changed since crem synthesize read it; run crem synthesize first"):
+        run_stage(train, context)
+    run_stage(qa, context)
+    assert not run_stage(train, context).was_done
 
 
 def test_a_missing_input_names_the_command_to_run_and_leaves_nothing(tmp_path: Path, context: Context) -> None:
@@ -146,8 +189,33 @@ def test_resumed_in_place_while_settings_are_the_same_else_moved_away(tmp_path: 
     stage.text = "bb"
     run_stage(stage, context)
     assert stage.runs == [[], ["half"], []], "gone on with once, begun anew once"
+    assert (stage.out / "result").read_text() == "BB"
+    stage.text = "a"
+    assert run_stage(stage, context).was_done, "what was made with the old settings waited aside"
+    assert (stage.out / "result").read_text() == "A"
+
+
+def test_a_trial_of_other_settings_that_came_to_nothing_costs_nothing(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out", writing=Writing.RESUME)
+    run_stage(stage, context)
+    for text in ("bb", "cc"):
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(Interrupted(stage.out, writing=Writing.RESUME, text=text), context)
+    assert run_stage(stage, context).was_done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "work"], "mere beginnings are not kept"
+
+
+def test_force_makes_the_settings_asked_for_again_and_keeps_the_last(tmp_path: Path, context: Context) -> None:
+    stage = Copy(tmp_path / "out", writing=Writing.RESUME)
+    first = run_stage(stage, context).manifest.fingerprint
+    stage.text = "bb"
+    run_stage(stage, context)
+    stage.text = "a"
+    assert not run_stage(stage, replace(context, force=True)).was_done
     assert (tmp_path / "out.old" / "result").read_text() == "A"
-    assert (tmp_path / "out" / "result").read_text() == "BB"
+    assert find_begun(stage.out, first) == stage.out
+    stage.text = "bb"
+    assert run_stage(stage, context).was_done
 
 
 def test_kept_in_place_whatever_changes_but_not_under_force(tmp_path: Path, context: Context) -> None:
@@ -195,7 +263,7 @@ def test_runs_are_tied_to_the_runs_that_made_their_inputs(tmp_path: Path, contex
     tags = find_run(context.tracking, child.manifest.run_id)
     assert tags["crem.parent.convert"] == parent.manifest.run_id != ""
     assert (tags["crem.stage"], tags["crem.output"]) == ("train", str(tmp_path / "second"))
-    assert tags["crem.recipe"] == "tiny"
+    assert (tags["crem.recipe"], tags["crem.fingerprint"]) == ("tiny", child.manifest.fingerprint)
     assert run_stage(second, context).manifest.run_id == child.manifest.run_id, "a stage found done has its old run"
 
 

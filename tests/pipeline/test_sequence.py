@@ -157,6 +157,20 @@ def test_later_turns_that_do_not_fit_are_dropped_whole(builder: SequenceBuilder)
     assert capped.cut and (capped.input_ids == first.input_ids).all()
 
 
+def test_every_cap_behind_the_first_question_leaves_something_to_learn(builder: SequenceBuilder) -> None:
+    """At one of these caps the second question ends exactly there, and its answer has no room."""
+    turns = [Turn(question="what", answer="red star"), Turn(question="where", answer="left left")]
+    whole = builder.build(SIDE, GRID, turns)
+    least = len(builder.build(SIDE, GRID, [Turn(question="what", answer="")])) + 1
+    for cap in range(least, len(whole) + 1):
+        capped = replace(builder, max_length=cap).build(SIDE, GRID, turns)
+        assert (capped.input_ids == whole.input_ids[: len(capped)]).all() and len(capped) <= cap
+        assert capped.roles[-1] == Role.ANSWER and capped.cut == (cap < len(whole))
+    for cap in (least - 1, least - 2):
+        with pytest.raises(DataError, match="context and question pass the cap"):
+            replace(builder, max_length=cap).build(SIDE, GRID, turns)
+
+
 def test_positions_are_transformers_own(embedder: Embedder, builder: SequenceBuilder, recipe: Recipe) -> None:
     rng = np.random.default_rng(0)
     model = embedder.backbone.model.model

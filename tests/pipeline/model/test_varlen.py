@@ -54,6 +54,20 @@ def calls(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> list[inspect
     return made
 
 
+def test_gradients_of_shared_keys_are_rounded_once(device: torch.device) -> None:
+    """Two hundred sequences that share their first token, each with a small share of its gradient."""
+    generator = torch.Generator().manual_seed(0)
+    part = torch.randn(201, 2, 16, generator=generator).to(device, torch.bfloat16).requires_grad_()
+    places = torch.stack([torch.zeros(200, dtype=torch.int64), torch.arange(1, 201)], dim=1).flatten().to(device)
+    gradient = torch.randn(400, 2, 16, generator=generator).to(device, torch.bfloat16)
+    shared = varlen._SharedRows.apply(part, places)
+    assert torch.equal(shared, part[places])
+    (found,) = torch.autograd.grad(shared, part, gradient)
+    exact = torch.zeros(201, 2, 16, dtype=torch.float64, device=device).index_add_(0, places, gradient.double())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-6)
+
+
 def without_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "is_trusted", lambda heads: False)
 

@@ -22,7 +22,16 @@ from pipeline.train.step import StepReport
 from pipeline.train.work import StepWork
 from tests.pipeline.corpus import corpus, measured, small_recipe
 
-TALLY = Tally(tokens=600.0, positions=400.0, padding=0.0, waited=1.0, model_flops=3e12, hardware_flops=4e12, asked_to_stop=0.0)
+TALLY = Tally(
+    tokens=600.0,
+    positions=400.0,
+    padding=0.0,
+    waited=1.0,
+    model_flops=3e12,
+    hardware_flops=4e12,
+    cut_answers=2.0,
+    asked_to_stop=0.0,
+)
 
 
 def work_of(folder: Path, recipe: Recipe) -> tuple[StepWork, Cost, torch.nn.Module]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.train import ranks
+from pipeline.train import ranks, together
 from pipeline.train.skips import Skips
 from pipeline.train.step import StepReport
 from pipeline.train.stop import SIGNALS, StopNote, ignore_in_worker
@@ -103,6 +103,22 @@ def test_a_rank_says_where_it_stands_while_it_is_watched(tmp_path: Path) -> None
     assert read_beats(tmp_path) == []
 
 
+@pytest.mark.parametrize(("doing", "waits"), [("training", True), ("evaluating", True), ("reading", False), ("saving", False)])
+def test_a_rank_whose_collectives_are_queued_waits_wherever_it_stands(tmp_path: Path, doing: str, waits: bool) -> None:
+    watch = Watch(tmp_path, 0, patience=80.0)
+    watch.beat(3, doing)
+    assert not watch.look().waits
+    watch.is_queued = True
+    assert watch.look().waits == waits
+
+
+def test_a_rank_that_reads_an_agreed_number_back_from_its_device_waits() -> None:
+    with pytest.raises(ValueError, match="no number") as raised:
+        together.on_any_rank("no number")  # type: ignore[arg-type]
+    at, waits = place_of(raised.traceback[-1].frame.raw)
+    assert at.startswith("train/together.py:") and waits
+
+
 def test_the_verdict_names_the_silent_and_the_busy_rank(tmp_path: Path) -> None:
     watch = Watch(tmp_path, 0, patience=80.0)
     now = time.time()
@@ -115,7 +131,7 @@ def test_the_verdict_names_the_silent_and_the_busy_rank(tmp_path: Path) -> None:
         (tmp_path / f"rank-{beat.rank:05d}.json").write_text(json.dumps({name: getattr(beat, name) for name in beat.__slots__}))
     (tmp_path / "rank-00009.json").write_text("{")
     said = watch.verdict(replace(CALM, rank=0, time=now, idle=81.0, waits=True))
-    assert "no progress for 81 s" in said and "waiting for other ranks" in said
+    assert "no progress for 81 s" in said and "waiting for other ranks or its device" in said
     assert "no sign of life from rank 1;" in said
     assert "rank 2: training of step 7" in said and "rank 3:" not in said
     assert "\n" not in said

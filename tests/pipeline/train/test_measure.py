@@ -16,12 +16,14 @@ from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.model.inputs import PixelLimits
 from pipeline.recipe import Recipe
+from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
-from pipeline.sequence import SequenceBuilder
+from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train.feed import RowBuilder
 from pipeline.train.lengths import Lengths, read_lengths, write_left_out
 from pipeline.train.measure import Ruler, ensure_lengths, measure, spare_processes, table_name
 from pipeline.train.plan import Item
+from pipeline.train.reading import ruler_of
 from tests.pipeline.corpus import MemoryIndex, corpus, picture
 
 
@@ -115,6 +117,22 @@ def test_a_conversation_needs_its_first_question_and_a_token_of_its_answer(ruler
     context = len(ruler.builder.build(Side(text="red star"), np.zeros((0, 3))))
     assert lengths.needed.tolist() == [context + len(ruler.builder.question_ids("what is the star")) + 1]
     assert lengths.tokens[0] > lengths.needed[0] + 50
+
+
+def test_a_conversation_read_natively_too_counts_in_its_longer_form(ruler: Ruler, recipe: Recipe, tmp_path: Path) -> None:
+    """Behind a plain prompt, which has no system message, the native chat is the longer one."""
+    plain = replace(load("crem_2b_retrieval"), max_length=recipe.max_length, pixels=recipe.pixels)
+    vocabulary, turns = ruler.builder.vocabulary, (Turn(question="what is the star", answer="red red red"),)
+    talk = MemoryIndex([Sample(key="talks-0", dataset="talks", query=Side(text="red star", turns=turns))])
+    needed = {}
+    for share in (0.0, 0.5):
+        mixture = replace(plain.phases[0].mixture, native_share=share)
+        shared = replace(plain, phases=(replace(plain.phases[0], mixture=mixture),))
+        needed[share] = int(table(talk, ruler_of(shared, vocabulary), tmp_path / str(share)).needed[0])
+    native = replace(ruler.builder, layout=native_layout(plain.layout))
+    by_hand = len(native.build(Side(text="red star"), np.zeros((0, 3)))) + len(native.question_ids("what is the star")) + 1
+    assert needed[0.5] == by_hand > needed[0.0]
+    assert ruler_of(recipe, vocabulary).native is None
 
 
 def test_several_processes_count_the_same(index: MemoryIndex, ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,85 @@
+"""With which inputs and settings a stage's folder was begun, and where the folder waits while others are tried in its place.
+
+A folder that is written in place holds `started.json`. Before it is begun with other settings, what it holds moves aside as
+`<name>.<first characters of its fingerprint>`, and comes back when those settings are asked for again: nothing is deleted.
+"""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from pipeline.errors import DataError
+from pipeline.manifest import Manifest, canonical_json, write_atomic
+
+logger = logging.getLogger(__name__)
+
+STARTED_NAME = "started.json"
+_SUFFIX_CHARACTERS = 12
+
+
+def mark_begun(folder: Path, fingerprint: str) -> None:
+    """Note in the folder, which is made where it is missing, with what it is begun."""
+    write_atomic(folder / STARTED_NAME, canonical_json({"fingerprint": fingerprint}))
+
+
+def begun_with(folder: Path) -> str:
+    """The fingerprint that the folder was begun, or made, with; empty where nothing tells."""
+    try:
+        return str(json.loads((folder / STARTED_NAME).read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    try:
+        manifest = Manifest.read(folder)
+    except DataError:
+        return ""
+    return manifest.fingerprint if manifest else ""
+
+
+def find_begun(folder: Path, fingerprint: str) -> Path | None:
+    """Where the work with this fingerprint lies: in the folder, aside, or nowhere."""
+    return next((place for place in (folder, _aside(folder, fingerprint)) if begun_with(place) == fingerprint), None)
+
+
+def give_place(folder: Path, fingerprint: str) -> None:
+    """Move aside what was begun with anything else, and bring back what was begun with this fingerprint.
+
+    A kill in between leaves both folders aside or in place, and the next call goes on from there.
+    """
+    held = begun_with(folder)
+    if held == fingerprint:
+        return
+    if is_mere_beginning(folder):
+        shutil.rmtree(folder)
+    elif folder.is_dir() and any(folder.iterdir()):
+        _move(folder, _aside(folder, held) if held else _old(folder))
+    if find_begun(folder, fingerprint):
+        if folder.is_dir():
+            folder.rmdir()
+        _move(_aside(folder, fingerprint), folder)
+
+
+def retire(folder: Path) -> None:
+    """Move a folder that is to be made again with the same settings to `<name>.old`, in place of the one retired before."""
+    if folder.is_dir() and any(folder.iterdir()):
+        _move(folder, _old(folder))
+
+
+def is_mere_beginning(folder: Path) -> bool:
+    """Whether the folder holds the note of its beginning and nothing else."""
+    return folder.is_dir() and [path.name for path in folder.iterdir()] == [STARTED_NAME]
+
+
+def _aside(folder: Path, fingerprint: str) -> Path:
+    return folder.with_name(f"{folder.name}.{fingerprint[:_SUFFIX_CHARACTERS]}")
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.old")
+
+
+def _move(folder: Path, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    os.replace(folder, place)
+    logger.info("what was in %s is now in %s", folder, place)
