@@ -33,7 +33,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.data.picture_header import Header, read_header
-from pipeline.data.pictures import SUFFIXES
+from pipeline.data.pictures import MAX_ASPECT, SUFFIXES
 from pipeline.data.reject import RowError
 
 DECODED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -41,9 +41,6 @@ DECODED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 MAX_DECODED_PIXELS = 90_000_000
 """A file that declares more is refused before decoding: some 270 MB as RGB, more than any picture of MMEB or ShareGPT-4V."""
-
-MAX_ASPECT = 200
-"""Qwen2-VL's limit of the ratio of a picture's sides."""
 
 JPEG_QUALITY = 95
 

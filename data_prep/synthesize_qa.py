@@ -21,7 +21,7 @@ from pipeline.data.keys import source_row
 from pipeline.data.qa import QaEntry, write_qa
 from pipeline.data.reject import Reject
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, PipelineError, ServiceError
 from pipeline.manifest import write_atomic
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import RECONSTRUCT_TEXT
@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 """Called with (sides done, sides in all, what is being done)."""
+
+MAX_UNANSWERED = 0.01
+"""Share of the sides with pictures that may stay without an answer: more, and something is wrong with the endpoint."""
 
 JOURNAL_NAME = "answers.jsonl"
 REJECTS_NAME = "rejects.jsonl"
@@ -67,13 +70,14 @@ def synthesize(
     url: str | None,
     model: str,
     workers: int = 8,
+    max_unanswered: float = MAX_UNANSWERED,
     progress: Progress = lambda done, total, what: None,
 ) -> dict[str, int]:
     """Write a QA side file for every dataset of pairs in `shards` and return the counts by name (see Counts).
 
     Without `url` only sides without pictures get a turn. A side whose call fails is a counted reject, written with its reason
-    to rejects.jsonl, and asked again in the next run. Raises ServiceError when the endpoint seems down, ConfigError for a bad
-    address.
+    to rejects.jsonl, and asked again when this is called again. Raises ServiceError when the endpoint seems down, or when more
+    than a share of `max_unanswered` of the sides with pictures got no answer; ConfigError for a bad address.
     """
     if workers < 1:
         raise ConfigError(f"--workers {workers}: must be at least 1")
@@ -86,7 +90,10 @@ def synthesize(
             teacher = stack.enter_context(Teacher(client, journal, workers=workers))
         else:
             logger.warning("no --url: only sides without pictures get a question; sides with pictures are counted as skipped")
-        return asdict(_Synthesis(index, out, teacher, progress).run())
+        synthesis = _Synthesis(index, out, teacher, progress)
+        counts = synthesis.run()
+    synthesis.refuse_unanswered(max_unanswered)
+    return asdict(counts)
 
 
 class _Synthesis:
@@ -98,6 +105,7 @@ class _Synthesis:
         self._total = 2 * sum(map(len, self._datasets.values()))
         self._counts = Counts()
         self._rejects: list[Reject] = []
+        self._unanswered = 0
 
     def run(self) -> Counts:
         """All datasets of pairs."""
@@ -110,6 +118,16 @@ class _Synthesis:
         write_atomic(self._out / REJECTS_NAME, "".join(lines))
         self._counts.asked = self._teacher.asked if self._teacher else 0
         return self._counts
+
+    def refuse_unanswered(self, share: float) -> None:
+        """Raise ServiceError where more than this share of the sides with pictures has no answer: few may be lost, not many."""
+        asked = self._counts.described + self._unanswered
+        if self._unanswered > share * asked:
+            rejects = self._out / REJECTS_NAME
+            raise ServiceError(
+                f"{self._unanswered} of {asked} sides with pictures got no answer, for the reasons in {rejects}; "
+                "run the same command again to ask only those, or raise --max-unanswered to do without them"
+            )
 
     def _plan(self, sample: Sample) -> tuple[str, _Plan, _Plan]:
         assert sample.positive is not None, "a dataset of pairs has positives"
@@ -143,6 +161,7 @@ class _Synthesis:
             self._counts.described += 1
             return (Turn(question=DESCRIBE, answer=self._teacher.journal.answers[plan.identity]),)
         reason = self._teacher.failures[plan.identity] if self._teacher and plan.identity else "neither picture nor text"
+        self._unanswered += bool(plan.identity)
         self._counts.rejected += 1
         self._rejects.append(Reject(source=dataset, row=source_row(key), key=key, reason=f"{side}: {reason}"))
         return ()
@@ -156,7 +175,10 @@ class _Synthesis:
 )
 @click.option("--model", default="Qwen/Qwen2.5-VL-7B-Instruct", help="Model name that the endpoint serves.")
 @click.option("--workers", default=8, help="Calls in flight at the same time.")
-def main(shards: Path, out: Path, url: str | None, model: str, workers: int) -> None:
+@click.option(
+    "--max-unanswered", type=click.FloatRange(0, 1), default=MAX_UNANSWERED, help="Share of pictures that may stay without one."
+)
+def main(shards: Path, out: Path, url: str | None, model: str, workers: int, max_unanswered: float) -> None:
     """Synthesize a question and an answer for each side of every pair.
 
     The key of the endpoint, if it needs one, is read from CREM_API_KEY. Stopped at any moment, the same command goes on
@@ -169,7 +191,9 @@ def main(shards: Path, out: Path, url: str | None, model: str, workers: int) -> 
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        counts = synthesize(shards, out, url=url, model=model, workers=workers, progress=_progress_line)
+        counts = synthesize(
+            shards, out, url=url, model=model, workers=workers, max_unanswered=max_unanswered, progress=_progress_line
+        )
     except PipelineError as error:
         raise click.ClickException(str(error)) from error
     click.echo(json.dumps(counts))

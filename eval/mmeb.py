@@ -1,5 +1,6 @@
 """P@1 on MMEB-eval: embed queries and candidates, rank each query's own pool, average as the benchmark does."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,12 @@ from eval.pictures import blanked, thumbnail
 from eval.results import Provenance, write_result
 from eval.subject import find_subject, one_line_errors, show_progress
 from pipeline.data.mmeb import EvalSet, describe, eval_datasets, read_eval
+from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.sample import IMAGE_MARKER, Side
+
+logger = logging.getLogger(__name__)
 
 SEED = 0
 NUM_EXAMPLES = 4
@@ -85,7 +89,7 @@ class MmebResult:
 def evaluate(
     model: Model, data: Path, *, datasets: Sequence[str] | None = None, blank: bool = False, progress: Progress = silent
 ) -> MmebResult:
-    """Evaluate a model on the sets of `<data>/MMEB-eval`, or on those named.
+    """Evaluate a model on the sets of `<data>/MMEB-eval` that MMEB counts and the user's own, or on those named.
 
     With `blank` every picture is a grey one of the same size: what is left is what words and pools give away. One dataset
     is in memory at a time. Raises ConfigError for an unknown name, DataError for unusable data or non-finite embeddings.
@@ -117,7 +121,11 @@ def _chosen(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
     unknown = sorted(set(wanted or ()) - set(known))
     if unknown:
         raise ConfigError(f"dataset {unknown[0]}: not in MMEB-eval; there are {', '.join(known)}")
-    return [name for name in known if not wanted or name in wanted]
+    if wanted:
+        return [name for name in known if name in wanted]
+    for name in NOT_COUNTED.intersection(known):
+        logger.info("%s: left out, since MMEB's 36 sets do not count it; --dataset %s evaluates it", name, name)
+    return [name for name in known if name not in NOT_COUNTED] or list(known)
 
 
 def _evaluate_set(model: Model, eval_set: EvalSet, data: Path, *, blank: bool, progress: Progress) -> DatasetResult:

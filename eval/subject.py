@@ -86,7 +86,9 @@ def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject
         raise ConfigError(f"--run-id {run_id}: this run wrote no model; take a run of the train stage")
     output = find_begun(Path(tags["crem.output"]), tags["crem.fingerprint"])
     if output is None:
-        raise CheckpointError(f"--run-id {run_id}: what it wrote is no longer in {tags['crem.output']}; name a folder with --model")
+        raise CheckpointError(
+            f"--run-id {run_id}: what it wrote is no longer in {tags['crem.output']}; name a folder with --model"
+        )
     folder = newest_checkpoint(output)
     return Subject(
         folder=folder,

@@ -8,6 +8,7 @@ import ast
 import base64
 import binascii
 import csv
+import io
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Literal
 
 from PIL import Image
 
-from pipeline.data.pictures import FolderPictures, measure
+from pipeline.data.pictures import MAX_ASPECT, FolderPictures, measure
 from pipeline.data.reject import RowError
 from pipeline.errors import DataError
 
@@ -79,8 +80,10 @@ def read_tsv(path: Path) -> QuestionTable:
     pictures = _PictureColumn(path, {row["index"]: row for row in fields})
     rows: list[QuestionRow] = []
     skipped: list[SkippedRow] = []
+    scored = _scored_split(fields)
     for row in fields:
         try:
+            _refuse_split(row, scored)
             rows.append(_question(row, pictures.of(row)))
         except RowError as error:
             skipped.append(SkippedRow(index=row["index"], reason=str(error)))
@@ -119,6 +122,17 @@ def _check_columns(path: Path, columns: list[str], rows: list[dict[str, str]]) -
     has_options = any(name in string.ascii_uppercase for name in columns if len(name) == 1)
     if not has_options and any(_is_label(row["answer"]) for row in rows):
         raise DataError(f"{path}: answers are letters but there are no option columns; use the edition with columns A, B, ...")
+
+
+def _scored_split(rows: list[dict[str, str]]) -> str | None:
+    """The split whose rows count: `validation` where a file holds other splits beside it (MMMU_DEV_VAL), else all."""
+    splits = {row.get("split", "") for row in rows}
+    return "validation" if "validation" in splits and len(splits) > 1 else None
+
+
+def _refuse_split(row: Mapping[str, str], scored: str | None) -> None:
+    if scored is not None and row["split"] != scored:
+        raise RowError(f"it is of split {row['split'] or '(none)'}, and the benchmark is scored on {scored}")
 
 
 def _is_label(text: str) -> bool:
@@ -205,3 +219,10 @@ def _check_picture(picture: bytes) -> None:
     limit = Image.MAX_IMAGE_PIXELS or 0
     if width * height > limit:
         raise RowError(f"its picture of {width} x {height} pixels is over the limit of {limit}")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise RowError(f"its picture of {width} x {height} pixels is more than {MAX_ASPECT} times longer than wide")
+    try:
+        with Image.open(io.BytesIO(picture), formats=("JPEG", "PNG")) as opened:
+            opened.load()
+    except Exception as error:  # Pillow's parsers raise many kinds on damaged files; all mean the same here.
+        raise RowError(f"its picture cannot be decoded ({type(error).__name__})") from error

@@ -206,6 +206,12 @@ def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
     return [path for path in found if not names or path.stem in names]
 
 
+def refuse_unusable(paths: Sequence[Path]) -> None:
+    """Read all files once, so that one that cannot be used ends the command before hours of work. Raises DataError."""
+    for path in paths:
+        read_tsv(path)
+
+
 @click.command()
 @subject_options
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with mcq/*.tsv. Default: the one the run names.")
@@ -230,6 +236,7 @@ def main(data: Path | None, out: Path | None, mode: Mode, names: tuple[str, ...]
         subject = find_subject(**rest)
         folder = out or subject.out
         paths = question_files(subject.data_folder(data), names)
+        refuse_unusable(paths)
         model = subject.load()
         for path in paths:
             result = evaluate(model, path, mode=mode, out=folder, settings=settings, progress=show_progress)

@@ -5,6 +5,9 @@ ORDER = ("toy", "convert", "synthesize", "model", "train", "evaluate", "report")
 
 TEACHER = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEACHER_WORKERS = 8
+MAX_UNANSWERED = 0.01
+"""Share of the sides with pictures that may stay without an answer: more, and something is wrong with the endpoint."""
+
 LOADER_WORKERS = 1
 STEP_TIMEOUT = 1800.0
 """Seconds that a training step, a held-out evaluation or a checkpoint may take before the run counts as hung."""

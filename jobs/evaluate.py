@@ -1,7 +1,7 @@
 """Stage `evaluate`: retrieval, comprehension and reconstruction of the trained model, and retrieval of the untrained one."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,8 @@ class EvaluateStage:
         from pipeline.inference import load_model, usual_place
 
         recipe, data = self.context.recipe, self.context.data
+        files = vlm.question_files(data) if (data / "mcq").is_dir() else []
+        vlm.refuse_unusable(files)
         device, dtype = usual_place()
         untrained = load_model(backbone_folder(self.context), recipe=recipe, device=device, dtype=dtype)
         first = self._retrieval(untrained, out / UNTRAINED, blank=False, tracker=tracker)
@@ -67,7 +69,7 @@ class EvaluateStage:
         trained = load_model(newest_checkpoint(self.context.train), recipe=recipe, device=device, dtype=dtype)
         self._retrieval(trained, out / TRAINED, blank=False, tracker=tracker)
         self._retrieval(trained, out / TRAINED, blank=True, tracker=tracker)
-        questions = sum(self._questions(trained, out / TRAINED, tracker)) if (data / "mcq").is_dir() else 0
+        questions = sum(self._questions(trained, files, out / TRAINED, tracker))
         texts = self._reconstruction(trained, out / TRAINED, tracker) if recipe.tokens.count else 0
         return Result(counts={"datasets": len(first.datasets), "questions": questions, "texts": texts})
 
@@ -81,9 +83,9 @@ class EvaluateStage:
         tracker.log_metrics({f"{prefix}/{name}": value for name, value in figures.items()})
         return result
 
-    def _questions(self, model: Model, out: Path, tracker: Tracker) -> Iterator[int]:
+    def _questions(self, model: Model, files: Sequence[Path], out: Path, tracker: Tracker) -> Iterator[int]:
         """Questions answered in each file, once for all modes."""
-        for path in vlm.question_files(self.context.data):
+        for path in files:
             for mode in self.modes:
                 result = vlm.evaluate(model, path, mode=mode, out=out, progress=self._watched(out.name))
                 write_result(result, out / result.file_name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.convert import ConvertStage
-from jobs.defaults import LOADER_WORKERS, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import EvaluateStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
@@ -26,6 +26,7 @@ class Machine:
     url: str = ""
     teacher: str = TEACHER
     teacher_workers: int = TEACHER_WORKERS
+    max_unanswered: float = MAX_UNANSWERED
     model_folder: Path | None = None
     workers: int = LOADER_WORKERS
     step_timeout: float = STEP_TIMEOUT
@@ -68,7 +69,13 @@ def convert_stage(context: Context, machine: Machine) -> ConvertStage:
 
 
 def _synthesize(context: Context, machine: Machine) -> Stage:
-    return SynthesizeStage(context=context, url=machine.url, model=machine.teacher, workers=machine.teacher_workers)
+    return SynthesizeStage(
+        context=context,
+        url=machine.url,
+        model=machine.teacher,
+        workers=machine.teacher_workers,
+        max_unanswered=machine.max_unanswered,
+    )
 
 
 _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {

@@ -10,6 +10,7 @@ from eval import mmeb
 from eval.results import read_result
 from jobs.evaluate import TRAINED, UNTRAINED
 from jobs.stage import Context
+from pipeline.tracking import redact
 
 GROUPS = ("classification", "vqa", "retrieval", "grounding", "other", "IND", "OOD", "overall")
 FIRST_PORT, LAST_PORT = 5000, 5099
@@ -35,12 +36,13 @@ def result_table(evaluation: Path) -> str:
 
 
 def tracking_command(context: Context) -> str:
-    """A command line that opens the MLflow UI on the runs; it can be pasted from any folder."""
-    if context.tracking.startswith(("http://", "https://")):
-        return f"open {context.tracking}"
-    program = Path(sys.executable).with_name("mlflow")
-    words = [str(program), "ui", "--backend-store-uri", context.tracking, "--port", str(free_port())]
-    return f"MLFLOW_DISABLE_TELEMETRY=true {shlex.join(words)}"
+    """A command line that opens the MLflow UI on the runs; it can be pasted from any folder. It shows no password."""
+    shown = redact(context.tracking)
+    if shown.startswith(("http://", "https://")):
+        return f"open {shown}"
+    store = shlex.quote(shown) if shown == context.tracking else '"$MLFLOW_TRACKING_URI"'
+    program = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+    return f"MLFLOW_DISABLE_TELEMETRY=true {program} ui --backend-store-uri {store} --port {free_port()}"
 
 
 def free_port() -> int:

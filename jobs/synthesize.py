@@ -9,7 +9,7 @@ from data_prep import scene_server
 from data_prep.qa_teacher import DESCRIBE, PROMPT
 from data_prep.synthesize_qa import synthesize
 from data_prep.toy_world import FACTS
-from jobs.defaults import TEACHER, TEACHER_WORKERS
+from jobs.defaults import MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data.qa import QaTable
 from pipeline.tracking import Tracker
@@ -26,6 +26,7 @@ class SynthesizeStage:
     url: str = ""
     model: str = TEACHER
     workers: int = TEACHER_WORKERS
+    max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
     writing: Writing = Writing.KEEP
 
@@ -49,7 +50,15 @@ class SynthesizeStage:
             self.context.progress("synthesize", done, total, what)
 
         with self._endpoint() as url:
-            counts = synthesize(self.context.shards, out, url=url, model=self._teacher, workers=self.workers, progress=report)
+            counts = synthesize(
+                self.context.shards,
+                out,
+                url=url,
+                model=self._teacher,
+                workers=self.workers,
+                max_unanswered=self.max_unanswered,
+                progress=report,
+            )
         return Result(counts=counts, content=QaTable.open(out).fingerprint)
 
     @property

@@ -4,7 +4,9 @@ Retries are bounded in number and in time. The API key comes from the environmen
 """
 
 import base64
+import contextlib
 import http.client
+import ipaddress
 import json
 import logging
 import os
@@ -38,7 +40,7 @@ class _RetryableError(Exception):
 
 def key_from_environment() -> str:
     """The API key from CREM_API_KEY (else OPENAI_API_KEY); empty where neither is set, which local servers accept."""
-    return os.environ.get(KEY_VARIABLE) or os.environ.get(_FALLBACK_KEY_VARIABLE) or ""
+    return (os.environ.get(KEY_VARIABLE) or os.environ.get(_FALLBACK_KEY_VARIABLE) or "").strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +61,16 @@ class ChatClient:
     pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
+        try:
+            parts = urllib.parse.urlsplit(self.url)
+        except ValueError as error:
+            raise ConfigError(f"--url: not an address ({error}); expected one such as http://127.0.0.1:8000/v1") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"--url {self.url}: expected an address such as http://127.0.0.1:8000/v1")
         if parts.username or parts.password:
             raise ConfigError(f"--url: no user or password in the address; set {KEY_VARIABLE} instead")
+        if not (self.api_key.isascii() and self.api_key.isprintable()):
+            raise ConfigError(f"{KEY_VARIABLE}: the key holds a line break or another character that no request can carry")
 
     def complete(self, text: str, images: Sequence[bytes] = ()) -> str:
         """The model's answer to a text and encoded pictures, white space around it removed; never empty.
@@ -100,7 +107,7 @@ class ChatClient:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", data=body, headers=headers)
         try:
-            with _OPENER.open(request, timeout=timeout_seconds) as reply:
+            with _opener(self.url).open(request, timeout=timeout_seconds) as reply:
                 return _answer(reply.read(_MAX_REPLY_BYTES + 1))
         except urllib.error.HTTPError as error:
             raise self._status_error(error) from None
@@ -132,7 +139,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Refuse, so that the status reaches the caller as an HTTPError."""
 
 
-_OPENER = urllib.request.build_opener(_NoRedirect)
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """What opens an address: through the environment's proxy, but for a server on this machine."""
+    direct = [urllib.request.ProxyHandler({})] if _is_local(urllib.parse.urlsplit(url).hostname or "") else []
+    return urllib.request.build_opener(_NoRedirect, *direct)
+
+
+def _is_local(name: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost"
 
 
 def data_uri(image: bytes) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ _MAX_KEY_CHARACTERS = 250
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 1000
 _FLUSH_SECONDS = 5.0
+_USER_AND_PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 class Tracker(Protocol):
@@ -186,9 +188,8 @@ def find_run(uri: str, run_id: str) -> dict[str, str]:
 
 
 def redact(uri: str) -> str:
-    """A store's address without the user and password that may stand in it."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}" if "@" in rest.partition("/")[0] else uri
+    """An address, or a text with addresses in it, without the users and passwords that may stand there."""
+    return _USER_AND_PASSWORD.sub("://***@", uri)
 
 
 def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -274,4 +275,4 @@ def _key(name: str) -> str:
 def _one_line(error: Exception) -> str:
     """An error's first line, short enough for a warning."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {redact(lines[0])[:200]}" if lines else type(error).__name__

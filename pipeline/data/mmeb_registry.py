@@ -25,6 +25,9 @@ def _infos(meta_task: str, ind: str, ood: str) -> dict[str, DatasetInfo]:
     return known | {name: DatasetInfo(meta_task, "OOD") for name in ood.split()}
 
 
+NOT_COUNTED = frozenset({"CIFAR-100"})
+"""Sets that MMEB-eval holds on the hub and none of its published lists counts."""
+
 META: dict[str, DatasetInfo] = {
     **_infos(
         "classification",

@@ -32,6 +32,9 @@ KEPT_PICTURES = 16
 SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 """Formats that shards hold. MPO is what Pillow calls a JPEG with a second picture behind it."""
 
+MAX_ASPECT = 200
+"""The longer side over the shorter one: the image processor of Qwen2-VL refuses more."""
+
 MAX_PATH, MAX_SHOWN = 4096, 200
 _FOREIGN = re.compile(r"^/|^[A-Za-z]:|[\\\x00-\x1f\x7f]")
 """Absolute paths, those of Windows, and characters that no name of a picture has."""

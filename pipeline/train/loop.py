@@ -30,6 +30,7 @@ from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal
 from pipeline.train.opening import opening
+from pipeline.train.parcel import Parcels, unwrap
 from pipeline.train.ranks import own_rank, rank_0_first, start_process_group
 from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
 from pipeline.train.schedule import learning_rate
@@ -206,7 +207,7 @@ class _Run:
         """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
         ahead = 4 if num_workers else None
         loader = DataLoader(
-            self.feed,
+            Parcels(self.feed),
             batch_size=None,
             sampler=range(begin, end),
             num_workers=num_workers,
@@ -214,7 +215,8 @@ class _Run:
             worker_init_fn=ignore_in_worker,
         )
         asked = time.monotonic()
-        for step, work in zip(range(begin, end), loader, strict=True):
+        for step, parcel in zip(range(begin, end), loader, strict=True):
+            work = unwrap(parcel)
             if isinstance(work, PipelineError):
                 raise work
             yield step, work, time.monotonic() - asked

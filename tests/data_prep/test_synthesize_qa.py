@@ -14,7 +14,8 @@ from PIL import Image
 from data_prep import qa_teacher
 from data_prep.qa_journal import Journal, side_identity
 from data_prep.qa_teacher import DESCRIBE, prompt
-from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
+from data_prep.synthesize_qa import JOURNAL_NAME, MAX_UNANSWERED, REJECTS_NAME, main, synthesize
+from jobs import defaults
 from pipeline.chat import ChatClient
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
@@ -130,7 +131,7 @@ def test_failed_calls_are_rejects_with_reasons_and_asked_again(shards: Path, tmp
         return Reply(b"cannot see it", status=400) if picture_of(body) in broken else echo(number, body)
 
     with chat_server(moody) as server:
-        counts = synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1)
+        counts = synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1, max_unanswered=0.9)
     assert counts["read"] == counts["reconstructed"] + counts["described"] + counts["rejected"]
     assert counts["rejected"] > 0
     rejects = [json.loads(line) for line in (tmp_path / REJECTS_NAME).read_text().splitlines()]
@@ -141,6 +142,30 @@ def test_failed_calls_are_rejects_with_reasons_and_asked_again(shards: Path, tmp
         again = synthesize(shards, tmp_path, url=server.url, model="teacher")
     assert again["asked"] == len(broken)
     assert (again["described"], again["rejected"]) == (30, 0)
+
+
+def test_too_many_unanswered_sides_are_no_finished_run(shards: Path, tmp_path: Path) -> None:
+    """Fewer failures in a row than would look hopeless, as with a wrong key and a handful of pictures."""
+    first: set[str] = set()
+
+    def picky(number: int, body: dict[str, object]) -> Reply:
+        first.add(picture_of(body)) if not first else None
+        return Reply(b"no", status=400) if picture_of(body) in first else echo(number, body)
+
+    def ask(url: str, **limit: float) -> dict[str, int]:
+        return synthesize(shards, tmp_path, url=url, model="teacher", workers=1, **limit)
+
+    with chat_server(picky) as server:
+        with pytest.raises(ServiceError, match=r"^2 of 30 sides with pictures got no answer, .*rejects\.jsonl; run the same"):
+            ask(server.url)
+        assert len((tmp_path / REJECTS_NAME).read_text().splitlines()) == 2
+        with pytest.raises(ServiceError, match="2 of 30"):
+            ask(server.url, max_unanswered=0.06)
+        assert ask(server.url, max_unanswered=0.07)["rejected"] == 2
+        assert len(server.requests) == NUM_PICTURES + 2, "only what had no answer is asked again"
+        first = {"none"}
+        assert ask(server.url)["described"] == 30
+    assert defaults.MAX_UNANSWERED == MAX_UNANSWERED
 
 
 def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

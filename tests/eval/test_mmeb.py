@@ -92,6 +92,14 @@ def test_unknown_dataset(data: Path) -> None:
         evaluate(FakeModel(), data, datasets=["nomen"])
 
 
+def test_a_set_of_the_hub_that_no_list_counts_is_evaluated_only_when_named(data: Path) -> None:
+    write_eval(data, "CIFAR-100", [("Name it\n", "", ["cat", "dog"], ["", ""])])
+    counted = evaluate(FakeModel(), data)
+    assert [item.name for item in counted.datasets] == ["MSCOCO_t2i", "naming"] and counted.overall.count == 2
+    named = evaluate(FakeModel(), data, datasets=["CIFAR-100", "naming"])
+    assert [item.name for item in named.datasets] == ["CIFAR-100", "naming"]
+
+
 def test_result_file_is_the_same_every_time_and_reads_back(data: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "1.json", tmp_path / "2.json"
     result = evaluate(FakeModel(), data)

@@ -81,6 +81,8 @@ def test_pointer_to_a_row_with_a_list(tmp_path: Path) -> None:
         ("", "no picture"),
         ("*" * 100, "not base64"),
         (base64.b64encode(b"no picture at all" * 10).decode(), "not a JPEG or PNG"),
+        (coded(png((9, 9, 9), size=(60, 60))[:-30]), "cannot be decoded"),
+        (coded(png((9, 9, 9), size=(402, 2))), "402 x 2 pixels is more than 200 times longer than wide"),
         ("[__import__('os').getcwd(), " + "'x'" * 30 + "]", "not a list literal"),
         ("[1, 2]", "other than texts"),
     ],
@@ -90,6 +92,18 @@ def test_rows_with_unusable_pictures_are_named(tmp_path: Path, image: str, reaso
     assert [item.index for item in table.rows] == ["2", "3"]
     assert table.skipped[0].index == "1"
     assert reason in table.skipped[0].reason
+
+
+def test_of_a_file_with_a_validation_split_only_that_is_scored(tmp_path: Path) -> None:
+    """MMMU_DEV_VAL holds 150 rows of `dev` and 900 of `validation`; MMBench_DEV_EN is all `dev`."""
+    rows = [[*row("1"), "dev"], [*row("2"), "validation"], [*row("3"), ""]]
+    table = read_tsv(write(tmp_path / "t.tsv", rows, (*COLUMNS, "split")))
+    assert [item.index for item in table.rows] == ["2"]
+    assert [item.reason for item in table.skipped] == [
+        "it is of split dev, and the benchmark is scored on validation",
+        "it is of split (none), and the benchmark is scored on validation",
+    ]
+    assert len(read_tsv(write(tmp_path / "u.tsv", rows[:1], (*COLUMNS, "split"))).rows) == 1
 
 
 def test_picture_files_beside_the_table(tmp_path: Path) -> None:

@@ -50,6 +50,19 @@ def test_tracking_command_names_the_whole_store_and_survives_a_paste(tmp_path: P
     assert words[5] == "--port"
 
 
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("https://me:secret@host/mlflow", "open https://***@host/mlflow"),
+        ("postgresql://me:secret@host/db", '--backend-store-uri "$MLFLOW_TRACKING_URI" --port'),
+        ("postgresql://host/db", "--backend-store-uri postgresql://host/db --port"),
+    ],
+)
+def test_tracking_command_shows_no_password(tmp_path: Path, store: str, shown: str) -> None:
+    command = tracking_command(Context(work=tmp_path, data=tmp_path, recipe=small_recipe(), tracking=store))
+    assert shown in command and "secret" not in command
+
+
 def test_free_port_is_one_that_nobody_listens_on() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -124,6 +124,30 @@ def test_key_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture, monkeyp
     assert "call 1 failed" in caplog.text
 
 
+def test_a_key_with_a_line_break_at_its_end_works_and_one_inside_is_refused_unshown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "sk-secret\r\n")
+    with chat_server(lambda number, body: completion("fine")) as server:
+        assert ChatClient(url=server.url, model="m").complete("?") == "fine"
+        assert server.keys == ["Bearer sk-secret"]
+        for key in ("sk-secret\nX-Header: 1", "sk-secret\u201d", "sk-secret\x7f"):
+            monkeypatch.setenv(KEY_VARIABLE, key)
+            with pytest.raises(ConfigError, match=f"{KEY_VARIABLE}: the key holds") as caught:
+                ChatClient(url=server.url, model="m")
+            assert "secret" not in str(caught.value)
+
+
+def test_a_server_on_this_machine_is_asked_past_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    with (
+        chat_server(lambda number, body: completion("from the proxy")) as proxy,
+        chat_server(lambda number, body: completion("from the server")) as server,
+    ):
+        monkeypatch.setenv("http_proxy", proxy.url)
+        for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
+            assert client(url).complete("?") == "from the server"
+        assert client("http://elsewhere.invalid/v1").complete("?") == "from the proxy"
+
+
 def test_key_does_not_follow_a_redirect() -> None:
     with chat_server(lambda number, body: completion("stolen")) as other:
         target = {"Location": f"{other.url}/chat/completions"}
@@ -135,7 +159,9 @@ def test_key_does_not_follow_a_redirect() -> None:
         assert other.requests == []
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "file:///etc/passwd", "http://", "http://me:secret@host/v1"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000/v1", "file:///etc/passwd", "http://", "http://[::1/v1", "http://me:secret@host/v1"]
+)
 def test_wrong_addresses_are_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         client(url)

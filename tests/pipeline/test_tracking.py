@@ -104,6 +104,7 @@ def test_small_forms() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": []}, "e": {}}) == {"a.b.c": 1, "a.d": [], "e": {}}
     assert redact("postgresql://me:secret@host/db") == "postgresql://***@host/db"
     assert redact("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
+    assert redact("request to https://me:p@ss@host/api failed") == "request to https://***@host/api failed"
 
 
 def test_nothing_is_printed_or_reported(tmp_path: Path) -> None:
