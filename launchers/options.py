@@ -51,7 +51,9 @@ _SHARED = (
         help="Your own data folder (MMEB-train, MMEB-eval, conversations, mcq). Default: the toy world in <work>/toy.",
     ),
     click.option(
-        "--force", is_flag=True, help="Run even what is done; what convert, train and synthesize made moves to <name>.old."
+        "--force",
+        is_flag=True,
+        help="Run even what is done; what convert, synthesize, train and evaluate made moves to <name>.old.",
     ),
 )
 _TEACHER = (

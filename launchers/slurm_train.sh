@@ -45,15 +45,17 @@ srun --kill-on-bad-exit=1 bash -c '
   exec "$0" -m launchers.cli train "$@"' "$python" "$@" &
 srun_pid=$!
 
-is_out_of_time=
+# srun passes USR1 on to every task, once. TERM it does not pass on: it kills the tasks at once, before they have saved anything.
+must_requeue=
 out_of_time() {
-  is_out_of_time=yes
+  must_requeue=yes
   echo "time is nearly up: stopping the ranks and putting the job back into the queue"
-  kill -TERM "$srun_pid" 2>/dev/null
+  kill -USR1 "$srun_pid" 2>/dev/null
 }
 trap out_of_time USR1
-# Preemption and scancel: Slurm itself requeues or ends the job; the ranks only have to be told.
-trap 'kill -TERM "$srun_pid" 2>/dev/null' TERM
+# scancel, requeue, and preemption without a grace time: Slurm itself requeues or ends the job, and has told the ranks too.
+ended_by_slurm=
+trap 'ended_by_slurm=yes; kill -USR1 "$srun_pid" 2>/dev/null' TERM
 
 # A trapped signal ends `wait` early, so it is repeated until srun itself is gone; then its exit code counts.
 while :; do
@@ -61,7 +63,16 @@ while :; do
   code=$?
   kill -0 "$srun_pid" 2>/dev/null || break
 done
-if [ -n "$is_out_of_time" ] && [ "$code" -ne 0 ]; then
+[ "$code" -ne 0 ] || exit 0
+case $ended_by_slurm$(scontrol show job "$SLURM_JOB_ID") in
+  # The limit was reached while the ranks were still writing; only after USR1, or the job would begin again for ever.
+  *' Reason=TimeLimit '*) ;;
+  # scancel after USR1: a requeue would bring the cancelled job back.
+  yes*) must_requeue= ;;
+  # Preemption with a grace time tells only the tasks at first; a job that ends within it would count as failed.
+  *' PreemptTime=2'*) must_requeue=yes ;;
+esac
+if [ -n "$must_requeue" ]; then
   scontrol requeue "$SLURM_JOB_ID" && exit 0
 fi
 exit "$code"

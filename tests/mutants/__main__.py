@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, method, model, training
+from tests.mutants import data, edges, method, model, stages, training
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs")
-MUTANTS = (*method.MUTANTS, *model.MUTANTS, *training.MUTANTS, *data.MUTANTS, *edges.MUTANTS)
+MUTANTS = (*method.MUTANTS, *model.MUTANTS, *stages.MUTANTS, *training.MUTANTS, *data.MUTANTS, *edges.MUTANTS)
 
 
 def survives(mutant: Mutant, tree: Path) -> str | None:

@@ -58,6 +58,7 @@ def test_rates_and_shares_by_hand(model_folder: Path) -> None:
     report = StepReport(1.0, 2.0, None, 0.5, 3.0)
     found = figures_of(report, work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu"))
     assert found["pairs_per_second"] == 4.0 and found["tokens_per_second"] == 300.0
+    assert found["cut_answers"] == 2.0 != work.num_cut, "of all ranks"
     assert found["data_wait_share"] == 0.25 and found["padding_share"] == 0.0
     assert found["own_language"] == 2.0 and "outside_language" not in found
     assert found["peak_memory_gib"] > 0.05 and not any("utilisation" in name for name in found)

@@ -68,6 +68,6 @@ def test_an_error_arrives_as_itself() -> None:
 
 def test_many_tensors_read_ahead_need_few_descriptors() -> None:
     with few_descriptors(spare=60):
-        loader = DataLoader(Parcels(Sheets()), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=4)
+        loader = DataLoader(Parcels(Sheets()), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=4, timeout=60)
         for number, parcel in enumerate(loader):
             assert [int(tensor[0]) for tensor in unwrap(parcel)] == [number * 1000 + place for place in range(400)]

@@ -1,0 +1,86 @@
+"""The Slurm script with stand-ins for srun and scontrol: which signal reaches the tasks, and when the job is put back.
+
+The stand-in for srun does what the real one was seen to do (22.05): it passes USR1 on, and TERM kills its tasks unsaved.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "launchers" / "slurm_train.sh"
+STEP = """#!/usr/bin/env bash
+trap 'sleep 0.3; echo saved >>"$LOG"; exit 75' USR1
+trap 'echo killed >>"$LOG"; exit 137' TERM
+echo "srun ${*: -2}" >>"$LOG"
+for i in $(seq 200); do sleep 0.05; [ -e "$LOG.end" ] && exit "$(cat "$LOG.end")"; done
+"""
+CONTROL = """#!/usr/bin/env bash
+case $* in
+  'show hostnames '*) echo localhost ;;
+  'show job '*) cat "$LOG.job" ;;
+  *) echo "scontrol $*" >>"$LOG" ;;
+esac
+"""
+CALM = "JobId=7\n   JobState=RUNNING Reason=None Dependency=(null)\n   PreemptEligibleTime=2026-01-01 PreemptTime=None\n"
+LIMIT = CALM.replace("Reason=None", "Reason=TimeLimit")
+PREEMPTED = CALM.replace("PreemptTime=None", "PreemptTime=2026-01-01T00:00:00")
+
+
+def run(folder: Path, job: str, signals: tuple[signal.Signals, ...], code: int | None) -> tuple[int, list[str]]:
+    """Run the script; once srun runs, send the signals to it, or let srun end with a code. Returns its code and what was done."""
+    for name, text in (("srun", STEP), ("scontrol", CONTROL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    log = folder / "log"
+    (folder / "log.job").write_text(job)
+    settings = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}
+    names = {"PATH": f"{folder}:{os.environ['PATH']}", "LOG": str(log), "CREM_PYTHON": sys.executable, **settings}
+    with subprocess.Popen(["bash", SCRIPT, "--recipe", "tiny"], cwd=folder, env=names, stdout=subprocess.DEVNULL) as script:
+        while not log.exists():
+            time.sleep(0.02)
+        time.sleep(0.2)  # the script sets its traps right after it has started srun
+        if code is not None:
+            (folder / "log.end").write_text(str(code))
+        for number in signals:
+            script.send_signal(number)
+            time.sleep(0.1)
+        ended = script.wait(timeout=30)
+    first, *rest = log.read_text().splitlines()
+    assert first == "srun --recipe tiny"
+    return ended, rest
+
+
+PUT_BACK = "scontrol requeue 7"
+
+
+@pytest.mark.parametrize(
+    ("job", "signals", "code", "expected"),
+    [
+        (CALM, (signal.SIGUSR1,), None, (0, ["saved", PUT_BACK])),
+        (LIMIT, (signal.SIGUSR1, signal.SIGTERM), None, (0, ["saved", PUT_BACK])),  # it comes while they still write
+        (CALM, (signal.SIGUSR1, signal.SIGTERM), None, (75, ["saved"])),  # scancel after USR1
+        (CALM, (signal.SIGTERM,), None, (75, ["saved"])),  # scancel, or a requeue from outside
+        (LIMIT, (signal.SIGTERM,), None, (75, ["saved"])),
+        (PREEMPTED, (), 143, (0, [PUT_BACK])),  # Slurm told the tasks alone
+        (PREEMPTED, (signal.SIGTERM,), None, (75, ["saved"])),
+        (CALM, (), 1, (1, [])),
+        (CALM, (), 0, (0, [])),
+    ],
+    ids=["time", "limit", "time, scancel", "scancel", "limit alone", "preempted", "preempted, told", "crash", "done"],
+)
+def test_the_ranks_save_and_the_job_is_put_back_when_it_should_be(
+    tmp_path: Path, job: str, signals: tuple[signal.Signals, ...], code: int | None, expected: tuple[int, list[str]]
+) -> None:
+    assert run(tmp_path, job, signals, code) == expected
+
+
+def test_a_missing_python_is_one_line(tmp_path: Path) -> None:
+    names = {**os.environ, "CREM_PYTHON": str(tmp_path / "python")}
+    told = subprocess.run(["bash", SCRIPT], cwd=tmp_path, env=names, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == f"error: {tmp_path}/python: not there; run make setup in {tmp_path}, or set CREM_PYTHON\n"
