@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.evaluate import EvaluateStage
-from jobs.runner import run_stage
+from jobs.runner import _files_below, run_stage
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage
 from pipeline.errors import DataError, PipelineError
@@ -135,6 +135,7 @@ def test_a_linked_folder_is_looked_into_and_a_circle_of_links_ends(tmp_path: Pat
     assert [run_stage(stage, context).was_done for _ in range(2)] == [False, True]
     (shared / "rows").write_text("y")
     assert not run_stage(stage, context).was_done
+    assert [path.relative_to(data).as_posix() for path in _files_below(data)] == ["result", "linked/rows"], "each once"
 
 
 def test_inputs_made_from_different_states_of_one_are_refused(tmp_path: Path, context: Context) -> None:
