@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval.model_protocol import Model
 from pipeline.errors import CheckpointError, ConfigError, PipelineError
-from pipeline.stage_folder import find_begun
+from pipeline.stage_folder import find_made_by
 from pipeline.tracking import default_uri, find_run
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def _subject_of_folder(model: Path, recipe: "Recipe | None", work: Path) -> Subj
 
 def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject:
     tags = find_run(default_uri(work), run_id)
-    if "crem.output" not in tags or "crem.fingerprint" not in tags:
+    if "crem.output" not in tags:
         raise ConfigError(f"--run-id {run_id}: this run wrote no model; take a run of the train stage")
-    output = find_begun(Path(tags["crem.output"]), tags["crem.fingerprint"])
+    output = find_made_by(Path(tags["crem.output"]), run_id)
     if output is None:
         raise CheckpointError(
             f"--run-id {run_id}: what it wrote is no longer in {tags['crem.output']}; name a folder with --model"

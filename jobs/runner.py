@@ -19,7 +19,7 @@ from jobs.stage import Context, Input, Result, Stage, Writing
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
-from pipeline.stage_folder import STARTED_NAME, give_place, is_mere_beginning, mark_begun, retire
+from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire
 from pipeline.tracking import NullTracker, Tracker, start_run
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def run_stage(stage: Stage, context: Context) -> Outcome:
             plan = _Plan.of(stage)
             if stage.writing is Writing.RESUME:
                 give_place(stage.folder, plan.fingerprint)
-            found = None if context.force else plan.finished()
+            found = None if context.force else plan.finished(stage.folder)
             _prepare(plan, context, is_done=found is not None)
         except BaseException:
             ranks.agree(_FAILED)
@@ -65,8 +65,10 @@ def run_stage(stage: Stage, context: Context) -> Outcome:
 
 
 def is_done(stage: Stage) -> bool:
-    """Whether the stage would find its work done. Raises DataError, naming the command to run first, for a missing input."""
-    return _Plan.of(stage).finished() is not None
+    """Whether the stage would find its work done, in place or aside. Raises DataError, as `run_stage`, for a missing input."""
+    plan = _Plan.of(stage)
+    place = find_begun(stage.folder, plan.fingerprint)
+    return place is not None and plan.finished(place) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +92,16 @@ class _Plan:
         parents = {manifest.stage: manifest.run_id for manifest in made if manifest.run_id}
         return cls(stage, fingerprint([stage.name, stage.settings(), inputs]), inputs, parents)
 
-    def finished(self) -> Manifest | None:
-        """The manifest, if it answers for these inputs and settings and no file has gone or changed its size since."""
-        manifest = Manifest.read(self.stage.folder)
+    def finished(self, folder: Path) -> Manifest | None:
+        """A folder's manifest, if it answers for these inputs and settings and no file has gone or changed its size since."""
+        manifest = Manifest.read(folder)
         if manifest is None:
             return None
         if manifest.fingerprint != self.fingerprint:
             logger.info("%s: inputs or settings have changed, so it runs anew", self.stage.name)
             return None
-        if manifest.outputs["files"] != _inventory(self.stage.folder):
-            logger.info("%s: files in %s were changed or removed, so it runs again", self.stage.name, self.stage.folder)
+        if manifest.outputs["files"] != _inventory(folder):
+            logger.info("%s: files in %s were changed or removed, so it runs again", self.stage.name, folder)
             return None
         return manifest
 
@@ -134,7 +136,10 @@ def _refuse_stale(made: Manifest, inputs: Mapping[str, str], given: Mapping[str,
     """Raise DataError where an input was made from another state of one that this stage reads too: keys would still match."""
     for name, item in given.items():
         if made.inputs.get(name, inputs[name]) != inputs[name]:
-            raise DataError(f"{item.path}: has changed since crem {made.stage} read it; run crem {made.stage} first")
+            raise DataError(
+                f"{item.path}: not what crem {made.stage} read; give all stages the same --data and settings, "
+                f"or run crem {made.stage} again first"
+            )
 
 
 def _inventory(folder: Path) -> str:
@@ -160,7 +165,6 @@ def _run(plan: _Plan, context: Context) -> Manifest:
     tags = {
         "crem.work": str(context.work.resolve()),
         "crem.output": str(stage.folder.resolve()),
-        "crem.fingerprint": plan.fingerprint,
         "crem.data": str(context.data.resolve()),
         "crem.recipe": context.recipe.name,
         "crem.recipe_fingerprint": recipe_fingerprint(context.recipe),
@@ -168,6 +172,8 @@ def _run(plan: _Plan, context: Context) -> Manifest:
     begun = time.monotonic()
     with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags) as tracker:
         _log_settings(stage, context, tracker)
+        if stage.writing is not Writing.ASIDE:
+            mark_begun(stage.folder, plan.fingerprint, tracker.run_id)
         if stage.writing is Writing.ASIDE:
             with folder_aside(stage.folder) as aside:
                 manifest = _fill(plan, aside, tracker)

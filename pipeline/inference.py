@@ -1,7 +1,7 @@
 """A trained (or untrained) model to embed sides and answer questions with, loaded from a checkpoint or a model folder."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -195,12 +195,18 @@ def load_model(
         state = checkpoint.read_state(path)
         own = checkpoint.recipe(path)
         _refuse_other_values(path, own, recipe or own)
-        model = _assemble((path / state.model_folder).resolve(), own, state.digests[checkpoint.WEIGHTS], dtype)
+        folder = (path / state.model_folder).resolve()
+        digests = folder_digests(folder)
+        model = _assemble(folder, own, digests, state.digests[checkpoint.WEIGHTS], dtype)
+        if state.model_digest and state.model_digest != fingerprint(digests):
+            raise CheckpointError(
+                f"{path}: its model folder {folder} is not the one it was trained from; run crem model with the settings of then"
+            )
         model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
     elif recipe is None:
         raise CheckpointError(f"{path}: no {checkpoint.STATE}, so not a checkpoint; for a model folder name a recipe too")
     else:
-        model = _assemble(path, recipe, "untrained", dtype)
+        model = _assemble(path, recipe, folder_digests(path), "untrained", dtype)
     model.embedder.to(place)
     return model
 
@@ -221,7 +227,7 @@ def _device(name: str | torch.device) -> torch.device:
         raise ConfigError(f"device: {name} cannot be used ({str(error).splitlines()[0]}); use cpu") from error
 
 
-def _assemble(path: Path, recipe: Recipe, trained: str, dtype: Dtype) -> EmbeddingModel:
+def _assemble(path: Path, recipe: Recipe, digests: Mapping[str, str], trained: str, dtype: Dtype) -> EmbeddingModel:
     embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
     embedder.eval()
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
@@ -230,6 +236,6 @@ def _assemble(path: Path, recipe: Recipe, trained: str, dtype: Dtype) -> Embeddi
         folder=path,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
-        fingerprint=fingerprint([folder_digests(path), trained, recipe_fingerprint(recipe), dtype]),
+        fingerprint=fingerprint([digests, trained, recipe_fingerprint(recipe), dtype]),
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )

@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest, canonical_json, write_atomic
@@ -19,27 +20,46 @@ STARTED_NAME = "started.json"
 _SUFFIX_CHARACTERS = 12
 
 
-def mark_begun(folder: Path, fingerprint: str) -> None:
-    """Note in the folder, which is made where it is missing, with what it is begun."""
-    write_atomic(folder / STARTED_NAME, canonical_json({"fingerprint": fingerprint}))
+def mark_begun(folder: Path, fingerprint: str, run: str = "") -> None:
+    """Note in the folder, which is made where it is missing, with what it is begun, and the tracker's run that works on it."""
+    runs = runs_of(folder) if begun_with(folder) == fingerprint else []
+    write_atomic(folder / STARTED_NAME, canonical_json({"fingerprint": fingerprint, "runs": [*runs, run] if run else runs}))
 
 
 def begun_with(folder: Path) -> str:
     """The fingerprint that the folder was begun, or made, with; empty where nothing tells."""
-    try:
-        return str(json.loads((folder / STARTED_NAME).read_text(encoding="utf-8"))["fingerprint"])
-    except (OSError, ValueError, LookupError, TypeError):
-        pass
-    try:
-        manifest = Manifest.read(folder)
-    except DataError:
-        return ""
-    return manifest.fingerprint if manifest else ""
+    manifest = _manifest(folder)
+    return str(_started(folder).get("fingerprint", manifest.fingerprint if manifest else ""))
+
+
+def runs_of(folder: Path) -> list[str]:
+    """The tracker's runs that worked on what the folder holds, in order."""
+    manifest = _manifest(folder)
+    return [*_started(folder).get("runs", []), *([manifest.run_id] if manifest and manifest.run_id else [])]
 
 
 def find_begun(folder: Path, fingerprint: str) -> Path | None:
     """Where the work with this fingerprint lies: in the folder, aside, or nowhere."""
     return next((place for place in (folder, _aside(folder, fingerprint)) if begun_with(place) == fingerprint), None)
+
+
+def find_made_by(folder: Path, run: str) -> Path | None:
+    """Where the work of a run of the tracker lies: in the folder, aside, in `<name>.old`, or nowhere any more."""
+    return next((place for place in (folder, *sorted(folder.parent.glob(f"{folder.name}.*"))) if run in runs_of(place)), None)
+
+
+def _started(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / STARTED_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    try:
+        return Manifest.read(folder)
+    except DataError:
+        return None
 
 
 def give_place(folder: Path, fingerprint: str) -> None:

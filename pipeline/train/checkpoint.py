@@ -28,6 +28,7 @@ WEIGHTS, OPTIMIZER, RECIPE, STATE = "weights.safetensors", "optimizer.safetensor
 class State:
     """What a checkpoint says of itself: its step, and what it belongs to. `model_folder` is relative to the checkpoint's own.
 
+    `model_digest` is a fingerprint of that folder's files, empty where none was noted.
     `skipped` steps up to it moved nothing, so the optimizer took that many fewer. `held_out` are the figures of the held-out
     slice at this very step, where it was looked at.
     """
@@ -38,6 +39,7 @@ class State:
     data_fingerprint: str
     model_folder: str
     digests: dict[str, str]
+    model_digest: str = ""
     skipped: int = 0
     held_out: Mapping[str, float] = field(default_factory=dict)
 

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import CheckpointError, PipelineError, StoppedError
 from pipeline.manifest import canonical_json, fingerprint
-from pipeline.model.backbone import open_folder
+from pipeline.model.backbone import folder_digests, open_folder
 from pipeline.recipe import Phase, Recipe
 from pipeline.recipe_json import course_fingerprint, recipe_fingerprint
 from pipeline.sequence import Vocabulary
@@ -283,9 +284,15 @@ class _Run:
             data_fingerprint=self.data_fingerprint,
             model_folder=os.path.relpath(self.places.model.resolve(), folder.resolve()),
             digests={},
+            model_digest=self._model_digest,
             skipped=self.skips.total,
             held_out={name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)},
         )
+
+    @cached_property
+    def _model_digest(self) -> str:
+        """Reads the whole folder, so once a run, and on the rank that writes."""
+        return fingerprint(folder_digests(self.places.model))
 
     def _record(self, done: int, figures: Mapping[str, float], steps_per_second: float) -> None:
         if self.engine.rank == 0:

@@ -102,9 +102,8 @@ def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pyt
 
 def test_a_run_leads_to_its_checkpoint_data_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "train" / "step-0000100")
-    mark_begun(tmp_path / "train", "f" * 64)
-    output = {"crem.output": str(tmp_path / "train"), "crem.fingerprint": "f" * 64}
-    tags = {**output, "crem.data": str(tmp_path / "data"), "crem.recipe": "tiny"}
+    mark_begun(tmp_path / "train", "f" * 64, "abc")
+    tags = {"crem.output": str(tmp_path / "train"), "crem.data": str(tmp_path / "data"), "crem.recipe": "tiny"}
     monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
     found = find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)
     assert found.folder == tmp_path / "train" / "step-0000100"
@@ -118,28 +117,25 @@ def test_a_run_leads_to_its_own_checkpoint_after_a_training_with_other_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = tmp_path / "train"
-    mark_begun(train, "a" * 64)
+    mark_begun(train, "a" * 64, "first")
     save(train / "step-0000100")
     give_place(train, "b" * 64)
-    mark_begun(train, "b" * 64)
+    mark_begun(train, "b" * 64, "second")
     save(train / "step-0000200")
-    tags = {"crem.output": str(train), "crem.fingerprint": "a" * 64}
-    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
-    assert find_subject(run_id="abc", model=None, work=tmp_path).folder == tmp_path / "train.aaaaaaaaaaaa" / "step-0000100"
-    tags["crem.fingerprint"] = "b" * 64
-    assert find_subject(run_id="abc", model=None, work=tmp_path).folder == train / "step-0000200"
-    tags["crem.fingerprint"] = "c" * 64
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: {"crem.output": str(train)})
+    first, second = (find_subject(run_id=run, model=None, work=tmp_path).folder for run in ("first", "second"))
+    assert first == tmp_path / "train.aaaaaaaaaaaa" / "step-0000100"
+    assert second == train / "step-0000200"
     with pytest.raises(CheckpointError, match=r"what it wrote is no longer in .*train; name a folder with --model"):
-        find_subject(run_id="abc", model=None, work=tmp_path)
+        find_subject(run_id="third", model=None, work=tmp_path)
 
 
 def test_the_run_of_a_bare_model_folder_names_its_recipe_if_that_is_still_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
-    Manifest(stage="model", fingerprint="f" * 64).write(tmp_path)
-    output = {"crem.output": str(tmp_path), "crem.fingerprint": "f" * 64}
-    tags = {**output, "crem.recipe": "tiny", "crem.recipe_fingerprint": recipe_fingerprint(load("tiny"))}
+    Manifest(stage="model", fingerprint="f" * 64, run_id="abc").write(tmp_path)
+    tags = {"crem.output": str(tmp_path), "crem.recipe": "tiny", "crem.recipe_fingerprint": recipe_fingerprint(load("tiny"))}
     monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
     assert find_subject(run_id="abc", model=None, work=tmp_path).recipe == load("tiny")
     for change in ({"crem.recipe": "of_my_own"}, {"crem.recipe_fingerprint": recipe_fingerprint(load("mini"))}):

@@ -7,6 +7,7 @@ FOLDER = ("tests/pipeline/test_stage_folder.py",)
 SUBJECT = ("tests/eval/test_subject.py",)
 TSV = ("tests/eval/test_tsv.py",)
 CHAT = ("tests/pipeline/test_chat.py",)
+LOOP = ("tests/pipeline/train/test_loop.py",)
 SLURM = ("tests/launchers/test_slurm_script.py",)
 SYNTHESIZE = ("tests/data_prep/test_synthesize_qa.py",)
 
@@ -63,7 +64,7 @@ MUTANTS = (
     Mutant(
         "a run leads to whatever lies in its folder",
         "eval/subject.py",
-        'find_begun(Path(tags["crem.output"]), tags["crem.fingerprint"])',
+        'find_made_by(Path(tags["crem.output"]), run_id)',
         'Path(tags["crem.output"])',
         SUBJECT,
     ),
@@ -150,5 +151,26 @@ MUTANTS = (
         "  *' PreemptTime=2'*) must_requeue=yes ;;\n",
         "",
         SLURM,
+    ),
+    Mutant(
+        "a finished training that waits aside starts its ranks",
+        "jobs/runner.py",
+        "    return place is not None and plan.finished(place) is not None\n",
+        "    return plan.finished(stage.folder) is not None\n",
+        STAGE,
+    ),
+    Mutant(
+        "a checkpoint loads with any model folder",
+        "pipeline/inference.py",
+        "if state.model_digest and state.model_digest != fingerprint(digests):",
+        "if False:",
+        LOOP,
+    ),
+    Mutant(
+        "a training does not note its model folder",
+        "pipeline/train/loop.py",
+        "            model_digest=self._model_digest,\n",
+        "",
+        LOOP,
     ),
 )

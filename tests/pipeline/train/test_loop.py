@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 import pipeline.train.loop as loop
 from pipeline.errors import CheckpointError, ConfigError, DataError
+from pipeline.inference import load_model
 from pipeline.recipe import Recipe
 from pipeline.sample import Side
 from pipeline.tracking import NullTracker
@@ -198,3 +200,15 @@ def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key(
     ]
     with pytest.raises(DataError, match=r"^pictures/00000.tar: pictures-\d+: picture cannot be decoded"):
         run(tmp_path, model_folder, small_recipe())
+
+
+def test_a_checkpoint_loads_with_the_model_folder_it_was_trained_from_alone(tmp_path: Path, model_folder: Path) -> None:
+    """A work folder's model is made anew for another corpus or recipe, and a tokenizer of other words need not differ in size."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    last = run(tmp_path / "train", folder, small_recipe(steps=2, checkpoint_every=2))
+    assert load_model(last).recipe == small_recipe(steps=2, checkpoint_every=2)
+    tokenizer = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(tokenizer + " ")
+    with pytest.raises(CheckpointError, match=r"its model folder .*model is not the one it was trained from; run crem model"):
+        load_model(last)
