@@ -29,12 +29,12 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.data.picture_header import Header, read_header
 from pipeline.data.pictures import MAX_ASPECT, SUFFIXES
 from pipeline.data.reject import RowError
+from pipeline.rgb import orientation, rgb, upright
 
 DECODED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Formats that are decoded at all: Pillow knows many more, some of which start other programs."""
@@ -47,7 +47,6 @@ JPEG_QUALITY = 95
 _TOO_MANY = f"the picture declares more than {MAX_DECODED_PIXELS} pixels"
 
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
-_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +95,13 @@ class PicturePreparer:
             raise _undecodable(error) from error
 
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
-        turned = _orientation(picture) != 1
+        turned = orientation(picture) != 1
         large = picture.width * picture.height > self.max_pixels
         if self.verify:
             _decode(picture, encoded)
         if not (turned or large) and _is_plain(picture):
             return encoded
-        upright = ImageOps.exif_transpose(picture) if turned else picture
-        return self._rewritten(upright, SUFFIXES.get(picture.format or "", "png"), is_large=large, is_turned=turned)
+        return self._rewritten(upright(picture), SUFFIXES.get(picture.format or "", "png"), is_large=large, is_turned=turned)
 
     def _rewritten(self, picture: Image.Image, suffix: str, *, is_large: bool, is_turned: bool) -> bytes:
         encoded = _encoded(_shrunk(_rgb(picture), self.max_pixels), suffix)
@@ -139,15 +137,6 @@ def _refuse_shape(picture: Image.Image) -> None:
         raise RowError(f"the picture is {width} x {height} pixels, more than {MAX_ASPECT} times longer than wide")
 
 
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is damaged: its pixels may still be sound."""
-    try:
-        value = picture.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001 - damaged EXIF raises many kinds; none of them says anything about the pixels
-        return 1
-    return value if isinstance(value, int) and 2 <= value <= 8 else 1
-
-
 def _is_plain(picture: Image.Image) -> bool:
     """Whether a file may stand in a shard as it is: converting it to RGB later is exact."""
     if picture.format not in SUFFIXES or picture.mode not in _PLAIN_MODES or picture.has_transparency_data:
@@ -156,16 +145,10 @@ def _is_plain(picture: Image.Image) -> bool:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("I", "F"):
-        raise RowError("the picture has 32 bits a pixel, whose range nothing defines")
-    if picture.mode.startswith("I;16"):
-        # 65535 / 257 = 255: Pillow's own conversion would clip instead of scaling.
-        return Image.fromarray((np.asarray(picture) / 257).round().astype(np.uint8)).convert("RGB")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    # Converting RGB to RGB would only copy it.
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    try:
+        return rgb(picture)
+    except ValueError as error:
+        raise RowError(str(error)) from error
 
 
 def _shrunk(picture: Image.Image, max_pixels: int) -> Image.Image:

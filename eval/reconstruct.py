@@ -105,7 +105,7 @@ def table(result: ReconstructResult) -> str:
 def training_texts(index: ShardIndex) -> Iterator[str]:
     """Every text of the training rows: both sides, hard negatives, questions and answers."""
     for row in range(len(index)):
-        sample: Sample = index.read(row)
+        sample: Sample = index.texts(row)
         sides = [sample.query, *([sample.positive] if sample.positive else []), *sample.negatives]
         for side in sides:
             yield side.text

@@ -13,7 +13,7 @@ from jobs.convert import data_input
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.errors import NothingToMeasureError
-from pipeline.recipe_json import decisive_values
+from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class EvaluateStage:
 
     def settings(self) -> Mapping[str, object]:
         """How questions are asked and read."""
-        return {"modes": self.modes, "vlm": vlm.DEFAULTS, "recipe": decisive_values(self.context.recipe)}
+        return {"modes": self.modes, "vlm": vlm.DEFAULTS, "recipe": course_values(self.context.recipe)}
 
     @property
     def modes(self) -> tuple[vlm.Mode, ...]:

@@ -1,6 +1,7 @@
 """A trained (or untrained) model to embed sides and answer questions with, loaded from a checkpoint or a model folder."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
 from pipeline.model.inputs import load_pixels
 from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
-from pipeline.recipe_json import recipe_fingerprint
+from pipeline.recipe_json import course_values, recipe_fingerprint
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
@@ -31,6 +32,9 @@ from pipeline.train.feed import conversation_context, side_digest
 Dtype = Literal["float32", "bfloat16"]
 
 CHUNK_TOKENS = 8192
+DECODED_SIDES = 256
+"""Sides whose pictures are decoded at the same time: one picture of the greatest size is 3 MB."""
+
 ANSWERED_ROWS = 64
 """Rows that are answered together: those of compressed items are short, so that tokens alone would not bound them."""
 
@@ -79,9 +83,12 @@ class EmbeddingModel:
             )
         if not sides:
             raise DataError("compress: no sides are given")
-        chunks = list(self._chunks(self.builder, sides, [()] * len(sides)))
-        order = [row.slot for rows in chunks for row in rows]
-        return compressed_items.join([self._compress_rows(rows) for rows in chunks]).take(np.argsort(order).tolist())
+        order: list[int] = []
+        parts: list[CompressedItems] = []
+        for rows in self._chunks(self.builder, sides, [()] * len(sides)):
+            order += [row.slot for row in rows]
+            parts.append(self._compress_rows(rows))
+        return compressed_items.join(parts).take(np.argsort(order).tolist())
 
     def answer(
         self,
@@ -143,8 +150,9 @@ class EmbeddingModel:
 
     def _chunks(self, builder: SequenceBuilder, sides: Sequence[Side], turns: Sequence[Sequence[Turn]]) -> Iterator[list[Row]]:
         """Rows of the sides and their turns in chunks of similar length; a row's slot is its place in `sides`."""
-        rows = [self._row(builder, side, own, slot) for slot, (side, own) in enumerate(zip(sides, turns, strict=True))]
-        yield from chunk_by_tokens(rows, CHUNK_TOKENS)
+        for start in range(0, len(sides), DECODED_SIDES):
+            part = range(start, min(start + DECODED_SIDES, len(sides)))
+            yield from chunk_by_tokens([self._row(builder, sides[slot], turns[slot], slot) for slot in part], CHUNK_TOKENS)
 
     def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn], slot: int) -> Row:
         pixels = tuple(load_pixels(picture, self.recipe.pixels, where="a picture to embed") for picture in side.images)
@@ -212,7 +220,7 @@ def load_model(
 
 
 def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
-    for difference in differences(own, given):
+    for difference in differences(own, given, course_values):
         raise CheckpointError(
             f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
             "give the values it was trained with, or none: a checkpoint brings its own"
@@ -235,7 +243,7 @@ def _assemble(path: Path, recipe: Recipe, digests: Mapping[str, str], trained: s
         embedder=embedder,
         folder=path,
         recipe=recipe,
-        builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length),
+        builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=sys.maxsize),
         fingerprint=fingerprint([digests, trained, recipe_fingerprint(recipe), dtype]),
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )

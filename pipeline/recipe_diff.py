@@ -1,6 +1,6 @@
 """What differs between two recipes, field by field."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.recipe import Recipe
@@ -17,12 +17,12 @@ class Difference:
     new: str
 
 
-def differences(old: Recipe, new: Recipe) -> list[Difference]:
-    """The fields in which two recipes differ, labels left out, in the order of their paths.
+def differences(old: Recipe, new: Recipe, values: Callable[[Recipe], Mapping[str, object]] = decisive_values) -> list[Difference]:
+    """The fields in which two recipes differ, of those that `values` looks at (all but labels), in the order of their paths.
 
     A component of another class, and a tuple of another length, is one difference.
     """
-    return list(_differences(decisive_values(old), decisive_values(new), ""))
+    return list(_differences(values(old), values(new), ""))
 
 
 def _differences(old: object, new: object, path: str) -> Iterator[Difference]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.errors import DataError
 from pipeline.ranges import check_least
+from pipeline.rgb import rgb, upright
 
 MAX_ASPECT = 200
 """Qwen2-VL's limit of the ratio of a picture's sides."""
@@ -93,13 +94,14 @@ def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str, view: View =
     """
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
-            rgb = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"{where}: picture cannot be decoded ({error}); run the conversion with verification") from error
-    height, width = limits.resized(rgb.height, rgb.width)
-    if view != WHOLE or (width, height) != rgb.size:
-        rgb = rgb.resize((width, height), Image.Resampling.BICUBIC, box=view.box(*rgb.size))
-    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+            picture.load()
+            shown = rgb(upright(picture))
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
+        raise DataError(f"{where}: picture cannot be decoded ({error}); mend it, or leave its row out") from error
+    height, width = limits.resized(shown.height, shown.width)
+    if view != WHOLE or (width, height) != shown.size:
+        shown = shown.resize((width, height), Image.Resampling.BICUBIC, box=view.box(*shown.size))
+    return np.ascontiguousarray(np.asarray(shown).transpose(2, 0, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

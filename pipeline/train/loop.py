@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader
 
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
@@ -31,13 +30,13 @@ from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal
 from pipeline.train.opening import opening
-from pipeline.train.parcel import Parcels, unwrap
+from pipeline.train.parcel import deliveries
 from pipeline.train.ranks import own_rank, rank_0_first, start_process_group
 from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
 from pipeline.train.schedule import learning_rate
 from pipeline.train.skips import Skips
 from pipeline.train.step import train_step
-from pipeline.train.stop import StopNote, ignore_in_worker
+from pipeline.train.stop import StopNote
 from pipeline.train.together import as_on_rank_0, on_any_rank
 from pipeline.train.watch import Watch
 from pipeline.train.work import StepWork
@@ -206,18 +205,9 @@ class _Run:
 
     def _works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork, float]]:
         """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
-        ahead = 4 if num_workers else None
-        loader = DataLoader(
-            Parcels(self.feed),
-            batch_size=None,
-            sampler=range(begin, end),
-            num_workers=num_workers,
-            prefetch_factor=ahead,
-            worker_init_fn=ignore_in_worker,
-        )
         asked = time.monotonic()
-        for step, parcel in zip(range(begin, end), loader, strict=True):
-            work = unwrap(parcel)
+        works = deliveries(self.feed, range(begin, end), num_workers)
+        for step, work in zip(range(begin, end), works, strict=True):
             if isinstance(work, PipelineError):
                 raise work
             yield step, work, time.monotonic() - asked

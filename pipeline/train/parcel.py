@@ -4,12 +4,17 @@ torch sends each tensor of a work through a file descriptor of its own, open unt
 the steps that are read ahead, where many nodes allow a process 1,024.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.train.stop import ignore_in_worker
+
+READ_AHEAD = 4
+"""Items that each process prepares before they are asked for."""
 
 _ALIGNMENT_BYTES = 16
 """A view of another type must begin at a multiple of that type's size; no tensor of a work has larger numbers."""
@@ -44,6 +49,19 @@ class Parcels(Dataset[Parcel]):
 
     def __getitem__(self, number: int) -> Parcel:
         return wrap(self.items[number])
+
+
+def deliveries(items: Dataset[Any], numbers: Sequence[int], num_workers: int) -> Iterator[Any]:
+    """The items with these numbers in their order, prepared ahead by so many processes, or here (0)."""
+    loader = DataLoader(
+        Parcels(items),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=num_workers,
+        prefetch_factor=READ_AHEAD if num_workers else None,
+        worker_init_fn=ignore_in_worker,
+    )
+    return map(unwrap, loader)
 
 
 def wrap(value: Any) -> Parcel:

@@ -138,7 +138,7 @@ MUTANTS = (
     ),
     Mutant(
         "mirrored pictures stay mirrored",
-        "data_prep/images.py",
+        "pipeline/rgb.py",
         "2 <= value <= 8",
         "value in (3, 6, 8)",
         ("tests/data_prep/test_picture_fates.py",),

@@ -2,6 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
+INPUTS = ("tests/pipeline/model/test_inputs.py",)
+INFERENCE = ("tests/pipeline/test_inference.py",)
 BUILD = ("tests/pipeline/train/test_build.py",)
 FEATURES = ("tests/pipeline/train/test_features.py",)
 REPLAY = ("tests/pipeline/train/test_replay.py",)
@@ -335,5 +337,33 @@ MUTANTS = (
         "if bool((lengths.diff() >= 0).all()):",
         "if True:",
         (f"{ATTENTION[0]}::test_sequences_of_one_length_are_one_call_wherever_they_stand",),
+    ),
+    Mutant(
+        "a damaged EXIF block ends the run",
+        "pipeline/rgb.py",
+        "    except Exception:  # noqa: BLE001",
+        "    except ZeroDivisionError:  #",
+        INPUTS,
+    ),
+    Mutant(
+        "transparency is black outside of shards",
+        "pipeline/model/inputs.py",
+        "shown = rgb(upright(picture))",
+        'shown = upright(picture).convert("RGB")',
+        INPUTS,
+    ),
+    Mutant(
+        "training's cap refuses sides of a benchmark",
+        "pipeline/inference.py",
+        "layout=recipe.layout, max_length=sys.maxsize)",
+        "layout=recipe.layout, max_length=recipe.max_length)",
+        INFERENCE,
+    ),
+    Mutant(
+        "a checkpoint of another ZeRO stage is refused",
+        "pipeline/inference.py",
+        "differences(own, given, course_values)",
+        "differences(own, given)",
+        INFERENCE,
     ),
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.generation import Sampled
 from pipeline.recipe import Recipe
@@ -114,6 +114,32 @@ def test_a_gpu_gives_what_the_cpu_gives(model: EmbeddingModel, trained: Path, re
     for compressed in (True, False):
         answers = there.answer(sides(), QUESTIONS, compressed=compressed, max_new_tokens=4)
         assert answers == model.answer(sides(), QUESTIONS, compressed=compressed, max_new_tokens=4)
+
+
+def test_a_side_longer_than_training_s_cap_is_embedded_and_answered(model: EmbeddingModel, recipe: Recipe) -> None:
+    """Several pictures of a question may pass the cap; what comes first must not change with the cap."""
+    long = Side(text="red " * (recipe.max_length + 100))
+    assert np.isfinite(model.embed([long])).all()
+    assert len(model.answer([long], ["what"], compressed=False)) == len(model.answer([long], ["what"], compressed=True)) == 1
+
+
+def test_values_of_the_machine_alone_do_not_refuse_a_checkpoint(trained: Path, recipe: Recipe) -> None:
+    phase = replace(recipe.phases[0], zero_stage=2, chunk_tokens=999, keep_every=7)
+    assert load_model(trained, recipe=replace(recipe, phases=(phase,))).recipe == recipe
+    other = replace(recipe, phases=(replace(phase, steps=phase.steps + 1),))
+    with pytest.raises(CheckpointError, match=r"trained with phases\.0\.steps"):
+        load_model(trained, recipe=other)
+
+
+def test_more_sides_than_are_decoded_at_once_come_back_in_their_order(
+    model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = sides() * 3
+    embeddings, answers = model.embed(given), model.answer(given, QUESTIONS * 3, compressed=False)
+    monkeypatch.setattr("pipeline.inference.DECODED_SIDES", 2)
+    np.testing.assert_allclose(model.embed(given), embeddings, atol=1e-5)
+    np.testing.assert_allclose(model.compress(given).embeddings.numpy(), embeddings, atol=1e-5)
+    assert model.answer(given, QUESTIONS * 3, compressed=False) == answers
 
 
 def test_the_fingerprint_names_weights_settings_tokenizer_and_recipe(

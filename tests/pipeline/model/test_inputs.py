@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
+from data_prep.images import PicturePreparer
 from pipeline.errors import DataError
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD
 from pipeline.model.inputs import PatchCutter, PixelLimits, View, load_pixels
@@ -37,6 +38,29 @@ def test_what_cannot_be_decoded_or_is_too_long_is_one_clear_error() -> None:
         load_pixels(b"not a picture", PixelLimits(), where="shard 3 row 7")
     with pytest.raises(DataError, match="200 times"):
         PixelLimits().resized(10, 2010)
+
+
+@pytest.mark.parametrize("block", [b"garbagegarbage", bytes(40), b"II", b"II*\0"])
+def test_a_damaged_exif_block_does_not_matter(block: bytes) -> None:
+    """With a density in the file, as photos have, Pillow looks at the block only when it is asked to turn the picture."""
+    colours = np.full((28, 56, 3), 90, dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(colours).save(file, "JPEG", dpi=(72, 72), exif=b"Exif\0\0" + block)
+    assert (load_pixels(file.getvalue(), PixelLimits(min_tokens=1), where="test") == 90).all()
+
+
+def test_a_picture_is_read_as_its_shard_would_hold_it() -> None:
+    """What is transparent is white, and 16 bits of grey are scaled, in the benchmark as in training."""
+    clear = Image.new("RGBA", (56, 28), (0, 0, 0, 0))
+    grey = Image.fromarray(np.full((28, 56), 32768, dtype=np.uint16))
+    for picture, expected in ((clear, 255), (grey, 128)):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        encoded = file.getvalue()
+        pixels = load_pixels(encoded, PixelLimits(min_tokens=1), where="test")
+        assert (pixels == expected).all()
+        prepared = PicturePreparer(max_pixels=10**6)(encoded)
+        assert (load_pixels(prepared, PixelLimits(min_tokens=1), where="test") == pixels).all()
 
 
 def test_a_view_is_that_part_of_the_picture_at_the_whole_one_s_size() -> None:
