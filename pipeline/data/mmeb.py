@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.data.keys import make_key
 from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, split_instruction
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
-from pipeline.data.pictures import MissingError, Pictures, find_pictures, untouched
+from pipeline.data.pictures import MissingError, Pictures, find_pictures, measured, untouched
 from pipeline.data.reject import Reject, RowError
 from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.data.texts import checked_text
@@ -119,7 +119,7 @@ def read_eval(root: Path, dataset: str) -> EvalSet:
     A benchmark is used whole or not at all: raises DataError, naming file and row, for anything missing or damaged.
     """
     folder, counts = root / EVAL, Counter[str]()
-    pictures = Pictures(folder / "images.zip", folder / "images")
+    pictures = Pictures(folder / "images.zip", folder / "images", prepare=measured)
     sides: dict[tuple[str, str], Side] = {}
     places: dict[tuple[str, str], int] = {}
     queries, pools = [], []

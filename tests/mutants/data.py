@@ -234,4 +234,11 @@ MUTANTS = (
         "",
         ("tests/pipeline/data/test_aside.py",),
     ),
+    Mutant(
+        "pictures of a benchmark are not looked at when read",
+        "pipeline/data/mmeb.py",
+        ", prepare=measured)",
+        ")",
+        ("tests/pipeline/data/test_mmeb.py",),
+    ),
 )

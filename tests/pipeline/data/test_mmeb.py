@@ -1,3 +1,4 @@
+import io
 import json
 import zipfile
 from collections import Counter
@@ -6,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.data.mmeb import count_train, describe, eval_datasets, read_eval, read_train, train_datasets
 from pipeline.data.mmeb_registry import DatasetInfo
@@ -207,6 +209,15 @@ def test_a_benchmark_is_used_whole_or_not_at_all(tmp_path: Path) -> None:
         write_eval(tmp_path, "Toy", [good, row], {"Toy/a.jpg": A})
         with pytest.raises(DataError, match=file + complaint):
             read_eval(tmp_path, "Toy")
+
+
+def test_a_benchmark_s_picture_in_another_form_is_named_at_reading(tmp_path: Path) -> None:
+    """What comes later sorts by size and draws thumbnails; a name that ends in jpg says nothing."""
+    file = io.BytesIO()
+    Image.new("RGB", (28, 28)).save(file, "BMP")
+    write_eval(tmp_path, "Toy", [eval_row("q", "Toy/a.jpg", ("a", ""))], {"Toy/a.jpg": file.getvalue()})
+    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet: row 0: Toy/a\.jpg: not a JPEG or PNG file"):
+        read_eval(tmp_path, "Toy")
 
 
 def test_describe(tmp_path: Path) -> None:
