@@ -60,19 +60,24 @@ def test_a_signal_to_stop_reaches_every_process(tmp_path: Path) -> None:
 
 @contextmanager
 def sending(folder: Path, *numbers: signal.Signals) -> Iterator[None]:
-    """Send this process signals, a while apart, once two ranks have left their mark in a folder."""
+    """Send this process signals, a while apart, once two ranks have left their mark in a folder; none after the block."""
+    ended = threading.Event()
 
     def send() -> None:
         while len(list(folder.iterdir())) < 2:
-            time.sleep(0.01)
+            if ended.wait(0.01):
+                return
         for number in numbers:
             os.kill(os.getpid(), number)
             time.sleep(0.5)
 
     sender = threading.Thread(target=send)
     sender.start()
-    yield
-    sender.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        sender.join()
 
 
 READY = "open(os.path.join({folder!r}, str(os.getpid())), 'w').close()\ntime.sleep(60)"

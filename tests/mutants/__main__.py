@@ -6,11 +6,13 @@ A line each. A mutant that survives, or whose text is no longer in the code, is 
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -20,6 +22,9 @@ from tests.mutants.mutant import Mutant
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs")
 MUTANTS = (*method.MUTANTS, *model.MUTANTS, *stages.MUTANTS, *training.MUTANTS, *data.MUTANTS, *edges.MUTANTS)
+
+LIMIT_SECONDS = 900
+"""A mutant whose tests do not end has shown nothing: a test must fail, not wait for ever."""
 
 
 def survives(mutant: Mutant, tree: Path) -> str | None:
@@ -32,14 +37,35 @@ def survives(mutant: Mutant, tree: Path) -> str | None:
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
     try:
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        code, said = outcome(command, tree, environment)
     finally:
         file.write_text(original)
-    if done.returncode == 1:
-        return None
-    if done.returncode == 0:
-        return "it survived" if " passed" in done.stdout else "its tests were skipped here"
-    return f"pytest could not run: {done.stdout[-300:]}{done.stderr[-300:]}"
+    if code == 0:
+        return "it survived" if " passed" in said else "its tests were skipped here"
+    if code is None:
+        return f"its tests did not end in {LIMIT_SECONDS} seconds: {said[-300:]}"
+    return None if code == 1 else f"pytest could not run: {said[-600:]}"
+
+
+def outcome(command: list[str], tree: Path, environment: dict[str, str]) -> tuple[int | None, str]:
+    """Exit code (None: ended at the time limit, with every process of its group) and output of a command.
+
+    The output goes to a file: a process left behind by a broken test would hold a pipe open.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(
+            command, cwd=tree, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            code = process.wait(LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        return code, said.read()
 
 
 def copy_tree(tree: Path) -> Path:

@@ -91,6 +91,13 @@ MUTANTS = (
         LOCAL,
     ),
     Mutant(
+        "a broken test leaves its processes behind",
+        "tests/mutants/__main__.py",
+        "                os.killpg(process.pid, signal.SIGKILL)",
+        "                pass",
+        ("tests/test_mutants.py",),
+    ),
+    Mutant(
         "exported MLP is passed over",
         "README.md",
         "        states = inner @ learnt",
