@@ -95,7 +95,7 @@ MUTANTS = (
         "tests/mutants/__main__.py",
         "                os.killpg(process.pid, signal.SIGKILL)",
         "                pass",
-        ("tests/test_mutants.py",),
+        ("tests/test_mutants.py::test_a_process_left_behind_keeps_nobody_waiting",),
     ),
     Mutant(
         "exported MLP is passed over",
