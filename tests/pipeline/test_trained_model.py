@@ -63,8 +63,8 @@ def test_answers_equal_the_forward_pass_s_greedy_continuation(
         tokens, logits = forward_greedy(model, context, question, mode=MODES[compressed], length=LENGTH)
         assert answer == " ".join(map(str, tokens))
         found = torch.stack(recorder.logits[_name(side_digest(context), question)])[: len(logits)]
-        # Of numbers near 16 a float32 has steps of 2e-6, so a model of larger logits than the demo's may need more than 1e-5.
-        torch.testing.assert_close(found, logits, atol=1e-5 if bits == 32 else 2e-6, rtol=0.0)
+        # The steps of a float32 grow with the number, 1e-6 at 8: what is allowed grows with it.
+        torch.testing.assert_close(found, logits, atol=1e-5 if bits == 32 else 2e-6, rtol=2e-6 if bits == 32 else 0.0)
     assert len(set(answers)) > 8 and any(answers), "a trained model says different things about different items"
 
 
