@@ -42,11 +42,13 @@ def check(data: Path) -> Iterator[Finding]:
     """All findings of a data folder. A part that cannot be used is a finding; nothing is raised for it."""
     yield from _guarded(mmeb.TRAIN, lambda: _check_all(data, mmeb.train_datasets(data), check_train))
     yield from _absent(mmeb.TRAIN, TRAIN_SETS, data)
-    if (data / mmeb.EVAL).is_dir():
-        yield from _guarded(mmeb.EVAL, lambda: _check_all(data, mmeb.eval_datasets(data), check_eval))
-        yield from _absent(mmeb.EVAL, META, data)
-    for talks in find_conversations(data):
-        yield from _guarded(talks.dataset, partial(check_conversations, talks))
+    yield from _guarded(mmeb.EVAL, lambda: _check_all(data, mmeb.eval_datasets(data), check_eval))
+    yield from _absent(mmeb.EVAL, META, data)
+    talks = find_conversations(data)
+    if not talks:
+        yield Finding("conversations", "none found")
+    for each in talks:
+        yield from _guarded(each.dataset, partial(check_conversations, each))
 
 
 def check_train(data: Path, dataset: str) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ stopped goes on with the shards that are missing, and parts of it may run on dif
 
 import logging
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import fingerprint
 
 log = logging.getLogger(__name__)
+
+_REJECTS_TOLD = 0.01
 
 
 def silent(dataset: str, done: int, total: int) -> None:
@@ -78,15 +79,17 @@ def convert(conversion: Conversion, progress: Progress = silent) -> dict[str, in
     """Make the shards that are missing below `out`, then index and statistics, and return the counts.
 
     `read == converted + rejected`. What stands there already is kept where it was made from the same files by the same settings;
-    folders of datasets that the data folder no longer has are removed. Raises DataError for a file that is unusable as a whole
-    and for a dataset none of whose rows can be used; single bad rows stand in each dataset's rejects.jsonl.
+    nothing is removed. Raises DataError for shards of datasets that the data folder does not have, for a file that is unusable as
+    a whole and for a dataset none of whose rows can be used; single bad rows stand in each dataset's rejects.jsonl.
     """
     jobs = conversion.jobs()
-    _remove_others(conversion.out, [job.plan for job in jobs])
+    _refuse_others(conversion.out, [job.plan for job in jobs])
     left = [_to_do(job, conversion.out) for job in jobs]
     _tell_missing(left)
     run_jobs(left, conversion.out, workers=conversion.workers, progress=progress)
-    return _counts([merge(conversion.out, job.plan) for job in jobs])
+    datasets = [merge(conversion.out, job.plan) for job in jobs]
+    _tell_rejects(datasets)
+    return _counts(datasets)
 
 
 def convert_slice(conversion: Conversion, part: Slice, progress: Progress = silent) -> dict[str, int]:
@@ -131,13 +134,23 @@ def _tell_missing(jobs: Sequence[Job]) -> None:
                 log.warning("%s: %d of %d pictures missing; their rows become rejects", where, entry.missing, entry.named)
 
 
-def _remove_others(out: Path, plans: Sequence[ShardPlan]) -> None:
-    """Remove datasets that are no longer among the sources; only folders that a conversion made."""
+def _refuse_others(out: Path, plans: Sequence[ShardPlan]) -> None:
+    """Raise DataError where shards of other datasets stand: a mistyped --data must not cost the work of days."""
     known = {plan.name for plan in plans}
-    for folder in out.iterdir() if out.is_dir() else ():
-        if folder.name not in known and (folder / PARTS_FOLDER).is_dir():
-            log.info("%s: is no longer in the data folder, so its shards are removed", folder.name)
-            shutil.rmtree(folder)
+    folders = sorted(out.iterdir()) if out.is_dir() else []
+    others = [folder.name for folder in folders if folder.name not in known and (folder / PARTS_FOLDER).is_dir()]
+    if others:
+        raise DataError(
+            f"{out}: holds shards of {', '.join(others)}, which the data folder does not have; check --data and --corpus, "
+            "give another --work, or remove those folders"
+        )
+
+
+def _tell_rejects(datasets: Sequence[DatasetStats]) -> None:
+    """A dataset that lost more than a hundredth of its rows is named: in the sum over all it would not be seen."""
+    for stats in datasets:
+        if stats.rejected > stats.read * _REJECTS_TOLD:
+            log.warning("%s: %d of %d rows rejected; its rejects.jsonl says why", stats.dataset, stats.rejected, stats.read)
 
 
 def _counts(datasets: Sequence[DatasetStats]) -> dict[str, int]:

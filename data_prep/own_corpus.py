@@ -88,7 +88,7 @@ class OwnCorpus:
                 yield found
         except DataError:
             raise
-        except Exception as error:  # whatever the user's code raises is the user's to mend
+        except (Exception, SystemExit) as error:  # whatever the user's code raises is the user's to mend
             raise DataError(f"{self}: {type(error).__name__}: {one_line(error)}; mend the file") from error
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ def find_corpus(source: str) -> OwnCorpus:
         raise ConfigError(f"corpus {source}: no file {corpus.path}")
     try:
         is_there = callable(getattr(_module(corpus.path), function, None))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"corpus {source}: {type(error).__name__}: {one_line(error)}; mend the file") from error
     if not is_there:
         raise ConfigError(f"corpus {source}: the file has no function {function}")

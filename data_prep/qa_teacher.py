@@ -1,6 +1,9 @@
 """The vision-language model that describes sides with pictures: asked in threads, each distinct side once."""
 
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 
 from data_prep.qa_journal import Journal, side_identity
@@ -36,7 +39,8 @@ class Teacher:
         self.journal = journal
         self.failures: dict[str, str] = {}
         self.asked = 0
-        self._client, self._workers = client, workers
+        self._is_stopped = threading.Event()
+        self._client, self._workers = replace(client, pause=partial(self._pause, client)), workers
         self._pool = ThreadPoolExecutor(workers)
         self._pending: dict[Future[str], str] = {}
         self._failed_in_a_row = 0
@@ -45,7 +49,15 @@ class Teacher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self._is_stopped.set()
         self._pool.shutdown(wait=error is None, cancel_futures=True)
+
+    def _pause(self, client: ChatClient, seconds: float) -> None:
+        """Wait before another call. Raises ServiceError once nobody waits for it: the process ends when its threads have."""
+        client.pause(seconds)
+        if self._is_stopped.is_set():
+            raise ServiceError(f"{client.url}: stopped")
 
     def want(self, side: Side) -> str:
         """Ask about a side unless its answer is known or on its way, and return its identity. Waits while too many are."""

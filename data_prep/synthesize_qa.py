@@ -196,6 +196,8 @@ def main(shards: Path, out: Path, url: str | None, model: str, workers: int, max
         )
     except PipelineError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or 'the file system'}: {error.strerror or error}") from error
     click.echo(json.dumps(counts))
 
 

@@ -95,7 +95,10 @@ def evaluate(
     is in memory at a time. Raises ConfigError for an unknown name, DataError for unusable data or non-finite embeddings.
     """
     results, digests = [], []
-    for name in _chosen(eval_datasets(data), datasets):
+    names = _chosen(eval_datasets(data), datasets)
+    for name in names:  # before the hours of work
+        describe(data, name)
+    for name in names:
         eval_set = read_eval(data, name)
         digests.append([name, content_digest([*eval_set.queries, *eval_set.candidates]), fingerprint(eval_set.pools)])
         results.append(_evaluate_set(model, eval_set, data, blank=blank, progress=progress))
@@ -205,10 +208,18 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: 
     with one_line_errors():
         chosen = find_subject(**subject)
         folder = chosen.data_folder(data)
+        path = (out or chosen.out) / _file_name(blank=blank, is_whole=not datasets)
+        path.parent.mkdir(parents=True, exist_ok=True)  # before the hours of work
         result = evaluate(chosen.load(), folder, datasets=datasets or None, blank=blank, progress=show_progress)
-        path = (out or chosen.out) / (BLANK_RESULT_NAME if blank else RESULT_NAME)
+        click.echo(table(result))
         write_result(result, path)
-    click.echo(f"{table(result)}\nresult: {path}")
+    click.echo(f"result: {path}")
+
+
+def _file_name(*, blank: bool, is_whole: bool) -> str:
+    """Where a result goes: that of chosen sets does not take the place of the whole benchmark's."""
+    whole = BLANK_RESULT_NAME if blank else RESULT_NAME
+    return whole if is_whole else whole.replace("mmeb", "mmeb-some")
 
 
 if __name__ == "__main__":

@@ -179,10 +179,12 @@ def main(data: Path | None, shards: Path | None, out: Path | None, limit: int, *
     with one_line_errors():
         subject = find_subject(**rest)
         folders = subject.data_folder(data), shards or rest["work"] / "shards"
-        result = evaluate(subject.load(), *folders, limit=limit, progress=show_progress)
         path = (out or subject.out) / RESULT_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)  # before the hours of work
+        result = evaluate(subject.load(), *folders, limit=limit, progress=show_progress)
+        click.echo(table(result))
         write_result(result, path)
-    click.echo(f"{table(result)}\nresult: {path}")
+    click.echo(f"result: {path}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eval.model_protocol import Model
 from pipeline.errors import CheckpointError, ConfigError, PipelineError
+from pipeline.manifest import fingerprint
 from pipeline.stage_folder import find_made_by
 from pipeline.tracking import default_uri, find_run
 
@@ -77,7 +78,10 @@ def find_subject(
 
 
 def _subject_of_folder(model: Path, recipe: "Recipe | None", work: Path) -> Subject:
-    return Subject(folder=newest_checkpoint(model), recipe=recipe, data=None, out=work / "eval" / model.resolve().name)
+    place = model.resolve()
+    # Every run has a step-00001000: which one it is stands in the rest of the path.
+    name = f"{place.name}-{fingerprint(place)[:8]}"
+    return Subject(folder=newest_checkpoint(model), recipe=recipe, data=None, out=work / "eval" / name)
 
 
 def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject:
@@ -144,11 +148,13 @@ def newest_checkpoint(folder: Path) -> Path:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the command with one line on stderr and exit code 1 where the user can mend what went wrong."""
+    """End the command with one line on stderr and exit code 1 where the user, or whoever keeps the disks, can mend it."""
     try:
         yield
     except PipelineError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'the file system'}: {error.strerror or error}")
 
 
 def show_progress(what: str, done: int, total: int) -> None:

@@ -237,11 +237,13 @@ def main(data: Path | None, out: Path | None, mode: Mode, names: tuple[str, ...]
         folder = out or subject.out
         paths = question_files(subject.data_folder(data), names)
         refuse_unusable(paths)
+        folder.mkdir(parents=True, exist_ok=True)  # before the hours of work
         model = subject.load()
         for path in paths:
             result = evaluate(model, path, mode=mode, out=folder, settings=settings, progress=show_progress)
+            click.echo(table_text(result))
             write_result(result, folder / result.file_name)
-            click.echo(f"{table_text(result)}\n  result: {folder / result.file_name}")
+            click.echo(f"  result: {folder / result.file_name}")
 
 
 if __name__ == "__main__":

@@ -86,11 +86,18 @@ class EvaluateStage:
     def _questions(self, model: Model, files: Sequence[Path], out: Path, tracker: Tracker) -> Iterator[int]:
         """Questions answered in each file, once for all modes."""
         for path in files:
-            for mode in self.modes:
-                result = vlm.evaluate(model, path, mode=mode, out=out, progress=self._watched(out.name))
-                write_result(result, out / result.file_name)
-                tracker.log_metrics({f"eval/{out.name}/accuracy/{mode}/{result.name}": result.accuracy.score.value})
-            yield len(result.hits)
+            yield max([self._ask(model, path, mode, out, tracker) for mode in self.modes])
+
+    def _ask(self, model: Model, path: Path, mode: vlm.Mode, out: Path, tracker: Tracker) -> int:
+        """Questions of a file that were answered in a mode. Where it can show nothing there, that is said."""
+        try:
+            result = vlm.evaluate(model, path, mode=mode, out=out, progress=self._watched(out.name))
+        except NothingToMeasureError as error:
+            logger.warning("evaluate: %s, %s is left out: %s", path.stem, mode, error)
+            return 0
+        write_result(result, out / result.file_name)
+        tracker.log_metrics({f"eval/{out.name}/accuracy/{mode}/{result.name}": result.accuracy.score.value})
+        return len(result.hits)
 
     def _reconstruction(self, model: Model, out: Path, tracker: Tracker) -> int:
         """Texts written out again. A corpus without texts of eight words has nothing to measure here, which is said."""

@@ -248,4 +248,6 @@ def _only_one(stage: Stage, context: Context) -> Iterator[None]:
             raise PipelineError(
                 f"{stage.folder}: another process runs crem {stage.name} there; wait for it, or give another --work"
             ) from error
+        except OSError as error:  # Lustre mounted without -o flock, for one
+            logger.warning("%s: no locks here (%s): see to it that no second command runs on it", context.work, error.strerror)
         yield

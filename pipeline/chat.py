@@ -63,6 +63,8 @@ class ChatClient:
     def __post_init__(self) -> None:
         try:
             parts = urllib.parse.urlsplit(self.url)
+            self.url.encode("ascii")
+            (parts.hostname or "").encode("idna")
         except ValueError as error:
             raise ConfigError(f"--url: not an address ({error}); expected one such as http://127.0.0.1:8000/v1") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -167,6 +169,7 @@ def _answer(reply: bytes) -> str:
         raise _RetryableError(f"reply longer than {_MAX_REPLY_BYTES} bytes")
     try:
         text = json.loads(reply)["choices"][0]["message"]["content"]
+        str(text).encode()  # half of a surrogate pair is no text
     except (ValueError, LookupError, TypeError, RecursionError):
         raise _RetryableError(f"not a chat completion: {reply[:120]!r}") from None
     if not isinstance(text, str) or not text.strip():

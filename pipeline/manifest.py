@@ -32,7 +32,7 @@ def canonical_json(value: object) -> str:
 
 def fingerprint(value: object) -> str:
     """The sha256 (hex) of a value's canonical JSON: equal settings have equal fingerprints in every process."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return hashlib.sha256(_encoded(value)).hexdigest()
 
 
 def file_digest(path: Path) -> str:
@@ -50,8 +50,13 @@ def tree_digest(folder: Path) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != MANIFEST_NAME:
-            digest.update(canonical_json([name, path.stat().st_size, file_digest(path)]).encode())
+            digest.update(_encoded([name, path.stat().st_size, file_digest(path)]))
     return digest.hexdigest()
+
+
+def _encoded(value: object) -> bytes:
+    """Canonical JSON as bytes, of file names that are no UTF-8 too: Python reads their bytes as lone surrogates."""
+    return canonical_json(value).encode("utf-8", "surrogatepass")
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

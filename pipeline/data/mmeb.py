@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pipeline.data.keys import make_key
-from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, split_instruction
+from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, Split, split_instruction
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
 from pipeline.data.pictures import MissingError, Pictures, find_pictures, measured, untouched
 from pipeline.data.reject import Reject, RowError
@@ -164,16 +165,26 @@ def _own_datasets(path: Path) -> dict[str, DatasetInfo]:
         return {}
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): DatasetInfo(entry["meta_task"], entry["split"]) for name, entry in entries.items()}
+        found = {str(name): DatasetInfo(entry["meta_task"], entry["split"]) for name, entry in entries.items()}
+        if wrong := [
+            name for name, info in found.items() if not isinstance(info.meta_task, str) or info.split not in get_args(Split)
+        ]:
+            raise ValueError(wrong[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         form = '{"name": {"meta_task": ..., "split": "IND" or "OOD"}}'
         raise DataError(f"{path}: not of the form {form} ({error!r}); mend it") from error
+    return found
 
 
 def _datasets(folder: Path, pattern: str) -> list[str]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; a data folder holds {TRAIN}/, {EVAL}/, conversations/ and mcq/")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob(pattern)))
+    names = []
+    for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if any(path.glob(pattern)):
+            names.append(path.name)
+        elif lone := next(path.glob("*parquet*"), None):  # a download that did not end, or another split
+            raise DataError(f"{path}: has {lone.name}, but no {pattern}; download it again, choose another split, or remove it")
     if not names:
         raise DataError(f"{folder}: no dataset folders with parquet files; check the path")
     return names

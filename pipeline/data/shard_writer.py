@@ -37,11 +37,10 @@ def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, 
     """
     folder, name, part = out / plan.name, plan.tar_name(number), plan.part_path(out, number)
     folder.mkdir(parents=True, exist_ok=True)
-    # Statistics and part speak of what is replaced now.
-    for path in (folder / STATS_NAME, part):
-        path.unlink(missing_ok=True)
     with file_aside(folder / name) as aside, aside.open("wb", WRITE_BUFFER) as file, closing(_Shard(file, plan, number)) as shard:
         shard.take_all(items)
+        for path in (folder / STATS_NAME, part):  # they speak of what is replaced now
+            path.unlink(missing_ok=True)
     if not shard.index:
         (folder / name).unlink()
     write_part(part, shard.part(mended or {}), shard.index.table())

@@ -93,13 +93,13 @@ def _mistakes_of(path: Path) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(f"--recipe {path}{_line_in(path, error)}: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"--recipe {path}{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     finally:
         sys.path[:] = before
 
 
-def _line_in(path: Path, error: Exception) -> str:
+def _line_in(path: Path, error: BaseException) -> str:
     """`:12` for the deepest line of the file that the error passed, or where its syntax is wrong."""
     lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:

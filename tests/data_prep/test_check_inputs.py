@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_what_is_damaged_is_a_finding(data: Path) -> None:
         problems, ("fewer", "not a readable zip", "OVEN: the picture cannot be decoded", "broken"), strict=True
     ):
         assert word in problem
+
+
+def test_what_is_not_there_is_said(data: Path) -> None:
+    shutil.rmtree(data / "conversations")
+    shutil.rmtree(data / "MMEB-eval")
+    found = list(check(data))
+    assert Finding("conversations", "none found") in found
+    assert [finding.part for finding in found if finding.is_problem][-1:] == ["MMEB-eval"]
 
 
 def test_a_missing_zip_counts_all_its_pictures(data: Path) -> None:

@@ -1,7 +1,9 @@
 """A conversion that is killed, dealt out to processes or to machines writes the same bytes as the unbroken one."""
 
+import logging
 import os
 import random
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -187,12 +189,34 @@ def test_other_settings_and_other_files_make_the_shards_anew(data: Path, tmp_pat
     assert not [name for name, state in times(out).items() if after.get(name) == state]
 
 
-def test_a_dataset_that_left_the_data_folder_leaves_the_shards(data: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+def test_shards_of_a_dataset_that_left_the_data_folder_stay(data: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+    """A mistyped --data must not cost what was converted. Folders that are no conversion's are nobody's business."""
     out = tmp_path / "unbroken"
     (out / "mine").mkdir()
+    before = tree(out)
     (data / "conversations" / "train.json").unlink()
+    with pytest.raises(DataError, match="holds shards of conversations, which the data folder does not have"):
+        convert(conversion(data, out))
+    assert tree(out) == before
+    shutil.rmtree(out / "conversations")
     convert(conversion(data, out))
     assert sorted(path.name for path in out.iterdir()) == ["mine", "toy", "words"]
+
+
+def test_a_lost_archive_costs_no_shard(data: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
+    """Deleted to free room, say, and then the data folder changes: what was made of it stays, and what describes it."""
+    (data / "MMEB-train" / "images_zip" / "Toy.zip").unlink()
+    with pytest.raises(DataError, match=r"Toy"):
+        convert(conversion(data, tmp_path / "unbroken"))
+    assert tree(tmp_path / "unbroken") == unbroken
+
+
+def test_a_dataset_that_lost_many_rows_is_named(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        convert(conversion(data, tmp_path / "out"))
+    assert (
+        next(line for line in caplog.messages if "rejected" in line) == "Toy: 3 of 25 rows rejected; its rejects.jsonl says why"
+    )
 
 
 def test_an_error_of_a_worker_is_one_line_and_keeps_what_is_done(data: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:

@@ -120,6 +120,7 @@ def test_a_bad_row_is_a_reject(body: str, tmp_path: Path) -> None:
     [
         ("yield 'text'", "mine.py:mine: TypeError: it yields str, not Sample or RowError"),
         ("yield 1 / 0", "mine.py:mine: ZeroDivisionError: division by zero; mend the file"),
+        ("raise SystemExit(0)", "mine.py:mine: SystemExit: 0; mend the file"),
         ("return None", "mine.py:mine: TypeError: 'NoneType' object is not iterable"),
         ("yield from ()", "mine.py:mine: yields no sample"),
     ],

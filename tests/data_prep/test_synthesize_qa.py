@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -179,6 +180,29 @@ def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_pat
         assert synthesize(shards, tmp_path, url=server.url, model="teacher")["asked"] == NUM_PICTURES - 4
 
 
+def test_after_an_error_nobody_goes_on_asking(tmp_path: Path) -> None:
+    """The process ends when its threads have: each would go on asking a hanging endpoint for minutes."""
+    begun, left = threading.Event(), threading.Event()
+
+    def pause(seconds: float) -> None:
+        begun.set()
+        assert left.wait(30)
+
+    def interrupted(url: str) -> None:
+        client = ChatClient(url=url, model="teacher", max_retries=100, pause=pause)
+        with Journal(tmp_path / "answers.jsonl") as journal, qa_teacher.Teacher(client, journal, workers=1) as teacher:
+            teacher.want(image_side(0))
+            assert begun.wait(30)
+            raise KeyboardInterrupt
+
+    with chat_server(lambda number, body: Reply(b"busy", status=503)) as server:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(server.url)
+        left.set()
+        time.sleep(0.5)
+        assert len(server.requests) == 1
+
+
 def test_without_an_endpoint_only_texts_get_turns_and_it_says_so(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -253,6 +277,9 @@ def test_mistakes_are_one_line(shards: Path, tmp_path: Path) -> None:
         synthesize(shards, tmp_path, url=None, model="", workers=0)
     with pytest.raises(ConfigError, match="--url nonsense"):
         synthesize(shards, tmp_path / "out", url="nonsense", model="m")
+    (tmp_path / "file").touch()
+    taken = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path / "file")])
+    assert (taken.exit_code, taken.output.splitlines()[-1]) == (1, f"Error: {tmp_path / 'file'}: File exists")
     assert not (tmp_path / "out").exists(), "a mistake leaves nothing behind"
 
 

@@ -1,5 +1,6 @@
 """Which model a command is about, and how the commands fail: one line, exit code 1, nothing written."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,8 +97,23 @@ def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pyt
     asked = CliRunner().invoke(vlm.main, ["--model", "m", "--mode", "compressed", "--matcher", "vlmevalkit-2026-06"])
     assert asked.exit_code == 0, asked.output
     assert "vlmevalkit-2026-06" in asked.output
+    whole = (tmp_path / "out" / "mmeb.json").read_bytes()
+    CliRunner().invoke(mmeb.main, ["--model", "m", "--dataset", "n"])
+    assert (tmp_path / "out" / "mmeb.json").read_bytes() == whole, "chosen sets do not take the benchmark's place"
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"mmeb.json", "mmeb-blank.json", "Q-compressed.json", "Q-compressed.jsonl"}
+    assert written == {"mmeb.json", "mmeb-blank.json", "mmeb-some.json", "Q-compressed.json", "Q-compressed.jsonl"}
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_a_folder_that_cannot_be_is_told_before_a_model_loads(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_eval(tmp_path, "n", [("name", "", ["x", "y"], ["", ""])])
+    (tmp_path / "mcq").mkdir()
+    write(tmp_path / "mcq" / "Q.tsv", [row("0"), row("1")])
+    (tmp_path / "out").touch()
+    subject = Subject(folder=tmp_path / "no model", recipe=None, data=tmp_path, out=tmp_path / "out")
+    monkeypatch.setattr(inspect.getmodule(MAINS[name].callback), "find_subject", lambda **_: subject)
+    result = CliRunner().invoke(MAINS[name], ["--model", "m"])
+    assert result.exception and result.exception.args == (f"error: {tmp_path / 'out'}: File exists",)
 
 
 def test_a_run_leads_to_its_checkpoint_data_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """The stage runner: when a stage runs, what it leaves behind, and what its run in the tracker is tied to."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -276,6 +278,19 @@ time.sleep(60)
             run_stage(Copy(tmp_path / "out"), context)
         os.kill(other.pid, signal.SIGKILL)
     assert not run_stage(Copy(tmp_path / "out"), context).was_done, "a dead process holds no lock"
+
+
+def test_where_there_are_no_locks_that_is_said_once_and_it_runs(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lustre mounted without `-o flock`."""
+
+    def refuse(*given: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert not run_stage(Copy(tmp_path / "out"), context).was_done
+    assert [line for line in caplog.messages if "no locks here (Function not implemented)" in line] == [caplog.messages[0]]
 
 
 def test_runs_are_tied_to_the_runs_that_made_their_inputs(tmp_path: Path, context: Context) -> None:

@@ -41,8 +41,9 @@ def test_request_has_pictures_as_data_uris_before_the_text() -> None:
         completion(None),
         completion("  "),
         completion(["not", "text"]),
+        completion("half of \ud83d"),
     ],
-    ids=["503", "429", "bad json", "no choice", "deep json", "null", "blank", "list"],
+    ids=["503", "429", "bad json", "no choice", "deep json", "null", "blank", "list", "surrogate"],
 )
 def test_passing_failures_are_retried(failure: Reply) -> None:
     pauses: list[float] = []
@@ -160,7 +161,16 @@ def test_key_does_not_follow_a_redirect() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:8000/v1", "file:///etc/passwd", "http://", "http://[::1/v1", "http://me:secret@host/v1"]
+    "url",
+    [
+        "127.0.0.1:8000/v1",
+        "file:///etc/passwd",
+        "http://",
+        "http://[::1/v1",
+        "http://me:secret@host/v1",
+        "http://gpu01..cluster:8000/v1",
+        "http://host:8000/v1\u2013chat",
+    ],
 )
 def test_wrong_addresses_are_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -75,6 +75,15 @@ def test_tree_digest_sees_names_and_bytes_but_not_the_manifest_or_times(tmp_path
     assert tree("changed", {"b": "2", "sub/a": "0"}) != first
 
 
+def test_file_names_of_other_times_have_digests_too(tmp_path: Path) -> None:
+    """Latin-1 names in an unpacked folder: no UTF-8, so Python reads their bytes as lone surrogates."""
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
+    first = tree_digest(tmp_path)
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).rename(tmp_path / os.fsdecode(b"caf\xe8.png"))
+    assert tree_digest(tmp_path) != first
+    assert fingerprint(os.fsdecode(b"\xe9")) != fingerprint(os.fsdecode(b"\xe8"))
+
+
 def test_write_atomic_replaces_whole_files_and_leaves_nothing_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "new" / "file.txt"
     write_atomic(target, "first")

@@ -169,6 +169,20 @@ def test_wrong_places_are_one_line(tmp_path: Path) -> None:
         list(read_train(tmp_path, "Toy"))
 
 
+def test_a_dataset_that_did_not_come_whole_is_not_left_out_unsaid(tmp_path: Path) -> None:
+    """A mean over the sets that happened to be there would pass for the benchmark's."""
+    for place, name in (("MMEB-eval", "test-00000-of-00001.parquet"), ("MMEB-train", "original-00000-of-00001.parquet")):
+        (tmp_path / place / "Whole").mkdir(parents=True)
+        (tmp_path / place / "Whole" / name).touch()
+        (tmp_path / place / "images").mkdir()
+    assert eval_datasets(tmp_path) == train_datasets(tmp_path) == ["Whole"]
+    for place, find in (("MMEB-eval", eval_datasets), ("MMEB-train", train_datasets)):
+        (tmp_path / place / "Half").mkdir()
+        (tmp_path / place / "Half" / "test-00000-of-00001.parquet.incomplete").touch()
+        with pytest.raises(DataError, match=r"Half: has test-00000-of-00001\.parquet\.incomplete, but no .*; download it again"):
+            find(tmp_path)
+
+
 def eval_row(text: str, path: str, *targets: tuple[str, str]) -> dict[str, Any]:
     return {
         "qry_text": text,
@@ -228,9 +242,10 @@ def test_describe(tmp_path: Path) -> None:
     own.write_text(json.dumps({"Mine": {"meta_task": "vqa", "split": "OOD"}, "OVEN": {"meta_task": "vqa", "split": "IND"}}))
     assert describe(tmp_path, "Mine") == DatasetInfo("vqa", "OOD")
     assert describe(tmp_path, "OVEN") == DatasetInfo("retrieval", "OOD")
-    own.write_text("[]")
-    with pytest.raises(DataError, match=r"datasets\.json: not of the form"):
-        describe(tmp_path, "Mine")
+    for broken in ("[]", '{"Mine": {"meta_task": "vqa", "split": "ood"}}', '{"Mine": {"meta_task": ["vqa"], "split": "IND"}}'):
+        own.write_text(broken)
+        with pytest.raises(DataError, match=r"datasets\.json: not of the form"):
+            describe(tmp_path, "Mine")
 
 
 def test_real_eval_sets_come_back_exactly(real_mini: Path) -> None:

@@ -113,6 +113,7 @@ def test_mistakes_in_a_file_name_file_and_line(file: Path, function: str, messag
     [
         ("x = = 3\n", "broken.py:1: SyntaxError"),
         ("\nimport nowhere\n", "broken.py:2: ModuleNotFoundError: No module named 'nowhere'"),
+        ("\nimport sys\nsys.exit(0)\n", "broken.py:3: SystemExit: 0"),
     ],
 )
 def test_a_file_that_does_not_run(tmp_path: Path, text: str, message: str) -> None:
