@@ -1,5 +1,7 @@
 """`crem data`: corpora checked; their shards merged, verified, shown, and held against the benchmarks."""
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +73,26 @@ def merge(num_shards: int, **given: Any) -> None:
 def check(folder: Path) -> None:
     """Say what a data folder has and what is missing, by name and count, before any work starts.
 
-    MMEB-eval is read whole and its pictures decoded; of the other pictures only the presence is looked at. The exit code is 1
-    where anything is missing or damaged.
+    MMEB-eval is read whole and its pictures decoded, and so are the question files of mcq/; of the other pictures only the
+    presence is looked at. The exit code is 1 where what is there is damaged or lacks something, or a benchmark is not there.
 
     \b
     Example:
       crem data check --data my_data
     """
+    from data_prep.check_inputs import Finding
     from data_prep.check_inputs import check as look
+    from eval.vlm import question_files, refuse_unusable
     from pipeline.errors import DataError
 
+    def questions() -> Iterator[Finding]:
+        try:
+            refuse_unusable(question_files(folder) if (folder / "mcq").is_dir() else [])
+        except DataError as error:
+            yield Finding("mcq", str(error), is_problem=True)
+
     problems = 0
-    for finding in look(folder):
+    for finding in chain(look(folder), questions()):
         problems += finding.is_problem
         click.echo(finding.line)
     if problems:

@@ -59,9 +59,9 @@ def test_the_commands_of_the_page_lead_to_verified_shards(crem: Run, tmp_path: P
                 assert (code, error) == (0, ""), line
             said.append(output)
     assert sum(output.count(": sound, ") for output in said) == 3
-    assert len(ShardIndex.open(tmp_path / "runs" / "data" / "shards")) == 12
+    assert len(ShardIndex.open(tmp_path / "runs" / "crem_2b" / "shards")) == 12
     assert any("VOC2007: 1 of 1 query pictures occur in train" in output for output in said)
-    assert (tmp_path / "runs" / "data" / "shards.html").exists()
+    assert (tmp_path / "runs" / "crem_2b" / "shards.html").exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`crem data` and the slices of `crem convert`, as a user types them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,11 @@ def test_what_is_missing_is_told_before_any_work(crem: Run, data: Path, tmp_path
     write_conversations(data, rows, {"a.jpg": picture(0)})
     code, output, error = crem("data", "check", "--data", str(data))
     assert (code, "! conversations: sam: 2 of 2 pictures missing\n" in output) == (1, True)
+    (data / "mcq").mkdir()
+    (data / "mcq" / "Q.tsv").write_text("broken")
+    code, output, error = crem("data", "check", "--data", str(data))
+    assert (code, "! mcq: " in output and "Q.tsv" in output) == (1, True)
+    shutil.rmtree(data / "mcq")
     assert error.startswith(f"error: {data}: ") and " problems, marked with ! above" in error
     warning = "conversations, sam: 2 of 2 pictures missing; their rows become rejects"
     assert crem("convert", "--data", str(data), "--work", "w")[0] == 0
