@@ -168,3 +168,4 @@ def save(found: dict[str, Any], file: Path) -> None:
 
 if __name__ == "__main__":
     main()
+    dist.destroy_process_group()  # its threads now and then abort an interpreter that ends inside

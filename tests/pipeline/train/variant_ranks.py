@@ -29,3 +29,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    dist.destroy_process_group()  # its threads now and then abort an interpreter that ends inside
