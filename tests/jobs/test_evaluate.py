@@ -7,13 +7,14 @@ import pytest
 
 from jobs.evaluate import EvaluateStage
 from jobs.stage import Context
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NothingToMeasureError
 from pipeline.model.compression import Chorus
 from pipeline.model.pooling import LastToken
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.roles import Layout, Role
 from pipeline.tracking import NullTracker
+from tests.eval.fakes import FakeModel
 
 
 def stage(recipe: Recipe) -> EvaluateStage:
@@ -38,3 +39,14 @@ def test_a_model_without_compression_tokens_is_asked_natively_alone() -> None:
     assert stage(tiny).modes == ("native", "compressed", "swapped")
     assert stage(without).modes == ("native",)
     assert stage(without).settings()["modes"] == ("native",)
+
+
+def test_a_mode_that_can_show_nothing_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nothing(*given: object, **named: object) -> None:
+        raise NothingToMeasureError("one picture")
+
+    monkeypatch.setattr("eval.vlm.evaluate", nothing)
+    assert list(stage(load("tiny"))._questions(FakeModel(), [tmp_path / "Q.tsv"], tmp_path, NullTracker())) == [0]
+    assert "evaluate: Q, swapped is left out: one picture" in caplog.messages
