@@ -26,7 +26,7 @@ def export(out: Path, form: "Form", dtype: "Dtype", **which: Any) -> None:
 
     "merged" is an ordinary Hugging Face folder: adapters folded in, the compression rows in the table. "adapter" is a PEFT
     folder for the model folder it was trained on. Both get the tokenizer, picture settings and embedding.json, which says how
-    embeddings are made; README, "Export", has the lines of Python that make them.
+    embeddings are made; docs/export.md has the lines of Python that make them.
 
     \b
     Examples:

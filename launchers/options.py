@@ -205,7 +205,7 @@ def _check_data(data: Path, work: Path) -> None:
     if not data.is_dir():
         raise ConfigError(f"--data {data}: no such folder")
     if not (data / "MMEB-train").is_dir():
-        raise ConfigError(f"--data {data}: no MMEB-train folder in it; see README, 'Your own data', for the layout")
+        raise ConfigError(f"--data {data}: no MMEB-train folder in it; see docs/data.md for the layout")
     if work.resolve().is_relative_to(data.resolve()):
         raise ConfigError(f"--work {work}: lies inside the data folder; name a folder outside of it")
 

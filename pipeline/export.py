@@ -1,7 +1,7 @@
 """Writes a trained model as a folder that other programs read: an ordinary Hugging Face model, or a PEFT adapter.
 
 `embedding.json` beside it says how an embedding is made: the prompt's literal pieces, the ids of the compression tokens and
-what is pooled. README, "Export", has the lines that read it.
+what is pooled. docs/export.md has the lines that read it.
 """
 
 import json

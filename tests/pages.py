@@ -11,6 +11,7 @@ PAGES = [
     *DECISIONS,
 ]
 README = (ROOT / "README.md").read_text()
+USE, DATA = ((ROOT / "docs" / name).read_text() for name in ("use.md", "data.md"))
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -19,8 +20,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def lines_between(name: str) -> str:
-    """The Python lines of the README that stand between the markers of a name."""
-    (block,) = re.findall(rf"<!-- {name}: begin -->\n```python\n(.*?)```\n<!-- {name}: end -->", README, re.DOTALL)
+    """The Python lines of the documentation that stand between the markers of a name."""
+    text = "".join(page.read_text() for page in PAGES)
+    (block,) = re.findall(rf"<!-- {name}: begin -->\n```python\n(.*?)```\n<!-- {name}: end -->", text, re.DOTALL)
     return str(block)
 
 

@@ -18,7 +18,7 @@ from pipeline.overrides import override
 from pipeline.recipes import RECIPES, load
 from pipeline.recipes.printed import TABLES
 from tests.mutants.__main__ import MUTANTS
-from tests.pages import DECISIONS, PAGES, README, ROOT, blocks, table
+from tests.pages import DECISIONS, PAGES, README, ROOT, USE, blocks, table
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 
@@ -191,10 +191,10 @@ def test_the_first_screen_shows_the_demo() -> None:
 
 
 def test_every_recipe_is_told() -> None:
-    told = {name for row in table(README, "recipe") for name in re.findall(r"`(\w+)`", row["recipe"])}
+    told = {name for row in table(USE, "recipe") for name in re.findall(r"`(\w+)`", row["recipe"])}
     ablations = {row.recipe for printed in TABLES for row in printed.rows}
     assert told <= set(RECIPES)
-    assert set(RECIPES) - told == ablations - told, "those that the README does not name are rows of crem recipes list"
+    assert set(RECIPES) - told == ablations - told, "those that the page does not name are rows of crem recipes list"
 
 
 def test_stages_and_their_folders() -> None:

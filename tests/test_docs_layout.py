@@ -1,4 +1,4 @@
-"""The README's "Your own data" against the readers: its example folder is built as it stands there, and must be read."""
+"""The page "Your own data" against the readers: its example folder is built as it stands there, and must be read."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ from pipeline.data.row_ranges import EVERY_ROW
 from pipeline.data.sharegpt4v_release import CONVERSATIONS
 from pipeline.errors import DataError
 from pipeline.sample import Sample
-from tests.pages import README, blocks, table
+from tests.pages import DATA, blocks, table
 from tests.pipeline.data.releases import picture, write_table, write_zip
 
 PARTS = ("MMEB-train", "MMEB-eval", "conversations", "mcq")
@@ -44,19 +44,19 @@ VALUES: Mapping[str, object] = {
 }
 
 
-def part_of_readme(part: str) -> str:
-    return README.split(f"\n### {part}\n")[1].split("\n##")[0]
+def part_of_page(part: str) -> str:
+    return DATA.split(f"\n## {part}\n")[1].split("\n##")[0]
 
 
 def columns(part: str, *, needed: bool | None = None) -> list[str]:
-    """Columns that the README lists for a part: those needed (one of two counts), those not, or all."""
-    rows = [(name, row["needed"] != "no") for row in table(part_of_readme(part), "column") for name in row["column"].split(", ")]
+    """Columns that the page lists for a part: those needed (one of two counts), those not, or all."""
+    rows = [(name, row["needed"] != "no") for row in table(part_of_page(part), "column") for name in row["column"].split(", ")]
     return [name.strip("`") for name, is_needed in rows if needed in (None, is_needed)]
 
 
 def layout() -> list[str]:
-    """Paths of the README's example folder."""
-    (block,) = [text for text in blocks(README, "text") if text.startswith("my_data/")]
+    """Paths of the page's example folder."""
+    (block,) = [text for text in blocks(DATA, "text") if text.startswith("my_data/")]
     paths, above = [], ""
     for line in block.splitlines()[1:]:
         name = line.split("#")[0].strip()
@@ -86,11 +86,11 @@ def write_part(root: Path, part: str, names: list[str]) -> None:
 
 
 def datasets_example() -> dict[str, dict[str, str]]:
-    return json.loads(blocks(part_of_readme("MMEB-eval"), "json")[0])
+    return json.loads(blocks(part_of_page("MMEB-eval"), "json")[0])
 
 
 def conversation_example() -> list[dict[str, object]]:
-    return json.loads(blocks(part_of_readme("conversations"), "json")[0])
+    return json.loads(blocks(part_of_page("conversations"), "json")[0])
 
 
 def read_part(root: Path, part: str) -> list[object]:
@@ -127,7 +127,7 @@ def test_the_layout_is_read_as_it_stands(tmp_path: Path) -> None:
     assert mmeb.describe(tmp_path, "Birds") == mmeb.DatasetInfo(said["meta_task"], said["split"])
 
 
-def test_pictures_may_be_unpacked_where_the_readme_says(tmp_path: Path) -> None:
+def test_pictures_may_be_unpacked_where_the_page_says(tmp_path: Path) -> None:
     write_folder(tmp_path)
     for archive, folder in (
         ("MMEB-train/images_zip/Birds.zip", "MMEB-train/images_zip/Birds/Birds/Train"),
@@ -156,9 +156,9 @@ def test_needed_columns_are_needed_and_the_others_are_not(tmp_path: Path, part: 
 
 
 def test_question_pictures_may_be_files(tmp_path: Path) -> None:
-    assert {row["needed"] for row in table(part_of_readme("mcq"), "column") if "image" in row["column"]} == {"one of the two"}
+    assert {row["needed"] for row in table(part_of_page("mcq"), "column") if "image" in row["column"]} == {"one of the two"}
     write_folder(tmp_path, mcq=["index", "question", "answer", "A", "B", "image_path"])
-    (said,) = [row["what it holds"] for row in table(part_of_readme("mcq"), "column") if row["column"] == "`image_path`"]
+    (said,) = [row["what it holds"] for row in table(part_of_page("mcq"), "column") if row["column"] == "`image_path`"]
     (folder,) = re.findall(r"`([^`]+)`", said)
     (tmp_path / folder).mkdir(parents=True)
     (tmp_path / folder / "0001.jpg").write_bytes(PICTURE)
@@ -176,5 +176,5 @@ def test_fields_of_a_conversation(tmp_path: Path) -> None:
 
 
 def test_limits_of_pictures_are_the_codes() -> None:
-    words = " ".join(part_of_readme("What is rejected").split())
+    words = " ".join(part_of_page("What is rejected").split())
     assert f"{MAX_DECODED_PIXELS // 10**6} million pixels or {MAX_PICTURE_BYTES // 2**20} MiB" in words

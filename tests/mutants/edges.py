@@ -99,7 +99,7 @@ MUTANTS = (
     ),
     Mutant(
         "exported MLP is passed over",
-        "README.md",
+        "docs/export.md",
         "        states = inner @ learnt",
         "        inner @ learnt",
         (f"{EXPORT[0]}::test_another_program_makes_the_same_embeddings",),

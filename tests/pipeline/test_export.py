@@ -1,4 +1,4 @@
-"""An exported folder gives the same embeddings to a program that has nothing of ours: the README's lines, run as they stand."""
+"""An exported folder gives the same embeddings to a program that has nothing of ours: the documented lines, run as they stand."""
 
 import io
 import json
@@ -48,7 +48,7 @@ from PIL import Image
 for case in CASES:
     os.chdir(case)
     there = {}
-    exec(compile(LINES, "README.md", "exec"), there)
+    exec(compile(LINES, "export.md", "exec"), there)
     torch = there["torch"]
     items = json.loads((Path(case).parent / "items.json").read_text())
     vectors = [there["embed"](text, [Image.open(io.BytesIO(bytes.fromhex(one))) for one in images]) for text, images in items]

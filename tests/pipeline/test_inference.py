@@ -54,7 +54,7 @@ def test_the_readme_s_lines_compress_save_and_answer(
     (tmp_path / path).symlink_to(trained)
     (tmp_path / "bird.png").write_bytes(sides()[0].images[0])
     monkeypatch.chdir(tmp_path)
-    exec(compile(lines, "README.md", "exec"), {})
+    exec(compile(lines, "python.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 4, "a table of two by two, and two lists of answers"
 
 
