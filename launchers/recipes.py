@@ -1,11 +1,15 @@
 """`crem recipes`: what there is to train, the paper's figures beside it, and every value of a recipe."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from launchers import options
+
+if TYPE_CHECKING:
+    from pipeline.recipes.printed import PrintedTable
 
 WIDTH = 100
 """Characters of a line."""
@@ -26,7 +30,8 @@ def recipes() -> None:
 def list_recipes() -> None:
     """Print our own recipes, then a line for every row that the paper prints: its recipe, and the paper's figures.
 
-    Nothing of that table was measured here; what was stands in docs/experiments.md.
+    A row without a recipe (-) is a model of others that the paper prints beside its own. Nothing of that table was measured
+    here; what was stands in docs/experiments.md.
 
     \b
     Example:
@@ -42,14 +47,20 @@ def list_recipes() -> None:
     click.echo("none was measured here.")
     for table in TABLES:
         click.echo(f"\nTable {table.number}: {table.title}")
-        click.echo(_line("  row", "recipe", table.columns))
-        for row in table.rows:
-            figures = ("-" if figure is None else str(figure) for figure in row.figures)
-            click.echo(_line(f"  {row.label}", row.recipe, figures))
+        for line in _lines(table):
+            click.echo(line)
 
 
-def _line(label: str, recipe: str, cells: Iterable[str]) -> str:
-    return f"{label:<21} {recipe:<21}" + "".join(f"{cell:>8}" for cell in cells)
+def _lines(table: "PrintedTable") -> Iterator[str]:
+    """The rows of a table under their header, each column as wide as its longest cell."""
+    cells = [["row", "recipe", *table.columns]]
+    for row in table.rows:
+        figures = ("-" if figure is None else str(figure) for figure in row.figures)
+        cells.append([row.label, row.recipe or "-", *figures])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for label, recipe, *rest in cells:
+        names = f"  {label:<{widths[0]}}  {recipe:<{widths[1]}} "
+        yield names + "".join(f" {cell:>{width}}" for cell, width in zip(rest, widths[2:], strict=True))
 
 
 @recipes.command("show")

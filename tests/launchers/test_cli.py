@@ -250,7 +250,7 @@ def test_every_printed_row_is_listed_with_the_papers_figures(crem: Run) -> None:
         assert header.split()[-len(table.columns) :] == list(table.columns)
         for line, row in zip(lines, table.rows, strict=True):
             figures = ["-" if figure is None else f"{figure}" for figure in row.figures]
-            assert line.split() == [*row.label.split(), row.recipe, *figures]
+            assert line.split() == [*row.label.split(), row.recipe or "-", *figures]
     assert max(map(len, output.splitlines())) <= 100, "readable in a terminal"
 
 

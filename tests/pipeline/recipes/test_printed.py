@@ -7,6 +7,7 @@ import pytest
 from pipeline.recipe_diff import differences
 from pipeline.recipes import OWN, RECIPES, load
 from pipeline.recipes.printed import TABLES
+from tests.conftest import ROOT, require
 
 SEVEN = {"backbone.name": ("Qwen2-VL-2B-Instruct", "Qwen2-VL-7B-Instruct")}
 NO_TOKENS = {
@@ -61,6 +62,15 @@ BY_HAND: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 
+@pytest.fixture
+def crem_paper() -> str:
+    """The text of CREM's paper, where it lies beside the repository."""
+    found = sorted((ROOT.parent / "shared" / "seeds").glob("001_*.txt"))
+    if not found:
+        require("seeds", f"the paper's text is not in {ROOT.parent / 'shared' / 'seeds'}")
+    return found[0].read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_recipe_differs_from_crem_2b_in_what_its_row_names(name: str) -> None:
     found = {difference.path: (difference.old, difference.new) for difference in differences(load("crem_2b"), load(name))}
@@ -68,14 +78,14 @@ def test_a_recipe_differs_from_crem_2b_in_what_its_row_names(name: str) -> None:
 
 
 def test_every_printed_row_has_a_recipe_and_every_recipe_a_row_or_an_own_purpose() -> None:
-    rows = {row.recipe for table in TABLES for row in table.rows}
+    rows = {row.recipe for table in TABLES for row in table.rows if row.recipe}
     assert rows == set(BY_HAND)
     assert rows | set(OWN) == set(RECIPES)
     assert all(load(name).name == name for name in RECIPES)
 
 
 def test_the_paper_prints_so_many_rows() -> None:
-    assert {table.number: len(table.rows) for table in TABLES} == {2: 6, 3: 6, 4: 7, 5: 4, 8: 5, 9: 3}
+    assert {table.number: len(table.rows) for table in TABLES} == {1: 17, 2: 8, 3: 6, 4: 7, 5: 4, 7: 4, 8: 5, 9: 3}
     assert all(len(row.figures) == len(table.columns) for table in TABLES for row in table.rows)
 
 
@@ -86,7 +96,7 @@ def test_figures_of_one_recipe_agree_from_table_to_table() -> None:
     for table in TABLES:
         for row in table.rows:
             for column, figure in zip(table.columns, row.figures, strict=True):
-                key = row.recipe, same.get(column, column)
+                key = row.recipe or row.label, same.get(column, column)
                 assert seen.setdefault(key, figure) == figure, key
 
 
@@ -98,15 +108,39 @@ def test_sums_of_the_paper_come_out() -> None:
         assert abs(sum(benchmarks) / 6 - average) < 0.06
     for row in tables[4].rows[1:]:
         assert float(row.figures[3] or 0) == pytest.approx(0.07 * int(row.label), abs=0.001)
-    for row in tables[9].rows:
-        *parts, overall = (float(figure or 0) for figure in row.figures)
+    # Of the models of others, VLM2Vec 2B's parts give 60.1 where 59.3 is printed: as in the paper.
+    for row in (row for number in (1, 9) for row in tables[number].rows if row.recipe):
+        figures = [float(figure or 0) for figure in row.figures]
+        parts, overall = figures[:4], figures[-1]
         assert abs(sum(score * sets for score, sets in zip(parts, (10, 10, 12, 4), strict=True)) / 36 - overall) < 0.06
+
+
+def test_the_figures_are_those_of_the_papers_text(crem_paper: str) -> None:
+    """Every table of the text that prints trained models, row by row in its order; the marks of best figures are left away."""
+    plain = re.sub(r"</?[biu]>|\\*\\*|\$", "", crem_paper)
+    for table in TABLES:
+        block = plain.split(f"\nTable {table.number}. ", 1)[1].split("\n\n", 2)[1]
+        printed = []
+        for name, *cells in (line.split("\t") for line in block.split("\n")):
+            figures = [_figure(cell) for cell in cells[-len(table.columns) :]]
+            if len(figures) == len(table.columns) and any(isinstance(figure, float) for figure in figures):
+                printed.append((re.split(r" [\[(]", name)[0], tuple(figures)))
+        printed = [row for row in printed if not row[0].startswith("# of")]
+        assert [figures for _, figures in printed] == [row.figures for row in table.rows], table.number
+        if table.number in (1, 2, 7):
+            assert all(name in row.label for (name, _), row in zip(printed, table.rows, strict=True))
+
+
+def _figure(cell: str) -> float | str | None:
+    number = cell.strip().removesuffix("%")
+    return None if number == "-" else float(number) if re.fullmatch(r"[\d.]+", number) else number
 
 
 def test_table_8_names_its_recipes_by_their_values() -> None:
     """The label of a row says the weights and the probability, and the recipe has them."""
     (table,) = (table for table in TABLES if table.number == 8)
     for row in table.rows:
+        assert row.recipe
         retrieval, generation, probability = map(float, re.findall(r"[\d.]+", row.label))
         recipe = load(row.recipe)
         phase = recipe.phases[0]
