@@ -1,8 +1,12 @@
 """The language model's head, which can also give losses: then logits exist a few rows at a time and none are kept."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy, linear, log_softmax
 from torch.utils.checkpoint import checkpoint
 
 HEAD_ROWS = 512
@@ -26,13 +30,51 @@ class Head(nn.Linear):
     def forward(self, states: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (..., V) of states (..., D); with targets (S,) of states (S, D) their negative log likelihoods (S,), float32.
 
-        Losses keep states alone for the backward pass, which computes the logits again: a third more of the head's time, and
-        4 V bytes less for each scored position.
+        No route keeps logits. A frozen head takes each position's gradient while its logits exist; a trained one keeps the
+        states and computes the logits again in the backward pass, a third more of its time.
         """
         if targets is None:
             return super().forward(states)
-        pieces = zip(torch.split(states, HEAD_ROWS), torch.split(targets, HEAD_ROWS), strict=True)
-        return torch.cat([checkpoint(self._losses, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces])
+        if not self.weight.requires_grad and states.requires_grad and torch.is_grad_enabled():
+            losses: torch.Tensor = _OneVisit.apply(states, self.weight, targets)  # type: ignore[no-untyped-call]
+            return losses
+        return self.visited_twice(states, targets)
+
+    def visited_twice(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Losses (S,) that keep states and targets for the backward pass."""
+        twice = partial(checkpoint, self._losses, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([twice(*piece) for piece in _pieces(states, targets)])
 
     def _losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cross_entropy(super().forward(states).float(), targets, reduction="none")
+
+
+class _OneVisit(torch.autograd.Function):
+    """Losses (S,) of a frozen head, and their gradients (softmax - onehot) W of the states (S, D), from the same logits.
+
+    What a loss weighs is not known yet, and need not be: it only scales its position's gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        losses, gradients = [], []
+        for piece, own in _pieces(states, targets):
+            places = own.unsqueeze(1)
+            log_likelihoods = log_softmax(linear(piece, weight).float(), dim=-1)
+            losses.append(-log_likelihoods.gather(1, places).squeeze(1))
+            slopes = log_likelihoods.exp_()
+            slopes.scatter_add_(1, places, slopes.new_full(places.shape, -1.0))
+            gradients.append(slopes.to(weight.dtype) @ weight)
+        ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(losses)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradients,) = ctx.saved_tensors
+        return (upstream.unsqueeze(1) * gradients).to(gradients.dtype), None, None
+
+
+def _pieces(states: torch.Tensor, targets: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """States and targets, `HEAD_ROWS` of them at a time."""
+    return list(zip(torch.split(states, HEAD_ROWS), torch.split(targets, HEAD_ROWS), strict=True))

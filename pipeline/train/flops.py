@@ -35,7 +35,7 @@ class Cost:
     """Of a model: weights that a token of the text, a scored token and a patch meet; width of attention, all layers together.
 
     `text_passes` and `tower_passes` are those of a whole training pass: 3 where weights are trained, 2 where only adapters
-    are, 1 for a frozen tower.
+    are, 1 for a frozen tower. `head_again` is 1 where the head is trained and its logits are computed twice.
     """
 
     text: int
@@ -44,6 +44,7 @@ class Cost:
     attention: int
     text_passes: int
     tower_passes: int
+    head_again: int
 
     @classmethod
     def of(cls, embedder: Embedder) -> "Cost":
@@ -51,14 +52,15 @@ class Cost:
         text, tower = embedder.backbone.text, embedder.backbone.tower
         layers = list(text.layers.named_parameters())
         weights = [weight for name, weight in layers if ".lora_" not in name]
-        config = text.config
+        config, head = text.config, embedder.backbone.model.lm_head.weight
         return cls(
             text=sum(weight.numel() for weight in weights),
-            head=embedder.backbone.model.lm_head.weight.numel(),
+            head=head.numel(),
             tower=sum(_a_patch(name, weight, tower.spatial_merge_size) for name, weight in tower.named_parameters()),
             attention=config.num_hidden_layers * config.hidden_size,
             text_passes=3 if any(weight.requires_grad for weight in weights) else 2,
             tower_passes=3 if any(weight.requires_grad for weight in tower.parameters()) else 1,
+            head_again=int(head.requires_grad),
         )
 
     def forward(self, batch: Batch) -> tuple[float, float]:
@@ -72,8 +74,9 @@ class Cost:
         """A chunk of a step: the gradient's passes, and on this machine the first pass without a graph as well."""
         text, tower = self.forward(chunk.full)
         needed = self.text_passes * text + self.tower_passes * tower
-        # The head's logits are always computed again; with checkpointed layers all of the language model is.
-        again = text if phase.gradient_checkpointing else 2.0 * self.head * chunk.full.score_index.numel()
+        head = 2.0 * self.head * chunk.full.score_index.numel()
+        # A trained head's logits are computed again; with checkpointed layers all below it is.
+        again = self.head_again * head + (text - head if phase.gradient_checkpointing else 0.0)
         first = self.forward(chunk.prefix)[0] if chunk.prefix is not None and not is_kept else 0.0
         return Flops(model=needed, hardware=needed + again + first)
 

@@ -45,7 +45,8 @@ class ChunkCost:
     """Of one chunk: tokens, bytes kept for its backward pass, and FLOPs of a forward and of a backward pass without replays.
 
     `layer` are the bytes that one layer keeps while it runs again (0 where layers are not checkpointed), `head` those of the
-    logits while they exist. `replay` are the FLOPs of what the backward pass computes again: the head's logits, or all layers.
+    logits while they exist. `replay` are the FLOPs of what the backward pass computes again: a trained head's logits, and layers
+    that were not kept.
     """
 
     tokens: int
@@ -69,7 +70,9 @@ def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> Chunk
             saved, _, _ = _traced(embedder, batch)
         embedder.backbone.model.activation_checkpointing_disable()
     scored, attention = len(batch.score_index), attention_flops(embedder, batch)
-    logits = 2.0 * scored * embedder.backbone.model.lm_head.weight.numel()
+    head = embedder.backbone.model.lm_head.weight
+    logits = 2.0 * scored * head.numel()
+    again = logits if head.requires_grad else 0.0
     itemsize = embedder.backbone.text.embed_tokens.weight.itemsize
     return ChunkCost(
         tokens=len(batch.input_ids),
@@ -79,7 +82,7 @@ def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> Chunk
         head=min(scored, HEAD_ROWS) * embedder.backbone.vocab_size * (itemsize + 4 + 4),
         forward=forward + attention,
         backward=backward + 2 * attention,
-        replay=forward + attention if recipe.phases[0].gradient_checkpointing else logits,
+        replay=again + (forward + attention - logits if recipe.phases[0].gradient_checkpointing else 0.0),
     )
 
 
@@ -98,11 +101,13 @@ def _traced(embedder: Embedder, batch: Batch) -> tuple[int, float, float]:
             states = backbone.hidden(embeddings, meta.position_ids, SpanPlan.of(meta.spans))
         pooled = embedder.pool(states, meta)
         scored = states[meta.score_index]
+        below = counter.get_total_flops()
         losses = backbone.token_losses(scored, meta.score_target)
-        kept, forward = meter.now, counter.get_total_flops()
+        kept, begun = meter.now, counter.get_total_flops()
         del losses
-        # The losses would compute their logits again in the backward pass, which is a replay.
+        # A frozen head has made its gradient with its losses, and a trained one would compute its logits again.
         logits = backbone.logits(scored)
+        forward = below + counter.get_total_flops() - begun
         begun = counter.get_total_flops()
         torch.autograd.grad(pooled.sum() + logits.sum(), [embeddings, *trained], allow_unused=True)
     return kept, float(forward), float(counter.get_total_flops() - begun)

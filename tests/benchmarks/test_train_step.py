@@ -29,7 +29,7 @@ def shards(real_mini: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_habit_gives_the_same_losses_and_gradients(shards: Path) -> None:
     done = CliRunner().invoke(step, ["--quick", "--shards", str(shards), "--vocabulary", "2048"])
     assert done.exit_code == 0, done.output
-    assert "losses and gradients of 18 variants agree" in done.output
+    assert "losses and gradients of 19 variants agree" in done.output
     assert all(f"| {what} |" in done.output for what in ("logits of all positions", "tower in every forward"))
     assert "batch 4 + 2: 10 rows" in done.output and "by length" in done.output
 

@@ -306,9 +306,30 @@ MUTANTS = (
     Mutant(
         "logits of all scored positions are kept",
         "pipeline/model/head.py",
-        "checkpoint(self._losses, *piece, use_reentrant=False, preserve_rng_state=False)",
-        "self._losses(*piece)",
+        "[twice(*piece)",
+        "[self._losses(*piece)",
         (f"{HEAD}::test_no_logits_are_kept",),
+    ),
+    Mutant(
+        "a frozen head does not take off the token that came",
+        "pipeline/model/head.py",
+        "slopes.new_full(places.shape, -1.0)",
+        "slopes.new_full(places.shape, -0.5)",
+        (HEAD,),
+    ),
+    Mutant(
+        "a frozen head forgets what its losses weigh",
+        "pipeline/model/head.py",
+        "(upstream.unsqueeze(1) * gradients)",
+        "(upstream.mean() * gradients)",
+        (HEAD,),
+    ),
+    Mutant(
+        "a frozen head visits its logits twice",
+        "pipeline/model/head.py",
+        "if not self.weight.requires_grad and states.requires_grad",
+        "if False and states.requires_grad",
+        (f"{HEAD}::test_a_frozen_head_sees_its_logits_once",),
     ),
     Mutant(
         "weights of the head are gathered once a piece",

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.shapes import config_folder
 from pipeline.batch import pack
 from pipeline.errors import CheckpointError, ConfigError
-from pipeline.model.adapters import LoRA
+from pipeline.model.adapters import Full, LoRA
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.recipes.crem import with_joint
@@ -117,9 +117,12 @@ def test_flops_are_those_counted(model_folder: Path) -> None:
         embedder(replace(batch, features=torch.zeros(len(batch.image_index), embedder.width)))
     found = chunk_cost(outline_embedder(model_folder, recipe), rows, recipe)
     assert found.forward - attention_flops(embedder, batch) == pytest.approx(counter.get_total_flops(), rel=0.01)
-    assert found.replay == 2 * len(batch.score_index) * embedder.backbone.vocab_size * embedder.width, "the head's logits"
+    logits = 2 * len(batch.score_index) * embedder.backbone.vocab_size * embedder.width
+    assert found.replay == 0, "a frozen head sees its logits once"
+    full = chunk_cost(outline_embedder(model_folder, replace(recipe, adapter=Full())), rows, replace(recipe, adapter=Full()))
+    assert full.replay == logits, "a trained one sees them twice"
     layers = chunk_cost(outline_embedder(model_folder, recipe), rows, with_joint(recipe, gradient_checkpointing=True))
-    assert layers.replay == layers.forward == found.forward
+    assert layers.replay + logits == layers.forward == found.forward
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         embedder.backbone.features(torch.zeros(36, 1176), torch.tensor([[1, 6, 6]]))
     attention = 4.0 * 36**2 * 32 * 2
