@@ -61,6 +61,7 @@ class Stream:
         share = np.array([shares[name] for name in self.names], dtype=np.float64)
         self.share = np.where(self.room > 0, share, 0.0)
         self._cursors: list[np.ndarray] = [np.zeros((len(self.names), 2), dtype=np.int64)]
+        self._orders: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
 
     def at(self, step: int) -> list[int]:
         """Row numbers of a step, run after run."""
@@ -68,20 +69,32 @@ class Stream:
         taken: dict[int, list[int]] = {}
         for index in np.flatnonzero(counts):
             epoch, offset = _placed(cursors[index], counts[index] * self.run_length, len(self.rows[self.names[index]]))
-            order = generator(self.seed, "epoch", self.names[index], epoch).permutation(self.rows[self.names[index]])
+            order = self._order(int(index), epoch)
             taken[int(index)] = order[offset : offset + counts[index] * self.run_length].tolist()
         runs = [part[i : i + self.run_length] for part in taken.values() for i in range(0, len(part), self.run_length)]
         return [row for position in generator(self.seed, "runs", step).permutation(len(runs)) for row in runs[position]]
 
     def _counts(self, step: int) -> np.ndarray:
         """How many runs each dataset gives to a step: drawn by share, never more than its rows allow."""
-        rng, counts = generator(self.seed, "datasets", step), np.zeros(len(self.names), dtype=np.int64)
-        for _ in range(self.runs):
-            open_share = np.where(counts < self.room, self.share, 0.0)
-            if not open_share.any():
-                open_share = np.where(counts < self.room, 1.0, 0.0)
-            counts[rng.choice(len(self.names), p=open_share / open_share.sum())] += 1
+        draws, counts = generator(self.seed, "datasets", step).random(self.runs), np.zeros(len(self.names), dtype=np.int64)
+        while len(draws):
+            is_open = counts < self.room
+            share = np.where(is_open, self.share, 0.0)
+            chosen = _chosen(share if share.any() else is_open.astype(np.float64), draws)
+            # The shares hold until a dataset is full.
+            run = counts + (chosen[:, None] == np.arange(len(self.names))).cumsum(axis=0)
+            full = np.flatnonzero(run[np.arange(len(chosen)), chosen] == self.room[chosen])
+            number = full[0] + 1 if len(full) else len(draws)
+            counts, draws = run[number - 1], draws[number:]
         return counts
+
+    def _order(self, index: int, epoch: int) -> npt.NDArray[np.int64]:
+        """The rows of a dataset as an epoch reads them; the last epoch's stay in memory, since a permutation takes all rows."""
+        held, order = self._orders.get(index, (-1, None))
+        if order is None or held != epoch:
+            order = generator(self.seed, "epoch", self.names[index], epoch).permutation(self.rows[self.names[index]])
+            self._orders[index] = epoch, order
+        return order
 
     def _cursor(self, step: int) -> np.ndarray:
         """(epoch, offset) of each dataset before a step: a walk over counts, no data is touched; steps walked once are kept."""
@@ -94,6 +107,12 @@ class Stream:
                 after[index] = epoch, offset + need
             self._cursors.append(after)
         return self._cursors[step]
+
+
+def _chosen(share: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Datasets (n,) drawn by share from numbers (n,) in [0, 1): what `Generator.choice` would take, one after another."""
+    bounds = (share / share.sum()).cumsum()
+    return (bounds / bounds[-1]).searchsorted(draws, side="right")
 
 
 def _placed(cursor: np.ndarray, need: int, size: int) -> tuple[int, int]:

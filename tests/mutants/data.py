@@ -31,8 +31,29 @@ MUTANTS = (
     Mutant(
         "shares not followed",
         "pipeline/data/sampler.py",
-        "p=open_share / open_share.sum()",
-        "p=(open_share > 0) / (open_share > 0).sum()",
+        "bounds = (share / share.sum()).cumsum()",
+        "bounds = (share > 0).cumsum()",
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "a full dataset goes on being drawn by its share",
+        "pipeline/data/sampler.py",
+        "number = full[0] + 1 if len(full) else len(draws)",
+        "number = min(full[0] + 2, len(draws)) if len(full) else len(draws)",
+        ("tests/pipeline/data/test_sampler.py",),
+    ),
+    Mutant(
+        "an epoch is shuffled at every step",
+        "pipeline/data/sampler.py",
+        "if order is None or held != epoch:",
+        "if True:",
+        ("tests/pipeline/data/test_sampler.py::test_an_epoch_is_shuffled_once",),
+    ),
+    Mutant(
+        "every epoch is read in the order of the first",
+        "pipeline/data/sampler.py",
+        "if order is None or held != epoch:",
+        "if order is None:",
         ("tests/pipeline/data/test_sampler.py",),
     ),
     Mutant(

@@ -2,12 +2,15 @@
 
 import math
 from collections import Counter
+from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.data.sampler import Stream, coin, deal
+from pipeline.data import sampler
+from pipeline.data.sampler import Stream, coin, deal, generator
 from pipeline.errors import ConfigError
 
 ROWS = {"a": list(range(100)), "b": list(range(100, 121)), "c": list(range(121, 400))}
@@ -91,6 +94,42 @@ def test_shares_decide_how_often_a_dataset_is_read() -> None:
     counts = Counter("a" if one.at(step)[0] < 100 else "c" for step in range(2000))
     assert abs(counts["a"] / 2000 - 0.75) < 0.04
     assert set(one.names) == {"a", "c"}  # a dataset without a share is never read
+
+
+def drawn_one_by_one(one: Stream, step: int) -> list[int]:
+    """Runs of each dataset at a step by numpy's own choice, run after run, among the datasets that have rows left."""
+    rng, counts = generator(one.seed, "datasets", step), [0] * len(one.names)
+    for _ in range(one.runs):
+        is_open = np.array([count < room for count, room in zip(counts, one.room, strict=True)])
+        share = np.where(is_open, one.share, 0.0)
+        share = share if share.any() else is_open.astype(float)
+        counts[rng.choice(len(counts), p=share / share.sum())] += 1
+    return counts
+
+
+@pytest.mark.parametrize("runs", [1, 12, 20, 31])
+def test_all_runs_of_a_step_are_drawn_as_if_one_after_another(runs: int) -> None:
+    """Of 31 runs that fit, datasets of 2 and 9 runs are full before the others; one has no share until nothing else is left."""
+    rows = {"few": range(8), "some": range(8, 44), "more": range(44, 120), "last": range(120, 124)}
+    one = Stream(rows, {"few": 5.0, "some": 1.0, "more": 0.5, "last": 1e-9}, runs=runs, run_length=4, seed=1)
+    owner = {row: name for name, numbers in rows.items() for row in numbers}
+    for step in range(200):
+        found = Counter(owner[row] for row in one.at(step))
+        assert [found[name] // 4 for name in one.names] == drawn_one_by_one(one, step)
+
+
+def test_an_epoch_is_shuffled_once() -> None:
+    """A permutation takes all rows of a dataset, millions of them, and a step reads a few."""
+    one, shuffled = Stream({"a": range(40)}, {"a": 1.0}, runs=1, run_length=8, seed=3), Counter[int]()
+
+    def counted(*parts: object) -> np.random.Generator:
+        shuffled.update([int(str(parts[3]))] if parts[1] == "epoch" else [])
+        return generator(*parts)
+
+    with mock.patch.object(sampler, "generator", counted):
+        for step in range(12):
+            one.at(step)
+    assert shuffled == {0: 1, 1: 1, 2: 1}
 
 
 def test_coin_is_pure_and_fair() -> None:
