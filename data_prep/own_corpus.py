@@ -95,10 +95,15 @@ class OwnCorpus:
         return f"{self.path}:{self.dataset}"
 
 
+def file_of(source: str) -> Path:
+    """The file that `my_corpus.py:function` names, whether or not it is there."""
+    return Path(f"{source.partition('.py:')[0]}.py")
+
+
 def find_corpus(source: str) -> OwnCorpus:
     """The corpus that `my_corpus.py:function` names. Raises ConfigError for another form, a missing file or function."""
-    path, _, function = source.partition(".py:")
-    corpus = OwnCorpus(path=Path(f"{path}.py"), dataset=function)
+    function = source.partition(".py:")[2]
+    corpus = OwnCorpus(path=file_of(source), dataset=function)
     if not function.isidentifier():
         raise ConfigError(f"corpus {source}: is not of the form my_corpus.py:function")
     if not corpus.path.is_file():

@@ -29,6 +29,8 @@ Mode = Literal["native", "compressed", "swapped"]
 same with another row's tokens, so that only what needs no picture is left."""
 
 NUM_EXAMPLES = 8
+FOLDER = "mcq"
+"""Where the question files of a data folder lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +201,7 @@ def _table_row(name: str, item: Accuracy) -> str:
 
 def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
     """The question files of a data folder, or those named. Raises DataError when there is none."""
-    found = sorted((data / "mcq").glob("*.tsv"))
+    found = sorted((data / FOLDER).glob("*.tsv"))
     unknown = sorted(set(names) - {path.stem for path in found})
     if unknown or not found:
         raise DataError(f"{data / 'mcq'}: no {unknown[0] if unknown else '*'}.tsv in it; put VLMEvalKit question files there")

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.convert import Conversion, Slice, convert, convert_slice, refuse_missing
+from data_prep.own_corpus import file_of
 from jobs.stage import Context, Input, Result, Writing
+from pipeline.data import mmeb
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.data.shards import ShardIndex
+from pipeline.data.sharegpt4v_release import FOLDERS as CONVERSATION_FOLDERS
 from pipeline.errors import ConfigError
 from pipeline.tracking import Tracker
 
@@ -36,8 +39,10 @@ class ConvertStage:
         return self.context.shards
 
     def inputs(self) -> Mapping[str, Input]:
-        """The data folder: the user's, or the toy world."""
-        return {"data": data_input(self.context)}
+        """The corpora of the data folder, the user's or the toy world's, and the files of the user's own."""
+        files = {corpus: file_of(corpus) for corpus in self.corpora}
+        own = {f"corpus {corpus}": Input(path=file.parent, parts=(file.name,)) for corpus, file in files.items()}
+        return {"data": data_input(self.context, (mmeb.TRAIN, *CONVERSATION_FOLDERS)), **own}
 
     def settings(self) -> Mapping[str, object]:
         """Limits that change what is written."""
@@ -73,6 +78,7 @@ class ConvertStage:
         self.context.progress(f"convert {dataset}", done, total, "")
 
 
-def data_input(context: Context) -> Input:
-    """The data folder as an input: finished by stage `toy` where it is the toy world, as it stands otherwise."""
-    return Input(path=context.data, made_by="toy" if context.data == context.toy else "")
+def data_input(context: Context, parts: tuple[str, ...]) -> Input:
+    """The data folder as an input: finished by stage `toy` where it is the toy world, otherwise those parts as they stand."""
+    is_toy = context.data == context.toy
+    return Input(path=context.data, made_by="toy") if is_toy else Input(path=context.data, parts=parts)

@@ -6,7 +6,6 @@ A stage is done when its manifest bears the fingerprint of what it would be made
 import fcntl
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from jobs import ranks
 from jobs.stage import Context, Input, Result, Stage, Writing
 from pipeline.errors import DataError, PipelineError
+from pipeline.folder_state import corpus_state, every_file_state
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
 from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire
@@ -107,7 +107,7 @@ class _Plan:
 
 
 def _input_state(given: Input) -> tuple[str, Manifest | None]:
-    """A fingerprint of an input: of its content where a stage made it, of names, sizes and times where it is the user's own."""
+    """A fingerprint of an input: of its content where a stage made it, of what lies there where it is the user's own."""
     if given.made_by:
         manifest = Manifest.read(given.path) if given.path.is_dir() else None
         if manifest is None:
@@ -115,21 +115,8 @@ def _input_state(given: Input) -> tuple[str, Manifest | None]:
         return manifest.outputs["content"], manifest
     if not given.path.is_dir():
         raise DataError(f"{given.path}: no such folder; check the path")
-    states = [(path.relative_to(given.path).as_posix(), path.stat()) for path in sorted(_files_below(given.path))]
-    return fingerprint([(name, state.st_size, state.st_mtime_ns) for name, state in states]), None
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, those of linked folders too, each folder once: corpora are often links to a shared disk."""
-    seen: set[tuple[int, int]] = set()
-    for name, folders, files in os.walk(folder, followlinks=True):
-        state = os.stat(name)
-        if (state.st_dev, state.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        folders.sort()
-        yield from (path for path in (Path(name, file) for file in files) if path.is_file())
+    parts = [given.path / part for part in given.parts]
+    return corpus_state(*parts) if parts else every_file_state(given.path), None
 
 
 def _refuse_stale(made: Manifest, inputs: Mapping[str, str], given: Mapping[str, Input]) -> None:

@@ -84,10 +84,15 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """A folder that a stage reads. `made_by` names the stage that must have finished it; empty for a user's own folder."""
+    """A folder that a stage reads. `made_by` names the stage that must have finished it; empty for a user's own folder.
+
+    `parts` name what is read of a user's corpus: data files and folders of pictures there count, nothing else of the folder does,
+    and one may be missing. Without parts every file counts (pipeline.folder_state).
+    """
 
     path: Path
     made_by: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

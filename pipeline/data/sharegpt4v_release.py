@@ -23,6 +23,9 @@ FILES = {
 }
 """Datasets by the public names of their files: 100K captions by GPT-4V, 1.2M by the captioner, the 665K mix for tuning."""
 
+FOLDERS = (FOLDER, CONVERSATIONS)
+"""Where conversations and their pictures lie in a data folder."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationFile:

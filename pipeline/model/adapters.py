@@ -1,17 +1,20 @@
 """What of the language model is trained: all of it, or low-rank adapters beside frozen weights."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.errors import ConfigError
 from pipeline.model.dropout import TokenDropout
 from pipeline.ranges import check_between, check_least
+
+# A recipe is read at every start, and PEFT takes seconds to import: it is needed only where adapters are made or merged.
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraLayer
 
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """A linear map of a layer of the language model, in every family."""
@@ -54,15 +57,19 @@ class LoRA:
 
     def apply(self, text: nn.Module, head: nn.Module) -> None:
         """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
+        from peft import inject_adapter_in_model
+
         text.requires_grad_(False)
         head.requires_grad_(False)
         inject_adapter_in_model(self._config(target_modules=list(self.targets)), text)
         if self.dropout:
-            for number, layer in enumerate(module for module in text.modules() if isinstance(module, LoraLayer)):
+            for number, (_, layer) in enumerate(_adapted(text)):
                 layer.lora_dropout["default"] = TokenDropout(self.dropout, layer.in_features, number)
 
     def save(self, text: nn.Module, folder: Path, *, base: Path) -> None:
         """Write the adapters of `text` as a PEFT folder for the whole model of the model folder `base`."""
+        from safetensors.torch import save_file
+
         # The vision tower must stay out of it, whatever its layers are called.
         targets = rf".*\.language_model\..*\.({'|'.join(self.targets)})"
         config = self._config(target_modules=targets, base_model_name_or_path=str(base), inference_mode=True)
@@ -71,7 +78,9 @@ class LoRA:
         tensors = {_TEXT_IN_PEFT + name: value.contiguous() for name, value in adapters.items()}
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
-    def _config(self, **more: object) -> LoraConfig:
+    def _config(self, **more: object) -> "LoraConfig":
+        from peft import LoraConfig
+
         return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, **more)
 
 
@@ -84,10 +93,17 @@ def merge(text: nn.Module) -> None:
     Afterwards names and classes are those of the family again. Outputs stay the same up to rounding in the weights' type. A model
     without adapters stays as it is.
     """
-    adapted = [(name, layer) for name, layer in text.named_modules() if isinstance(layer, LoraLayer)]
+    adapted = list(_adapted(text))
     for name, layer in adapted:
         layer.merge()
         parent, _, child = name.rpartition(".")
         setattr(text.get_submodule(parent), child, layer.get_base_layer())
     if adapted:
         del text.peft_config
+
+
+def _adapted(text: nn.Module) -> Iterator[tuple[str, "LoraLayer"]]:
+    """The layers that have an adapter, by name, in order."""
+    from peft.tuners.lora import LoraLayer
+
+    return ((name, layer) for name, layer in text.named_modules() if isinstance(layer, LoraLayer))

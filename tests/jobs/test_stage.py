@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs.evaluate import EvaluateStage
-from jobs.runner import _files_below, is_done, run_stage
+from jobs.runner import is_done, run_stage
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage
 from pipeline.errors import DataError, PipelineError
@@ -137,7 +137,19 @@ def test_a_linked_folder_is_looked_into_and_a_circle_of_links_ends(tmp_path: Pat
     assert [run_stage(stage, context).was_done for _ in range(2)] == [False, True]
     (shared / "rows").write_text("y")
     assert not run_stage(stage, context).was_done
-    assert [path.relative_to(data).as_posix() for path in _files_below(data)] == ["result", "linked/rows"], "each once"
+
+
+def test_of_a_corpus_only_the_parts_that_are_read_count(tmp_path: Path, context: Context) -> None:
+    data = tmp_path / "data"
+    (data / "read").mkdir(parents=True)
+    (data / "result").write_text("x")
+    stage = Copy(tmp_path / "out", source=Input(path=data, parts=("read", "missing")))
+    assert [run_stage(stage, context).was_done for _ in range(2)] == [False, True]
+    (data / "other.zip").write_text("y")
+    (data / "read" / "NOTES.txt").write_text("y")
+    assert run_stage(stage, context).was_done
+    (data / "read" / "rows.parquet").write_text("y")
+    assert not run_stage(stage, context).was_done
 
 
 def test_inputs_made_from_different_states_of_one_are_refused(tmp_path: Path, context: Context) -> None:

@@ -16,12 +16,21 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, method, mixture, model, stages, training
+from tests.mutants import data, edges, evaluation, method, mixture, model, stages, training
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs")
-MUTANTS = (*method.MUTANTS, *model.MUTANTS, *stages.MUTANTS, *training.MUTANTS, *data.MUTANTS, *edges.MUTANTS, *mixture.MUTANTS)
+MUTANTS = (
+    *method.MUTANTS,
+    *model.MUTANTS,
+    *stages.MUTANTS,
+    *training.MUTANTS,
+    *data.MUTANTS,
+    *edges.MUTANTS,
+    *mixture.MUTANTS,
+    *evaluation.MUTANTS,
+)
 
 LIMIT_SECONDS = 900
 """A mutant whose tests do not end has shown nothing: a test must fail, not wait for ever."""

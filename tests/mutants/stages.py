@@ -133,17 +133,17 @@ MUTANTS = (
     ),
     Mutant(
         "linked folders are not looked into",
-        "jobs/runner.py",
+        "pipeline/folder_state.py",
         "followlinks=True",
         "followlinks=False",
-        STAGE,
+        ("tests/pipeline/test_folder_state.py",),
     ),
     Mutant(
         "a circle of links has no end",
-        "jobs/runner.py",
+        "pipeline/folder_state.py",
         "if (state.st_dev, state.st_ino) in seen:",
         "if False:",
-        STAGE,
+        ("tests/pipeline/test_folder_state.py",),
     ),
     Mutant(
         "a manifest in the user's folder stands for its content",
