@@ -38,7 +38,7 @@ def bench_recipe(*, pairs: int, outside: int, chunk_tokens: int, max_tokens: int
     Pictures keep their own sizes, as the least number of visual tokens is 1. Datasets are not kept apart: a sub-batch is the
     batch's largest part that the small datasets can fill.
     """
-    base = with_mixture(load("crem_2b"), pairs=pairs, sub_batch=min(pairs, 16), outside=outside)
+    base = with_mixture(load("crem_2b"), pairs=pairs, sub_batch=min(pairs, 16), outside=outside, outside_sets=())
     backbone = TinyBackbone(hidden=hidden, feed_forward=3 * hidden, vocab_size=TOKENIZER_SIZE)
     base = replace(base, name="benchmark", backbone=backbone, pixels=PixelLimits(min_tokens=1, max_tokens=max_tokens))
     return with_joint(base, steps=100, zero_stage=0, dtype="float32", chunk_tokens=chunk_tokens, held_out=0)

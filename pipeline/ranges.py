@@ -1,4 +1,6 @@
-"""Bounds of a recipe's numbers. A dataclass checks its own when it is made, so a bad one is refused before any model loads."""
+"""Bounds of a recipe's values. A dataclass checks its own when it is made, so a bad one is refused before any model loads."""
+
+from collections.abc import Sequence
 
 from pipeline.errors import ConfigError
 
@@ -15,3 +17,10 @@ def check_between(where: str, value: float, least: float, most: float) -> None:
     """Raise ConfigError, naming the field `where`, for a number outside of [least, most]."""
     if not least <= value <= most:
         raise ConfigError(f"{where}: {value} is not between {least:g} and {most:g}")
+
+
+def check_once(where: str, names: Sequence[str]) -> None:
+    """Raise ConfigError, naming the field `where`, for a name that stands there twice: the last one would win in silence."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"{where}: {', '.join(twice)} stands there twice; name each once")

@@ -11,7 +11,7 @@ from pipeline.model.adapters import Adapter, Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import Pooling
-from pipeline.ranges import check_between, check_least
+from pipeline.ranges import check_between, check_least, check_once
 from pipeline.roles import Layout, Role
 
 SideName = Literal["query", "positive"]
@@ -82,11 +82,13 @@ class ToyWorld:
 class Mixture:
     """What a global batch is made of.
 
-    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none).
+    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none)
+    of the datasets `outside_sets` (empty: of all that are there, in which case what is trained depends on the data folder).
     `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
     conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
-    of every query. `weights` scale a dataset's share (default 1 a row), `cap` limits the rows that count towards it. A training
-    row shows a part of each picture, drawn anew at every step, at least `least_view` of its width and height (1: all of it).
+    of every query. `weights` scale a dataset's share (default 1 a row), of pairs and of conversations; `cap` limits the rows of
+    pairs that count towards it. A training row shows a part of each picture, drawn anew at every step, at least `least_view` of
+    its width and height (1: all of it).
     """
 
     pairs: int = 1024
@@ -98,6 +100,7 @@ class Mixture:
     weights: tuple[tuple[str, float], ...] = ()
     cap: int = 100_000
     least_view: float = 1.0
+    outside_sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_least(self, "mixture", pairs=0, outside=0, negatives=0, sub_batch=1, cap=1)
@@ -105,10 +108,16 @@ class Mixture:
             raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
         for name, weight in self.weights:
             check_weight(f"mixture.weights, {name}", weight)
+        check_once("mixture.weights", [name for name, _ in self.weights])
+        check_once("mixture.outside_sets", self.outside_sets)
         if self.pairs % self.sub_batch:
             raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
         check_between("mixture.native_share", self.native_share, 0, 1)
         check_between("mixture.least_view", self.least_view, 0.1, 1)
+
+    def reads(self, conversations: str) -> bool:
+        """Whether a dataset of conversations is one that `outside` draws from."""
+        return not self.outside_sets or conversations in self.outside_sets
 
     @property
     def asks_pairs(self) -> bool:

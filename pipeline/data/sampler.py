@@ -63,6 +63,10 @@ class Stream:
         self._cursors: list[np.ndarray] = [np.zeros((len(self.names), 2), dtype=np.int64)]
         self._orders: dict[int, tuple[int, npt.NDArray[np.int64]]] = {}
 
+    def parts(self) -> dict[str, float]:
+        """What part of the rows each dataset gives on average, as long as none runs out within a step."""
+        return dict(zip(self.names, (self.share / self.share.sum()).tolist(), strict=True)) if self.share.any() else {}
+
     def at(self, step: int) -> list[int]:
         """Row numbers of a step, run after run."""
         cursors, counts = self._cursor(step), self._counts(step)

@@ -16,10 +16,13 @@ CONVERSATIONS = "conversations"
 """Dataset of a file of one's own."""
 
 FOLDER = "ShareGPT4V"
+MIX = "ShareGPT4V-mix665k"
+"""Dataset of the mix for tuning: the file that CREM's Table 6 counts (665K rows)."""
+
 FILES = {
     "sharegpt4v_instruct_gpt4-vision_cap100k.json": "ShareGPT4V-cap100k",
     "share-captioner_coco_lcs_sam_1246k_1107.json": "ShareGPT4V-captions1246k",
-    "sharegpt4v_mix665k_cap23k_coco-ap9k_lcs3k_sam9k_div2k.json": "ShareGPT4V-mix665k",
+    "sharegpt4v_mix665k_cap23k_coco-ap9k_lcs3k_sam9k_div2k.json": MIX,
 }
 """Datasets by the public names of their files: 100K captions by GPT-4V, 1.2M by the captioner, the 665K mix for tuning."""
 

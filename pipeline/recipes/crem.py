@@ -6,6 +6,7 @@ Beside it stand the two models that the paper compares it with (Table 2), at bot
 from dataclasses import replace
 from typing import Any
 
+from pipeline.data.sharegpt4v_release import MIX
 from pipeline.losses.contrastive import InfoNCE
 from pipeline.losses.language import NextToken
 from pipeline.model.adapters import LoRA
@@ -40,7 +41,8 @@ def crem_2b() -> Recipe:
             Phase(
                 name="joint",
                 steps=2000,
-                mixture=Mixture(pairs=1024, sub_batch=64, outside=128),  # sub-batch: VLM2Vec-V2's, which CREM follows
+                # The sub-batch is VLM2Vec-V2's, which CREM follows. Of ShareGPT-4V's three files, Table 6 counts the 665K mix.
+                mixture=Mixture(pairs=1024, sub_batch=64, outside=128, outside_sets=(MIX,)),
                 optimizer=AdamW(learning_rate=5e-5, warmup_steps=100),
                 contrastive_weight=1.0,
                 language_weight=0.5,

@@ -1,7 +1,7 @@
 """What a phase reads: shards, questions about their rows, and which of the rows it may train on."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +47,12 @@ class Division:
 
 
 def divide(corpus: Corpus, phase: Phase, *, max_length: int, seed: int) -> Division:
-    """Set aside `phase.held_out` pairs, spread over datasets by size, and as many conversations.
+    """Set aside `phase.held_out` pairs, spread over datasets by size, and as many conversations of the sets that it reads.
 
     At most a tenth of either, and none of a kind that the phase does not read.
     """
     pairs, talks = corpus.rows("pairs", max_length), corpus.rows("conversations", max_length)
+    talks = {name: rows for name, rows in talks.items() if phase.mixture.reads(name)}
 
     def choose(kind: Kind, rows: Rows) -> tuple[int, ...]:
         every = np.concatenate([*rows.values(), np.zeros(0, dtype=np.int64)])
@@ -76,13 +77,30 @@ def shares(rows: Rows, mixture: Mixture, *, cap: int | None = None) -> dict[str,
 
 
 def check_datasets(index: ShardIndex, mixture: Mixture) -> None:
-    """Refuse weights of datasets that are not there: something else would be trained in silence."""
-    absent = [name for name, _ in mixture.weights if name not in index.datasets]
-    if absent:
-        named, there = ", ".join(map(repr, absent)), ", ".join(sorted(index.datasets))
+    """Refuse a mixture that names datasets which are not there or not read: something else would be trained in silence."""
+    talks = sets_of(index, "conversations")
+    if mixture.outside:
+        _refuse_absent("outside_sets", mixture.outside_sets, talks)
+    _refuse_absent("weights", [name for name, _ in mixture.weights], sorted(index.datasets))
+    unread = [name for name, _ in mixture.weights if name in talks and not mixture.reads(name)]
+    if unread:
         raise ConfigError(
-            f"mixture.weights: {named} not in the shards; there are {there}; "
-            "name those alone, or none: --set phases.0.mixture.weights=[]"
+            f"mixture.weights: {', '.join(unread)} has a weight, and mixture.outside_sets leaves it out; "
+            "name it there too, or take its weight away"
+        )
+
+
+def sets_of(index: ShardIndex, kind: Kind) -> list[str]:
+    """The datasets of a kind that the shards have, sorted."""
+    return sorted(name for name in index.datasets if index.kind(name) == kind)
+
+
+def _refuse_absent(field: str, names: Sequence[str], there: Sequence[str]) -> None:
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise ConfigError(
+            f"mixture.{field}: {', '.join(map(repr, absent))} not in the shards; there are {', '.join(there) or 'none'}; "
+            f"name those alone, or none: --set phases.0.mixture.{field}=[]"
         )
 
 

@@ -29,7 +29,7 @@ from pipeline.train.figures import Clock, Tally, figures_of, scheduled, summary,
 from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal
-from pipeline.train.opening import opening
+from pipeline.train.opening import composition, opening
 from pipeline.train.parcel import deliveries
 from pipeline.train.ranks import own_rank, rank_0_first, start_process_group
 from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
@@ -217,8 +217,12 @@ class _Run:
         """Say what a step is made of, once."""
         if self.engine.rank == 0:
             said = opening(work, self.recipe, self.phase, self.engine.num_ranks)
-            logger.info("%s", said)
-            self.journal.tracker.log_params({"step": said, "ranks": self.engine.num_ranks, "zero_stage": self.phase.zero_stage})
+            feed = self.feed
+            drawn = list(composition(feed.corpus.index, self.phase.mixture, feed.pairs.parts(), feed.outside.parts()))
+            logger.info("%s", "\n".join([*drawn, said]))
+            self.journal.tracker.log_params(
+                {"step": said, "mixture": "\n".join(drawn), "ranks": self.engine.num_ranks, "zero_stage": self.phase.zero_stage}
+            )
 
     def _one_step(self, step: int, work: StepWork, waited: float) -> tuple[dict[str, float], Tally]:
         """Train one step. Returns its figures and the sums over ranks."""

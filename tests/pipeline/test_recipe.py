@@ -20,6 +20,8 @@ from pipeline.roles import Role
         ({"sub_batch": 0}, "mixture.sub_batch: 0 is less than 1"),
         ({"sub_batch": 60}, "mixture.sub_batch: 60 does not divide mixture.pairs = 1024"),
         ({"weights": (("A", -2.0),)}, "mixture.weights, A: -2.0 is not a weight"),
+        ({"weights": (("A", 2.0), ("A", 3.0))}, "mixture.weights: A stands there twice"),
+        ({"outside_sets": ("A", "B", "A")}, "mixture.outside_sets: A stands there twice"),
         ({"native_share": 1.5}, "mixture.native_share: 1.5 is not between 0 and 1"),
     ],
 )

@@ -38,6 +38,7 @@ SMALL_SETTINGS = (
     *(f"backbone.{name}={getattr(SMALL, name)}" for name in SMALL.__slots__),
     "phases.0.mixture.sub_batch=4",
     "phases.0.mixture.weights=",
+    "phases.0.mixture.outside_sets=",
     "phases.0.optimizer.learning_rate=0.01",
     "phases.0.optimizer.warmup_steps=1",
     "phases.0.optimizer.weight_decay=0.1",

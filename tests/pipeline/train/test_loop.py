@@ -110,7 +110,10 @@ OF_EVERY_STEP = {
 """Utilisations beside them, where the device's peak is known."""
 
 
-def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(tmp_path: Path, model_folder: Path) -> None:
+def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(
+    tmp_path: Path, model_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, loop.__name__)
     recipe, tracker = small_recipe(steps=3, evaluate_every=9, held_out=0), Notes()
     places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
     train(places, recipe, tracker, progress=lambda *_: None, means=IN_PROCESS)
@@ -120,6 +123,9 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(tmp_path: Path, 
         assert (line["temperature"], line["padding_share"], line["skipped_steps"]) == (recipe.contrastive.temperature, 0.0, 0.0)
         assert line["learning_rate"] == learning_rate(number, recipe.phases[0])
         assert tracker.metrics[number + 1] == {f"train/{name}": value for name, value in line.items() if name != "step"}
+    drawn = str(tracker.params["mixture"])
+    assert drawn in caplog.text and "MMEB-train: 0 of 20 sets; not in the shards: ImageNet_1K, " in drawn
+    assert "pairs are drawn from pictures 50.0%, texts 50.0%" in drawn and "conversations are drawn from talks 100.0%" in drawn
     said = str(tracker.params["step"])
     assert "8 pairs in one-dataset runs of 4 and 4 conversations" in said and "1 rank(s)" in said and "chunks" in said
 
@@ -128,6 +134,7 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(tmp_path: Path, 
     ("mixture", "message"),
     [
         ({"weights": (("textt", 2.0),)}, r"mixture.weights: 'textt' not in the shards"),
+        ({"outside_sets": ("texts",)}, r"mixture.outside_sets: 'texts' not in the shards; there are talks"),
         ({"pairs": 64, "sub_batch": 4}, r"mixture: 16 runs of 4 different rows a step do not fit the data"),
     ],
 )
