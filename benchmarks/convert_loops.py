@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data_prep.images import JPEG_QUALITY
+from pipeline.data.picture_preparer import JPEG_QUALITY
 
 NAME = "Bench"
 ROW_GROUP = 1000

@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from data_prep.images import PicturePreparer
-from pipeline.data import mmeb
+from pipeline.data import mmeb, mmeb_eval
 from pipeline.data.mmeb_registry import META
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
-from pipeline.data.reject import RowError
 from pipeline.data.sharegpt4v_release import ConversationFile, count_pictures, find_conversations
 from pipeline.errors import DataError
 
 EVAL_QUERIES = 1000
 """Queries of each of MMEB-eval's 36 sets."""
 
-ANY_SIZE = 10**9
 _SHOWN_DIGITS = 16
 
 
@@ -42,8 +39,8 @@ def check(data: Path) -> Iterator[Finding]:
     """All findings of a data folder. A part that cannot be used is a finding; nothing is raised for it."""
     yield from _guarded(mmeb.TRAIN, lambda: _check_all(data, mmeb.train_datasets(data), check_train))
     yield from _absent(mmeb.TRAIN, TRAIN_SETS, data)
-    yield from _guarded(mmeb.EVAL, lambda: _check_all(data, mmeb.eval_datasets(data), check_eval))
-    yield from _absent(mmeb.EVAL, META, data)
+    yield from _guarded(mmeb_eval.EVAL, lambda: _check_all(data, mmeb_eval.eval_datasets(data), check_eval))
+    yield from _absent(mmeb_eval.EVAL, META, data)
     talks = find_conversations(data)
     if not talks:
         yield Finding("conversations", "none found")
@@ -65,13 +62,8 @@ def check_train(data: Path, dataset: str) -> Iterator[Finding]:
 
 def check_eval(data: Path, dataset: str) -> Iterator[Finding]:
     """A set of MMEB-eval, read whole and decoded. Raises DataError for one that is unusable."""
-    found = mmeb.read_eval(data, dataset)
-    for picture in {picture for side in (*found.queries, *found.candidates) for picture in side.images}:
-        try:
-            PicturePreparer(max_pixels=ANY_SIZE)(picture)
-        except RowError as error:
-            raise DataError(f"{dataset}: {error}; download the benchmark again") from error
-    print_ = mmeb.eval_fingerprint(found)[:_SHOWN_DIGITS]
+    found = mmeb_eval.read_eval(data, dataset)
+    print_ = mmeb_eval.eval_fingerprint(found)[:_SHOWN_DIGITS]
     sizes = f"{len(found.queries)} queries, {len(found.candidates)} candidates, pools of {min(map(len, found.pools))} and more"
     yield Finding(dataset, f"{sizes}, fingerprint {print_}")
     if dataset in META and len(found.queries) != EVAL_QUERIES:

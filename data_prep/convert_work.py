@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from data_prep.images import PicturePreparer
 from data_prep.sources import Source
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.row_ranges import RowRanges
 from pipeline.data.shard_plan import ShardPlan
 from pipeline.data.shard_writer import Item, write_shard

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from data_prep.images import PicturePreparer
-from pipeline.data import mmeb
 from pipeline.data.keys import slug
+from pipeline.data.mmeb_eval import EvalSet, eval_datasets, read_eval
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.pictures import untouched
 from pipeline.data.reject import RowError
 from pipeline.data.shard_format import INDEX_NAME
@@ -72,9 +72,9 @@ def find_leaks(data: Path, shards: Path, progress: Progress) -> Leaks:
     index = ShardIndex.open(shards)
     prepare = untouched if index.max_pixels is None else PicturePreparer(max_pixels=index.max_pixels, verify=False)
     wanted: dict[tuple[str, str], set[bytes]] = {}
-    names = mmeb.eval_datasets(data)
+    names = eval_datasets(data)
     for done, name in enumerate(names, start=1):
-        wanted |= {(name, kind): found for kind, found in _of_benchmark(mmeb.read_eval(data, name), prepare).items()}
+        wanted |= {(name, kind): found for kind, found in _of_benchmark(read_eval(data, name, verify=False), prepare).items()}
         progress("of the benchmark", done, len(names))
     return Leaks(shards=index.fingerprint, overlaps=tuple(_overlaps(wanted, index, shards, progress)))
 
@@ -101,7 +101,7 @@ def _overlaps(
         yield Overlap(dataset=name, kind=kind, distinct=len(hashes), shared=len(shared), where=dict(sorted(where.items())))
 
 
-def _of_benchmark(benchmark: mmeb.EvalSet, prepare: Prepare) -> dict[str, set[bytes]]:
+def _of_benchmark(benchmark: EvalSet, prepare: Prepare) -> dict[str, set[bytes]]:
     """Hashes of an evaluation set by kind."""
     hashes: dict[str, set[bytes]] = {kind: set() for kind in KINDS}
     sides = [(side, QUERY_PICTURES, QUERY_TEXTS) for side in benchmark.queries]

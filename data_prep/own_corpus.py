@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
-from data_prep.images import PicturePreparer
 from pipeline.data.keys import make_key
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject, RowError
 from pipeline.data.release_files import one_line
 from pipeline.data.row_ranges import RowRanges

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from data_prep.images import PicturePreparer
 from data_prep.own_corpus import find_corpus
 from pipeline.data import mmeb, sharegpt4v
 from pipeline.data.json_array import read_array
 from pipeline.data.keys import slug
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import RowRanges
 from pipeline.data.shard_plan import Kind

@@ -16,7 +16,7 @@ from eval.options import subject_options
 from eval.pictures import blanked, thumbnail
 from eval.results import Provenance, write_result
 from eval.subject import find_subject, one_line_errors, show_progress
-from pipeline.data.mmeb import EvalSet, describe, eval_datasets, read_eval
+from pipeline.data.mmeb_eval import EvalSet, describe, eval_datasets, read_eval
 from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint

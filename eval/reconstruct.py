@@ -18,7 +18,7 @@ from eval.model_protocol import Model, Progress, silent
 from eval.options import subject_options
 from eval.results import Provenance, write_result
 from eval.subject import find_subject, one_line_errors, show_progress
-from pipeline.data.mmeb import eval_datasets, read_eval
+from pipeline.data.mmeb_eval import eval_datasets, read_eval
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import NothingToMeasureError
 from pipeline.manifest import fingerprint
@@ -134,7 +134,7 @@ def _chosen(data: Path, limit: int) -> list[Side]:
     """Distinct text-only sides with enough words, in the order of a digest: a draw that needs no seed and favours no set."""
     sides: dict[str, Side] = {}
     for name in eval_datasets(data):
-        eval_set = read_eval(data, name)
+        eval_set = read_eval(data, name, verify=False)
         for side in (*eval_set.queries, *eval_set.candidates):
             text = _words(side.text)
             if side.is_text_only and len(text.split()) >= MIN_WORDS:

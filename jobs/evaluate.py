@@ -12,7 +12,7 @@ from eval.subject import newest_checkpoint
 from jobs.convert import data_input
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
-from pipeline.data import mmeb as mmeb_data
+from pipeline.data import mmeb_eval
 from pipeline.errors import NothingToMeasureError
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
@@ -43,7 +43,7 @@ class EvaluateStage:
         return {
             # Of a user's folder it reads other parts than convert does, so the two are not held against each other.
             "data" if self.context.data == self.context.toy else "benchmarks": data_input(
-                self.context, (mmeb_data.EVAL, vlm.FOLDER)
+                self.context, (mmeb_eval.EVAL, vlm.FOLDER)
             ),
             "shards": Input(path=self.context.shards, made_by="convert"),
             "model": Input(path=self.context.model, made_by="model"),

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data_prep.images import PicturePreparer
-from pipeline.data import mmeb, sharegpt4v
+from pipeline.data import mmeb, mmeb_eval, sharegpt4v
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject, RowError
 from pipeline.data.shard_format import members
 from pipeline.errors import DataError
@@ -101,7 +101,7 @@ class Bench:
         # As releases are written: compressed, with dictionaries, without checksums.
         pq.write_table(pq.read_table(root / TABLE), root / TABLE, row_group_size=3)
         self.sound = {name: (root / name).read_bytes() for name in (ZIP, TABLE, JSON, EVAL_TABLE)}
-        self.pairs, self.talks, self.benchmark = self._read_pairs(), self._read_talks(), mmeb.read_eval(root, "Toy")
+        self.pairs, self.talks, self.benchmark = self._read_pairs(), self._read_talks(), mmeb_eval.read_eval(root, "Toy")
 
     def run(self, seed: int) -> Outcome:
         """Damage the file that a seed chooses, and read it."""
@@ -142,7 +142,7 @@ class Bench:
 
     def _eval(self, rng: np.random.Generator) -> str:
         with self._damage(EVAL_TABLE, rng):
-            found = mmeb.read_eval(self.root, "Toy")
+            found = mmeb_eval.read_eval(self.root, "Toy")
         assert len(found.queries) == len(found.pools) == len(self.benchmark.queries), "queries lost"
         return "sound" if found == self.benchmark else "changed"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.images import MAX_DECODED_PIXELS, PicturePreparer
 from data_prep.sources import find_sources
 from eval.tsv import read_tsv
-from pipeline.data import mmeb
+from pipeline.data import mmeb_eval
+from pipeline.data.picture_preparer import MAX_DECODED_PIXELS, PicturePreparer
 from pipeline.data.pictures import MAX_PICTURE_BYTES
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import EVERY_ROW
@@ -101,8 +101,8 @@ def read_part(root: Path, part: str) -> list[object]:
         (source,) = [source for source in find_sources(root) if source.dataset == wanted]
         return list(source.read(prepare, prepare.counts, EVERY_ROW))
     if part == "MMEB-eval":
-        assert mmeb.eval_datasets(root) == ["Birds"]
-        return list(mmeb.read_eval(root, "Birds").queries)
+        assert mmeb_eval.eval_datasets(root) == ["Birds"]
+        return list(mmeb_eval.read_eval(root, "Birds").queries)
     return list(read_tsv(root / "mcq" / "Birds.tsv").rows)
 
 
@@ -124,7 +124,7 @@ def test_the_layout_is_read_as_it_stands(tmp_path: Path) -> None:
     (question,) = read_part(tmp_path, "mcq")
     assert (question.options["A"], question.images) == ("a robin", (PICTURE,))
     said = datasets_example()["Birds"]
-    assert mmeb.describe(tmp_path, "Birds") == mmeb.DatasetInfo(said["meta_task"], said["split"])
+    assert mmeb_eval.describe(tmp_path, "Birds") == mmeb_eval.DatasetInfo(said["meta_task"], said["split"])
 
 
 def test_pictures_may_be_unpacked_where_the_page_says(tmp_path: Path) -> None:

@@ -48,20 +48,25 @@ class ParquetRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
-    """What a reader needs: columns of texts, of lists of texts, and of pictures; those in `optional` may be missing.
+    """What a reader needs: columns of texts, of pictures, and of lists of either; those in `optional` may be missing.
 
-    A picture is a text (its path), bytes, or what `datasets.Image` writes: a struct of `bytes` and `path`.
+    A picture is a text (its path), bytes, or what `datasets.Image` writes: a struct of `bytes` and `path`. Texts may be large,
+    views or dictionaries; lists also fixed in size, large or views. Where `passed_over` is given, a column that is neither wanted
+    nor in it is refused, and `advice` says what to do.
     """
 
     texts: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
+    picture_lists: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] | None = None
+    advice: str = ""
 
     def check(self, schema: pa.Schema, file: Path) -> list[str]:
         """Names of the wanted columns that the file has. Raises DataError for a missing column or a wrong type."""
         tests = dict.fromkeys(self.pictures, _is_picture) | dict.fromkeys(self.texts, _is_text)
-        tests |= dict.fromkeys(self.lists, _is_texts)
+        tests |= dict.fromkeys(self.lists, _is_texts) | dict.fromkeys(self.picture_lists, _is_pictures)
         for name, test in tests.items():
             if schema.names.count(name) > 1:
                 raise DataError(f"{file}: column {name} stands in it twice; is this the right file?")
@@ -70,6 +75,9 @@ class Columns:
             if name in schema.names and not test(schema.field(name).type):
                 kind, expected = schema.field(name).type, _EXPECTED[test]
                 raise DataError(f"{file}: column {name} holds {kind}, not {expected}; is this the right file?")
+        unknown = [name for name in schema.names if name not in tests and name not in (self.passed_over or ())]
+        if unknown and self.passed_over is not None:
+            raise DataError(f"{file}: column {unknown[0]} is not read, and could change what is measured; {self.advice}")
         return [name for name in tests if name in schema.names]
 
 
@@ -138,7 +146,9 @@ class _Group:
 
 
 def _plain(value: Any) -> Any:
-    """A struct of `bytes` and `path` becomes the bytes, or the path where there are none."""
+    """A struct of `bytes` and `path` becomes the bytes, or the path where there are none; in a list each does."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     return value.get("bytes") or value.get("path") if isinstance(value, dict) else value
 
 
@@ -189,9 +199,16 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_texts(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_null(kind))
+    return bool(pa.types.is_null(kind)) or (_is_list(kind) and _is_text(kind.value_type))
+
+
+def _is_pictures(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(kind)) or (_is_list(kind) and _is_picture(kind.value_type))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(test(kind) for test in (*lists, pa.types.is_list_view, pa.types.is_large_list_view))
 
 
 def _is_picture(kind: pa.DataType) -> bool:
@@ -202,11 +219,16 @@ def _is_picture(kind: pa.DataType) -> bool:
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_struct(kind)) or _is_binary(kind)
+    return _has_bytes(kind.value_type) if _is_list(kind) else bool(pa.types.is_struct(kind)) or _is_binary(kind)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
     return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
 
 
-_EXPECTED = {_is_text: "texts", _is_texts: "lists of texts", _is_picture: "paths or pictures"}
+_EXPECTED = {
+    _is_text: "texts",
+    _is_texts: "lists of texts",
+    _is_picture: "paths or pictures",
+    _is_pictures: "lists of paths or pictures",
+}

@@ -200,12 +200,6 @@ def measure(encoded: bytes) -> tuple[str, int, int]:
         raise RowError(f"not a JPEG or PNG file ({type(error).__name__})") from error
 
 
-def measured(encoded: bytes) -> bytes:
-    """A JPEG or PNG file as it is: the preparation of those that are used unchanged. Raises RowError for anything else."""
-    measure(encoded)
-    return encoded
-
-
 def _doubled(members: list[zipfile.ZipInfo]) -> frozenset[str]:
     """Names that stand for members of different content; twice the same member does no harm."""
     known: dict[str, tuple[int, int]] = {}

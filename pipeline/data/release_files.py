@@ -1,5 +1,9 @@
-"""What to say of a downloaded file that cannot be used as a whole: the cause that users meet most often is named."""
+"""Downloaded files: which are passed over, and what to say of one that cannot be used as a whole.
 
+The cause that users meet most often is named.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import DataError
@@ -7,6 +11,14 @@ from pipeline.errors import DataError
 _HEAD_BYTES = 256
 _LFS_POINTER = b"version https://git-lfs"
 _WEB_PAGE = (b"<!doctype html", b"<html")
+
+_FOREIGN = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+"""What macOS and Windows put beside files of others; their further ones (`._name`, `.DS_Store`) are hidden files."""
+
+
+def visible(folder: Path, pattern: str) -> Iterator[Path]:
+    """What a folder holds under a pattern, without hidden files and those that an operating system put there."""
+    return (path for path in folder.glob(pattern) if not path.name.startswith(".") and path.name not in _FOREIGN)
 
 
 def unusable(path: Path, complaint: str) -> DataError:

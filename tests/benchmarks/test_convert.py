@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from benchmarks.convert import main
 from benchmarks.convert_loops import NAME, bare_loop, drawn_pictures, nothing, resized, write_corpus
 from data_prep.convert import Conversion, convert
-from data_prep.images import PicturePreparer
+from pipeline.data.picture_preparer import PicturePreparer
 
 
 def test_it_prints_its_tables() -> None:

@@ -199,7 +199,7 @@ PICTURES = [
     Kind(name="a PNG of 4 gigapixels", damage=shown(png(65_000, 65_000)), rejected={1: "declares more than 90000000 pixels"}),
     Kind(name="a PNG whose pixels are missing", damage=shown(png(500, 400)), rejected={1: UNDECODABLE}),
     Kind(
-        name="a PNG with a text that is a bomb",
+        name="a PNG with a text that is a bomb, and no pixels",
         damage=shown(png(9, 9, (b"zTXt", b"k\0\0" + zlib.compress(bytes(2**26))))),
         rejected={1: UNDECODABLE},
     ),

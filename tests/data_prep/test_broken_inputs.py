@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.images import PicturePreparer
 from pipeline.data import mmeb, sharegpt4v
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject
 from pipeline.errors import DataError
 from pipeline.sample import Sample

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.images import PicturePreparer
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import RowError
 from tests.pipeline.data.releases import picture
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, evaluation, method, mixture, model, stages, training
+from tests.mutants import data, edges, evaluation, method, mixture, model, readers, stages, training
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,7 @@ MUTANTS = (
     *edges.MUTANTS,
     *mixture.MUTANTS,
     *evaluation.MUTANTS,
+    *readers.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

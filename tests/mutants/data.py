@@ -152,9 +152,9 @@ MUTANTS = (
     ),
     Mutant(
         "shrunk pictures are not verified",
-        "data_prep/images.py",
-        "        if self.verify:\n            _decode(",
-        "        if self.verify and not large:\n            _decode(",
+        "pipeline/data/picture_preparer.py",
+        "        if self.verify:\n            picture.load(",
+        "        if self.verify and not large:\n            picture.load(",
         ("tests/data_prep/test_images.py", "tests/data_prep/test_picture_fates.py"),
     ),
     Mutant(
@@ -187,7 +187,7 @@ MUTANTS = (
     ),
     Mutant(
         "pools are left out of the fingerprint",
-        "pipeline/data/mmeb.py",
+        "pipeline/data/mmeb_eval.py",
         "repr((len(eval_set.queries), eval_set.pools))",
         "repr(len(eval_set.queries))",
         ("tests/data_prep/test_check_inputs.py",),
@@ -257,9 +257,9 @@ MUTANTS = (
     ),
     Mutant(
         "pictures of a benchmark are not looked at when read",
-        "pipeline/data/mmeb.py",
-        ", prepare=measured)",
+        "pipeline/data/mmeb_eval.py",
+        ", prepare=for_benchmarks(verify=verify))",
         ")",
-        ("tests/pipeline/data/test_mmeb.py",),
+        ("tests/pipeline/data/test_mmeb_eval.py",),
     ),
 )

@@ -35,17 +35,17 @@ MUTANTS = (
     ),
     Mutant(
         "half a download is left out of the mean",
-        "pipeline/data/mmeb.py",
-        'elif lone := next(path.glob("*parquet*"), None):',
-        'elif lone := next(path.glob("*no such*"), None):',
+        "pipeline/data/mmeb_rows.py",
+        'elif lone := next(visible(path, "*parquet*"), None):',
+        'elif lone := next(visible(path, "*no such*"), None):',
         ("tests/pipeline/data/test_mmeb.py",),
     ),
     Mutant(
         "a split of one's own words makes a mean of its own",
-        "pipeline/data/mmeb.py",
+        "pipeline/data/mmeb_eval.py",
         " or info.split not in get_args(Split)",
         "",
-        ("tests/pipeline/data/test_mmeb.py",),
+        ("tests/pipeline/data/test_mmeb_eval.py",),
     ),
     Mutant(
         "a file system without locks runs nothing",

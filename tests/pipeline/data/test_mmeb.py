@@ -1,16 +1,11 @@
-import io
-import json
-import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from pipeline.data.mmeb import count_train, describe, eval_datasets, read_eval, read_train, train_datasets
-from pipeline.data.mmeb_registry import DatasetInfo
+from pipeline.data.mmeb import count_train, read_train, train_datasets
+from pipeline.data.mmeb_eval import eval_datasets, read_eval
 from pipeline.data.reject import Reject, RowError
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
@@ -183,91 +178,15 @@ def test_a_dataset_that_did_not_come_whole_is_not_left_out_unsaid(tmp_path: Path
             find(tmp_path)
 
 
-def eval_row(text: str, path: str, *targets: tuple[str, str]) -> dict[str, Any]:
-    return {
-        "qry_text": text,
-        "qry_img_path": path,
-        "tgt_text": [text for text, _ in targets],
-        "tgt_img_path": [path for _, path in targets],
-    }
-
-
-def test_candidates_are_shared_by_text_and_picture(tmp_path: Path) -> None:
-    rows = [
-        eval_row(IMAGE + "one", "Toy/a.jpg", ("cat", ""), ("dog", ""), (IMAGE + "pic", "Toy/a.jpg"), ("dog", "")),
-        eval_row("two", "", ("dog", ""), (IMAGE + "pic", "Toy/b.jpg"), ("cat", "")),
-        eval_row("three", "", (IMAGE + "pic", "Toy/b.jpg"), (IMAGE + "other", "Toy/b.jpg")),
-    ]
-    write_eval(tmp_path, "Toy", rows, {"Toy/a.jpg": A, "Toy/b.jpg": B})
-    found = read_eval(tmp_path, "Toy")
-    assert found.queries == (Side(text=IMAGE + "one", images=(A,)), Side(text="two"), Side(text="three"))
-    assert found.candidates == (
-        Side(text="cat"),
-        Side(text="dog"),
-        Side(text=IMAGE + "pic", images=(A,)),
-        Side(text=IMAGE + "pic", images=(B,)),
-        Side(text=IMAGE + "other", images=(B,)),
-    )
-    assert found.pools == ((0, 1, 2), (1, 3, 0), (3, 4))
-    assert eval_datasets(tmp_path) == ["Toy"]
-
-
-def test_a_benchmark_is_used_whole_or_not_at_all(tmp_path: Path) -> None:
-    good = eval_row("q", "", ("a", ""), ("b", ""))
-    file = r"MMEB-eval/Toy/test-00000-of-00001\.parquet: row 1: "
-    for row, complaint in [
-        (good | {"tgt_img_path": [""]}, "tgt_text has 2 entries and tgt_img_path 1"),
-        (good | {"tgt_text": [], "tgt_img_path": []}, "it has no candidates"),
-        (eval_row("q", "Toy/none.jpg", ("a", "")), r"images\.zip has no member Toy/none\.jpg"),
-    ]:
-        write_eval(tmp_path, "Toy", [good, row], {"Toy/a.jpg": A})
-        with pytest.raises(DataError, match=file + complaint):
-            read_eval(tmp_path, "Toy")
-
-
-def test_a_benchmark_s_picture_in_another_form_is_named_at_reading(tmp_path: Path) -> None:
-    """What comes later sorts by size and draws thumbnails; a name that ends in jpg says nothing."""
-    file = io.BytesIO()
-    Image.new("RGB", (28, 28)).save(file, "BMP")
-    write_eval(tmp_path, "Toy", [eval_row("q", "Toy/a.jpg", ("a", ""))], {"Toy/a.jpg": file.getvalue()})
-    with pytest.raises(DataError, match=r"test-00000-of-00001\.parquet: row 0: Toy/a\.jpg: not a JPEG or PNG file"):
-        read_eval(tmp_path, "Toy")
-
-
-def test_describe(tmp_path: Path) -> None:
-    assert describe(tmp_path, "ImageNet_1K") == describe(tmp_path, "ImageNet-1K") == DatasetInfo("classification", "IND")
-    assert describe(tmp_path, "Mine") == DatasetInfo("other", "IND")
-    own = tmp_path / "MMEB-eval" / "datasets.json"
-    own.parent.mkdir()
-    own.write_text(json.dumps({"Mine": {"meta_task": "vqa", "split": "OOD"}, "OVEN": {"meta_task": "vqa", "split": "IND"}}))
-    assert describe(tmp_path, "Mine") == DatasetInfo("vqa", "OOD")
-    assert describe(tmp_path, "OVEN") == DatasetInfo("retrieval", "OOD")
-    for broken in ("[]", '{"Mine": {"meta_task": "vqa", "split": "ood"}}', '{"Mine": {"meta_task": ["vqa"], "split": "IND"}}'):
-        own.write_text(broken)
-        with pytest.raises(DataError, match=r"datasets\.json: not of the form"):
-            describe(tmp_path, "Mine")
-
-
-def test_real_eval_sets_come_back_exactly(real_mini: Path) -> None:
-    """Every text and picture of real-mini's evaluation, against the files themselves."""
-    archive = zipfile.ZipFile(real_mini / "MMEB-eval" / "images.zip")
-    names = eval_datasets(real_mini)
-    assert len(names) == 9
-    for name in names:
-        rows = pq.read_table(real_mini / "MMEB-eval" / name / "test-00000-of-00001.parquet").to_pylist()
-        found = read_eval(real_mini, name)
-        assert len(found.queries) == len(found.pools) == len(rows)
-        for row, query, pool in zip(rows, found.queries, found.pools, strict=True):
-            wanted = list(dict.fromkeys(zip(row["tgt_text"], row["tgt_img_path"], strict=True)))
-            sides = [query, *(found.candidates[index] for index in pool)]
-            for (text, path), side in zip([(row["qry_text"], row["qry_img_path"]), *wanted], sides, strict=True):
-                assert side.instruction + side.text == text
-                assert side.images == ((archive.read(path),) if path else ())
-
-
-def test_folder_of_the_benchmark_serves_as_well(tmp_path: Path) -> None:
-    write_eval(tmp_path, "Toy", [eval_row("q", "Toy/a.jpg", ("a", ""))], {})
-    (tmp_path / "MMEB-eval" / "images.zip").unlink()
-    (tmp_path / "MMEB-eval" / "images" / "Toy").mkdir(parents=True)
-    (tmp_path / "MMEB-eval" / "images" / "Toy" / "a.jpg").write_bytes(A)
-    assert read_eval(tmp_path, "Toy").queries[0].images == (A,)
+def test_files_that_an_operating_system_put_there_are_passed_over(tmp_path: Path) -> None:
+    write_train(tmp_path, "Toy", [train_row("q", "", "p")])
+    write_eval(tmp_path, "Toy", [{"qry_text": "q", "qry_img_path": "", "tgt_text": ["a"], "tgt_img_path": [""]}], {})
+    for part, name in (("MMEB-train", "original-00000-of-00001.parquet"), ("MMEB-eval", "test-00000-of-00001.parquet")):
+        for folder in ("Toy", "__MACOSX/Toy", "__MACOSX", ".cache", "Empty"):
+            (tmp_path / part / folder).mkdir(parents=True, exist_ok=True)
+            (tmp_path / part / folder / f"._{name}").write_bytes(b"Mac OS X")
+            (tmp_path / part / folder / ".DS_Store").write_bytes(b"Bud1")
+        (tmp_path / part / ".cache" / name).write_bytes(b"half a download")
+        (tmp_path / part / "__MACOSX" / name).write_bytes(b"Mac OS X")
+    assert train_datasets(tmp_path) == eval_datasets(tmp_path) == ["Toy"]
+    assert len(list(read_train(tmp_path, "Toy"))) == len(read_eval(tmp_path, "Toy").queries) == 1

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_prep.images import PicturePreparer
-from pipeline.data.mmeb import read_eval, read_train
+from pipeline.data.mmeb import read_train
+from pipeline.data.mmeb_eval import read_eval
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject
 from pipeline.sample import Sample, Side
 from tests.pipeline.data.releases import picture, train_row, write_eval, write_table, write_train

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen2VLImageProcessorPil
 
-from data_prep.images import PicturePreparer
+from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.errors import DataError
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD
 from pipeline.model.inputs import PatchCutter, PixelLimits, View, load_pixels

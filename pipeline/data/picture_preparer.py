@@ -1,11 +1,16 @@
 """What becomes of a picture before it enters a shard: checked by decoding, and changed only where it must be.
 
+All commands judge by this table: conversion, MMEB-eval, question files, `crem data check`. Benchmarks take what it takes and
+refuse what it refuses; there a JPEG or PNG stays as it is, whatever its size (`for_benchmarks`).
+
 | a picture file | what enters the shard |
 |---|---|
 | JPEG or PNG within the limit: colour, grey, palette, bilevel, progressive, bytes behind its end | the same bytes |
 | one pixel | the same bytes |
 | 16 bits a colour (PNG) | the same bytes; all readers take the upper 8 bits |
 | damaged EXIF block | the same bytes |
+| PNG with a wrong checksum, or a text beyond 1 MiB, in a chunk that its pixels do not need | the file without that chunk |
+| PNG whose pixels are all there and whose end (IEND) is missing | the file with its end |
 | JPEG with a second picture behind it (MPO) | the same bytes; the first is read |
 | more pixels than the limit | shrunk once by bicubic filtering, aspect kept, in its format |
 | EXIF orientation 2 to 8 | turned upright, since nothing later reads EXIF |
@@ -15,9 +20,8 @@
 | animated GIF, PNG or WebP | its first frame as PNG |
 | GIF, WebP, BMP, TIFF | PNG, so that nothing is lost |
 | empty | refused: the picture file is empty |
-| truncated, or a byte damaged where a checksum guards it | refused: cannot be decoded |
+| truncated, by two bytes already (JPEG), or a byte damaged where a checksum guards pixels | refused: cannot be decoded |
 | over 90 million pixels declared | refused: declares more than 90000000 pixels |
-| a text inside unpacks without end | refused: cannot be decoded |
 | 32 bits of grey, or real numbers | refused: 32 bits a pixel |
 | more than 200 times longer than wide | refused: more than 200 times longer |
 | anything else: PDF, PostScript, SVG, AVIF, web pages | refused: not a picture in a known format |
@@ -31,6 +35,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.data import png_chunks
 from pipeline.data.picture_header import Header, read_header
 from pipeline.data.pictures import MAX_ASPECT, SUFFIXES
 from pipeline.data.reject import RowError
@@ -53,11 +58,13 @@ _PLAIN_MODES = frozenset({"1", "L", "P", "RGB"})
 class PicturePreparer:
     """Encoded picture in, encoded picture out. Without `verify` a file that passes untouched is judged by its header only.
 
-    `counts` receives how many were resized, turned or rewritten.
+    `counts` receives how many were resized, turned or rewritten. With `keeps_files` JPEG and PNG files are judged and stay as
+    they are: whoever reads them turns them upright and lays them on white, and no pixel changes by encoding again.
     """
 
     max_pixels: int
     verify: bool = True
+    keeps_files: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
     def __call__(self, encoded: bytes) -> bytes:
@@ -67,6 +74,8 @@ class PicturePreparer:
         header = read_header(encoded)
         if header is not None and _is_plain_jpeg(header):
             return self._of_plain_jpeg(encoded, is_large=header.width * header.height > self.max_pixels)
+        if encoded.startswith(png_chunks.SIGNATURE):
+            encoded = self._sound_png(encoded)
         with warnings.catch_warnings():
             # Sizes are judged here, by `_refuse_shape`; Pillow's warnings would only repeat it on stderr.
             warnings.simplefilter("ignore")
@@ -94,11 +103,22 @@ class PicturePreparer:
         except Exception as error:  # as above
             raise _undecodable(error) from error
 
+    def _sound_png(self, encoded: bytes) -> bytes:
+        """Pillow's PNG decoder passes over checksums of pixels, so those are checked apart."""
+        try:
+            return png_chunks.mended(encoded)
+        except RowError:
+            if self.verify:
+                raise
+            return encoded
+
     def _prepared(self, picture: Image.Image, encoded: bytes) -> bytes:
         turned = orientation(picture) != 1
         large = picture.width * picture.height > self.max_pixels
         if self.verify:
-            _decode(picture, encoded)
+            picture.load()
+        if self.keeps_files and picture.format in SUFFIXES:
+            return encoded
         if not (turned or large) and _is_plain(picture):
             return encoded
         return self._rewritten(upright(picture), SUFFIXES.get(picture.format or "", "png"), is_large=large, is_turned=turned)
@@ -109,6 +129,11 @@ class PicturePreparer:
         return encoded
 
 
+def for_benchmarks(*, verify: bool = True) -> PicturePreparer:
+    """How pictures of benchmarks are judged: as those of a corpus are, but JPEG and PNG files stay as they are."""
+    return PicturePreparer(max_pixels=MAX_DECODED_PIXELS, verify=verify, keeps_files=True)
+
+
 def _is_plain_jpeg(header: Header) -> bool:
     """Whether a file is a JPEG within the limits of what is decoded at all, and may stand in a shard but for its size."""
     longer, shorter = max(header.width, header.height), min(header.width, header.height)
@@ -117,14 +142,6 @@ def _is_plain_jpeg(header: Header) -> bool:
 
 def _undecodable(error: Exception) -> RowError:
     return RowError(f"the picture cannot be decoded ({type(error).__name__}: {error})")
-
-
-def _decode(picture: Image.Image, encoded: bytes) -> None:
-    """Decode for the sake of the errors. Pillow's PNG decoder passes over checksums, so those are checked apart."""
-    picture.load()
-    if picture.format == "PNG":
-        with Image.open(io.BytesIO(encoded), formats=("PNG",)) as chunks:
-            chunks.verify()
 
 
 def _refuse_shape(picture: Image.Image) -> None:
