@@ -19,7 +19,7 @@ from pipeline.errors import DataError, PipelineError
 from pipeline.folder_state import corpus_state, every_file_state
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
-from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire
+from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire, unfinished_run
 from pipeline.tracking import NullTracker, Tracker, start_run
 
 logger = logging.getLogger(__name__)
@@ -53,12 +53,12 @@ def run_stage(stage: Stage, context: Context) -> Outcome:
             if stage.writing is Writing.RESUME:
                 give_place(stage.folder, plan.fingerprint)
             found = None if context.force else plan.finished(stage.folder)
-            _prepare(plan, context, is_done=found is not None)
+            reopen = _prepare(plan, context, is_done=found is not None)
         except BaseException:
             ranks.agree(_FAILED)
             raise
         ranks.agree(_RUN if found is None else _DONE)
-        manifest = found or _run(plan, context)
+        manifest = found or _run(plan, context, reopen)
     return Outcome(
         stage=stage.name, folder=stage.folder, manifest=manifest, was_done=found is not None, seconds=time.monotonic() - begun
     )
@@ -135,19 +135,21 @@ def _inventory(folder: Path) -> str:
     return fingerprint([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
 
 
-def _prepare(plan: _Plan, context: Context, *, is_done: bool) -> None:
-    """Make the folder of a stage that is written in place ready to be gone on with."""
+def _prepare(plan: _Plan, context: Context, *, is_done: bool) -> str:
+    """Make the folder of a stage that is written in place ready to be gone on with. Returns the run that goes on, if any."""
     stage = plan.stage
     if is_done or stage.writing is Writing.ASIDE:
-        return
+        return ""
     if context.force:
         retire(stage.folder)
+    reopen = unfinished_run(stage.folder, plan.fingerprint)
     (stage.folder / MANIFEST_NAME).unlink(missing_ok=True)
     mark_begun(stage.folder, plan.fingerprint)
+    return reopen
 
 
-def _run(plan: _Plan, context: Context) -> Manifest:
-    """Run the stage as a run of the tracker, and write its manifest last."""
+def _run(plan: _Plan, context: Context, reopen: str) -> Manifest:
+    """Run the stage as a run of the tracker, the one cut off where there is one, and write its manifest last."""
     stage = plan.stage
     tags = {
         "crem.work": str(context.work.resolve()),
@@ -157,7 +159,7 @@ def _run(plan: _Plan, context: Context) -> Manifest:
         "crem.recipe_fingerprint": recipe_fingerprint(context.recipe),
     }
     begun = time.monotonic()
-    with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags) as tracker:
+    with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags, reopen=reopen) as tracker:
         _log_settings(stage, context, tracker)
         if stage.writing is not Writing.ASIDE:
             mark_begun(stage.folder, plan.fingerprint, tracker.run_id)

@@ -23,7 +23,14 @@ _SUFFIX_CHARACTERS = 12
 def mark_begun(folder: Path, fingerprint: str, run: str = "") -> None:
     """Note in the folder, which is made where it is missing, with what it is begun, and the tracker's run that works on it."""
     runs = runs_of(folder) if begun_with(folder) == fingerprint else []
-    write_atomic(folder / STARTED_NAME, canonical_json({"fingerprint": fingerprint, "runs": [*runs, run] if run else runs}))
+    runs = list(dict.fromkeys([*runs, run] if run else runs))
+    write_atomic(folder / STARTED_NAME, canonical_json({"fingerprint": fingerprint, "runs": runs}))
+
+
+def unfinished_run(folder: Path, fingerprint: str) -> str:
+    """The last of the tracker's runs that worked on this and did not finish it; empty where there is none."""
+    runs = runs_of(folder)
+    return runs[-1] if runs and begun_with(folder) == fingerprint and _manifest(folder) is None else ""
 
 
 def begun_with(folder: Path) -> str:
@@ -35,7 +42,8 @@ def begun_with(folder: Path) -> str:
 def runs_of(folder: Path) -> list[str]:
     """The tracker's runs that worked on what the folder holds, in order."""
     manifest = _manifest(folder)
-    return [*_started(folder).get("runs", []), *([manifest.run_id] if manifest and manifest.run_id else [])]
+    made = [manifest.run_id] if manifest and manifest.run_id else []
+    return list(dict.fromkeys([*_started(folder).get("runs", []), *made]))
 
 
 def find_begun(folder: Path, fingerprint: str) -> Path | None:

@@ -234,25 +234,43 @@ def test_force_makes_the_settings_asked_for_again_and_keeps_the_last(tmp_path: P
     assert run_stage(stage, context).was_done
 
 
-def test_runs_lead_to_what_they_made_wherever_it_waits(tmp_path: Path, context: Context) -> None:
-    """The first run is stopped, the second goes on with its work, the third is another training, the fourth a forced one."""
-    context = replace(context, tracking=f"sqlite:///{tmp_path}/mlflow.db")
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for the module: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('runs')}/mlflow.db"
+
+
+def test_runs_lead_to_what_they_made_wherever_it_waits(tmp_path: Path, context: Context, store: str) -> None:
+    """The first run is stopped and gone on with, the second is another training, the third a forced one."""
+    context = replace(context, tracking=store)
     stage = Copy(tmp_path / "out", writing=Writing.RESUME, breaks=True)
     with pytest.raises(DataError):
         run_stage(stage, context)
     (stopped,) = runs_of(stage.out)
     stage.breaks = False
-    second = run_stage(stage, context).manifest.run_id
+    first = run_stage(stage, context).manifest.run_id
+    assert first == stopped, "one training, one run"
     stage.text = "bb"
-    third = run_stage(stage, context).manifest.run_id
-    assert len({stopped, second, third}) == 3
+    second = run_stage(stage, context).manifest.run_id
+    assert second != first
     (waiting,) = tmp_path.glob("out.*")
-    assert [find_made_by(stage.out, run) for run in (stopped, second, third)] == [waiting, waiting, stage.out]
+    assert [find_made_by(stage.out, run) for run in (first, second)] == [waiting, stage.out]
     stage.text = "a"
     forced = run_stage(stage, replace(context, force=True)).manifest.run_id
-    old = tmp_path / "out.old"
-    assert [find_made_by(stage.out, run) for run in (stopped, second, forced)] == [old, old, stage.out]
+    assert [find_made_by(stage.out, run) for run in (first, forced)] == [tmp_path / "out.old", stage.out]
+    assert forced not in (first, second)
     assert find_made_by(stage.out, "no run") is None
+
+
+@pytest.mark.parametrize("writing", [Writing.RESUME, Writing.KEEP])
+def test_a_finished_run_is_not_opened_again(tmp_path: Path, context: Context, store: str, writing: Writing) -> None:
+    context = replace(context, tracking=store)
+    stage = Copy(tmp_path / "out", writing=writing)
+    first = run_stage(stage, context).manifest.run_id
+    (stage.out / "result").unlink()
+    second = run_stage(stage, context).manifest.run_id
+    assert first != second
+    assert runs_of(stage.out) == [first, second]
 
 
 def test_kept_in_place_whatever_changes_but_not_under_force(tmp_path: Path, context: Context) -> None:
@@ -305,8 +323,8 @@ def test_where_there_are_no_locks_that_is_said_once_and_it_runs(
     assert [line for line in caplog.messages if "no locks here (Function not implemented)" in line] == [caplog.messages[0]]
 
 
-def test_runs_are_tied_to_the_runs_that_made_their_inputs(tmp_path: Path, context: Context) -> None:
-    context = replace(context, tracking=f"sqlite:///{tmp_path}/mlflow.db")
+def test_runs_are_tied_to_the_runs_that_made_their_inputs(tmp_path: Path, context: Context, store: str) -> None:
+    context = replace(context, tracking=store)
     first = Copy(tmp_path / "first", name="convert")
     second = Copy(tmp_path / "second", name="train", source=Input(path=tmp_path / "first", made_by="convert"))
     parent, child = run_stage(first, context), run_stage(second, context)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, evaluation, method, mixture, model, readers, stages, training
+from tests.mutants import data, edges, evaluation, method, mixture, model, readers, stages, tracking, training
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ MUTANTS = (
     *mixture.MUTANTS,
     *evaluation.MUTANTS,
     *readers.MUTANTS,
+    *tracking.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

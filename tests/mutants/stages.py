@@ -210,10 +210,10 @@ MUTANTS = (
     ),
     Mutant(
         "passwords in the store's errors are shown",
-        "pipeline/tracking.py",
-        'return _USER_AND_PASSWORD.sub("://***@", uri)',
-        "return uri",
-        ("tests/pipeline/test_tracking.py",),
+        "pipeline/tracking/address.py",
+        '_USER_AND_PASSWORD.sub("://***@", text)',
+        "text",
+        ("tests/pipeline/tracking/test_runs.py",),
     ),
     Mutant(
         "the printed command shows the store's password",

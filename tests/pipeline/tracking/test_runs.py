@@ -9,21 +9,25 @@ from typing import Any
 
 import pytest
 
-from pipeline import tracking
 from pipeline.errors import PipelineError, StoppedError
-from pipeline.tracking import NullTracker, Tracker, default_uri, find_run, flatten, redact, start_run
+from pipeline.tracking import NullTracker, Tracker, default_uri, find_run, redact, start_run
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One store for the module: making its tables takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/sub/mlflow.db"
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("pipeline.tracking")]
 
 
 def run_of(store: str, run_id: str) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=store, registry_uri=store).get_run(run_id)
+
+
+def steps_of(store: str, run_id: str, key: str) -> list[tuple[int, float]]:
+    from mlflow import MlflowClient
+
+    history = MlflowClient(tracking_uri=store, registry_uri=store).get_metric_history(run_id, key)
+    return [(metric.step, metric.value) for metric in history]
 
 
 def test_a_run_keeps_params_metrics_artifacts_and_parents(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +74,12 @@ def test_an_unreachable_store_warns_once_and_the_work_goes_on(tmp_path: Path, ca
         tracker.log_params({"a": 1})
         tracker.log_metrics({"b": 2.0})
         tracker.log_artifact(tmp_path / "absent")
-    assert [record.levelname for record in caplog.records if record.name == tracking.__name__] == ["WARNING"]
+    (said,) = warnings(caplog)
+    assert "off for crem toy, whose work no --run-id will name" in said
+    assert "is no whole store" in said
+    assert said.endswith(
+        f"move it aside, and the next command makes a new one: mv '{tmp_path}/mlflow.db' '{tmp_path}/mlflow.db.broken')"
+    )
 
 
 def test_a_store_that_breaks_on_the_way_warns_once(tmp_path: Path, store: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -78,7 +87,7 @@ def test_a_store_that_breaks_on_the_way_warns_once(tmp_path: Path, store: str, c
         for _ in range(3):
             tracker.log_artifact(tmp_path / "there is no such file")
         tracker.log_metrics({"still": 1.0})
-    assert len([record for record in caplog.records if record.name == tracking.__name__]) == 1
+    assert len(warnings(caplog)) == 1
     assert run_of(store, tracker.run_id).data.metrics == {"still": 1.0}
 
 
@@ -100,11 +109,11 @@ def test_default_uri_is_absolute_unless_the_environment_names_a_store(tmp_path: 
     assert default_uri(Path("work")) == "https://tracker"
 
 
-def test_small_forms() -> None:
-    assert flatten({"a": {"b": {"c": 1}, "d": []}, "e": {}}) == {"a.b.c": 1, "a.d": [], "e": {}}
+def test_no_secret_is_shown() -> None:
     assert redact("postgresql://me:secret@host/db") == "postgresql://***@host/db"
     assert redact("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
     assert redact("request to https://me:p@ss@host/api failed") == "request to https://***@host/api failed"
+    assert redact("https://host/x?a=1&api_key=k1&Token=k2 z") == "https://host/x?a=1&api_key=***&Token=*** z"
 
 
 def test_nothing_is_printed_or_reported(tmp_path: Path) -> None:
@@ -122,6 +131,47 @@ assert os.environ["DO_NOT_TRACK"] == "true"
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         assert database.execute("select count(*) from metrics").fetchone() == (1,)
+
+
+def cut_off(store: str, steps: range) -> str:
+    """A run that a signal stopped after it had noted some steps."""
+    with pytest.raises(StoppedError), start_run(uri=store, stage="train", parents={"convert": "run-1"}) as tracker:
+        tracker.log_params({"rate": 0.1, "ranks": 2})
+        for step in steps:
+            tracker.log_metrics({"train/loss": step / 8}, step=step)
+        raise StoppedError
+    return tracker.run_id
+
+
+def test_a_run_that_was_cut_off_goes_on_without_the_steps_it_has(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Steps 1 to 6 were noted, the last checkpoint is of step 4: steps 5 and 6 are trained and noted again."""
+    before = cut_off(store, range(1, 7))
+    with start_run(uri=store, stage="train", parents={"convert": "run-2"}, reopen=before) as tracker:
+        assert (tracker.run_id, run_of(store, before).info.status) == (before, "RUNNING")
+        tracker.log_params({"rate": 0.1, "ranks": 4, "new": 1})
+        for step in range(5, 9):
+            tracker.log_metrics({"train/loss": step / 8 + 0.001 * (step < 7), "train/new": 1.0}, step=step)
+        tracker.log_metrics({"seconds": 3.0})
+    run = run_of(store, before)
+    assert run.info.status == "FINISHED"
+    assert steps_of(store, before, "train/loss") == [(step, step / 8) for step in range(1, 9)]
+    assert [step for step, _ in steps_of(store, before, "train/new")] == [5, 6, 7, 8]
+    assert run.data.metrics["seconds"] == 3.0
+    assert run.data.params == {"rate": "0.1", "ranks": "2", "new": "1"}, "the store changes no parameter"
+    assert run.data.tags["crem.changed.ranks"] == "4"
+    assert run.data.tags["crem.parent.convert"] == "run-2"
+    assert warnings(caplog) == []
+
+
+def test_a_run_that_the_store_has_no_more_is_replaced_and_that_is_said(store: str, caplog: pytest.LogCaptureFixture) -> None:
+    from mlflow import MlflowClient
+
+    binned = cut_off(store, range(1, 2))
+    MlflowClient(tracking_uri=store, registry_uri=store).delete_run(binned)
+    for gone in ("0" * 32, binned):
+        with start_run(uri=store, stage="train", reopen=gone) as tracker:
+            assert tracker.run_id not in ("", gone)
+        assert f"run {gone} is no longer in" in warnings(caplog)[-1]
 
 
 def test_logging_of_the_root_is_left_alone(store: str) -> None:

@@ -1,0 +1,11 @@
+"""Runs in MLflow: every stage is one, tied by tags to the runs whose outputs it read. Tracking never stops or slows the work.
+
+The default store is one SQLite file in the work folder, with the artifacts beside it; `MLFLOW_TRACKING_URI` names another.
+`runs` opens a run, `tracker` notes into it through `sender`, `store` opens the store itself, `origin` says where and by whom.
+"""
+
+from pipeline.tracking.address import default_uri, redact
+from pipeline.tracking.runs import find_run, start_run
+from pipeline.tracking.tracker import NullTracker, Tracker
+
+__all__ = ["NullTracker", "Tracker", "default_uri", "find_run", "redact", "start_run"]
