@@ -1,9 +1,10 @@
 """The main job: all stages in order, each run only where something has changed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
 from jobs.defaults import LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import EvaluateStage
@@ -50,10 +51,12 @@ def stage(name: str, context: Context, machine: Machine) -> Stage:
 
 def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1], run: Runner = run_stage) -> Iterator[Outcome]:
     """Run the stages up to and with `until`, yielding each outcome. Raises PipelineError where a stage cannot go on."""
-    for step in chain:
-        if ORDER.index(step.name) > ORDER.index(until):
-            return
-        yield run(step, context)
+    with chain_run(context) as parent_run:
+        within_run = replace(context, parent_run=parent_run)
+        for step in chain:
+            if ORDER.index(step.name) > ORDER.index(until):
+                return
+            yield run(step, within_run)
 
 
 def convert_stage(context: Context, machine: Machine) -> ConvertStage:

@@ -20,7 +20,7 @@ from pipeline.folder_state import corpus_state, every_file_state
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
 from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire, unfinished_run
-from pipeline.tracking import NullTracker, Tracker, start_run
+from pipeline.tracking import PARENT_RUN_TAG, NullTracker, Tracker, start_run
 
 logger = logging.getLogger(__name__)
 
@@ -148,16 +148,22 @@ def _prepare(plan: _Plan, context: Context, *, is_done: bool) -> str:
     return reopen
 
 
-def _run(plan: _Plan, context: Context, reopen: str) -> Manifest:
-    """Run the stage as a run of the tracker, the one cut off where there is one, and write its manifest last."""
-    stage = plan.stage
-    tags = {
+def run_tags(context: Context) -> dict[str, str]:
+    """What every run of the tracker says of the command that it is of."""
+    return {
         "crem.work": str(context.work.resolve()),
-        "crem.output": str(stage.folder.resolve()),
         "crem.data": str(context.data.resolve()),
         "crem.recipe": context.recipe.name,
         "crem.recipe_fingerprint": recipe_fingerprint(context.recipe),
     }
+
+
+def _run(plan: _Plan, context: Context, reopen: str) -> Manifest:
+    """Run the stage as a run of the tracker, the one cut off where there is one, and write its manifest last."""
+    stage = plan.stage
+    parent = context.parent_run()
+    below = {PARENT_RUN_TAG: parent} if parent else {}
+    tags = {**run_tags(context), "crem.output": str(stage.folder.resolve()), **below}
     begun = time.monotonic()
     with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags, reopen=reopen) as tracker:
         _log_settings(stage, context, tracker)

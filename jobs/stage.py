@@ -3,6 +3,7 @@
 The stages themselves are one thin file each in this package; `jobs.runner` decides whether one has to run at all.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +19,15 @@ Progress = Callable[[str, int, int | None, str], None]
 
 def silent(what: str, done: int, total: int | None, note: str) -> None:
     """Progress that nobody watches."""
+
+
+PARENT_VARIABLE = "CREM_PARENT_RUN"
+"""Names the run of the tracker that a command is part of; `crem run` sets it for the processes of a training."""
+
+
+def parent_in_environment() -> str:
+    """The run that this command is part of; empty where it stands alone."""
+    return os.environ.get(PARENT_VARIABLE, "")
 
 
 class Writing(Enum):
@@ -36,7 +46,7 @@ class Context:
     """What all stages of one command share: the work folder, the data folder, the recipe and where runs are noted.
 
     `data` is laid out like the public releases; it is the toy world's folder where the user named none. `tracking` is the
-    address of the MLflow store.
+    address of the MLflow store, `parent_run` gives the id of the run there that the stages' own belong to.
     """
 
     work: Path
@@ -45,6 +55,7 @@ class Context:
     tracking: str
     force: bool = False
     progress: Progress = field(default=silent)
+    parent_run: Callable[[], str] = field(default=parent_in_environment)
 
     @property
     def toy(self) -> Path:

@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from jobs.runner import Outcome, write_recipe
-from jobs.stage import Context
+from jobs.stage import PARENT_VARIABLE, Context
 from jobs.train import TrainStage
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
@@ -27,6 +27,8 @@ GRACE_SECONDS = 15.0
 _FORWARDED = {signal.SIGTERM: signal.SIGTERM, signal.SIGUSR1: signal.SIGUSR1, signal.SIGINT: signal.SIGTERM}
 """Signals to stop, and what the ranks get instead: a terminal's own Ctrl-C must not end them, nor count twice."""
 
+NO_VARIABLES: Mapping[str, str] = {}
+
 _POLL_SECONDS = 0.1
 _STDERR = 2
 
@@ -41,7 +43,8 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
         PipelineError: one of them failed; the others were ended with it.
     """
     before, begun = Manifest.read(stage.folder), time.monotonic()
-    codes = run_ranks(train_command(stage, context), processes=processes)
+    part_of = {PARENT_VARIABLE: context.parent_run()}
+    codes = run_ranks(train_command(stage, context), processes=processes, variables=part_of)
     if STOPPED in codes:
         raise StoppedError("train: stopped after a checkpoint; the same command goes on from it")
     manifest = Manifest.read(stage.folder)
@@ -60,15 +63,17 @@ def train_command(stage: TrainStage, context: Context) -> list[str]:
     return [sys.executable, "-m", "launchers.cli", "train", *arguments, *(["--force"] if context.force else [])]
 
 
-def run_ranks(command: Sequence[str], *, processes: int) -> list[int]:
+def run_ranks(command: Sequence[str], *, processes: int, variables: Mapping[str, str] = NO_VARIABLES) -> list[int]:
     """Start a command as so many ranks and wait for all; returns their exit codes, negative for a signal that killed one.
+
+    `variables` are set in their environment beside those by which they find one another.
 
     Signals to stop are passed on to every rank, the first Ctrl-C as SIGTERM. When one fails, the others have a while to end, then
     they are killed: they would wait for the dead one.
 
     Raises KeyboardInterrupt, with all ranks ended, at the second Ctrl-C, and after the first where no checkpoint was written.
     """
-    ranks = _start(command, processes)
+    ranks = _start(command, [{**each, **variables} for each in _environments(processes)])
     try:
         with _passing_on(ranks) as passed:
             while not any(codes := [rank.poll() for rank in ranks]) and None in codes:
@@ -84,11 +89,11 @@ def run_ranks(command: Sequence[str], *, processes: int) -> list[int]:
     return ended
 
 
-def _start(command: Sequence[str], processes: int) -> list[subprocess.Popen[bytes]]:
+def _start(command: Sequence[str], environments: Sequence[dict[str, str]]) -> list[subprocess.Popen[bytes]]:
     """The ranks, deaf to Ctrl-C: a terminal sends it to every process, and the one that started them passes it on."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return [subprocess.Popen(command, stdin=subprocess.DEVNULL, env=each) for each in _environments(processes)]
+        return [subprocess.Popen(command, stdin=subprocess.DEVNULL, env=each) for each in environments]
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -5,7 +5,7 @@ The default store is one SQLite file in the work folder, with the artifacts besi
 """
 
 from pipeline.tracking.address import default_uri, redact
-from pipeline.tracking.runs import find_run, start_run
+from pipeline.tracking.runs import PARENT_RUN_TAG, find_run, start_run
 from pipeline.tracking.tracker import NullTracker, Tracker
 
-__all__ = ["NullTracker", "Tracker", "default_uri", "find_run", "redact", "start_run"]
+__all__ = ["PARENT_RUN_TAG", "NullTracker", "Tracker", "default_uri", "find_run", "redact", "start_run"]

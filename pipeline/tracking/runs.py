@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.tracking.address import one_line, redact, sqlite_file
 from pipeline.tracking.entries import tags_of
+from pipeline.tracking.origin import origin_tags
 from pipeline.tracking.sender import within
 from pipeline.tracking.store import LOCK_SECONDS, experiment_of, load_library, open_store
 from pipeline.tracking.tracker import MlflowTracker, NullTracker, Tracker
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PARENT_TAG = "crem.parent."
+PARENT_RUN_TAG = "mlflow.parentRunId"
+"""By this the MLflow UI shows a run below another."""
+
 OPEN_SECONDS = 30.0
 """How long a stage waits for a server to open its run; a SQLite file may have to wait for other commands besides."""
 
@@ -38,9 +42,7 @@ def start_run(
     NullTracker, after one warning, where the store cannot be reached. The run ends FINISHED, FAILED on an error, or KILLED on
     Ctrl-C and termination.
     """
-    tracker = _open_run(
-        uri, stage, {"crem.stage": stage, **tags, **{PARENT_TAG + name: run for name, run in parents.items()}}, reopen
-    )
+    tracker = _open_run(uri, stage, {**tags, **{PARENT_TAG + name: run for name, run in parents.items()}}, reopen)
     status = "FAILED"
     try:
         yield tracker
@@ -89,6 +91,7 @@ def _open_run(uri: str, stage: str, tags: Mapping[str, str], reopen: str) -> Tra
 def _begin(uri: str, stage: str, tags: Mapping[str, str], reopen: str) -> MlflowTracker:
     """A new run, or the one to open again. Raises what MLflow raises."""
     client = open_store(uri)
+    tags = {"crem.stage": stage, **origin_tags(stage), **tags}
     before = _still_there(client, reopen) if reopen else None
     if before is None:
         if reopen:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.tracking.entries import MAX_METRICS_PER_CALL, MAX_PARAMS_PER_CALL, batches, metrics_of, params_of, tags_of
 from pipeline.tracking.sender import Sender
+from pipeline.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,6 +71,7 @@ class MlflowTracker:
         self._pending: list[Metric] = []
         self._flushed = time.monotonic()
         self._sender = Sender()
+        self._system = SystemMetrics(self._log_now, began=run.info.start_time / 1000)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Note settings; nested values become dotted names.
@@ -111,9 +113,14 @@ class MlflowTracker:
 
     def finish(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
+        self._system.close()
         self.flush()
         self._sender.put(partial(self._client.set_terminated, self.run_id, status=status))
         self._sender.close()
+
+    def _log_now(self, metrics: Mapping[str, float], step: int) -> None:
+        """Send numbers from another thread than the stage's."""
+        self._sender.put(partial(self._client.log_batch, self.run_id, metrics=metrics_of(metrics, step)))
 
     def _send_metrics(self, metrics: "list[Metric]") -> None:
         """Send numbers, but not those of steps that the run had when it was opened again."""

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jobs.stage import Context
+from jobs.stage import PARENT_VARIABLE, Context, parent_in_environment
 from jobs.train import TrainStage
 from launchers import local
 from launchers.exit_codes import STOPPED
@@ -21,18 +22,36 @@ from pipeline.recipes import load
 
 
 def ranks(program: str, *, processes: int = 2) -> list[int]:
-    return local.run_ranks(
-        [sys.executable, "-c", "import os, signal, sys, time\nrank = int(os.environ['RANK'])\n" + program], processes=processes
-    )
+    command = [sys.executable, "-c", "import os, signal, sys, time\nrank = int(os.environ['RANK'])\n" + program]
+    return local.run_ranks(command, processes=processes, variables={PARENT_VARIABLE: "chain"})
 
 
 def test_each_process_knows_its_rank_and_where_to_meet(tmp_path: Path) -> None:
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", local.STARTED_BY_US)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", local.STARTED_BY_US, PARENT_VARIABLE)
     program = f"open(os.path.join({str(tmp_path)!r}, str(rank)), 'w').write(' '.join(os.environ[name] for name in {names}))"
     assert ranks(program, processes=3) == [0, 0, 0]
     told = [(tmp_path / str(rank)).read_text().split() for rank in range(3)]
     assert [words[:4] for words in told] == [[str(rank), str(rank), "3", "127.0.0.1"] for rank in range(3)]
     assert len({words[4] for words in told}) == 1, "one port"
+    assert {words[6] for words in told} == {"chain"}
+
+
+def test_the_processes_of_a_training_know_the_run_of_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: list[object] = []
+
+    def run(command: object, *, processes: int, variables: object) -> list[int]:
+        known.append(variables)
+        return [1]
+
+    monkeypatch.setattr(local, "run_ranks", run)
+    context = Context(
+        work=tmp_path, data=tmp_path / "toy", recipe=load("tiny"), tracking="nowhere://", parent_run=lambda: "chain-1"
+    )
+    with pytest.raises(PipelineError):
+        local.train_in_processes(TrainStage(context=context), context, processes=2)
+    assert known == [{PARENT_VARIABLE: "chain-1"}]
+    monkeypatch.setenv(PARENT_VARIABLE, "chain-2")
+    assert replace(context, parent_run=parent_in_environment).parent_run() == "chain-2"
 
 
 def test_a_dead_process_ends_those_that_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
