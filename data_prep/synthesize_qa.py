@@ -2,21 +2,24 @@
 
 A side without a picture is asked to reconstruct its text, which needs no model. A side with pictures is described by a
 vision-language model behind an OpenAI-compatible endpoint. Answers are journalled as they come: a run that was killed goes on.
+Answers that are no target (qa_filters) stay in the journal and are rejects here: an old journal is cleaned as it is joined.
 """
 
 import contextlib
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import click
 
 from data_prep.qa_journal import Journal
-from data_prep.qa_teacher import DESCRIBE, Teacher
-from pipeline.chat import ChatClient
+from data_prep.qa_teacher import DESCRIBE, Failure, Teacher
+from pipeline.chat import MAX_ANSWER_TOKENS, ChatClient
 from pipeline.data.keys import source_row
 from pipeline.data.qa import QaEntry, write_qa
 from pipeline.data.reject import Reject
@@ -32,27 +35,37 @@ Progress = Callable[[int, int, str], None]
 """Called with (sides done, sides in all, what is being done)."""
 
 MAX_UNANSWERED = 0.01
-"""Share of the sides with pictures that may stay without an answer: more, and something is wrong with the endpoint."""
+"""Share of the sides with pictures that may stay without an answer to learn: more, and something is wrong with the teacher."""
 
 JOURNAL_NAME = "answers.jsonl"
 REJECTS_NAME = "rejects.jsonl"
 NO_MODEL = "skipped"
 """Stands for the identity of a side with pictures where no endpoint was given."""
+_VOID = Failure("void", "neither picture nor text")
 
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
     """What became of the sides: `read` is the sum of `reconstructed`, `described`, `skipped` (no endpoint) and `rejected`.
 
-    `asked` counts the answers that came in this run: equal sides are asked once, and answers of earlier runs are kept.
+    `unmarked` of the described have an answer without finish_reason, which may have been cut short: nobody can tell. `asked`
+    counts the answers that came in this run: equal sides are asked once, and answers of earlier runs are kept. `reasons` are
+    the rejected by kind: a fault of the answer (qa_filters), a failed call (qa_teacher), or `void`, neither picture nor text.
     """
 
     read: int = 0
     reconstructed: int = 0
     described: int = 0
+    unmarked: int = 0
     skipped: int = 0
     rejected: int = 0
     asked: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def by_name(self) -> dict[str, int]:
+        """The numbers by their names; of the reasons those that occurred, as `rejected_<kind>`."""
+        numbers = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "reasons"}
+        return numbers | {f"rejected_{kind}": count for kind, count in sorted(self.reasons.items())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +80,31 @@ def synthesize(
     shards: Path,
     out: Path,
     *,
-    url: str | None,
-    model: str,
+    client: ChatClient | None,
     workers: int = 8,
     max_unanswered: float = MAX_UNANSWERED,
     progress: Progress = lambda done, total, what: None,
 ) -> dict[str, int]:
     """Write a QA side file for every dataset of pairs in `shards` and return the counts by name (see Counts).
 
-    Without `url` only sides without pictures get a turn. A side whose call fails is a counted reject, written with its reason
-    to rejects.jsonl, and asked again when this is called again. Raises ServiceError when the endpoint seems down, or when more
-    than a share of `max_unanswered` of the sides with pictures got no answer; ConfigError for a bad address.
+    Without a client only sides without pictures get a turn. A side whose call failed, or whose answer is no target, is a counted
+    reject, written with its reason to rejects.jsonl; failed calls are made again when this is called again.
+
+    Raises ServiceError when the endpoint seems down, or when more than a share of `max_unanswered` of the sides with pictures
+    have no answer to learn, for whatever reason; PipelineError where another process synthesizes into `out`.
     """
     if workers < 1:
         raise ConfigError(f"--workers {workers}: must be at least 1")
     index = ShardIndex.open(shards)
     with contextlib.ExitStack() as stack:
-        teacher = None
-        if url:
-            client = ChatClient(url=url, model=model)
-            journal = stack.enter_context(Journal(out / JOURNAL_NAME))
-            teacher = stack.enter_context(Teacher(client, journal, workers=workers))
-        else:
+        journal = stack.enter_context(Journal(out / JOURNAL_NAME))  # also the lock of the folder
+        teacher = stack.enter_context(Teacher(client, journal, workers=workers)) if client else None
+        if not teacher:
             logger.warning("no --url: only sides without pictures get a question; sides with pictures are counted as skipped")
         synthesis = _Synthesis(index, out, teacher, progress)
         counts = synthesis.run()
     synthesis.refuse_unanswered(max_unanswered)
-    return asdict(counts)
+    return counts.by_name()
 
 
 class _Synthesis:
@@ -105,15 +116,22 @@ class _Synthesis:
         self._total = 2 * sum(map(len, self._datasets.values()))
         self._counts = Counts()
         self._rejects: list[Reject] = []
-        self._unanswered = 0
 
     def run(self) -> Counts:
         """All datasets of pairs."""
         for name, rows in self._datasets.items():
+            before = Counter(self._counts.reasons)
             plans = [self._plan(self._index.read(row)) for row in rows]
             if self._teacher:
                 self._teacher.finish()
             write_qa(self._rows(name, plans), self._out, dataset=name)
+            if rejected := self._counts.reasons - before:
+                logger.warning("%s: %d of %d sides get no question: %s", name, rejected.total(), 2 * len(rows), _listed(rejected))
+        if self._counts.unmarked:
+            logger.warning(
+                "%d sides are described by answers without finish_reason: any that was cut short cannot be told, and is learnt",
+                self._counts.unmarked,
+            )
         lines = (json.dumps(asdict(reject)) + "\n" for reject in self._rejects)
         write_atomic(self._out / REJECTS_NAME, "".join(lines))
         self._counts.asked = self._teacher.asked if self._teacher else 0
@@ -121,12 +139,14 @@ class _Synthesis:
 
     def refuse_unanswered(self, share: float) -> None:
         """Raise ServiceError where more than this share of the sides with pictures has no answer: few may be lost, not many."""
-        asked = self._counts.described + self._unanswered
-        if self._unanswered > share * asked:
-            rejects = self._out / REJECTS_NAME
+        lacking = Counter(self._counts.reasons)
+        del lacking[_VOID.kind]
+        asked = self._counts.described + lacking.total()
+        if lacking.total() > share * asked:
             raise ServiceError(
-                f"{self._unanswered} of {asked} sides with pictures got no answer, for the reasons in {rejects}; "
-                "run the same command again to ask only those, or raise --max-unanswered to do without them"
+                f"{lacking.total()} of {asked} sides with pictures have no answer to learn ({_listed(lacking)}), for the reasons "
+                f"in {self._out / REJECTS_NAME}; run the same command again for those unanswered or refused, with more "
+                "--answer-tokens for those cut, or raise --max-unanswered to do without them"
             )
 
     def _plan(self, sample: Sample) -> tuple[str, _Plan, _Plan]:
@@ -157,14 +177,22 @@ class _Synthesis:
         if not plan.identity and plan.text.strip():
             self._counts.reconstructed += 1
             return (Turn(question=RECONSTRUCT_TEXT, answer=plan.text),)
-        if self._teacher and plan.identity in self._teacher.journal.answers:
+        failure = self._teacher.failures.get(plan.identity) if self._teacher and plan.identity else _VOID
+        if self._teacher and failure is None:
+            answer = self._teacher.journal.answers[plan.identity]
             self._counts.described += 1
-            return (Turn(question=DESCRIBE, answer=self._teacher.journal.answers[plan.identity]),)
-        reason = self._teacher.failures[plan.identity] if self._teacher and plan.identity else "neither picture nor text"
-        self._unanswered += bool(plan.identity)
+            self._counts.unmarked += not answer.finish_reason
+            return (Turn(question=DESCRIBE, answer=answer.text),)
+        assert failure is not None, "without a teacher, sides with pictures are skipped"
         self._counts.rejected += 1
-        self._rejects.append(Reject(source=dataset, row=source_row(key), key=key, reason=f"{side}: {reason}"))
+        self._counts.reasons[failure.kind] += 1
+        self._rejects.append(Reject(source=dataset, row=source_row(key), key=key, reason=f"{side}: {failure.reason}"))
         return ()
+
+
+def _listed(reasons: Counter[str]) -> str:
+    """Numbers by kind, the largest first: "3 cut, 1 refusal"."""
+    return ", ".join(f"{count} {kind}" for kind, count in reasons.most_common())
 
 
 @click.command(context_settings={"show_default": True})
@@ -175,10 +203,11 @@ class _Synthesis:
 )
 @click.option("--model", default="Qwen/Qwen2.5-VL-7B-Instruct", help="Model name that the endpoint serves.")
 @click.option("--workers", default=8, help="Calls in flight at the same time.")
+@click.option("--answer-tokens", type=click.IntRange(1), default=MAX_ANSWER_TOKENS, help="Tokens that an answer may have.")
 @click.option(
     "--max-unanswered", type=click.FloatRange(0, 1), default=MAX_UNANSWERED, help="Share of pictures that may stay without one."
 )
-def main(shards: Path, out: Path, url: str | None, model: str, workers: int, max_unanswered: float) -> None:
+def main(shards: Path, out: Path, url: str | None, model: str, answer_tokens: int, **given: Any) -> None:
     """Synthesize a question and an answer for each side of every pair.
 
     The key of the endpoint, if it needs one, is read from CREM_API_KEY. Stopped at any moment, the same command goes on
@@ -191,9 +220,8 @@ def main(shards: Path, out: Path, url: str | None, model: str, workers: int, max
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        counts = synthesize(
-            shards, out, url=url, model=model, workers=workers, max_unanswered=max_unanswered, progress=_progress_line
-        )
+        client = ChatClient(url=url, model=model, max_tokens=answer_tokens) if url else None
+        counts = synthesize(shards, out, client=client, progress=_progress_line, **given)
     except PipelineError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

@@ -5,8 +5,10 @@ ORDER = ("toy", "convert", "synthesize", "model", "train", "evaluate", "report")
 
 TEACHER = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEACHER_WORKERS = 8
+ANSWER_TOKENS = 256
+"""Tokens that the teacher's answer may have; one that is longer is cut there, and left out."""
 MAX_UNANSWERED = 0.01
-"""Share of the sides with pictures that may stay without an answer: more, and something is wrong with the endpoint."""
+"""Share of the sides with pictures that may stay without an answer to learn: more, and something is wrong with the teacher."""
 
 LOADER_WORKERS = 1
 STEP_TIMEOUT = 1800.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
-from jobs.defaults import LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import ANSWER_TOKENS, LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import EvaluateStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
@@ -27,6 +27,7 @@ class Machine:
     url: str = ""
     teacher: str = TEACHER
     teacher_workers: int = TEACHER_WORKERS
+    answer_tokens: int = ANSWER_TOKENS
     max_unanswered: float = MAX_UNANSWERED
     model_folder: Path | None = None
     workers: int = LOADER_WORKERS
@@ -77,6 +78,7 @@ def _synthesize(context: Context, machine: Machine) -> Stage:
         url=machine.url,
         model=machine.teacher,
         workers=machine.teacher_workers,
+        answer_tokens=machine.answer_tokens,
         max_unanswered=machine.max_unanswered,
     )
 

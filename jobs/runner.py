@@ -3,7 +3,6 @@
 A stage is done when its manifest bears the fingerprint of what it would be made from now and its files are still there.
 """
 
-import fcntl
 import json
 import logging
 import shutil
@@ -17,6 +16,7 @@ from jobs import ranks
 from jobs.stage import Context, Input, Result, Stage, Writing
 from pipeline.errors import DataError, PipelineError
 from pipeline.folder_state import corpus_state, every_file_state
+from pipeline.lock import hold
 from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
 from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire, unfinished_run
@@ -237,12 +237,5 @@ def _only_one(stage: Stage, context: Context) -> Iterator[None]:
     """Keep a second process out of the stage's folder; the lock goes with the process, however it ends."""
     context.work.mkdir(parents=True, exist_ok=True)
     with (context.work / f".{stage.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PipelineError(
-                f"{stage.folder}: another process runs crem {stage.name} there; wait for it, or give another --work"
-            ) from error
-        except OSError as error:  # Lustre mounted without -o flock, for one
-            logger.warning("%s: no locks here (%s): see to it that no second command runs on it", context.work, error.strerror)
+        hold(lock, busy=f"{stage.folder}: another process runs crem {stage.name} there; wait for it, or give another --work")
         yield

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
+from data_prep.qa_filters import RULES
 from data_prep.qa_teacher import DESCRIBE, PROMPT
 from data_prep.synthesize_qa import synthesize
 from data_prep.toy_world import FACTS
-from jobs.defaults import MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
+from jobs.defaults import ANSWER_TOKENS, MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
 from jobs.stage import Context, Input, Result, Writing
+from pipeline.chat import ChatClient
 from pipeline.data.qa import QaTable
+from pipeline.manifest import fingerprint
 from pipeline.tracking import Tracker
 
 
@@ -26,6 +29,7 @@ class SynthesizeStage:
     url: str = ""
     model: str = TEACHER
     workers: int = TEACHER_WORKERS
+    answer_tokens: int = ANSWER_TOKENS
     max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
     writing: Writing = Writing.KEEP
@@ -40,8 +44,17 @@ class SynthesizeStage:
         return {"shards": Input(path=self.context.shards, made_by="convert")}
 
     def settings(self) -> Mapping[str, object]:
-        """Who answers, and what is asked. The address is a matter of the machine; whether there is one is not."""
-        return {"teacher": self._teacher, "question": DESCRIBE, "prompt": PROMPT}
+        """Who answers, what is asked and which answers are learnt.
+
+        The address is a matter of the machine; whether there is one is not.
+        """
+        return {
+            "teacher": self._teacher,
+            "question": DESCRIBE,
+            "prompt": PROMPT,
+            "answer_tokens": self.answer_tokens,
+            "filters": fingerprint(RULES),
+        }
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Ask, and write the side files."""
@@ -53,8 +66,7 @@ class SynthesizeStage:
             counts = synthesize(
                 self.context.shards,
                 out,
-                url=url,
-                model=self._teacher,
+                client=ChatClient(url=url, model=self._teacher, max_tokens=self.answer_tokens) if url else None,
                 workers=self.workers,
                 max_unanswered=self.max_unanswered,
                 progress=report,

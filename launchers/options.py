@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import LOADER_WORKERS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import ANSWER_TOKENS, LOADER_WORKERS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
 from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
@@ -62,12 +62,13 @@ _TEACHER = (
     ),
     click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
     click.option("--teacher-workers", type=click.IntRange(1), default=TEACHER_WORKERS, help="Calls in flight at once."),
+    click.option("--answer-tokens", type=click.IntRange(1), default=ANSWER_TOKENS, help="Tokens that its answer may have."),
     click.option(
         "--max-unanswered",
         type=click.FloatRange(0, 1),
         default=MAX_UNANSWERED,
         metavar="SHARE",
-        help="Sides with pictures that may stay without an answer.",
+        help="Sides with pictures that may stay without an answer to learn.",
     ),
 )
 _PICTURES = (

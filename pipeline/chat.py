@@ -5,6 +5,7 @@ Retries are bounded in number and in time. The API key comes from the environmen
 
 import base64
 import contextlib
+import email.utils
 import http.client
 import ipaddress
 import json
@@ -15,16 +16,23 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from pipeline.errors import ConfigError, ServiceError
+from pipeline.errors import ConfigError, EndpointSetupError, RefusedError, ServiceError
 
 logger = logging.getLogger(__name__)
 
 KEY_VARIABLE = "CREM_API_KEY"
 _FALLBACK_KEY_VARIABLE = "OPENAI_API_KEY"
-_RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+MAX_ANSWER_TOKENS = 256
+_RETRIED_STATUS = frozenset({408, 409, 425, 429})
+"""Besides these, every 5xx."""
+_SETUP_STATUS = frozenset({401, 402, 403, 404, 405, 407})
+"""Besides these, every redirect: the key must not follow one."""
+_RETRIED_ENDINGS = frozenset({"abort", "error"})
+"""Values of finish_reason with which servers say that they broke off, through no fault of the request."""
 _MAX_REPLY_BYTES = 8 << 20
 _MAX_PAUSE_SECONDS = 30.0
 _SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
@@ -44,6 +52,19 @@ def key_from_environment() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model said, white space around it removed: it may be empty.
+
+    `finish_reason` is the server's word for why it ends there ("stop", "length", "content_filter"), empty where it gave none;
+    `max_tokens` the limit under which it was given, 0 where that is not known.
+    """
+
+    text: str
+    finish_reason: str = ""
+    max_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatClient:
     """Asks a chat model about a text and pictures.
 
@@ -57,7 +78,7 @@ class ChatClient:
     timeout_seconds: float = 60.0
     deadline_seconds: float = 300.0
     max_retries: int = 4
-    max_tokens: int = 256
+    max_tokens: int = MAX_ANSWER_TOKENS
     pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,11 +95,13 @@ class ChatClient:
         if not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ConfigError(f"{KEY_VARIABLE}: the key holds a line break or another character that no request can carry")
 
-    def complete(self, text: str, images: Sequence[bytes] = ()) -> str:
-        """The model's answer to a text and encoded pictures, white space around it removed; never empty.
+    def complete(self, text: str, images: Sequence[bytes] = ()) -> Answer:
+        """The model's answer to a text and encoded pictures.
 
         Raises:
-            ServiceError: refused, or still failing after the retries or at the deadline.
+            RefusedError: this request will never pass (HTTP 4xx).
+            EndpointSetupError: no request will pass: an unknown address or model, a wrong key, a redirect.
+            ServiceError: no connection, a timeout, HTTP 5xx, 429 or not the protocol, still after the retries or at the deadline.
         """
         body = self._body(text, images)
         end = time.monotonic() + self.deadline_seconds
@@ -104,26 +127,33 @@ class ChatClient:
         message = {"role": "user", "content": content}
         return json.dumps({"model": self.model, "messages": [message], "max_tokens": self.max_tokens, "temperature": 0}).encode()
 
-    def _call(self, body: bytes, timeout_seconds: float) -> str:
+    def _call(self, body: bytes, timeout_seconds: float) -> Answer:
         """One call. HTTP statuses that will not change on repetition become a ServiceError at once."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", data=body, headers=headers)
         try:
             with _opener(self.url).open(request, timeout=timeout_seconds) as reply:
-                return _answer(reply.read(_MAX_REPLY_BYTES + 1))
+                raw = reply.read(_MAX_REPLY_BYTES + 1)
         except urllib.error.HTTPError as error:
-            raise self._status_error(error) from None
+            with error:
+                words = error.read(2000).decode("utf-8", "replace")
+            raise self._status_error(error.code, words, error.headers.get("Retry-After", "")) from None
         except (OSError, http.client.HTTPException) as error:
             raise _RetryableError(f"{type(error).__name__}: {error}") from None
+        content = _parsed(raw)
+        if (status := _status_within(content)) is not None:
+            raise self._status_error(status, raw[:2000].decode("utf-8", "replace"), "")
+        return _answer(content, raw, self.max_tokens)
 
-    def _status_error(self, error: urllib.error.HTTPError) -> Exception:
+    def _status_error(self, status: int, words: str, retry_after: str) -> Exception:
         """The error for an HTTP status; the server's words are shown, cut short and without the key."""
-        with error:
-            words = self._clean(" ".join(error.read(2000).decode("utf-8", "replace").split())[:300])
-        if error.code in _RETRIED_STATUS:
-            return _RetryableError(f"HTTP {error.code}: {words}", _asked_pause_seconds(error.headers.get("Retry-After", "")))
-        hint = f"; set {KEY_VARIABLE}" if error.code in (401, 403) else ""
-        return ServiceError(f"{self.url}: HTTP {error.code}: {words}{hint}")
+        said = f"HTTP {status}: {self._clean(' '.join(words.split())[:300])}"
+        if status in _RETRIED_STATUS or status >= 500:
+            return _RetryableError(said, _asked_pause_seconds(retry_after))
+        if status in _SETUP_STATUS or status < 400:
+            hint = f"set {KEY_VARIABLE}" if status in (401, 403) else "check the address and the model's name"
+            return EndpointSetupError(f"{self.url}: {said}; {hint}")
+        return RefusedError(f"{self.url}: {said}")
 
     def _backoff_seconds(self, attempt: int) -> float:
         """Half to one and a half times 0.5, 1, 2, 4 ... seconds: many workers must not come back at one moment."""
@@ -159,24 +189,62 @@ def data_uri(image: bytes) -> str:
     return f"data:{media};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def _answer(reply: bytes) -> str:
-    """The text inside a reply.
-
-    Raises:
-        _RetryableError: not the protocol, or no text: models do that now and then, so it is worth another call.
-    """
+def _parsed(reply: bytes) -> Any:
+    """The JSON of a reply. Raises _RetryableError for anything else, such as the page of a proxy."""
     if len(reply) > _MAX_REPLY_BYTES:
         raise _RetryableError(f"reply longer than {_MAX_REPLY_BYTES} bytes")
     try:
-        text = json.loads(reply)["choices"][0]["message"]["content"]
-        str(text).encode()  # half of a surrogate pair is no text
-    except (ValueError, LookupError, TypeError, RecursionError):
+        return json.loads(reply)
+    except (ValueError, RecursionError):
         raise _RetryableError(f"not a chat completion: {reply[:120]!r}") from None
-    if not isinstance(text, str) or not text.strip():
-        raise _RetryableError("an empty answer")
-    return text.strip()
+
+
+def _status_within(content: Any) -> int | None:
+    """The status that some servers and gateways put into the body of an HTTP 200; None where there is none."""
+    if not isinstance(content, dict) or content.get("choices"):
+        return None
+    error = content.get("error", content)
+    status = error.get("code") if isinstance(error, dict) else None
+    return status if isinstance(status, int) and 400 <= status < 600 else None
+
+
+def _answer(content: Any, raw: bytes, max_tokens: int) -> Answer:
+    """The answer inside a reply.
+
+    Raises:
+        _RetryableError: not the protocol, or broken off by the server: that happens now and then, so it is worth another call.
+    """
+    try:
+        choice = content["choices"][0]
+        text, finish = _text(choice["message"]), str(choice.get("finish_reason") or "")
+        f"{text}{finish}".encode()  # half of a surrogate pair is no text
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise _RetryableError(f"not a chat completion: {raw[:120]!r}") from None
+    if finish in _RETRIED_ENDINGS:
+        raise _RetryableError(f"the server broke the answer off (finish_reason {finish!r})")
+    return Answer(text=text.strip(), finish_reason=finish, max_tokens=max_tokens)
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    """The words of a message: its content as a text or as parts, else its refusal; none at all is an empty answer.
+
+    Raises TypeError, LookupError or AttributeError for anything else.
+    """
+    content = message["content"] if message.get("refusal") is None else message.get("content") or message["refusal"]
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if part["type"] in ("text", "output_text"))
+    if not isinstance(content, str | None):
+        raise TypeError("content is no text")
+    return content or ""
 
 
 def _asked_pause_seconds(header: str) -> float:
-    """Seconds that a Retry-After header asks for; 0 where it names none, never more than half a minute."""
-    return min(float(header), _MAX_PAUSE_SECONDS) if header.isdigit() else 0.0
+    """Seconds that a Retry-After header asks for, as a number or a date; 0 where it names none, at most half a minute."""
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return 0.0
+    return min(seconds, _MAX_PAUSE_SECONDS) if seconds > 0 else 0.0

@@ -27,3 +27,11 @@ class StoppedError(PipelineError):
 
 class ServiceError(PipelineError):
     """A chat endpoint that does not answer, or answers with something other than the protocol."""
+
+
+class RefusedError(ServiceError):
+    """A request that a chat endpoint refuses for what is in it: asking again changes nothing, other requests may pass."""
+
+
+class EndpointSetupError(ServiceError):
+    """An address, key or model name that a chat endpoint does not take: no request will pass until it is mended."""

@@ -20,9 +20,12 @@ class Reply:
     delay_seconds: float = 0.0
 
 
-def completion(text: object, **kwargs: Any) -> Reply:
-    """A well-formed chat completion with this content."""
-    return Reply(json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode(), **kwargs)
+def completion(content: object, *, finish_reason: str | None = "stop", **kwargs: Any) -> Reply:
+    """A well-formed chat completion with this content; without its finish_reason where that is None."""
+    choice: dict[str, Any] = {"message": {"role": "assistant", "content": content}}
+    if finish_reason is not None:
+        choice["finish_reason"] = finish_reason
+    return Reply(json.dumps({"choices": [choice]}).encode(), **kwargs)
 
 
 @dataclass

@@ -31,11 +31,11 @@ def test_pictures_are_described_as_they_were_drawn(world: tuple[Path, list[tuple
     facts, pictures = world
     with serve(facts) as url:
         client = ChatClient(url=url, model=MODEL_NAME)
-        told = [client.complete("Describe it.", [encoded]) for encoded, _ in pictures]
+        told = [client.complete("Describe it.", [encoded]).text for encoded, _ in pictures]
         for text, (_, scene) in zip(told, pictures, strict=True):
             assert things_told(text) == {(t.position, t.colour, t.shape) for t in scene.things}
-        assert told == [client.complete("Describe it.", [encoded]) for encoded, _ in pictures]
-        assert client.complete("Describe them.", [encoded for encoded, _ in pictures[:2]]) == " . ".join(told[:2])
+        assert told == [client.complete("Describe it.", [encoded]).text for encoded, _ in pictures]
+        assert client.complete("Describe them.", [encoded for encoded, _ in pictures[:2]]).text == " . ".join(told[:2])
         with urllib.request.urlopen(f"{url}/models") as reply:
             assert json.load(reply)["data"][0]["id"] == MODEL_NAME
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,7 @@ from data_prep.qa_journal import Journal, side_identity
 from data_prep.qa_teacher import DESCRIBE, prompt
 from data_prep.synthesize_qa import JOURNAL_NAME, MAX_UNANSWERED, REJECTS_NAME, main, synthesize
 from jobs import defaults
-from pipeline.chat import ChatClient
+from pipeline.chat import Answer, ChatClient
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
 from pipeline.data.shard_writer import write_shards
@@ -57,6 +58,11 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def teacher(url: str, **fields: Any) -> ChatClient:
+    """A client that does not wait between its calls."""
+    return ChatClient(**{"url": url, "model": "teacher", "pause": lambda seconds: None, **fields})
+
+
 def picture_of(body: dict[str, object]) -> str:
     """The data URI that a request carries: which picture was asked about."""
     return str(body["messages"][0]["content"][0]["image_url"]["url"])  # type: ignore[index]
@@ -77,8 +83,8 @@ def turns_of(out: Path, dataset: str, row: int, side: str) -> tuple[Turn, ...]:
 
 def test_every_side_of_every_pair_gets_its_turn(shards: Path, tmp_path: Path) -> None:
     with chat_server(echo) as server:
-        counts = synthesize(shards, tmp_path, url=server.url, model="teacher", workers=4)
-    assert counts == {"read": 120, "reconstructed": 90, "described": 30, "skipped": 0, "rejected": 0, "asked": 20}
+        counts = synthesize(shards, tmp_path, client=teacher(server.url), workers=4)
+    assert counts == {"read": 120, "reconstructed": 90, "described": 30, "unmarked": 0, "skipped": 0, "rejected": 0, "asked": 20}
     assert turns_of(tmp_path, "Texts", 3, "query") == (Turn(question=RECONSTRUCT, answer="caption number 3"),)
     assert turns_of(tmp_path, "Pics", 3, "positive") == (Turn(question=RECONSTRUCT, answer="caption number 3"),)
     (turn,) = turns_of(tmp_path, "Pics", 3, "query")
@@ -90,12 +96,12 @@ def test_every_side_of_every_pair_gets_its_turn(shards: Path, tmp_path: Path) ->
 
 def test_equal_sides_are_asked_once_and_a_second_run_asks_nothing(shards: Path, tmp_path: Path) -> None:
     with chat_server(echo) as server:
-        synthesize(shards, tmp_path, url=server.url, model="teacher", workers=4)
+        synthesize(shards, tmp_path, client=teacher(server.url), workers=4)
         assert max(Counter(map(picture_of, server.requests)).values()) == 1
         assert len(server.requests) == NUM_PICTURES
-        assert synthesize(shards, tmp_path, url=server.url, model="teacher")["asked"] == 0
+        assert synthesize(shards, tmp_path, client=teacher(server.url))["asked"] == 0
         assert len(server.requests) == NUM_PICTURES
-        assert synthesize(shards, tmp_path, url=server.url, model="another")["asked"] == NUM_PICTURES, (
+        assert synthesize(shards, tmp_path, client=teacher(server.url, model="another"))["asked"] == NUM_PICTURES, (
             "another teacher, other answers"
         )
 
@@ -119,7 +125,7 @@ def test_no_more_calls_are_in_flight_than_workers(shards: Path, tmp_path: Path) 
         return echo(number, body)
 
     with chat_server(slow) as server:
-        synthesize(shards, tmp_path, url=server.url, model="teacher", workers=3)
+        synthesize(shards, tmp_path, client=teacher(server.url), workers=3)
     assert 2 <= most[0] <= 3
 
 
@@ -132,7 +138,7 @@ def test_failed_calls_are_rejects_with_reasons_and_asked_again(shards: Path, tmp
         return Reply(b"cannot see it", status=400) if picture_of(body) in broken else echo(number, body)
 
     with chat_server(moody) as server:
-        counts = synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1, max_unanswered=0.9)
+        counts = synthesize(shards, tmp_path, client=teacher(server.url), workers=1, max_unanswered=0.9)
     assert counts["read"] == counts["reconstructed"] + counts["described"] + counts["rejected"]
     assert counts["rejected"] > 0
     rejects = [json.loads(line) for line in (tmp_path / REJECTS_NAME).read_text().splitlines()]
@@ -140,7 +146,7 @@ def test_failed_calls_are_rejects_with_reasons_and_asked_again(shards: Path, tmp
     assert all("query: " in reject["reason"] and "HTTP 400: cannot see it" in reject["reason"] for reject in rejects)
     assert turns_of(tmp_path, "Pics", rejects[0]["row"], "query") == ()
     with chat_server(echo) as server:
-        again = synthesize(shards, tmp_path, url=server.url, model="teacher")
+        again = synthesize(shards, tmp_path, client=teacher(server.url))
     assert again["asked"] == len(broken)
     assert (again["described"], again["rejected"]) == (30, 0)
 
@@ -154,10 +160,13 @@ def test_too_many_unanswered_sides_are_no_finished_run(shards: Path, tmp_path: P
         return Reply(b"no", status=400) if picture_of(body) in first else echo(number, body)
 
     def ask(url: str, **limit: float) -> dict[str, int]:
-        return synthesize(shards, tmp_path, url=url, model="teacher", workers=1, **limit)
+        return synthesize(shards, tmp_path, client=teacher(url), workers=1, **limit)
 
     with chat_server(picky) as server:
-        with pytest.raises(ServiceError, match=r"^2 of 30 sides with pictures got no answer, .*rejects\.jsonl; run the same"):
+        with pytest.raises(
+            ServiceError,
+            match=r"^2 of 30 sides with pictures have no answer to learn \(2 refused\), .*rejects\.jsonl; run the same",
+        ):
             ask(server.url)
         assert len((tmp_path / REJECTS_NAME).read_text().splitlines()) == 2
         with pytest.raises(ServiceError, match="2 of 30"):
@@ -172,12 +181,12 @@ def test_too_many_unanswered_sides_are_no_finished_run(shards: Path, tmp_path: P
 def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qa_teacher, "_HOPELESS_FAILURES", 5)
     with (
-        chat_server(lambda number, body: echo(number, body) if number < 4 else Reply(b"gone", status=400)) as server,
+        chat_server(lambda number, body: echo(number, body) if number < 4 else Reply(b"gone", status=500)) as server,
         pytest.raises(ServiceError, match=r"5 sides in a row had no answer .* 4 answers so far are kept"),
     ):
-        synthesize(shards, tmp_path, url=server.url, model="teacher", workers=1)
+        synthesize(shards, tmp_path, client=teacher(server.url), workers=1)
     with chat_server(echo) as server:
-        assert synthesize(shards, tmp_path, url=server.url, model="teacher")["asked"] == NUM_PICTURES - 4
+        assert synthesize(shards, tmp_path, client=teacher(server.url))["asked"] == NUM_PICTURES - 4
 
 
 def test_after_an_error_nobody_goes_on_asking(tmp_path: Path) -> None:
@@ -206,8 +215,8 @@ def test_after_an_error_nobody_goes_on_asking(tmp_path: Path) -> None:
 def test_without_an_endpoint_only_texts_get_turns_and_it_says_so(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    counts = synthesize(shards, tmp_path, url=None, model="")
-    assert counts == {"read": 120, "reconstructed": 90, "described": 0, "skipped": 30, "rejected": 0, "asked": 0}
+    counts = synthesize(shards, tmp_path, client=None)
+    assert counts == {"read": 120, "reconstructed": 90, "described": 0, "unmarked": 0, "skipped": 30, "rejected": 0, "asked": 0}
     assert turns_of(tmp_path, "Pics", 0, "query") == ()
     assert "only sides without pictures get a question" in caplog.text
 
@@ -218,7 +227,7 @@ def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     with chat_server(calm) as server:
-        synthesize(shards, whole, url=server.url, model="teacher", workers=2)
+        synthesize(shards, whole, client=teacher(server.url), workers=2)
         journal = whole / JOURNAL_NAME
         unbroken_requests = len(server.requests)
         command = [sys.executable, "-m", "data_prep.synthesize_qa", "--shards", str(shards), "--out", str(broken)]
@@ -226,7 +235,7 @@ def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_
         sizes = seeded_sizes(5, count=3, largest=journal.stat().st_size - 200)
         assert kill_at_sizes(command, broken / JOURNAL_NAME, sizes) == [-9, -9, -9]
         assert not list(broken.glob("*.arrow")), "the kills came before the first side file"
-        counts = synthesize(shards, broken, url=server.url, model="teacher", workers=2)
+        counts = synthesize(shards, broken, client=teacher(server.url), workers=2)
         in_flight_when_killed = 2 * len(sizes)
         assert len(server.requests) - unbroken_requests <= NUM_PICTURES + in_flight_when_killed
     assert counts["asked"] < NUM_PICTURES
@@ -238,20 +247,25 @@ def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_
 
 @pytest.mark.parametrize("tail", [b'{"id": "cut', b'{"id": "a", "answer": "whole but for its end"}'])
 def test_journal_drops_a_line_that_was_cut_short(tmp_path: Path, tail: bytes) -> None:
+    told = Answer(text="answer\nwith a line break and \u2028", finish_reason="stop", max_tokens=7)
     with Journal(tmp_path / "j") as journal:
-        journal.record("one", "answer\nwith a line break and \u2028")
+        journal.record("one", told)
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole + tail)
     with Journal(tmp_path / "j") as journal:
-        assert journal.answers == {"one": "answer\nwith a line break and \u2028"}
-        journal.record("two", "b")
+        assert journal.answers == {"one": told}
+        journal.record("two", Answer(text="b"))
     with Journal(tmp_path / "j") as journal:
         assert set(journal.answers) == {"one", "two"}
 
 
-def test_journal_that_is_none_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "j").write_bytes(b"hello\n")
-    with pytest.raises(DataError, match=r"j: line 1 is not an answer"):
+@pytest.mark.parametrize(
+    "line",
+    ["hello", "[]", '{"id": "a"}', '{"id": 1, "answer": "b"}', '{"id": "a", "answer": 5}', '{"id": "a", "answer": "\\ud83d"}'],
+)
+def test_journal_that_is_none_is_one_clear_error(tmp_path: Path, line: str) -> None:
+    (tmp_path / "j").write_text('{"id": "a", "answer": "as old ones are"}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"j: line 2 is not an answer"):
         Journal(tmp_path / "j")
 
 
@@ -274,9 +288,11 @@ def test_mistakes_are_one_line(shards: Path, tmp_path: Path) -> None:
     assert missing.output.startswith(f"Error: {tmp_path / 'nowhere'}: no such folder")
     assert missing.output.count("\n") == 1
     with pytest.raises(ConfigError, match="--workers 0"):
-        synthesize(shards, tmp_path, url=None, model="", workers=0)
+        synthesize(shards, tmp_path, client=None, workers=0)
     with pytest.raises(ConfigError, match="--url nonsense"):
-        synthesize(shards, tmp_path / "out", url="nonsense", model="m")
+        teacher("nonsense")
+    nonsense = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path / "out"), "--url", "nonsense"])
+    assert (nonsense.exit_code, nonsense.output[:21]) == (1, "Error: --url nonsense")
     (tmp_path / "file").touch()
     taken = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path / "file")])
     assert (taken.exit_code, taken.output.splitlines()[-1]) == (1, f"Error: {tmp_path / 'file'}: File exists")

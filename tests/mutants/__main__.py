@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, evaluation, method, mixture, model, readers, stages, tracking, training
+from tests.mutants import data, edges, evaluation, method, mixture, model, readers, stages, synthesis, tracking, training
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +32,7 @@ MUTANTS = (
     *evaluation.MUTANTS,
     *readers.MUTANTS,
     *tracking.MUTANTS,
+    *synthesis.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

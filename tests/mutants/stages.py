@@ -190,7 +190,7 @@ MUTANTS = (
     Mutant(
         "most sides without an answer are a finished run",
         "data_prep/synthesize_qa.py",
-        "if self._unanswered > share * asked:",
+        "if lacking.total() > share * asked:",
         "if False:",
         SYNTHESIZE,
     ),

@@ -1,13 +1,14 @@
 """The chat client against a scripted server: what is sent, what is retried, and what never shows."""
 
 import base64
+import email.utils
 import logging
 import time
 
 import pytest
 
-from pipeline.chat import KEY_VARIABLE, ChatClient, data_uri
-from pipeline.errors import ConfigError, ServiceError
+from pipeline.chat import KEY_VARIABLE, Answer, ChatClient, data_uri
+from pipeline.errors import ConfigError, EndpointSetupError, RefusedError, ServiceError
 from tests.chat_server import Reply, chat_server, completion
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
@@ -20,7 +21,7 @@ def client(url: str, **fields: object) -> ChatClient:
 
 def test_request_has_pictures_as_data_uris_before_the_text() -> None:
     with chat_server(lambda number, body: completion(" four cats \n")) as server:
-        assert client(server.url, max_tokens=9).complete("What is it?", [PNG, JPEG]) == "four cats"
+        assert client(server.url, max_tokens=9).complete("What is it?", [PNG, JPEG]).text == "four cats"
     (body,) = server.requests
     first, second, text = body["messages"][0]["content"]
     assert (body["model"], body["max_tokens"], text) == ("m", 9, {"type": "text", "text": "What is it?"})
@@ -38,17 +39,22 @@ def test_request_has_pictures_as_data_uris_before_the_text() -> None:
         Reply(b"{ not json"),
         Reply(b'{"choices": []}'),
         Reply(b"[" * 100_000),
-        completion(None),
-        completion("  "),
+        Reply(b"<html><body>Gateway</body></html>"),
+        Reply(b"[1]"),
+        Reply(b'{"choices": [{"message": "text"}]}'),
+        Reply(b'{"error": {"message": "overloaded", "code": 529}}'),
+        Reply(b'{"object": "error", "message": "busy", "code": 503}'),
         completion(["not", "text"]),
+        completion({"text": "in an object"}),
         completion("half of \ud83d"),
+        completion("The ca", finish_reason="abort"),
     ],
-    ids=["503", "429", "bad json", "no choice", "deep json", "null", "blank", "list", "surrogate"],
+    ids="503 429 bad_json no_choice deep_json page list text error_529 error_503 strings object surrogate abort".split(),
 )
 def test_passing_failures_are_retried(failure: Reply) -> None:
     pauses: list[float] = []
     with chat_server(lambda number, body: failure if number < 2 else completion("at last")) as server:
-        assert client(server.url, pause=pauses.append).complete("?") == "at last"
+        assert client(server.url, pause=pauses.append).complete("?").text == "at last"
     assert len(server.requests) == 3
     assert len(pauses) == 2
     assert all(pause > 0 for pause in pauses)
@@ -76,12 +82,94 @@ def test_retries_are_bounded_and_the_last_reason_is_told() -> None:
         assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize(("status", "hint"), [(400, "HTTP 400: no such model"), (401, f"set {KEY_VARIABLE}"), (404, "HTTP 404")])
-def test_lasting_failures_are_not_retried(status: int, hint: str) -> None:
-    with chat_server(lambda number, body: Reply(b"no such\nmodel", status=status)) as server:
-        with pytest.raises(ServiceError, match=hint):
-            client(server.url).complete("?")
+@pytest.mark.parametrize("finish_reason", ["stop", "length", "content_filter", None])
+def test_answer_tells_why_it_ends_and_under_which_limit(finish_reason: str | None) -> None:
+    with chat_server(lambda number, body: completion(" A red car on a str", finish_reason=finish_reason)) as server:
+        answer = client(server.url, max_tokens=7).complete("?")
+    assert answer == Answer(text="A red car on a str", finish_reason=finish_reason or "", max_tokens=7)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, ""),
+        (" \n", ""),
+        ([], ""),
+        ([{"type": "text", "text": "a red "}, {"type": "text", "text": "car"}], "a red car"),
+        ([{"type": "thinking", "thinking": "hm"}, {"type": "output_text", "text": "a car"}], "a car"),
+    ],
+    ids=["null", "blank", "no parts", "parts", "thoughts"],
+)
+def test_what_a_model_says_is_taken_at_the_first_call(content: object, text: str) -> None:
+    with chat_server(lambda number, body: completion(content)) as server:
+        assert client(server.url).complete("?").text == text
         assert len(server.requests) == 1
+
+
+def test_a_refusal_beside_the_content_is_what_the_model_said() -> None:
+    message = b'{"choices": [{"message": {"content": null, "refusal": "I cannot help."}, "finish_reason": "stop"}]}'
+    with chat_server(lambda number, body: Reply(message)) as server:
+        assert client(server.url).complete("?").text == "I cannot help."
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "words"),
+    [
+        (Reply(b"image too\nsmall", status=400), RefusedError, "HTTP 400: image too small"),
+        (Reply(b"", status=413), RefusedError, "HTTP 413"),
+        (Reply(b"", status=422), RefusedError, "HTTP 422"),
+        (Reply(b'{"object": "error", "message": "too long", "code": 400}'), RefusedError, "HTTP 400: .*too long"),
+        (Reply(b'{"error": {"message": "no such model", "code": 404}}'), EndpointSetupError, "HTTP 404: .*no such model"),
+        (Reply(b"", status=401), EndpointSetupError, f"set {KEY_VARIABLE}"),
+        (Reply(b"", status=403), EndpointSetupError, f"set {KEY_VARIABLE}"),
+        (Reply(b"no such model", status=404), EndpointSetupError, "no such model; check the address and the model's name"),
+        (Reply(b"", status=405), EndpointSetupError, "HTTP 405"),
+    ],
+)
+def test_lasting_failures_are_not_retried_and_tell_the_request_from_the_endpoint(
+    reply: Reply, kind: type[ServiceError], words: str
+) -> None:
+    with chat_server(lambda number, body: reply) as server:
+        with pytest.raises(ServiceError, match=words) as caught:
+            client(server.url).complete("?")
+        assert type(caught.value) is kind
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 501, 503, 529])
+def test_an_endpoint_that_is_down_or_busy_refuses_no_request(status: int) -> None:
+    with chat_server(lambda number, body: Reply(b"", status=status)) as server:
+        with pytest.raises(ServiceError, match="after 3 calls") as caught:
+            client(server.url, max_retries=2).complete("?")
+        assert type(caught.value) is ServiceError
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("20", 20, 20),
+        ("2.5", 2.5, 2.5),
+        ("900", 30, 30),
+        ("inf", 30, 30),
+        *((header, 0, 0.75) for header in ("", "soon", "-5", "nan", "\u00b2", "Tue, 99 Nov 2026 00:00:00 GMT")),
+    ],
+)
+def test_retry_after_is_heeded_within_bounds(header: str, least: float, most: float) -> None:
+    assert least <= pause_after(header) <= most
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(25, 5, 25), (9_000_000, 30, 30), (-25, 0, 0.75)])
+def test_retry_after_may_be_a_date(seconds: float, least: float, most: float) -> None:
+    assert least <= pause_after(email.utils.formatdate(time.time() + seconds, usegmt=True)) <= most
+
+
+def pause_after(header: str) -> float:
+    """How long the client waits after a 429 with this Retry-After."""
+    pauses: list[float] = []
+    busy = Reply(b"", status=429, headers={"Retry-After": header})
+    with chat_server(lambda number, body: completion("fine") if number else busy) as server:
+        client(server.url, pause=pauses.append).complete("?")
+    return pauses[0]
 
 
 def test_a_silent_server_costs_the_timeout_not_for_ever() -> None:
@@ -128,7 +216,7 @@ def test_key_is_sent_and_shown_nowhere(caplog: pytest.LogCaptureFixture, monkeyp
 def test_a_key_with_a_line_break_at_its_end_works_and_one_inside_is_refused_unshown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "sk-secret\r\n")
     with chat_server(lambda number, body: completion("fine")) as server:
-        assert ChatClient(url=server.url, model="m").complete("?") == "fine"
+        assert ChatClient(url=server.url, model="m").complete("?").text == "fine"
         assert server.keys == ["Bearer sk-secret"]
         for key in ("sk-secret\nX-Header: 1", "sk-secret\u201d", "sk-secret\x7f"):
             monkeypatch.setenv(KEY_VARIABLE, key)
@@ -145,8 +233,8 @@ def test_a_server_on_this_machine_is_asked_past_the_proxy(monkeypatch: pytest.Mo
     ):
         monkeypatch.setenv("http_proxy", proxy.url)
         for url in (server.url, server.url.replace("127.0.0.1", "localhost")):
-            assert client(url).complete("?") == "from the server"
-        assert client("http://elsewhere.invalid/v1").complete("?") == "from the proxy"
+            assert client(url).complete("?").text == "from the server"
+        assert client("http://elsewhere.invalid/v1").complete("?").text == "from the proxy"
 
 
 def test_key_does_not_follow_a_redirect() -> None:
