@@ -83,6 +83,8 @@ class Teacher:
 
     def want(self, side: Side) -> str:
         """Ask about a side unless its answer is known or on its way, and return its identity. Waits while too many are."""
+        if any(future.done() for future in self._pending):
+            self._collect()  # before a long way of known sides: a kill must not cost what has come
         identity = side_identity(side, asked=(PROMPT, self._client.model))
         if identity in self.failures or identity in self._awaited:
             return identity
@@ -115,7 +117,7 @@ class Teacher:
     def _collect(self) -> None:
         """Take the answers that have come. Raises ServiceError when the endpoint is down, or was never set up."""
         done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in sorted(done, key=lambda future: future.exception() is not None):  # answers first, as a failure may end it
             identity, request = self._pending.pop(future)
             self._awaited.remove(identity)
             try:

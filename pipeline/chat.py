@@ -34,6 +34,7 @@ _SETUP_STATUS = frozenset({401, 402, 403, 404, 405, 407})
 _RETRIED_ENDINGS = frozenset({"abort", "error"})
 """Values of finish_reason with which servers say that they broke off, through no fault of the request."""
 _MAX_REPLY_BYTES = 8 << 20
+_PIECE_BYTES = 64 << 10
 _MAX_PAUSE_SECONDS = 30.0
 _SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
 
@@ -108,7 +109,7 @@ class ChatClient:
         reason = ""
         for attempt in range(self.max_retries + 1):
             try:
-                return self._call(body, max(min(self.timeout_seconds, end - time.monotonic()), 0.001))
+                return self._call(body, end)
             except _RetryableError as error:
                 reason = self._clean(str(error))
                 wait = max(error.pause_seconds, self._backoff_seconds(attempt))
@@ -127,13 +128,14 @@ class ChatClient:
         message = {"role": "user", "content": content}
         return json.dumps({"model": self.model, "messages": [message], "max_tokens": self.max_tokens, "temperature": 0}).encode()
 
-    def _call(self, body: bytes, timeout_seconds: float) -> Answer:
-        """One call. HTTP statuses that will not change on repetition become a ServiceError at once."""
+    def _call(self, body: bytes, end: float) -> Answer:
+        """One call, over by the monotonic time `end`. HTTP statuses that will not change on repetition are errors at once."""
+        timeout_seconds = max(min(self.timeout_seconds, end - time.monotonic()), 0.001)
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.api_key}"} if self.api_key else {})
         request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", data=body, headers=headers)
         try:
             with _opener(self.url).open(request, timeout=timeout_seconds) as reply:
-                raw = reply.read(_MAX_REPLY_BYTES + 1)
+                raw = _read(reply, end)
         except urllib.error.HTTPError as error:
             with error:
                 words = error.read(2000).decode("utf-8", "replace")
@@ -189,10 +191,25 @@ def data_uri(image: bytes) -> str:
     return f"data:{media};base64,{base64.b64encode(image).decode('ascii')}"
 
 
+def _read(reply: http.client.HTTPResponse, end: float) -> bytes:
+    """The bytes of a reply. Raises _RetryableError for one that is too long, in bytes or in time.
+
+    The timeout of a socket counts anew from every byte, and some gateways send one now and then while they wait.
+    """
+    pieces: list[bytes] = []
+    while piece := reply.read1(_PIECE_BYTES):
+        pieces.append(piece)
+        if sum(map(len, pieces)) > _MAX_REPLY_BYTES:
+            raise _RetryableError(f"reply longer than {_MAX_REPLY_BYTES} bytes")
+        if time.monotonic() > end:
+            raise _RetryableError("the reply did not end in time")
+    if reply.length:
+        raise _RetryableError(f"the reply broke off {reply.length} bytes before its end")
+    return b"".join(pieces)
+
+
 def _parsed(reply: bytes) -> Any:
     """The JSON of a reply. Raises _RetryableError for anything else, such as the page of a proxy."""
-    if len(reply) > _MAX_REPLY_BYTES:
-        raise _RetryableError(f"reply longer than {_MAX_REPLY_BYTES} bytes")
     try:
         return json.loads(reply)
     except (ValueError, RecursionError):

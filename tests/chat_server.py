@@ -12,12 +12,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with one request: wait, then send a status, headers and a body."""
+    """What the server does with one request: wait, then send a status, headers and a body.
+
+    Where `drip_seconds` is not 0, it waits as long before each byte of the body, for as long as anyone listens.
+    """
 
     body: bytes
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
+    drip_seconds: float = 0.0
 
 
 def completion(content: object, *, finish_reason: str | None = "stop", **kwargs: Any) -> Reply:
@@ -56,7 +60,10 @@ def chat_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Chat
                 for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(reply.body)
+                pieces = [bytes([byte]) for byte in reply.body] if reply.drip_seconds else [reply.body]
+                for piece in pieces:
+                    time.sleep(reply.drip_seconds)
+                    self.wfile.write(piece)
             except (BrokenPipeError, ConnectionResetError):
                 return  # the client gave up or was killed
 

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -227,3 +229,61 @@ def test_a_second_process_over_one_folder_ends_with_one_line(shards: Path, tmp_p
             )
         assert not list(tmp_path.glob("*.arrow"))
         assert CliRunner().invoke(main, [*command, "--url", server.url, "--workers", "1"]).exit_code == 0
+
+
+def test_an_answer_that_has_come_is_kept_before_the_next_side_is_looked_at(tmp_path: Path) -> None:
+    """A resumed run walks past many known sides without waiting for anything: a kill there must cost nothing."""
+    with chat_server(scripted({})) as server, Journal(tmp_path / JOURNAL_NAME) as journal:
+        client = ChatClient(url=server.url, model="teacher")
+        known = side_identity(side(1, 60), asked=(PROMPT, "teacher"))
+        journal.record(known, Answer(text="A car.", finish_reason="stop"))
+        with qa_teacher.Teacher(client, journal, workers=1) as teacher:
+            new = teacher.want(side(0, 60))
+            end = time.monotonic() + 30
+            while new not in journal.answers and time.monotonic() < end:
+                assert teacher.want(side(1, 60)) == known
+                time.sleep(0.01)
+            assert journal.answers[new].text == SENTENCE.format(number=0)
+
+
+def test_what_came_beside_a_failure_that_ends_the_run_is_kept(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three calls fail in a row while the fourth, asked last, is answered; all four are there when they are looked at."""
+    monkeypatch.setattr(qa_teacher, "_HOPELESS_FAILURES", 3)
+    answered = threading.Barrier(4)
+
+    def together(_: int, body: dict[str, Any]) -> Reply:
+        number, _ = asked_about(body)
+        answered.wait(30)
+        return described(number) if number == 3 else Reply(b"", status=503)
+
+    with chat_server(together) as server, Journal(tmp_path / JOURNAL_NAME) as journal:
+        client = ChatClient(url=server.url, model="teacher", max_retries=0)
+        with pytest.raises(ServiceError, match="the 1 answers so far"), qa_teacher.Teacher(client, journal, workers=4) as teacher:
+            for number in range(4):
+                teacher.want(side(number, 60))
+            for future in teacher._pending:
+                future.exception()
+            teacher.finish()
+        assert [answer.text for answer in journal.answers.values()] == [SENTENCE.format(number=3)]
+
+
+def test_shards_that_changed_are_joined_anew_and_only_what_is_new_is_asked(shards: Path, tmp_path: Path) -> None:
+    """A set lost its first row and got another in its place: no answer moves to a row that it was not given for."""
+    out = tmp_path / "qa"
+    changed = tmp_path / "shards"
+    rows = [n + 1 for n in range(NUM_SCENES)]
+    write_shards(
+        [
+            Sample(key=make_key(SCENES, n), dataset=SCENES, query=side(row, 60), positive=Side(text="x"))
+            for n, row in enumerate(rows)
+        ],
+        changed,
+        dataset=SCENES,
+        kind="pairs",
+    )
+    with chat_server(scripted({})) as server:
+        ask(shards, out, server.url)
+        assert ask(changed, out, server.url)["asked"] == 1
+    assert [learnt(out, SCENES, n) for n in range(NUM_SCENES)] == [[SENTENCE.format(number=row)] for row in rows]

@@ -132,6 +132,27 @@ MUTANTS = (
         CHAT,
     ),
     Mutant(
+        "a reply that drips is waited for for ever",
+        "pipeline/chat.py",
+        "        if time.monotonic() > end:\n",
+        "        if False:\n",
+        CHAT,
+    ),
+    Mutant(
+        "answers that have come wait for the next that is asked",
+        "data_prep/qa_teacher.py",
+        "        if any(future.done() for future in self._pending):\n",
+        "        if False:\n",
+        REJECTS,
+    ),
+    Mutant(
+        "answers beside the last failure are lost",
+        "data_prep/qa_teacher.py",
+        "future.exception() is not None)",
+        "future.exception() is None)",
+        REJECTS,
+    ),
+    Mutant(
         "an answer that the server broke off is whole", "pipeline/chat.py", "if finish in _RETRIED_ENDINGS:", "if False:", CHAT
     ),
     Mutant(

@@ -182,6 +182,25 @@ def test_a_silent_server_costs_the_timeout_not_for_ever() -> None:
     assert time.monotonic() - begun < 3.0
 
 
+def test_a_reply_that_drips_ends_at_the_deadline() -> None:
+    """Each byte comes within the timeout; all of them would take 40 seconds."""
+    begun = time.monotonic()
+    with (
+        chat_server(lambda number, body: Reply(b" " * 400, drip_seconds=0.1)) as server,
+        pytest.raises(ServiceError, match=r"after 1 calls \(the reply did not end in time\)"),
+    ):
+        client(server.url, timeout_seconds=0.4, deadline_seconds=0.5).complete("?")
+    assert time.monotonic() - begun < 5.0
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again() -> None:
+    whole = completion("fine").body
+    cut = Reply(whole, headers={"Content-Length": str(len(whole) + 9)})
+    with chat_server(lambda number, body: completion("fine") if number else cut) as server:
+        assert client(server.url).complete("?").text == "fine"
+        assert len(server.requests) == 2
+
+
 def test_no_call_is_begun_after_the_deadline() -> None:
     with (
         chat_server(lambda number, body: Reply(b"", status=503, headers={"Retry-After": "20"})) as server,
