@@ -116,7 +116,8 @@ class Stream:
 def _chosen(share: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Datasets (n,) drawn by share from numbers (n,) in [0, 1): what `Generator.choice` would take, one after another."""
     bounds = (share / share.sum()).cumsum()
-    return (bounds / bounds[-1]).searchsorted(draws, side="right")
+    chosen: np.ndarray = (bounds / bounds[-1]).searchsorted(draws, side="right")
+    return chosen
 
 
 def _placed(cursor: np.ndarray, need: int, size: int) -> tuple[int, int]:

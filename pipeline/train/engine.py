@@ -28,7 +28,7 @@ from pipeline.batch import Batch, Outputs
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
 from pipeline.train.features import Inside, Vision, outside
-from pipeline.train.ranks import start_process_group
+from pipeline.train.ranks import PATIENCE, start_process_group
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,14 @@ def _forgo_shared_memory_op() -> None:
 
     if "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def _give_own_patience() -> None:
+    """Make the copy of the group of all ranks that DeepSpeed reduces in: its own has the backend's patience, ten minutes."""
+    from deepspeed.utils import groups
+
+    if groups._WORLD_GROUP is None:
+        groups._WORLD_GROUP = dist.new_group(timeout=PATIENCE)
 
 
 def zero_stage(phase: Phase) -> int:
@@ -107,6 +115,7 @@ class Engine:
     def __init__(self, module: Embedder, phase: Phase) -> None:
         _forgo_shared_memory_op()
         self.rank, self.num_ranks = start_process_group()
+        _give_own_patience()
         self.module, self.phase, self.zero_stage = module, phase, zero_stage(phase)
         self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         tower_trains = any(parameter.requires_grad for parameter in module.backbone.tower.parameters())

@@ -31,13 +31,13 @@ from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal
 from pipeline.train.opening import composition, opening
 from pipeline.train.parcel import deliveries
-from pipeline.train.ranks import own_rank, rank_0_first, start_process_group
+from pipeline.train.ranks import own_rank, start_process_group
 from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
 from pipeline.train.schedule import learning_rate
 from pipeline.train.skips import Skips
 from pipeline.train.step import train_step
 from pipeline.train.stop import StopNote
-from pipeline.train.together import as_on_rank_0, on_any_rank
+from pipeline.train.together import as_on_rank_0, on_any_rank, rank_0_first
 from pipeline.train.watch import Watch
 from pipeline.train.work import StepWork
 
@@ -124,7 +124,7 @@ class _Run:
         # All that the user may have to mend is looked at before the model loads.
         folder = open_folder(places.model)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-        with rank_0_first(rank, num_ranks):
+        with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
         self.feed = Feed(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.feed)

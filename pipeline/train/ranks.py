@@ -1,8 +1,6 @@
-"""The ranks of a run: how they meet, and how one goes first."""
+"""The ranks of a run: how they meet."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -55,19 +53,3 @@ def meet() -> tuple[Any, int, int]:
         ) from error
     store.set_timeout(PATIENCE)
     return store, rank, num_ranks
-
-
-@contextmanager
-def rank_0_first(rank: int, num_ranks: int) -> Iterator[None]:
-    """Rank 0 runs the block while the others wait, then they do: what it makes, they find."""
-    if num_ranks == 1:
-        yield
-        return
-    # A group of its own, since NCCL would give up after ten minutes.
-    group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    if rank:
-        dist.barrier(group)
-    yield
-    if not rank:
-        dist.barrier(group)
-    dist.destroy_process_group(group)

@@ -1,7 +1,17 @@
-"""How ranks agree on a number: what one of them knows, all act on, or the others would wait for it for ever."""
+"""How ranks agree: what one of them knows, all act on, or the others would wait for it for ever; and how one goes first."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _get_default_store
+
+from pipeline.train.ranks import PATIENCE
+
+_TURNS = count()
+"""Numbers the calls of `rank_0_first`, alike on all ranks: the store forgets nothing."""
 
 
 def on_any_rank(flag: bool) -> bool:
@@ -18,6 +28,20 @@ def as_on_rank_0(number: int) -> int:
     if dist.get_world_size() > 1:
         dist.broadcast(tensor, src=0)
     return int(tensor)
+
+
+@contextmanager
+def rank_0_first() -> Iterator[None]:
+    """Rank 0 runs the block while the others wait, then they do: what it makes, they find. Every rank must call it.
+
+    They meet at the store: a collective would need another group, and NCCL's own gives up after ten minutes.
+    """
+    is_first, store, key = dist.get_rank() == 0, _get_default_store(), f"rank 0 first/{next(_TURNS)}"
+    if not is_first:
+        store.wait([key], PATIENCE)
+    yield
+    if is_first:
+        store.set(key, "done")
 
 
 def _device() -> str:

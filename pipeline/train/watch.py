@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from pipeline.manifest import write_atomic
-
 HUNG = 70
 """Exit code of a rank that its own watch ended."""
 
@@ -66,6 +64,7 @@ class Watch:
         self._main = threading.get_ident()
         self._now = (time.monotonic(), 0, "starting")
         self.is_queued = False
+        self._next_look = 0.0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -104,17 +103,27 @@ class Watch:
                 self._give_up(beat)
 
     def is_due(self, beat: Beat) -> bool:
-        """Whether this rank has been patient enough. One that waits goes on while another gets on: rank 0 reads first."""
+        """Whether this rank has been patient enough. One that waits goes on while another gets on: rank 0 reads first.
+
+        The others' files are opened when this rank would give up, and again when no other can get on any more: on a shared
+        disk a look of every rank at every rank's file is dear.
+        """
         patience = self._patience(beat)
         if not beat.waits:
             return beat.idle > patience
+        if beat.idle <= WAITING_FACTOR * patience or time.monotonic() < self._next_look:
+            return False
         others = [other for other in self._others(beat) if not other.waits and not self._is_silent(other, beat)]
-        return beat.idle > WAITING_FACTOR * patience and all(other.idle > self._patience(other) for other in others)
+        longest = max((self._patience(other) - other.idle for other in others), default=-1.0)
+        self._next_look = time.monotonic() + longest
+        return longest < 0
 
     def _write(self, beat: Beat) -> None:
-        # A full disk is the checkpoint's to report.
+        # Not synced: a sign of life is worth nothing after a power cut. A full disk is the checkpoint's to report.
         with contextlib.suppress(OSError):
-            write_atomic(self.file, json.dumps(asdict(beat)))
+            aside = self.file.with_suffix(".aside")
+            aside.write_text(json.dumps(asdict(beat)), encoding="utf-8")
+            aside.replace(self.file)
 
     def _give_up(self, beat: Beat) -> None:
         faulthandler.dump_traceback(file=_STDERR, all_threads=True)

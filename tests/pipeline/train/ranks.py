@@ -9,6 +9,7 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from pipeline.batch import Outputs
 from pipeline.model import head
@@ -23,6 +24,8 @@ from pipeline.train.held_out import HeldOut
 from pipeline.train.step import train_step
 from pipeline.train.work import StepWork, pack_work
 from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
+
+CPU = torch.device("cpu")
 
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
@@ -131,7 +134,18 @@ def run_of(folder: Path, recipe: Recipe, steps: int) -> dict[str, Any]:
     reports = [train_step(engine, feed[step], recipe, recipe.phases[0], 3e-3) for step in range(steps)]  # type: ignore[arg-type]
     losses = [(report.contrastive, report.own_language, report.outside_language) for report in reports]
     moves = {float(state["step"]) for state in engine.inner.state.values()}
-    return {"weights": engine.state_tensors()[0], "losses": torch.tensor(losses, dtype=torch.float64), "moves": moves}
+    return {
+        "weights": engine.state_tensors()[0],
+        "losses": torch.tensor(losses, dtype=torch.float64),
+        "moves": moves,
+        "timeouts": timeouts(),
+    }
+
+
+def timeouts() -> dict[str, float]:
+    """Seconds that each process group of this rank waits for others, by the group's name."""
+    groups = distributed_c10d._world.pg_map
+    return {group.group_name: group._get_backend(CPU).options._timeout.total_seconds() for group in groups}
 
 
 def whole_run(folder: Path, out: Path) -> None:

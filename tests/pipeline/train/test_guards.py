@@ -9,12 +9,13 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.train import ranks, together
+from pipeline.train import ranks, together, watch
 from pipeline.train.skips import Skips
 from pipeline.train.step import StepReport
 from pipeline.train.stop import SIGNALS, StopNote, ignore_in_worker
@@ -161,6 +162,29 @@ def test_a_rank_that_waits_goes_on_while_another_gets_on(
     beat = replace(CALM, rank=1, **other)
     (tmp_path / "rank-00001.json").write_text(json.dumps({name: getattr(beat, name) for name in beat.__slots__}))
     assert Watch(tmp_path, 0, patience=80.0).is_due(replace(CALM, rank=0, **mine)) == is_due
+
+
+def test_others_are_looked_at_when_a_rank_would_give_up_and_not_before_one_of_them_could(tmp_path: Path) -> None:
+    """Every rank that opens every rank's file at every tick would be 410 files a second at 64 ranks."""
+    own = Watch(tmp_path, 0, patience=80.0)
+    (tmp_path / "rank-00001.json").write_text(json.dumps({name: getattr(CALM, name) for name in CALM.__slots__} | {"rank": 1}))
+    with mock.patch.object(watch, "read_beats", wraps=read_beats) as looks:
+        for idle in range(0, 100, 10):
+            assert not own.is_due(replace(CALM, rank=0, idle=float(idle), waits=True))
+        assert not looks.called
+        assert not own.is_due(replace(CALM, rank=0, idle=101.0, waits=True))
+        assert not own.is_due(replace(CALM, rank=0, idle=111.0, waits=True))
+        assert looks.call_count == 1, "the other has 80 seconds less what it has been idle for"
+        with mock.patch.object(watch.time, "monotonic", return_value=own._next_look):
+            assert not own.is_due(replace(CALM, rank=0, idle=181.0, waits=True))
+        assert looks.call_count == 2
+
+
+def test_a_sign_of_life_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    with mock.patch.object(os, "fsync") as synced, Watch(tmp_path, 3, patience=0.8):
+        time.sleep(0.25)
+        assert [beat.rank for beat in read_beats(tmp_path)] == [3]
+    assert not synced.called and not list(tmp_path.iterdir())
 
 
 def test_ranks_that_do_not_come_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from pipeline.recipe import Recipe
 from pipeline.sample import Turn
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import Feed
+from pipeline.train.ranks import PATIENCE
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 from tests.pipeline.train.ranks import gradients, half_recipe, make, run_of, summed, trial
@@ -238,6 +239,12 @@ def test_two_ranks_train_as_one(two_ranks: Path, one_rank: dict[str, Any], stage
     torch.testing.assert_close(found["losses"], losses[: STEPS[stage]], rtol=1e-5, atol=0.0)
     assert found["moves"] == {STEPS[stage]} and one_rank["moves"] == {max(STEPS)}
     assert set(found["weights"]) == set(one_rank["weights"])
+
+
+def test_every_group_of_ranks_has_the_runs_patience(two_ranks: Path) -> None:
+    """A group with its backend's own would end a run in which rank 0 alone is busy for longer."""
+    found = torch.load(two_ranks / "run-2.pt", weights_only=True)["timeouts"]
+    assert len(found) == 2 and set(found.values()) == {PATIENCE.total_seconds()}
 
 
 def test_the_losses_of_that_run_fall_by_a_fifth(one_rank: dict[str, Any]) -> None:
