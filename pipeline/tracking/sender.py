@@ -80,13 +80,18 @@ class Sender:
             note()
         except Exception as error:  # noqa: BLE001 (whatever the store raises, the work goes on)
             self._warn(one_line(error))
-            return getattr(error, "error_code", "") not in _PASSING
+            return not may_pass(error)
         return True
 
     def _warn(self, reason: str) -> None:
         if not self._has_warned:
             self._has_warned = True
             logger.warning("tracking: a note was not taken (%s); the run goes on, later failures are not shown", reason)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a later attempt may succeed: the store was locked, down or busy."""
+    return getattr(error, "error_code", "") in _PASSING
 
 
 def within(seconds: float, call: Callable[[], Answer]) -> Answer:

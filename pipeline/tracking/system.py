@@ -28,14 +28,16 @@ class SystemMetrics:
         self._log, self._began = log, began
         self._closed = threading.Event()
         if os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "").lower() not in _OFF:
-            threading.Thread(target=self._sample_all, daemon=True, name="system metrics").start()
+            monitors = list(
+                _monitors()
+            )  # imported before the thread runs: two that import parts of MLflow get in each other's way
+            threading.Thread(target=self._sample_all, args=(monitors,), daemon=True, name="system metrics").start()
 
     def close(self) -> None:
         """Take no more samples."""
         self._closed.set()
 
-    def _sample_all(self) -> None:
-        monitors = list(_monitors())
+    def _sample_all(self, monitors: list[Any]) -> None:
         while not self._closed.wait(SAMPLE_SECONDS):
             step = round((time.time() - self._began) / SAMPLE_SECONDS)
             monitors = [monitor for monitor in monitors if self._is_sampled(monitor, step)]

@@ -1,13 +1,14 @@
 """What a stage notes into: one MLflow run, or nothing."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.tracking.entries import MAX_METRICS_PER_CALL, MAX_PARAMS_PER_CALL, batches, metrics_of, params_of, tags_of
-from pipeline.tracking.sender import Sender
+from pipeline.tracking.sender import Sender, may_pass
 from pipeline.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ CHANGED_TAG = "crem.changed."
 _FLUSH_SECONDS = 5.0
 _ARTIFACT_SECONDS = 10.0
 _NOTHING_LOGGED = -1
+_MAX_HELD = 200_000
+"""Numbers that wait while a store is away; of more, the newest are kept."""
 
 
 class Tracker(Protocol):
@@ -68,7 +71,8 @@ class MlflowTracker:
         self._is_reopened = is_reopened
         self._params: dict[str, str] = dict(run.data.params)
         self._last_steps: dict[str, int] = {}
-        self._pending: list[Metric] = []
+        self._held: deque[Metric] = deque(maxlen=_MAX_HELD)
+        self._in_flight: list[Metric] = []
         self._flushed = time.monotonic()
         self._sender = Sender()
         self._system = SystemMetrics(self._log_now, began=run.info.start_time / 1000)
@@ -91,15 +95,14 @@ class MlflowTracker:
 
         They are sent together, every few seconds: one transaction a step would cost a training step several per cent.
         """
-        self._pending += metrics_of(metrics, step)
-        if len(self._pending) >= MAX_METRICS_PER_CALL or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+        self._held.extend(metrics_of(metrics, step))
+        if len(self._held) >= MAX_METRICS_PER_CALL or time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Send the numbers that are still held back."""
-        for part in batches(self._pending, MAX_METRICS_PER_CALL):
-            self._sender.put(partial(self._send_metrics, part))
-        self._pending, self._flushed = [], time.monotonic()
+        self._sender.put(self._send_metrics)
+        self._flushed = time.monotonic()
 
     def log_artifact(self, path: Path) -> None:
         """Copy a file into the run's artifact folder. Waits a while for it: a stage's folder may move next."""
@@ -120,13 +123,27 @@ class MlflowTracker:
 
     def _log_now(self, metrics: Mapping[str, float], step: int) -> None:
         """Send numbers from another thread than the stage's."""
-        self._sender.put(partial(self._client.log_batch, self.run_id, metrics=metrics_of(metrics, step)))
+        self._held.extend(metrics_of(metrics, step))
+        self._sender.put(self._send_metrics)
 
-    def _send_metrics(self, metrics: "list[Metric]") -> None:
-        """Send numbers, but not those of steps that the run had when it was opened again."""
-        fresh = [metric for metric in metrics if metric.step == 0 or metric.step > self._last_step(metric.key)]
-        if fresh:
-            self._client.log_batch(self.run_id, metrics=fresh)
+    def _send_metrics(self) -> None:
+        """Send all numbers that are held, those of a whole outage in few calls. What fails for now stays in flight."""
+        while self._in_flight or self._held:
+            while self._held and len(self._in_flight) < MAX_METRICS_PER_CALL:
+                self._in_flight.append(self._held.popleft())
+            self._send_in_flight()
+            self._in_flight = []
+
+    def _send_in_flight(self) -> None:
+        """Send the numbers in flight, but not those of steps that the run had when it was opened again."""
+        try:
+            fresh = [metric for metric in self._in_flight if metric.step == 0 or metric.step > self._last_step(metric.key)]
+            if fresh:
+                self._client.log_batch(self.run_id, metrics=fresh)
+        except Exception as error:
+            if not may_pass(error):
+                self._in_flight = []
+            raise
 
     def _last_step(self, key: str) -> int:
         """The last step that the run had of a metric before it was opened again."""

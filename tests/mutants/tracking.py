@@ -5,6 +5,11 @@ from tests.mutants.mutant import Mutant
 STORE = "tests/pipeline/tracking/test_store.py::"
 RUNS = "tests/pipeline/tracking/test_runs.py::"
 SENDER = ("tests/pipeline/tracking/test_sender.py",)
+ORIGIN = ("tests/pipeline/tracking/test_origin.py",)
+TRACKER = ("tests/pipeline/tracking/test_tracker.py",)
+SYSTEM = ("tests/pipeline/tracking/test_system.py",)
+CHAIN = ("tests/jobs/test_chain_run.py",)
+LOCAL = ("tests/launchers/test_local.py::test_each_process_knows_its_rank_and_where_to_meet",)
 STAGE = ("tests/jobs/test_stage.py",)
 
 MUTANTS = (
@@ -46,9 +51,23 @@ MUTANTS = (
     Mutant(
         "a locked database loses a note",
         "pipeline/tracking/sender.py",
-        'return getattr(error, "error_code", "") not in _PASSING',
-        "return True",
+        'return getattr(error, "error_code", "") in _PASSING',
+        "return False",
         SENDER,
+    ),
+    Mutant(
+        "an outage is made up for number by number",
+        "pipeline/tracking/tracker.py",
+        "while self._held and len(self._in_flight) < MAX_METRICS_PER_CALL:",
+        "while self._held and len(self._in_flight) < 1:",
+        TRACKER,
+    ),
+    Mutant(
+        "numbers that a store refuses are sent for ever",
+        "pipeline/tracking/tracker.py",
+        "            if not may_pass(error):\n                self._in_flight = []\n",
+        "",
+        TRACKER,
     ),
     Mutant(
         "the work waits for each note",
@@ -119,5 +138,82 @@ MUTANTS = (
         '_SECRET_ARGUMENT.sub(r"\\1***", ',
         '_SECRET_ARGUMENT.sub(r"\\g<0>", ',
         (f"{RUNS}test_no_secret_is_shown",),
+    ),
+    Mutant(
+        "the stages of a chain stand alone",
+        "jobs/run.py",
+        "yield run(step, within_run)",
+        "yield run(step, context)",
+        CHAIN,
+    ),
+    Mutant(
+        "a chain that is gone on with is another run",
+        "jobs/chain_run.py",
+        '_noted(context.work).get(_key(context), "")',
+        '""',
+        CHAIN,
+    ),
+    Mutant(
+        "a forced chain goes on in the old run",
+        "jobs/chain_run.py",
+        '"" if context.force else _noted',
+        "_noted",
+        CHAIN,
+    ),
+    Mutant(
+        "a chain that is done opens its run",
+        "jobs/chain_run.py",
+        "        yield run_id\n",
+        "        run_id()\n        yield run_id\n",
+        CHAIN,
+    ),
+    Mutant(
+        "the ranks of a chain's training stand alone",
+        "launchers/local.py",
+        "{**each, **variables}",
+        "each",
+        LOCAL,
+    ),
+    Mutant(
+        "installed code has the commit of another project",
+        "pipeline/tracking/origin.py",
+        'if Path(_git(root, "rev-parse", "--show-toplevel")) != root:',
+        "if False:",
+        ORIGIN,
+    ),
+    Mutant(
+        "changed code passes for its commit",
+        "pipeline/tracking/origin.py",
+        "str(is_dirty).lower()",
+        '"false"',
+        ORIGIN,
+    ),
+    Mutant(
+        "a hook's repository stands for ours",
+        "pipeline/tracking/origin.py",
+        'if not name.startswith("GIT_")',
+        "if True",
+        ORIGIN,
+    ),
+    Mutant(
+        "passwords in settings reach the store",
+        "pipeline/tracking/entries.py",
+        "redact(str(value))[:_MAX_PARAM_CHARACTERS]",
+        "str(value)[:_MAX_PARAM_CHARACTERS]",
+        ORIGIN,
+    ),
+    Mutant(
+        "samples of a run that goes on begin anew",
+        "pipeline/tracking/system.py",
+        "round((time.time() - self._began) / SAMPLE_SECONDS)",
+        "0",
+        SYSTEM,
+    ),
+    Mutant(
+        "a GPU that has gone ends all samples",
+        "pipeline/tracking/system.py",
+        "        except Exception:  # noqa: BLE001 (what libraries",
+        "        except ChildProcessError:  # (what libraries",
+        SYSTEM,
     ),
 )
