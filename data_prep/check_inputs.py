@@ -1,7 +1,8 @@
 """Looks at a data folder before any work starts: what there is and what is missing, by name and count.
 
 A line for each dataset of MMEB-train (rows, and those printed in the papers), each set of MMEB-eval (read whole, every picture
-decoded, with the fingerprint of its content), and each source of the conversations' pictures.
+decoded, with the fingerprint of its content), each file of conversations (its rows as the conversion would judge them) and each
+source of their pictures; and which of the files a recipe draws from.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -12,8 +13,11 @@ from pathlib import Path
 from pipeline.data import mmeb, mmeb_eval
 from pipeline.data.mmeb_registry import META
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
-from pipeline.data.sharegpt4v_release import ConversationFile, count_pictures, find_conversations
+from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations
+from pipeline.data.sharegpt4v_survey import survey
 from pipeline.errors import DataError
+from pipeline.recipe import Mixture
+from pipeline.recipes import load
 
 EVAL_QUERIES = 1000
 """Queries of each of MMEB-eval's 36 sets."""
@@ -35,17 +39,17 @@ class Finding:
         return f"{'!' if self.is_problem else ' '} {self.part}: {self.text}"
 
 
-def check(data: Path) -> Iterator[Finding]:
-    """All findings of a data folder. A part that cannot be used is a finding; nothing is raised for it."""
+def check(data: Path, mixture: Mixture | None = None) -> Iterator[Finding]:
+    """All findings of a data folder. A part that cannot be used is a finding; nothing is raised for it.
+
+    `mixture` is that of the recipe which is to be trained, for which sets of conversations must be there; None is the paper's,
+    for which they need not.
+    """
     yield from _guarded(mmeb.TRAIN, lambda: _check_all(data, mmeb.train_datasets(data), check_train))
     yield from _absent(mmeb.TRAIN, TRAIN_SETS, data)
     yield from _guarded(mmeb_eval.EVAL, lambda: _check_all(data, mmeb_eval.eval_datasets(data), check_eval))
     yield from _absent(mmeb_eval.EVAL, META, data)
-    talks = find_conversations(data)
-    if not talks:
-        yield Finding("conversations", "none found")
-    for each in talks:
-        yield from _guarded(each.dataset, partial(check_conversations, each))
+    yield from _guarded("conversations", lambda: _check_talks(data, mixture))
 
 
 def check_train(data: Path, dataset: str) -> Iterator[Finding]:
@@ -73,10 +77,45 @@ def check_eval(data: Path, dataset: str) -> Iterator[Finding]:
 
 
 def check_conversations(talks: ConversationFile) -> Iterator[Finding]:
-    """Pictures of a file of conversations by source. Raises DataError for a file or a zip that is unusable."""
-    for entry in count_pictures(talks):
-        text = f"{entry.source}: {entry.missing} of {entry.named} pictures missing"
-        yield Finding(talks.dataset, text, is_problem=entry.missing > 0)
+    """What the rows of a file hold, why some would be rejected, and pictures by source. Raises DataError for a file or a zip
+    that is unusable.
+    """
+    found = survey(talks)
+    rejected = sum(reason.count for reason in found.rejected)
+    kinds = f"{found.with_picture} with a picture, {found.text_only} of text alone, {rejected} rejected"
+    missing = sum(source.missing for source in found.sources)
+    yield Finding(talks.dataset, f"{found.rows} rows: {kinds}" + (f", {missing} without their picture" if missing else ""))
+    for reason in found.rejected:
+        yield Finding(
+            talks.dataset, f"{reason.count} rows rejected, the first row {reason.row}: {reason.reason}", is_problem=True
+        )
+    for source in found.sources:
+        text = f"{source.source}: {source.missing} of {source.named} pictures missing"
+        yield Finding(talks.dataset, text, is_problem=source.missing > 0)
+
+
+def check_mixture(talks: Collection[str], mixture: Mixture, *, is_asked: bool) -> Iterator[Finding]:
+    """Sets of conversations that a mixture draws from and the folder lacks, and those that it has and the mixture does not name.
+
+    The first are a problem where the recipe is the user's choice (`is_asked`).
+    """
+    recipe = "the recipe" if is_asked else "the paper's recipe"
+    absent = [name for name in mixture.outside_sets if name not in talks]
+    if absent and mixture.outside:
+        yield Finding("conversations", f"{recipe} draws from {', '.join(absent)}, which is not here", is_problem=is_asked)
+    unread = [name for name in talks if not (mixture.outside and mixture.reads(name))]
+    if unread:
+        yield Finding("conversations", f"{recipe} draws nothing from {', '.join(unread)} (mixture.outside_sets)")
+
+
+def _check_talks(data: Path, mixture: Mixture | None) -> Iterator[Finding]:
+    talks = find_conversations(data)
+    if not talks:
+        yield Finding("conversations", "none found")
+    for each in talks:
+        yield from _guarded(each.dataset, partial(check_conversations, each))
+    paper = load("crem_2b").phases[0].mixture
+    yield from check_mixture([each.dataset for each in talks], mixture or paper, is_asked=mixture is not None)
 
 
 def _check_all(data: Path, names: list[str], one: Callable[[Path, str], Iterator[Finding]]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.convert_work import Job, Progress, run_jobs
-from data_prep.sources import Conversations, Source, find_sources
+from data_prep.sources import Conversations, Pairs, Source, find_sources
 from pipeline.data.shard_merge import merge, missing
 from pipeline.data.shard_plan import MAX_PIXELS, PARTS_FOLDER, ROWS_PER_SHARD, ShardPlan
 from pipeline.data.shard_stats import DatasetStats
@@ -84,6 +84,8 @@ def convert(conversion: Conversion, progress: Progress = silent) -> dict[str, in
     """
     jobs = conversion.jobs()
     _refuse_others(conversion.out, [job.plan for job in jobs])
+    if not any(isinstance(job.source, Pairs) for job in jobs):
+        log.warning("%s: no MMEB-train in it; conversations and corpora of your own are all that is converted", conversion.data)
     left = [_to_do(job, conversion.out) for job in jobs]
     _tell_missing(left)
     run_jobs(left, conversion.out, workers=conversion.workers, progress=progress)

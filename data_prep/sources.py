@@ -14,7 +14,8 @@ from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import RowRanges
 from pipeline.data.shard_plan import Kind
-from pipeline.data.sharegpt4v_release import ConversationFile, PictureCount, count_pictures, find_conversations
+from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations
+from pipeline.data.sharegpt4v_survey import PictureCount, survey
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 
@@ -77,8 +78,7 @@ class Conversations:
 
     def missing_pictures(self) -> list[PictureCount]:
         """Sources of pictures that lack some: no picture is opened."""
-        found = ConversationFile(dataset=self.dataset, path=self.path, images=self.images)
-        return [entry for entry in count_pictures(found) if entry.missing]
+        return survey(ConversationFile(dataset=self.dataset, path=self.path, images=self.images)).missing
 
     def count(self) -> int:
         """Rows of the list: the file is read once to its end, so that a broken one is noticed before any work."""
@@ -96,13 +96,14 @@ class Conversations:
 def find_sources(data: Path, corpora: Sequence[str] = (), *, split: str = "original") -> list[Source]:
     """The datasets of a data folder: MMEB-train by name, then conversations, then the user's own (`my_corpus.py:function`).
 
-    MMEB-train may be missing where there are others. Raises DataError and, for `corpora`, ConfigError.
+    MMEB-train may be missing where there are others, conversations or the user's own. Raises DataError and, for `corpora`,
+    ConfigError.
     """
     own = [find_corpus(corpus) for corpus in corpora]
-    names = mmeb.train_datasets(data) if (data / mmeb.TRAIN).is_dir() or not own else []
+    talks = find_conversations(data)
+    names = mmeb.train_datasets(data) if (data / mmeb.TRAIN).is_dir() or not (own or talks) else []
     sources: list[Source] = [Pairs(root=data, dataset=name, split=split) for name in names]
-    for found in find_conversations(data):
-        sources.append(Conversations(path=found.path, images=found.images, dataset=found.dataset))
+    sources += [Conversations(path=found.path, images=found.images, dataset=found.dataset) for found in talks]
     sources += own
     for name, count in Counter(slug(source.dataset) for source in sources).items():
         if count > 1:

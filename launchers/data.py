@@ -70,20 +70,26 @@ def merge(num_shards: int, **given: Any) -> None:
 
 @data.command()
 @click.option("--data", "folder", type=click.Path(path_type=Path), required=True, help="Data folder with MMEB-train/ and more.")
-def check(folder: Path) -> None:
+@click.option("--recipe", metavar="NAME", help="What is to be trained: the conversations that it draws from must be there.")
+@options.SETTINGS
+def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     """Say what a data folder has and what is missing, by name and count, before any work starts.
 
-    MMEB-eval is read whole and its pictures decoded, and so are the question files of mcq/; of the other pictures only the
-    presence is looked at. The exit code is 1 where what is there is damaged or lacks something, or a benchmark is not there.
+    MMEB-eval is read whole and its pictures decoded, and so are the question files of mcq/; conversations are read row by row as
+    the conversion would judge them; of the other pictures only the presence is looked at. The exit code is 1 where what is there
+    is damaged or lacks something, or a benchmark is not there. Without --recipe, conversations are held against the paper's.
 
     \b
     Example:
-      crem data check --data my_data
+      crem data check --data my_data --recipe crem_2b
     """
     from data_prep.check_inputs import Finding
     from data_prep.check_inputs import check as look
     from eval.vlm import question_files, refuse_unusable
     from pipeline.errors import DataError
+    from pipeline.recipes.source import resolve
+
+    mixture = resolve(recipe, settings).phases[0].mixture if recipe else None
 
     def questions() -> Iterator[Finding]:
         try:
@@ -92,7 +98,7 @@ def check(folder: Path) -> None:
             yield Finding("mcq", str(error), is_problem=True)
 
     problems = 0
-    for finding in chain(look(folder), questions()):
+    for finding in chain(look(folder, mixture), questions()):
         problems += finding.is_problem
         click.echo(finding.line)
     if problems:

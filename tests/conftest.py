@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -48,6 +50,17 @@ def real_mini() -> Path:
     if not (REAL_MINI / "MMEB-train").is_dir():
         require("real-mini", f"real-mini is not at {REAL_MINI}")
     return REAL_MINI
+
+
+@pytest.fixture(scope="session")
+def failing_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small data folders, each with what went wrong in public reports; the maker of them lies beside the repository."""
+    maker = ROOT.parent / "shared" / "failing-inputs" / "make_inputs.py"
+    if not maker.is_file():
+        require("failing-inputs", f"the maker of failing inputs is not at {maker}")
+    out = tmp_path_factory.mktemp("failing-inputs")
+    subprocess.run([sys.executable, str(maker), str(out)], check=True, capture_output=True)
+    return out
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -170,6 +170,8 @@ def test_fields_of_a_conversation(tmp_path: Path) -> None:
         root = tmp_path / field
         write_folder(root)
         rows = [{name: value for name, value in row.items() if name != field} for row in conversation_example()]
+        if field == "image":  # a question that has a place for a picture would be asked blind
+            rows[0]["conversations"][0]["value"] = rows[0]["conversations"][0]["value"].removeprefix("<image>\n")
         (root / "conversations" / "train.json").write_text(json.dumps(rows))
         (item,) = read_part(root, "conversations")
         assert isinstance(item, Reject) == (field in columns("conversations", needed=True)), field

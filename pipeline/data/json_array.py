@@ -1,4 +1,4 @@
-"""Rows of a large JSON file `[{...}, {...}]`, one at a time: a file of a gigabyte never stands in memory."""
+"""Rows of a large JSON file, a list `[{...}, {...}]` or JSON Lines, one at a time: a gigabyte never stands in memory."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ class DoubledKey:
 
 
 def read_array(path: Path) -> Iterator[object]:
-    """Elements of the array that the file is.
+    """Elements of the array that the file is, or its values where it is JSON Lines (objects one after another).
 
     Bytes that are not UTF-8 arrive as lone surrogates, so that they cost their row and not the file; an object that names a key
     twice arrives as a DoubledKey. Raises DataError, naming file and position, where the JSON itself is broken.
@@ -54,6 +54,9 @@ class _Scanner:
         self._decoder = json.JSONDecoder(object_pairs_hook=_object)
 
     def elements(self) -> Iterator[object]:
+        if self._peek() == "{":
+            yield from self._lines()
+            return
         self._expect("[", "is not a list of rows")
         if self._peek() != "]":
             yield self._value()
@@ -63,6 +66,21 @@ class _Scanner:
         self._place += 1
         if self._peek():
             raise self._broken("goes on behind the end of its list")
+
+    def _lines(self) -> Iterator[object]:
+        """Objects without a list around them. One object alone is what a list is wrapped in, unless the name says .jsonl."""
+        try:
+            value = self._value()
+        except DataError as error:
+            raise self._broken("is not a list of rows, or its first row is broken or cut short") from error
+        if not self._peek() and self._path.suffix != ".jsonl":
+            keys = ", ".join(map(repr, value)) or "no key" if isinstance(value, dict) else "a key twice"
+            raise DataError(
+                f"{self._path}: is not a list of rows but one object with {keys}; keep the list alone: [{{...}}, {{...}}]"
+            )
+        yield value
+        while self._peek():
+            yield self._value()
 
     def _value(self) -> object:
         self._peek()

@@ -1,7 +1,15 @@
-"""Reader of the ShareGPT-4V files: one JSON list of conversations about a picture, in LLaVA's form."""
+"""Reader of the ShareGPT-4V files: one JSON list of conversations about a picture, in LLaVA's form.
 
+A row has one picture (`image`: a path, or a list of one) or none. What would teach a model to answer about a picture that it does
+not see is a reject: a picture or video under a key that is not read, several pictures, and a row without a picture where a
+question has a place for one. That place is `<image>` (or `<video>`, `<|image_1|>` and the like) at the beginning or the end of a
+question or alone on a line, and anywhere in a row whose `image` is there but empty. Elsewhere in a row without a picture such a
+word is text: people ask about HTML and SVG.
+"""
+
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +21,20 @@ from pipeline.data.row_ranges import EVERY_ROW, RowRanges
 from pipeline.data.texts import checked_text
 from pipeline.sample import Sample, Side, Turn
 
-TOKEN = "<image>"
-"""Where the picture stands in the first question. It leaves the text: the picture is the side's context, not its question."""
+_TOKEN = re.compile(r"<image>\n|\n<image>|<image>", re.I)
+"""Where the picture stands in a question. It leaves the text: the picture is the side's context, not its question."""
 
 TOKENS_REMOVED = "image_tokens_removed"
-"""Count of tokens that name no picture: in a row without one, or beyond the first."""
+"""Count of tokens that name no picture of their own, in a row that has one: beyond the first, or in a later question."""
+
+_UNREAD = re.compile(
+    r"(image|img|picture|photo|video|audio|clip|frame|media)s?_?(path|file|name|url|uri|list|folder|dir|byte|base64)?s?", re.I
+)
+"""Keys that hold a picture, a video or a sound for other programs. `image_id`, `image_size` and the like say something of one."""
+
+_MARK = r"<\|?(?:image|img|picture|video|audio)(?:_?\d+|_pad)?\|?>"
+_ANY_MARK = re.compile(_MARK, re.I)
+_PLACE = re.compile(rf"\A\s*{_MARK}|{_MARK}\s*\Z|^[^\S\n]*{_MARK}[^\S\n]*$", re.I | re.M)
 
 
 def read(
@@ -46,25 +63,48 @@ def read(
             pictures.forget()
         key = make_key(dataset, number)
         try:
-            yield Sample(key=key, dataset=dataset, query=_side(row, pictures, counts))
+            yield Sample(key=key, dataset=dataset, query=conversation(row, pictures.read, counts))
         except RowError as error:
             yield Reject(source=json_path.name, row=number, key=key, reason=str(error))
 
 
-def _side(row: object, pictures: Pictures, counts: Counter[str]) -> Side:
+def conversation(row: object, picture: Callable[[str], bytes], counts: Counter[str]) -> Side:
+    """The picture and the turns of a row; `picture` gives the file of a path. Raises RowError for a row that cannot be used."""
     fields = _fields(row, "it")
-    path = fields.get("image") or ""
     turns = _turns(fields.get("conversations"))
+    path = _path(fields)
+    if not path:
+        _refuse_blind(turns, strict=fields.get("image") is not None)
+        if not turns[0].question.strip():
+            raise RowError("it has neither a picture nor a question")
+        return Side(turns=turns)
+    tokens = [len(_TOKEN.findall(turn.question)) for turn in turns]
+    counts[TOKENS_REMOVED] += sum(tokens) - min(tokens[0], 1)
+    questions = tuple(Turn(question=_TOKEN.sub("", turn.question), answer=turn.answer) for turn in turns)
+    return Side(images=(picture(path),), turns=questions)
+
+
+def _path(fields: Mapping[str, Any]) -> str:
+    """The path of the row's one picture, empty where it has none."""
+    unread = [key for key, value in fields.items() if key != "image" and value and _UNREAD.fullmatch(key)]
+    if unread:
+        raise RowError(f"its key {unread[0]} is not read; the one picture of a row stands under image")
+    path = fields.get("image") or ""
+    if isinstance(path, list):
+        if len(path) > 1:
+            raise RowError(f"its image is a list of {len(path)}; a conversation has one picture")
+        path = path[0]
     if not isinstance(path, str):
         raise RowError("its image is not a text")
-    checked_text(path, "its image")
-    used = 1 if path and TOKEN in turns[0].question else 0
-    counts[TOKENS_REMOVED] += sum(turn.question.count(TOKEN) for turn in turns) - used
-    images = (pictures.read(path),) if path else ()
-    questions = tuple(Turn(question=_without_token(turn.question), answer=turn.answer) for turn in turns)
-    if not images and not questions[0].question.strip():
-        raise RowError("it has neither a picture nor a question")
-    return Side(images=images, turns=questions)
+    return checked_text(path, "its image")
+
+
+def _refuse_blind(turns: Sequence[Turn], *, strict: bool) -> None:
+    """Refuse a row without a picture whose questions have a place for one; `strict`: a picture's token anywhere is its place."""
+    for turn in turns:
+        found = _ANY_MARK.search(turn.question) if strict else _PLACE.search(turn.question)
+        if found:
+            raise RowError(f"a question has {found[0].strip()}, and the row has no picture")
 
 
 def _fields(value: object, what: str) -> dict[str, Any]:
@@ -94,7 +134,3 @@ def _value(message: Any, number: int) -> str:
     if speaker == "gpt" and not value.strip():
         raise RowError(f"{what} is an empty answer")
     return checked_text(value, what)
-
-
-def _without_token(question: str) -> str:
-    return question.replace(f"{TOKEN}\n", "").replace(f"\n{TOKEN}", "").replace(TOKEN, "")

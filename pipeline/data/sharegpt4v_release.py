@@ -2,18 +2,20 @@
 
 `<data>/ShareGPT4V/` holds the json files under their public names and, beside them, the pictures as rows name them: `coco/`,
 `sam/`, `llava/`, `gqa/`, `ocr_vqa/`, `textvqa/`, `vg/`, `share_textvqa/`, `web-celebrity/`, `web-landmark/`, `wikiart/`, each a
-folder or a zip in its place. `<data>/conversations/train.json` with `images.zip` or `images/` is a file of one's own.
+folder or a zip in its place. `<data>/conversations/train.json` (or `train.jsonl`) with `images.zip` or `images/` is a file of
+one's own.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.json_array import read_array
-from pipeline.data.pictures import find_pictures
+from pipeline.errors import DataError
 
 CONVERSATIONS = "conversations"
 """Dataset of a file of one's own."""
+
+OWN_FILES = ("train.json", "train.jsonl")
+"""Its names: a list, or one row a line."""
 
 FOLDER = "ShareGPT4V"
 MIX = "ShareGPT4V-mix665k"
@@ -39,39 +41,13 @@ class ConversationFile:
     images: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureCount:
-    """Rows that name a picture of a source (the first folder of its path), and how many of those pictures are missing."""
-
-    source: str
-    named: int
-    missing: int
-
-
 def find_conversations(data: Path) -> list[ConversationFile]:
-    """The files that a data folder has, in a fixed order."""
-    folder, own = data / FOLDER, data / CONVERSATIONS / "train.json"
+    """The files that a data folder has, in a fixed order. Raises DataError where one's own file is there in both forms."""
+    folder, own = data / FOLDER, data / CONVERSATIONS
+    images = own / "images.zip" if (own / "images.zip").is_file() else own / "images"
+    mine = [ConversationFile(dataset=CONVERSATIONS, path=own / name, images=images) for name in OWN_FILES]
     found = [ConversationFile(dataset=name, path=folder / file, images=folder) for file, name in FILES.items()]
-    images = own.with_name("images.zip")
-    mine = ConversationFile(dataset=CONVERSATIONS, path=own, images=images if images.is_file() else own.with_name("images"))
-    return [item for item in (mine, *found) if item.path.is_file()]
-
-
-def count_pictures(talks: ConversationFile) -> list[PictureCount]:
-    """Named and missing pictures by source, sorted: one pass over the file, no picture is opened.
-
-    Raises DataError for a file that is no JSON list or a zip that is none.
-    """
-    named, missing = Counter[str](), Counter[str]()
-    has = find_pictures(talks.images).has if talks.images.exists() else _has_nothing
-    for row in read_array(talks.path):
-        path = row.get("image") if isinstance(row, dict) else None
-        if isinstance(path, str) and path:
-            source = path.removeprefix("images/").partition("/")[0]
-            named[source] += 1
-            missing[source] += not has(path)
-    return [PictureCount(source=source, named=named[source], missing=missing[source]) for source in sorted(named)]
-
-
-def _has_nothing(path: str) -> bool:
-    return False
+    there = [item for item in (*mine, *found) if item.path.is_file()]
+    if len({item.dataset for item in there}) < len(there):
+        raise DataError(f"{own}: has both {' and '.join(OWN_FILES)}; keep the one that is meant")
+    return there

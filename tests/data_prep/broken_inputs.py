@@ -151,7 +151,13 @@ JSONS = [
     Kind(name="a web page", damage=content(JSON, PAGE), refused=r"train\.json: is a web page"),
     Kind(name="a pointer of Git LFS", damage=content(JSON, LFS), refused=r"train\.json: is a pointer of Git LFS"),
     Kind(name="an object", damage=content(JSON, text({"rows": talk_rows()})), refused="is not a list of rows"),
-    Kind(name="a row a line", damage=content(JSON, b"\n".join(map(text, talk_rows()))), refused="is not a list of rows"),
+    Kind(name="a row a line", damage=content(JSON, b"\n".join(map(text, talk_rows())))),
+    Kind(
+        name="a row a line, cut short", damage=content(JSON, b"\n".join(map(text, talk_rows()))[:-9]), refused="is broken or cut"
+    ),
+    Kind(
+        name="a row a line, the first cut", damage=content(JSON, text(talk_rows()[0])[:-9]), refused="is not a list of rows, or"
+    ),
     Kind(name="UTF-16", damage=content(JSON, json.dumps(talk_rows()).encode("utf-16")), refused="is not a list of rows"),
     Kind(name="two lists", damage=content(JSON, text(talk_rows()) * 2), refused="goes on behind the end of its list"),
     Kind(name="a comma is missing", damage=swap(JSON, b"}, {", b"}  {"), refused="is broken or cut short|is cut short or broken"),

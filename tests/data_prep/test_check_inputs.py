@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,6 +7,8 @@ import pytest
 from data_prep.check_inputs import Finding, check
 from pipeline.data.mmeb_eval import eval_fingerprint, read_eval
 from pipeline.data.mmeb_train_sets import TRAIN_SETS
+from pipeline.data.sharegpt4v_release import FILES, FOLDER
+from pipeline.recipes import load
 from tests.pipeline.data.releases import picture, talk, train_row, write_conversations, write_eval, write_train
 
 A, B = picture(1), picture(2)
@@ -37,10 +40,39 @@ def test_everything_is_told_by_name_and_count(data: Path) -> None:
     assert ("Mine", "1 rows") in texts
     assert ("Mine", "0 of 0 pictures missing") in texts
     assert ("conversations", "coco: 0 of 1 pictures missing") in texts
+    assert ("conversations", "3 rows: 1 with a picture, 0 of text alone, 0 rejected, 2 without their picture") in texts
+    assert ("conversations", "the paper's recipe draws from ShareGPT4V-mix665k, which is not here") in texts
+    assert ("conversations", "the paper's recipe draws nothing from conversations (mixture.outside_sets)") in texts
     absent = ", ".join(name for name in TRAIN_SETS if name != "CIRR")
     assert ("MMEB-train", f"1 of 20 sets; not here: {absent}") in texts
     fingerprint = eval_fingerprint(read_eval(data, "OVEN"))[:16]
     assert ("OVEN", f"1 queries, 2 candidates, pools of 2 and more, fingerprint {fingerprint}") in texts
+
+
+def test_conversations_are_held_against_the_recipe(tmp_path: Path) -> None:
+    """Of ShareGPT-4V's three files and one of the user's own, the paper's recipe draws from the 665K mix alone."""
+    (tmp_path / FOLDER).mkdir()
+    for name in FILES:
+        (tmp_path / FOLDER / name).write_text(json.dumps([talk("q", "a")]))
+    write_conversations(tmp_path, [talk("q", "a")])
+    others = "conversations, ShareGPT4V-cap100k, ShareGPT4V-captions1246k"
+    paper = load("crem_2b").phases[0].mixture
+    nothing = f"the recipe draws nothing from {others} (mixture.outside_sets)"
+    assert [finding.text for finding in check(tmp_path, paper) if "draws" in finding.text] == [nothing]
+    assert not [finding.text for finding in check(tmp_path, load("tiny").phases[0].mixture) if "draws" in finding.text]
+    retrieval = [finding.text for finding in check(tmp_path, load("crem_2b_retrieval").phases[0].mixture)]
+    assert f"the recipe draws nothing from {others}, ShareGPT4V-mix665k (mixture.outside_sets)" in retrieval
+    (tmp_path / FOLDER / list(FILES)[2]).unlink()
+    wanted = "recipe draws from ShareGPT4V-mix665k, which is not here"
+    assert Finding("conversations", f"the {wanted}", is_problem=True) in list(check(tmp_path, paper))
+    assert Finding("conversations", f"the paper's {wanted}") in list(check(tmp_path))
+
+
+def test_rejects_are_told_with_their_first_row(tmp_path: Path) -> None:
+    rows = [talk("q", "a"), *[talk("<image>\nq", "a") | {"images": [1]}] * 2]
+    write_conversations(tmp_path, rows)
+    reason = "2 rows rejected, the first row 1: its key images is not read; the one picture of a row stands under image"
+    assert Finding("conversations", reason, is_problem=True) in list(check(tmp_path))
 
 
 def test_what_is_damaged_is_a_finding(data: Path) -> None:

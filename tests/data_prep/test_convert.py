@@ -144,7 +144,7 @@ def data(tmp_path: Path) -> Path:
     pictures = {"Toy/Train/a.jpg": A, "Toy/Train/broken.jpg": broken, "Toy/Train/large.jpg": large}
     write_train(root, "Toy", rows, pictures)
     write_conversations(
-        root, [talk("<image>\nq", "a", image="coco/a.jpg"), talk("q"), talk("<image>\nq", "a")], {"coco/a.jpg": A}
+        root, [talk("<image>\n<image>\nq", "a", image="coco/a.jpg"), talk("q"), talk("q", "a")], {"coco/a.jpg": A}
     )
     return root
 
@@ -192,6 +192,16 @@ def test_pictures_within_the_limit_keep_their_bytes_and_others_shrink_once(data:
 def test_without_verification_a_broken_picture_gets_through(data: Path, tmp_path: Path) -> None:
     counts = convert(data, tmp_path / "out", verify=False)
     assert (counts["converted"], counts["rejected"]) == (6, 4)
+
+
+def test_conversations_alone_are_a_corpus_and_it_is_said(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said = "no MMEB-train in it; conversations and corpora of your own are all that is converted"
+    convert(data, tmp_path / "all")
+    assert said not in caplog.text
+    (data / "MMEB-train").rename(data / "elsewhere")
+    assert convert(data, tmp_path / "out")["datasets"] == 1
+    assert f"{data}: {said}" in caplog.text
+    assert list(ShardIndex.open(tmp_path / "out").datasets) == ["conversations"]
 
 
 def test_rejects_never_move_a_boundary(data: Path, tmp_path: Path) -> None:
@@ -265,7 +275,8 @@ def same_slug(root: Path) -> None:
 
 
 def no_folder(root: Path) -> None:
-    (root / "MMEB-train").rename(root / "elsewhere")
+    for name in ("MMEB-train", "conversations"):
+        (root / name).rename(root / f"{name}.moved")
 
 
 UNUSABLE: Mapping[Callable[[Path], None], str] = {

@@ -3,6 +3,9 @@
 from tests.mutants.mutant import Mutant
 
 MIXTURE = ("tests/pipeline/train/test_mixture.py",)
+TALKS = ("tests/pipeline/data/test_sharegpt4v.py",)
+RELEASE = ("tests/pipeline/data/test_sharegpt4v_release.py",)
+CHECK = ("tests/data_prep/test_check_inputs.py",)
 PRINTED = ("tests/pipeline/recipes/test_printed.py",)
 
 MUTANTS = (
@@ -61,6 +64,69 @@ MUTANTS = (
         '        check_once("mixture.weights", [name for name, _ in self.weights])\n',
         "",
         ("tests/pipeline/test_recipe.py",),
+    ),
+    Mutant(
+        "a picture under another key is passed over",
+        "pipeline/data/sharegpt4v.py",
+        "    if unread:\n",
+        "    if unread and False:\n",
+        TALKS,
+    ),
+    Mutant(
+        "answers about a picture that is not there are taught",
+        "pipeline/data/sharegpt4v.py",
+        '        _refuse_blind(turns, strict=fields.get("image") is not None)\n',
+        "",
+        TALKS,
+    ),
+    Mutant(
+        "a word about tags makes a row of text a reject",
+        "pipeline/data/sharegpt4v.py",
+        'strict=fields.get("image") is not None',
+        "strict=True",
+        TALKS,
+    ),
+    Mutant(
+        "only the first question is looked at for a missing picture",
+        "pipeline/data/sharegpt4v.py",
+        "    for turn in turns:\n        found",
+        "    for turn in turns[:1]:\n        found",
+        TALKS,
+    ),
+    Mutant(
+        "the first of several pictures is taken",
+        "pipeline/data/sharegpt4v.py",
+        "        if len(path) > 1:",
+        "        if len(path) > 9:",
+        TALKS,
+    ),
+    Mutant(
+        "rows of one reason are counted with those of another key",
+        "pipeline/data/sharegpt4v_survey.py",
+        "reason = plain_reason(str(error))",
+        "reason = plain_reason(str(error))[:7]",
+        RELEASE,
+    ),
+    Mutant(
+        "an absent set of conversations is no problem",
+        "data_prep/check_inputs.py",
+        "is_problem=is_asked)",
+        "is_problem=False)",
+        CHECK,
+    ),
+    Mutant(
+        "rejected conversations are no problem",
+        "data_prep/check_inputs.py",
+        '{reason.row}: {reason.reason}", is_problem=True',
+        '{reason.row}: {reason.reason}", is_problem=False',
+        CHECK,
+    ),
+    Mutant(
+        "an object around the list is one row",
+        "pipeline/data/json_array.py",
+        'if not self._peek() and self._path.suffix != ".jsonl":',
+        "if False:",
+        ("tests/pipeline/data/test_json_array.py",),
     ),
     Mutant(
         "zero-shot recall is not listed",

@@ -45,7 +45,23 @@ def test_rows_before_a_break_still_come(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", '{"a": []}', "[", "[1", "[1,", "[1 2]", "[1,]", "[,]", "null", "[" * 200_000, '["\x01"]', "[" + "9" * 5000 + "]"],
+    [
+        "",
+        "{}",
+        '{"a": []}',
+        '{"a": 1} 2 {',
+        '{"a": 1}, {"a": 2}',
+        "[",
+        "[1",
+        "[1,",
+        "[1 2]",
+        "[1,]",
+        "[,]",
+        "null",
+        "[" * 200_000,
+        '["\x01"]',
+        "[" + "9" * 5000 + "]",
+    ],
 )
 def test_broken_files_are_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "rows.json"
@@ -69,6 +85,17 @@ def test_bytes_that_are_not_utf8_cost_their_row_only(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_bytes(b'["good", "b\xe9d", "good"]')
     assert list(read_array(path)) == ["good", "b\udce9d", "good"]
+
+
+def test_json_lines_are_read_and_a_list_in_an_object_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('\n{"a": 1}\n\n{"a": 2}\r\n[3]')
+    assert list(read_array(path)) == [{"a": 1}, {"a": 2}, [3]]
+    path.write_text(json.dumps({"data": [1], "info": 2}, indent=1))
+    with pytest.raises(DataError, match=r"rows\.json: is not a list of rows but one object with 'data', 'info'; keep the list"):
+        list(read_array(path))
+    path.rename(tmp_path / "rows.jsonl")
+    assert len(list(read_array(tmp_path / "rows.jsonl"))) == 1
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

@@ -49,11 +49,71 @@ def test_a_conversation_is_a_picture_and_its_turns(tmp_path: Path) -> None:
     assert not +counts
 
 
-def test_tokens_without_a_picture_are_removed_and_counted(tmp_path: Path) -> None:
-    rows = [talk("<image>\nHow?", "So.", "And <image> now?", "So."), talk("<image>\n<image>\nHow?", "So.", image="coco/a.jpg")]
+def test_tokens_beside_the_one_picture_are_removed_and_counted(tmp_path: Path) -> None:
+    rows = [
+        talk("<image>\nHow?", "So.", "And <image> now?", "So.", image="coco/a.jpg"),
+        talk("<image>\n<image>\nHow?", "So.", image="coco/a.jpg"),
+        talk("First?", "So.", "How?\n<Image>", "So.", image="coco/a.jpg"),
+    ]
     items, counts = read(tmp_path, rows)
-    assert [turn.question for item in items for turn in item.query.turns] == ["How?", "And  now?", "How?"]
+    assert [turn.question for item in items for turn in item.query.turns] == ["How?", "And  now?", "How?", "First?", "How?"]
     assert counts["image_tokens_removed"] == 3
+
+
+def test_a_list_of_one_picture_is_that_picture(tmp_path: Path) -> None:
+    (item,), _ = read(tmp_path, [talk("<image>\nq", "a") | {"image": ["coco/a.jpg"]}])
+    assert item.query == Side(images=(A,), turns=(Turn(question="q", answer="a"),))
+
+
+TEXTS = [
+    talk("Is <image> valid inside <svg>?", "<image> is."),
+    talk("Say hello.", "<image>\nis what HTML lacks."),
+    talk("What does this do:\n  <svg><image/></svg>", "It shows one."),
+    talk("Hello.", "Hi.", "Is <video> a tag?", "Yes.") | {"image": None, "images": [], "video": ""},
+    talk("Hello.", "Hi.") | {"image": "", "image_id": "7", "image_size": [1, 2], "source": "a book", "media_type": "text"},
+    talk("Hello.", "Hi.") | {"image": []},
+]
+
+
+@pytest.mark.parametrize("row", TEXTS)
+def test_words_about_pictures_in_a_row_of_text_are_text(tmp_path: Path, row: dict[str, Any]) -> None:
+    (item,), counts = read(tmp_path, [row])
+    values = [message["value"] for message in row["conversations"]]
+    assert isinstance(item, Sample) and item.query.images == ()
+    assert [text for turn in item.query.turns for text in (turn.question, turn.answer)] == values
+    assert not +counts
+
+
+NOT_READ = (
+    "images image_path image_paths imagePath Image img image_url picture photos video videos video_path audio image_bytes frames"
+)
+BLIND = [
+    "<image>\nWhat?", "What?\n<image>", "<image>", "<image>What?", "Look.\n<image>\nWhat?", "<Image>\nWhat?", "What? <image>",
+    "<video>\nWhat?", "<|image_1|>\nWhat?", "<image_2> What?", "<audio>\nWhat?", "<img>\nWhat?", "<|image_pad|>What?",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", NOT_READ.split())
+def test_a_picture_under_a_key_that_is_not_read_is_a_reject_that_names_it(tmp_path: Path, key: str) -> None:
+    for value in ("coco/a.jpg", ["coco/a.jpg"]):
+        for row in (talk("<image>\nq", "a"), talk("q", "a"), talk("<image>\nq", "a", image="coco/a.jpg")):
+            (item,), _ = read(tmp_path, [row | {key: value}])
+            assert item.reason == f"its key {key} is not read; the one picture of a row stands under image"
+
+
+@pytest.mark.parametrize("question", BLIND)
+def test_a_question_about_a_picture_that_is_not_there_is_a_reject(tmp_path: Path, question: str) -> None:
+    """In any turn: the model would be taught to answer blind."""
+    for row in (talk(question, "a"), talk("Hello.", "Hi.", question, "a")):
+        for image in ({}, {"image": None}, {"image": ""}, {"image": []}):
+            (item,), _ = read(tmp_path, [row | image])
+            assert isinstance(item, Reject) and item.reason.endswith(", and the row has no picture"), item
+
+
+def test_an_emptied_path_makes_every_token_the_place_of_a_picture(tmp_path: Path) -> None:
+    for empty in ("", []):
+        (item,), _ = read(tmp_path, [talk("What is <image> this?", "a") | {"image": empty}])
+        assert item.reason == "a question has <image>, and the row has no picture"
 
 
 BAD = [
@@ -68,8 +128,10 @@ BAD = [
     ({"conversations": [{"from": "human", "value": 1}, {"from": "gpt", "value": "a"}]}, "message 0 is not a text"),
     (talk("q", "a\ud800"), "message 1 is not valid UTF-8"),
     (talk("q", "  "), "message 1 is an empty answer"),
-    (talk("<image>", "a"), "it has neither a picture nor a question"),
-    (talk("q", "a") | {"image": ["coco/a.jpg"]}, "its image is not a text"),
+    (talk("", "a"), "it has neither a picture nor a question"),
+    (talk("q", "a") | {"image": [1]}, "its image is not a text"),
+    (talk("q", "a") | {"image": {"bytes": "x"}}, "its image is not a text"),
+    (talk("q", "a") | {"image": ["coco/a.jpg", "coco/a.jpg"]}, "its image is a list of 2; a conversation has one picture"),
     (talk("q", "a", image="\ud800.jpg"), "its image is not valid UTF-8"),
     (talk("q", "a", image="coco/b.jpg"), "images.zip has no member coco/b.jpg"),
     (talk("q", "a", image="../x.jpg"), "path '../x.jpg' is not a plain relative path"),

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.data import sharegpt4v
 from pipeline.data.reject import Reject
-from pipeline.data.sharegpt4v_release import FILES, FOLDER, PictureCount, count_pictures, find_conversations
+from pipeline.data.sharegpt4v_release import FILES, FOLDER, find_conversations
+from pipeline.data.sharegpt4v_survey import PictureCount, Rejected, Survey, survey
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 from tests.pipeline.data.releases import picture, talk, write_conversations, write_zip
@@ -68,7 +69,9 @@ def test_pictures_come_from_folders_and_from_zips_in_their_place(tmp_path: Path)
     assert isinstance(text_only, Sample)
     assert text_only.query.images == ()
     assert [turn.question for turn in text_only.query.turns] == ["Hello?", "And?"]
-    assert [entry.missing for entry in count_pictures(talks)] == [0] * 5
+    found = survey(talks)
+    assert (found.rows, found.with_picture, found.text_only) == (6, 5, 1)
+    assert [entry.missing for entry in found.sources] == [0] * 5 and found.missing == []
 
 
 def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
@@ -77,12 +80,19 @@ def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
     put(tmp_path, "coco")
     put(tmp_path, "llava")
     (talks,) = find_conversations(tmp_path)
-    assert count_pictures(talks) == [
-        PictureCount(source="..", named=1, missing=1),
-        PictureCount(source="coco", named=1, missing=0),
-        PictureCount(source="llava", named=1, missing=0),
-        PictureCount(source="sam", named=3, missing=3),
-    ]
+    assert survey(talks) == Survey(
+        rows=8,
+        with_picture=2,
+        text_only=1,
+        rejected=(Rejected(count=1, row=6, reason="it is not an object"),),
+        sources=(
+            PictureCount(source="..", named=1, missing=1),
+            PictureCount(source="coco", named=1, missing=0),
+            PictureCount(source="llava", named=1, missing=0),
+            PictureCount(source="sam", named=3, missing=3),
+        ),
+    )
+    assert [entry.source for entry in survey(talks).missing] == ["..", "sam"]
     items = list(sharegpt4v.read(talks.path, talks.images))
     assert [isinstance(item, Reject) for item in items] == [False, True, True, True, False, False, True, True]
 
@@ -90,13 +100,50 @@ def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
 def test_no_pictures_at_all(tmp_path: Path) -> None:
     write_conversations(tmp_path, rows_of("coco"))
     (talks,) = find_conversations(tmp_path)
-    assert count_pictures(talks) == [PictureCount(source="coco", named=1, missing=1)]
+    assert survey(talks).sources == (PictureCount(source="coco", named=1, missing=1),)
+
+
+def test_a_survey_judges_as_the_reader_does(tmp_path: Path) -> None:
+    """Rejects by reason, most frequent first, each with the first row of its kind; a key is a reason of its own."""
+    rows = [
+        *rows_of("coco", "coco"),
+        talk("q", "a"),
+        *[talk(f"<image>\n{n}", "a") | {"images": ["x.jpg"]} for n in range(3)],
+        talk("<image>\nq", "a") | {"video": "x.mp4"},
+        *[talk("<image>\nq", "a")] * 2,
+    ]
+    path = write_conversations(tmp_path, rows, {PATHS["coco"]: PICTURES["coco"]})
+    (talks,) = find_conversations(tmp_path)
+    found = survey(talks)
+    assert [(reason.count, reason.row) for reason in found.rejected] == [(3, 3), (2, 7), (1, 6)]
+    assert [reason.reason.split(";")[0] for reason in found.rejected] == [
+        "its key images is not read",
+        "a question has <image>, and the row has no picture",
+        "its key video is not read",
+    ]
+    read = [isinstance(item, Reject) for item in sharegpt4v.read(path, talks.images)]
+    assert (found.with_picture, found.text_only, found.rows) == (2, 1, 9) and sum(read) == 6
+
+
+def test_a_row_a_line_is_read_as_well(tmp_path: Path) -> None:
+    path = write_conversations(tmp_path, [], {PATHS["coco"]: PICTURES["coco"]})
+    lines = "\n".join(map(json.dumps, [*rows_of("coco"), talk("q", "a")]))
+    path.write_text(lines)
+    (talks,) = find_conversations(tmp_path)
+    first = list(sharegpt4v.read(talks.path, talks.images))
+    path.rename(path.with_suffix(".jsonl"))
+    (talks,) = find_conversations(tmp_path)
+    assert talks.path.name == "train.jsonl" and list(sharegpt4v.read(talks.path, talks.images)) == first
+    assert [len(item.query.images) for item in first if isinstance(item, Sample)] == [1, 0]
+    path.write_text("[]")
+    with pytest.raises(DataError, match=r"has both train\.json and train\.jsonl; keep the one that is meant"):
+        find_conversations(tmp_path)
 
 
 def test_a_zip_that_is_none_is_one_line(tmp_path: Path) -> None:
     write_release(tmp_path, mix=rows_of("sam"))
     (tmp_path / FOLDER / "sam.zip").write_bytes(b"half a download")
     (talks,) = find_conversations(tmp_path)
-    for read in (lambda: list(sharegpt4v.read(talks.path, talks.images)), lambda: count_pictures(talks)):
+    for read in (lambda: list(sharegpt4v.read(talks.path, talks.images)), lambda: survey(talks)):
         with pytest.raises(DataError, match=r"sam\.zip: not a readable zip archive"):
             read()
