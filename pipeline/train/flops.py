@@ -1,11 +1,12 @@
 """Floating-point operations of a step: what the model needs, and what this machine does for it.
 
 A weight costs 2 a token and pass. A forward pass counts 1, the gradient of the inputs 1, that of the weights 1 where they are
-trained. Causal attention over n tokens costs 2 n^2 times the width of its heads a layer. Left out, since they are small: norms,
-activations, adapters, and the attention inside the tower.
+trained. Causal attention over n tokens costs 2 n^2 times the width of its heads a layer, the tower's over a picture of n patches
+4 n^2. Left out, since they are small: norms, activations, adapters, and attention inside of Qwen2.5-VL's windows.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -32,7 +33,7 @@ class Flops:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of a model: weights that a token of the text, a scored token and a patch meet; width of attention, all layers together.
+    """Of a model: weights that a token of the text, a scored token and a patch meet; widths of attention, all layers together.
 
     `text_passes` and `tower_passes` are those of a whole training pass: 3 where weights are trained, 2 where only adapters
     are, 1 for a frozen tower. `head_again` is 1 where the head is trained and its logits are computed twice.
@@ -42,6 +43,7 @@ class Cost:
     head: int
     tower: int
     attention: int
+    picture_attention: int
     text_passes: int
     tower_passes: int
     head_again: int
@@ -58,6 +60,7 @@ class Cost:
             head=head.numel(),
             tower=sum(_a_patch(name, weight, tower.spatial_merge_size) for name, weight in tower.named_parameters()),
             attention=config.num_hidden_layers * config.hidden_size,
+            picture_attention=picture_attention(tower),
             text_passes=3 if any(weight.requires_grad for weight in weights) else 2,
             tower_passes=3 if any(weight.requires_grad for weight in tower.parameters()) else 1,
             head_again=int(head.requires_grad),
@@ -67,8 +70,9 @@ class Cost:
         """One forward pass of a batch: the language model's and the tower's part."""
         lengths = batch.spans.starts.diff().double()
         text = 2.0 * (self.text * batch.input_ids.numel() + self.head * batch.score_index.numel())
-        patches = float(batch.grid_thw.prod(dim=-1).sum())
-        return text + 2.0 * self.attention * float(lengths.square().sum()), 2.0 * self.tower * patches
+        patches = batch.grid_thw.prod(dim=-1).double()
+        tower = 2.0 * self.tower * float(patches.sum()) + 4.0 * self.picture_attention * float(patches.square().sum())
+        return text + 2.0 * self.attention * float(lengths.square().sum()), tower
 
     def chunk(self, chunk: Chunk, phase: Phase, *, is_kept: bool) -> Flops:
         """A chunk of a step: the gradient's passes, and on this machine the first pass without a graph as well."""
@@ -77,8 +81,19 @@ class Cost:
         head = 2.0 * self.head * chunk.full.score_index.numel()
         # A trained head's logits are computed again; with checkpointed layers all below it is.
         again = self.head_again * head + (text - head if phase.gradient_checkpointing else 0.0)
-        first = self.forward(chunk.prefix)[0] if chunk.prefix is not None and not is_kept else 0.0
+        first = self._first_pass(chunk.prefix, phase) if chunk.prefix is not None and not is_kept else 0.0
         return Flops(model=needed, hardware=needed + again + first)
+
+    def _first_pass(self, prefix: Batch, phase: Phase) -> float:
+        """The first pass without a graph; a trained tower takes part in it, a frozen one where its features are not kept."""
+        text, tower = self.forward(prefix)
+        return text + tower if self.tower_passes > 1 or phase.features == "recomputed" else text
+
+
+def picture_attention(tower: Any) -> int:
+    """Width of the tower's attention over whole pictures, all layers together. Qwen2.5-VL has few layers without windows."""
+    whole = getattr(tower.config, "fullatt_block_indexes", tower.blocks)
+    return len(whole) * int(tower.blocks[0].attn.qkv.in_features)
 
 
 def _a_patch(name: str, weight: torch.Tensor, merge: int) -> int:

@@ -9,7 +9,7 @@ from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase, Recipe
 from pipeline.train.gpus import GIB, Gpu
 from pipeline.train.preflight_memory import StateBytes, Weights, state_bytes
-from pipeline.train.preflight_rows import Assumed, prefix_tokens
+from pipeline.train.preflight_rows import Assumed
 from pipeline.train.preflight_trace import ChunkCost, chunk_cost, outline_embedder, tower_flops
 
 RESERVE = 2 * GIB
@@ -127,14 +127,15 @@ def batch_work(embedder: Embedder, assumed: Assumed, cost: ChunkCost, num_gpus: 
     recipe, phase = assumed.recipe, assumed.recipe.phases[0]
     counted = assumed.counted()
     tokens = sum(len(row.sequence) * number for row, number in counted)
-    first = sum(prefix_tokens([row], recipe.pooling.role) * number for row, number in counted)
     chunks = ceil(tokens / num_gpus / phase.chunk_tokens)
     replayed = 1 - min(1.0, phase.kept_chunks / chunks)
-    forward, backward, replay = (flops / cost.tokens for flops in (cost.forward, cost.backward, cost.replay))
+    first, forward, backward, replay = (
+        tokens * flops / cost.tokens for flops in (cost.first, cost.forward, cost.backward, cost.replay)
+    )
     pictures = sum(len(row.sequence.grid_thw) * number for row, number in counted)
     towers, trained = pictures * tower_flops(embedder, assumed.visual), recipe.tower == "trained"
-    model = tokens * (forward + backward) + towers * (3 if trained else 1)
-    again = first * replayed * forward + tokens * replay
+    model = forward + backward + towers * (3 if trained else 1)
+    again = first * replayed + replay
     tower_again = towers * replayed * (trained or phase.features == "recomputed")
     return Work(model=model, hardware=model + again + tower_again, tokens=tokens, chunks=chunks)
 

@@ -1,11 +1,10 @@
 """The batch that a forecast assumes where no data has been looked at: every pair a picture and a text, all of them asked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.batch import Row, truncate
+from pipeline.batch import Row
 from pipeline.recipe import Recipe
 from pipeline.roles import Role
 from pipeline.sequence import TokenSequence
@@ -65,8 +64,3 @@ class Assumed:
         starts = np.array([SYSTEM if Role.SYSTEM in self.recipe.layout.order else 0] if visual else [], dtype=np.int64)
         sequence = TokenSequence(np.zeros(len(roles), dtype=np.int64), roles, side, starts)
         return Row(key="assumed", sequence=sequence, compressed=Role.COMPRESSION in self.recipe.layout.order, slot=slot)
-
-
-def prefix_tokens(rows: Sequence[Row], role: Role) -> int:
-    """Tokens that the first pass of gradient caching reads of the rows."""
-    return sum(len(row.sequence) for row in truncate(rows, role))

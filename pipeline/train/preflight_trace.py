@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.batch import Batch, Row, pack
+from pipeline.batch import Batch, Row, pack, truncate
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD, Backbone
 from pipeline.model.compression import make_bank
@@ -21,6 +21,7 @@ from pipeline.model.outline import outline_model
 from pipeline.recipe import Recipe
 from pipeline.train.build import DTYPES
 from pipeline.train.engine import linear_as_run
+from pipeline.train.flops import picture_attention
 from pipeline.train.saved_bytes import SavedBytes
 
 META = torch.device("meta")
@@ -42,17 +43,18 @@ def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkCost:
-    """Of one chunk: tokens, bytes kept for its backward pass, and FLOPs of a forward and of a backward pass without replays.
+    """Of one chunk: tokens of its rows, bytes kept for its backward pass, FLOPs of a forward and of a backward pass alone.
 
-    `layer` are the bytes that one layer keeps while it runs again (0 where layers are not checkpointed), `head` those of the
-    logits while they exist. `replay` are the FLOPs of what the backward pass computes again: a trained head's logits, and layers
-    that were not kept.
+    `first` are the FLOPs of the first pass of gradient caching, over the embedded rows up to their pooled tokens. `layer` are the
+    bytes that one layer keeps while it runs again (0 where layers are not checkpointed), `head` those of the logits while they
+    exist. `replay` are the FLOPs of what the backward pass computes again: a trained head's logits, layers that were not kept.
     """
 
     tokens: int
     saved: int
     layer: int
     head: int
+    first: float
     forward: float
     backward: float
     replay: float
@@ -75,15 +77,24 @@ def chunk_cost(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> Chunk
     again = logits if head.requires_grad else 0.0
     itemsize = embedder.backbone.text.embed_tokens.weight.itemsize
     return ChunkCost(
-        tokens=len(batch.input_ids),
+        tokens=sum(len(row.sequence) for row in rows),
         saved=saved,
         layer=layer if recipe.phases[0].gradient_checkpointing else 0,
         # Logits in the weights' type and in float32, and the gradient of the latter.
         head=min(scored, HEAD_ROWS) * embedder.backbone.vocab_size * (itemsize + 4 + 4),
+        first=_first_pass(embedder, rows, recipe),
         forward=forward + attention,
         backward=backward + 2 * attention,
         replay=again + (forward + attention - logits if recipe.phases[0].gradient_checkpointing else 0.0),
     )
+
+
+def _first_pass(embedder: Embedder, rows: Sequence[Row], recipe: Recipe) -> float:
+    embedded = truncate(rows, recipe.pooling.role)
+    if not embedded:
+        return 0.0
+    batch = pack(embedded, recipe.layout, recipe.pooling.positions)
+    return _traced(embedder, batch)[1] + attention_flops(embedder, batch)
 
 
 def _traced(embedder: Embedder, batch: Batch) -> tuple[int, float, float]:
@@ -126,6 +137,5 @@ def tower_flops(embedder: Embedder, visual: int) -> float:
     tower, merge = embedder.backbone.tower, embedder.cutter.merge**2
     patches = visual * merge
     inside = sum(weight.numel() for weight in tower.parameters()) - sum(weight.numel() for weight in tower.merger.parameters())
-    width = tower.blocks[0].attn.qkv.in_features
     merger = 2.0 * visual * sum(weight.numel() for weight in tower.merger.parameters())
-    return float(2.0 * patches * inside + merger + 4.0 * patches**2 * width * len(tower.blocks))
+    return float(2.0 * patches * inside + merger + 4.0 * patches**2 * picture_attention(tower))

@@ -381,8 +381,8 @@ MUTANTS = (
     Mutant(
         "forecast without replays",
         "pipeline/train/preflight.py",
-        "again = first * replayed * forward",
-        "again = 0 * first * replayed * forward",
+        "again = first * replayed + replay",
+        "again = replay",
         (f"{PREFLIGHT}::test_published_shapes_need_their_config_alone",),
     ),
     Mutant(

@@ -1,29 +1,33 @@
 """The forecast against real tensors: bytes of the state at every ZeRO stage and of graphs, FLOPs, and what cannot fit."""
 
 import gc
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.shapes import config_folder
-from pipeline.batch import pack
+from pipeline.batch import Batch, pack, truncate
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import Full, LoRA
+from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.recipes.crem import with_joint
+from pipeline.roles import Role
 from pipeline.train.build import DTYPES, build_embedder
 from pipeline.train.engine import Engine, linear_as_run
 from pipeline.train.gpus import GIB, GPUS
-from pipeline.train.preflight import forecast
+from pipeline.train.preflight import Forecast, Memory, Work, batch_work, forecast
 from pipeline.train.preflight_memory import StateBytes, Weights, state_bytes
 from pipeline.train.preflight_rows import Assumed
 from pipeline.train.preflight_trace import attention_flops, chunk_cost, outline_embedder, tower_flops
 from pipeline.train.saved_bytes import SavedBytes
 from tests.pipeline.corpus import SMALL, small_recipe
+from tests.pipeline.train.counted import counting
 
 TRACES = 1200
 """Bytes of step counters, flags and rotary tables, which no forecast counts."""
@@ -108,25 +112,78 @@ def test_the_meter_counts_each_storage_once_and_forgets_freed_graphs() -> None:
     assert meter.now == 0 and meter.peak == both
 
 
-def test_flops_are_those_counted(model_folder: Path) -> None:
-    recipe = lora()
+@pytest.mark.parametrize("adapter", [LoRA(rank=8, alpha=8), Full()])
+def test_flops_are_those_counted(model_folder: Path, adapter: LoRA | Full) -> None:
+    """A query and a positive of 162 and 153 tokens, by torch's own count of a real pass. A trained head sees its logits twice."""
+    recipe = replace(lora(), adapter=adapter)
     rows = Assumed(recipe=recipe, visual=9).chunk(600)
-    batch = pack(rows, recipe.layout, recipe.pooling.positions)
     embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        embedder(replace(batch, features=torch.zeros(len(batch.image_index), embedder.width)))
+    forward, both = really_counted(embedder, pack(rows, recipe.layout, recipe.pooling.positions))
     found = chunk_cost(outline_embedder(model_folder, recipe), rows, recipe)
-    assert found.forward - attention_flops(embedder, batch) == pytest.approx(counter.get_total_flops(), rel=0.01)
-    logits = 2 * len(batch.score_index) * embedder.backbone.vocab_size * embedder.width
-    assert found.replay == 0, "a frozen head sees its logits once"
-    full = chunk_cost(outline_embedder(model_folder, replace(recipe, adapter=Full())), rows, replace(recipe, adapter=Full()))
-    assert full.replay == logits, "a trained one sees them twice"
+    # A causal sequence to the last compression token, one of SYSTEM, tokens, question and answer; 4 d a pair and layer.
+    attention = 4 * 32 * 2 * sum(n * (n + 1) // 2 for n in (21 + 49 + 4, 21 + 4 + 24 + 64, 21 + 40 + 4, 21 + 4 + 24 + 64))
+    logits = 2 * (64 + 64) * embedder.backbone.vocab_size * 32
+    assert (found.tokens, found.replay) == (162 + 153, logits if isinstance(adapter, Full) else 0)
+    assert found.forward == forward + attention
+    assert found.forward + found.backward + found.replay == both + 3 * attention
     layers = chunk_cost(outline_embedder(model_folder, recipe), rows, with_joint(recipe, gradient_checkpointing=True))
-    assert layers.replay + logits == layers.forward == found.forward
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        embedder.backbone.features(torch.zeros(36, 1176), torch.tensor([[1, 6, 6]]))
-    attention = 4.0 * 36**2 * 32 * 2
-    assert tower_flops(embedder, 9) - attention == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert layers.forward == found.forward and layers.replay == found.replay + found.forward - logits
+
+
+def really_counted(embedder: Embedder, batch: Batch) -> tuple[float, float]:
+    """Operations but for attention's: of a forward pass, and of one with its backward pass and whatever that computes again."""
+    batch = replace(batch, features=torch.zeros(len(batch.image_index), embedder.width))
+    with counting(attention=False) as counted, torch.no_grad():
+        embedder(batch)
+        forward = counted()
+    with counting(attention=False) as counted:
+        outputs = embedder(batch)
+        (outputs.embeddings.sum() + outputs.token_losses.sum()).backward()
+        return forward, counted()
+
+
+@pytest.mark.parametrize("patches", [6, 36])
+def test_flops_of_the_tower_are_those_counted(model_folder: Path, patches: int) -> None:
+    """At 36 x 36 patches three quarters are attention, at 6 x 6 nearly all are weights: neither can be wrong by a factor."""
+    embedder, _ = build_embedder(model_folder, lora(), dtype=torch.float32)
+    with counting(attention=True) as counted, torch.no_grad():
+        embedder.backbone.features(torch.zeros(patches**2, 1176), torch.tensor([[1, patches, patches]]))
+    assert tower_flops(embedder, patches**2 // 4) == pytest.approx(counted(), rel=0.015)
+
+
+@pytest.mark.parametrize("tower", ["frozen", "trained"])
+def test_work_of_a_batch_is_that_of_all_its_rows(model_folder: Path, tower: str) -> None:
+    """One chunk holds the whole batch: 8 queries, 8 positives and 4 conversations. Both passes of it, counted by torch."""
+    recipe = replace(lora(chunk_tokens=10**6), tower=tower)
+    assumed = Assumed(recipe=recipe, visual=9)
+    rows = [row for row, number in assumed.counted() for _ in range(number)]
+    assert Counter(len(row.sequence) for row in rows) == {162: 8, 153: 8, 290: 4}
+    embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
+    full, first = (pack(part, recipe.layout, recipe.pooling.positions) for part in (rows, truncate(rows, Role.COMPRESSION)))
+    _, both = really_counted(embedder, full)
+    pictures = 12 * tower_flops(embedder, 9)
+    passes = 3 if tower == "trained" else 1
+    model = both + 3 * attention_flops(embedder, full) + passes * pictures
+    again = really_counted(embedder, first)[0] + attention_flops(embedder, first) + (pictures if passes == 3 else 0)
+    outline = outline_embedder(model_folder, recipe)
+    cost = chunk_cost(outline, assumed.chunk(10**6), recipe)
+    for kept_chunks, twice in ((0, 1), (1, 0)):
+        found = batch_work(outline, Assumed(recipe=with_joint(recipe, kept_chunks=kept_chunks), visual=9), cost, num_gpus=1)
+        assert (found.tokens, found.chunks) == (8 * 162 + 8 * 153 + 4 * 290, 1)
+        assert found.model == pytest.approx(model, rel=1e-9)
+        assert found.hardware == pytest.approx(model + twice * again, rel=1e-9)
+
+
+def test_hours_and_pairs_by_hand() -> None:
+    """1e18 operations a step on 8 GPUs of 312e12 a second, at 0.4 of that: 1,001.6 s for 128 pairs of each GPU."""
+    weights = Weights(trained=[1], frozen=[], outside=[], itemsize=2)
+    recipe = with_joint(load("crem_2b"), steps=3600)
+    memory = Memory(state=state_bytes(weights, recipe.phases[0], 8), activations=1, features=2, passing=3)
+    work = Work(model=1.0, hardware=1e18, tokens=1, chunks=1)
+    found = Forecast(recipe=recipe, gpu=GPUS["a800-80g"], num_gpus=8, weights=weights, memory=memory, work=work)
+    assert found.seconds == pytest.approx(1e18 / (8 * 312e12 * 0.4)) == pytest.approx(1001.6, rel=1e-3)
+    assert found.hours == pytest.approx(1001.6, rel=1e-3) and recipe.phases[0].mixture.pairs == 1024
+    assert found.pairs_per_second == pytest.approx(128 / 1001.6, rel=1e-3)
 
 
 def test_a_hand_worked_model() -> None:
@@ -153,6 +210,42 @@ def test_published_shapes_need_their_config_alone(tmp_path: Path) -> None:
     replayed = large.work.hardware / large.work.model
     assert 1.1 < replayed < 1.5, "the language model runs once more over nearly all tokens, the tower does not"
     small.refuse_misfit()
+
+
+def test_what_a_batch_takes_by_hand(model_folder: Path) -> None:
+    """8 pairs and 4 conversations of pictures of 9 tokens, on 2 GPUs; float32; 32 numbers an embedding."""
+    recipe, gpu = lora(chunk_tokens=400), GPUS["a800-80g"]
+    mixture, embedder = recipe.phases[0].mixture, outline_embedder(model_folder, recipe)
+    mined = with_joint(recipe, mixture=replace(mixture, negatives=2))
+    plain, hard, kept = (
+        forecast(model_folder, form, gpu, 2, visual=9) for form in (recipe, mined, with_joint(recipe, kept_chunks=1))
+    )
+    query, positive, negative, talk = 21 + 49 + 4 + 24 + 64, 21 + 40 + 4 + 24 + 64, 21 + 40 + 4, 21 + 49 + 4 + 24 + 192
+    assert plain.work.tokens == 8 * (query + positive) + 4 * talk and plain.work.chunks == 5
+    assert hard.work.tokens == plain.work.tokens + 16 * negative
+    scored = 64 + 64  # a query and a positive fill a chunk
+    logits = scored * embedder.backbone.vocab_size * (4 + 4 + 4)
+    assert plain.memory.passing == logits + 4 * (2 * (8 + 8) * 32 + 3 * 8 * 8)
+    assert hard.memory.passing == logits + 4 * (2 * (8 + 24) * 32 + 3 * 8 * 24)
+    assert plain.memory.features == (8 + 4) // 2 * 9 * 32 * 4
+    assert kept.memory.activations == 2 * plain.memory.activations > 0, "the chunk that is kept, and the one at work"
+
+
+def test_two_gib_of_a_gpu_are_left_alone() -> None:
+    state, recipe = StateBytes(weights=7, gradients=6, optimizer=5, buffers=4), load("crem_2b")
+    rest = GPUS["h100-80g"].memory - 2 * 2**30 - (7 + 6 + 5 + 4) - 3 - 2
+    for more in (0, 1):
+        memory = Memory(state=state, activations=rest + more, features=3, passing=2)
+        found = Forecast(
+            recipe=recipe,
+            gpu=GPUS["h100-80g"],
+            num_gpus=8,
+            weights=Weights(trained=[], frozen=[], outside=[], itemsize=2),
+            memory=memory,
+            work=Work(model=1.0, hardware=1.0, tokens=1, chunks=1),
+        )
+        with pytest.raises(ConfigError, match="activations") if more else nullcontext():
+            found.refuse_misfit()
 
 
 def test_both_sizes_fit_on_the_paper_s_gpus(tmp_path: Path) -> None:
