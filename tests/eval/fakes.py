@@ -26,6 +26,7 @@ class FakeModel:
     fingerprint: str = "fake"
     embedded: list[Side] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
     def embed(self, sides: Sequence[Side]) -> np.ndarray:
         self.embedded += sides
@@ -35,6 +36,7 @@ class FakeModel:
         self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32
     ) -> list[str]:
         self.asked += questions
+        self.lengths += [max_new_tokens] * len(questions)
         return [self.answer_one(side, question, compressed) for side, question in zip(contexts, questions, strict=True)]
 
 

@@ -95,6 +95,14 @@ def test_another_prompt_is_asked_anew(tsv: Path, tmp_path: Path) -> None:
     assert model.asked[-1].endswith("above. \n")
 
 
+def test_answers_have_the_length_that_is_set(tsv: Path, tmp_path: Path) -> None:
+    """Longer answers are others: they are asked for anew."""
+    model = FakeModel(answer_one=looking)
+    evaluate(model, tsv, mode="native", out=tmp_path)
+    evaluate(model, tsv, mode="native", out=tmp_path, settings=VlmSettings(max_new_tokens=5))
+    assert model.lengths == [32] * 12 + [5] * 12
+
+
 def test_unknown_matcher_stops_before_any_question(tsv: Path, tmp_path: Path) -> None:
     model = FakeModel()
     with pytest.raises(ConfigError, match="option matcher"):

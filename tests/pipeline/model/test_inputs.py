@@ -33,6 +33,23 @@ def test_pixels_and_grid_are_the_processors(width: int, height: int, most: int, 
     assert torch.equal(expected["pixel_values"], patches)
 
 
+def test_a_crop_narrower_than_a_token_keeps_its_aspect() -> None:
+    """22 x 45 pixels: enlarged to 4 tokens or more (1.78 times, each side rounded up), to 256 by 14.2 times. Never 56 x 56."""
+    assert PixelLimits(min_tokens=4, max_tokens=1280).resized(45, 22) == (3 * 28, 2 * 28)
+    assert PixelLimits(min_tokens=256, max_tokens=1280).resized(45, 22) == (23 * 28, 12 * 28)
+
+
+def test_a_photo_is_turned_before_it_is_resized() -> None:
+    """Orientation 6: what is stored on its left stands at the top. 84 x 28 stored pixels are 28 x 84 that are seen."""
+    colours = np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8), 28, axis=0).repeat(28, axis=1)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(colours).save(file, "PNG", exif=exif)
+    pixels = load_pixels(file.getvalue(), PixelLimits(min_tokens=1), where="test")
+    assert pixels.shape == (3, 84, 28)
+    assert [pixels[:, row, 14].tolist() for row in (14, 42, 70)] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
 def test_what_cannot_be_decoded_or_is_too_long_is_one_clear_error() -> None:
     with pytest.raises(DataError, match="shard 3 row 7: picture cannot be decoded"):
         load_pixels(b"not a picture", PixelLimits(), where="shard 3 row 7")
