@@ -6,7 +6,8 @@ from pipeline.recipe import Phase
 
 
 def learning_rate(step: int, phase: Phase) -> float:
-    """Rate of step `step` (0-based): a linear warm-up, then a cosine down to `floor` times the peak at the last step."""
+    """Rate of step `step` (0-based): a linear warm-up, then half a cosine, which comes to `floor` times the peak
+    one step behind the last."""
     optimizer = phase.optimizer
     if step < optimizer.warmup_steps:
         return optimizer.learning_rate * (step + 1) / optimizer.warmup_steps

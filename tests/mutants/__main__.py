@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, evaluation, method, mixture, model, readers, stages, synthesis, tracking, training
+from tests.mutants import data, edges, evaluation, holes, method, mixture, model, readers, stages, synthesis, tracking, training
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,7 @@ MUTANTS = (
     *readers.MUTANTS,
     *tracking.MUTANTS,
     *synthesis.MUTANTS,
+    *holes.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

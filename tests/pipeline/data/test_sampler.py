@@ -145,3 +145,21 @@ def test_dealing_hands_out_everything_and_balances_cost() -> None:
     assert sorted(item for hand in hands for item in hand) == list(range(200))
     loads = [sum(costs[item] for item in hand) for hand in hands]
     assert max(loads) - min(loads) <= max(costs)
+
+
+def test_dealing_by_hand() -> None:
+    """Dearest first, each to the rank with the least: 5 | 4 | 4 + 3 | 5 + 3 | 7 + 3, where any other order deals otherwise."""
+    assert deal([5.0, 4.0, 3.0, 3.0, 3.0], 2) == [[0, 3], [1, 2, 4]]
+    assert deal([1.0, 9.0, 2.0], 3) == [[1], [2], [0]] and deal([2.0], 2) == [[0], []]
+
+
+def test_two_datasets_of_one_size_are_shuffled_apart() -> None:
+    """MSCOCO_t2i and MSCOCO_i2t have the same pairs: read in one order, a step would meet a picture twice."""
+    orders = [Stream({name: range(64)}, {name: 1.0}, runs=1, run_length=64, seed=0).at(0) for name in ("t2i", "i2t")]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(64)) and orders[0] != orders[1]
+
+
+def test_runs_of_a_step_stand_in_no_fixed_order() -> None:
+    one = Stream({"a": range(64), "b": range(64, 128)}, {"a": 1.0, "b": 1.0}, runs=4, run_length=4, seed=0)
+    first = Counter(one.at(step)[0] // 64 for step in range(200))
+    assert min(first.values()) > 60, "100 of either, five standard deviations are 35"

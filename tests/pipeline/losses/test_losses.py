@@ -49,6 +49,13 @@ def test_equal_embeddings_score_chance_never_one() -> None:
     assert precision_at_1(torch.eye(4), torch.eye(4)) == 1.0
 
 
+def test_precision_at_1_by_hand() -> None:
+    """A query looks along its own row: right; wrong, though no other query scores its positive higher; tied with a negative."""
+    candidates = torch.eye(4)
+    queries = torch.tensor([[0.9, 0.2, 0.3, 0.1], [0.6, 0.5, 0.1, 0.2], [0.1, 0.4, 0.7, 0.7]])
+    assert math.isclose(precision_at_1(queries, candidates), (1 + 0 + 1 / 2) / 3, rel_tol=1e-6)
+
+
 def test_language_loss_is_a_mean_per_sample_then_over_samples() -> None:
     """Hand-worked: samples of 1 and 3 tokens with losses 4 and (1, 2, 3): sample mean (4 + 2) / 2 = 3, token mean 10 / 4."""
     losses, row_tokens, groups = torch.tensor([4.0, 1.0, 2.0, 3.0]), torch.tensor([1, 3, 3, 3]), torch.tensor([0, 0, 0, 0])

@@ -1,5 +1,6 @@
 """One forward for both losses: questions never move an embedding, the truncated pass equals the full one."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,30 @@ def test_the_first_pass_may_stop_at_the_tokens(embedder: Embedder, builder: Sequ
     torch.testing.assert_close(prefix.embeddings, full.embeddings, atol=1e-6, rtol=1e-6)
     assert prefix.token_losses.numel() == 0 and full.token_losses.numel() > 0
     torch.testing.assert_close(full.embeddings.norm(dim=1), torch.ones(4))
+
+
+def test_an_embedding_is_the_normed_sum_of_its_tokens_states_alone(
+    embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
+) -> None:
+    """transformers' own states of one row with a causal mask, every compression token's added up by a loop."""
+    rng = np.random.default_rng(3)
+    rows = [random_row(builder, rng, slot=slot, num_images=slot, num_turns=0, compressed=False) for slot in range(3)]
+    for row in rows:
+        batch = pack([row], recipe.layout, recipe.pooling.positions)
+        num_tokens = len(row.sequence)
+        with torch.no_grad():
+            states = embedder.backbone.text(
+                inputs_embeds=embedder.input_embeddings(batch)[None],
+                position_ids=batch.position_ids[:, None],
+                attention_mask={"full_attention": None},
+                visible=torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril()[None, None],
+            ).last_hidden_state[0]
+            found = embedder(pack(rows, recipe.layout, recipe.pooling.positions)).embeddings[row.slot]
+        total = [0.0] * embedder.width
+        for token in np.flatnonzero(np.isin(row.sequence.input_ids, builder.vocabulary.chorus)):
+            total = [sum_so_far + float(value) for sum_so_far, value in zip(total, states[token], strict=True)]
+        length = math.sqrt(sum(value * value for value in total))
+        torch.testing.assert_close(found, torch.tensor([value / length for value in total]), atol=1e-6, rtol=1e-5)
 
 
 def test_changing_question_or_answer_never_moves_the_embedding(
