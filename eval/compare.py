@@ -37,11 +37,16 @@ class Comparison:
 def compare(trained: MmebResult, untrained: MmebResult | None = None, blank: MmebResult | None = None) -> list[Comparison]:
     """Lines for the trained model's datasets, then for its means, `overall` last.
 
-    Raises DataError when the results were measured on different data.
+    A score that another result lacks, or a mean that it has over other sets, counts as not measured. Raises DataError when the
+    results were measured on different data.
     """
     for other in (untrained, blank):
-        if other is not None and other.provenance.data != trained.provenance.data:
-            raise DataError("results of different evaluation data cannot stand in one table; evaluate all models again")
+        for item in trained.datasets:
+            theirs = _dataset(other, item.name)
+            if theirs is not None and theirs.provenance.data != item.provenance.data:
+                raise DataError(
+                    f"{item.name}: results of different evaluation data cannot stand in one table; evaluate all models again"
+                )
     groups = sorted(trained.groups, key=lambda name: (name == "overall", name in ("IND", "OOD"), name))
     return [
         *(_dataset_line(item, untrained, blank) for item in trained.datasets),
@@ -71,21 +76,22 @@ def _dataset_line(item: DatasetResult, untrained: MmebResult | None, blank: Mmeb
         trained=item.score,
         untrained=other.score if other else None,
         blank=blanked.score if blanked else None,
-        gain=_gain([item], untrained),
+        gain=_gain([item], untrained if other else None),
     )
 
 
 def _group_line(name: str, trained: MmebResult, untrained: MmebResult | None, blank: MmebResult | None) -> Comparison:
-    members = [item for item in trained.datasets if name in (item.meta_task, item.split, "overall")]
+    others = [other if other is not None and other.is_over(trained, name) else None for other in (untrained, blank)]
+    scores = [other.groups[name] if other else None for other in others]
     return Comparison(
         name=name,
-        kind=f"{len(members)} set{'s' if len(members) > 1 else ''}",
+        kind=trained.size_of(name),
         split="",
         smallest_pool=None,
         trained=trained.groups[name],
-        untrained=untrained.groups[name] if untrained else None,
-        blank=blank.groups[name] if blank else None,
-        gain=_gain(members, untrained),
+        untrained=scores[0],
+        blank=scores[1],
+        gain=_gain(trained.members(name), others[0]),
     )
 
 

@@ -1,60 +1,36 @@
 """P@1 on MMEB-eval: embed queries and candidates, rank each query's own pool, average as the benchmark does."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import numpy as np
 
 from eval.encode import content_digest, embed_sides
-from eval.metrics import DatasetHits, Score, chance_of, group_scores, hits_at_1, pool_scores, score
+from eval.measurement import Check, Failures, ResultFolder, measure_missing
+from eval.metrics import DatasetHits, Score, chance_of, group_scores, hits_at_1, score
 from eval.model_protocol import Model, Progress, silent
 from eval.options import subject_options
-from eval.pictures import blanked, thumbnail
-from eval.results import Provenance, write_result
+from eval.pictures import blanked
+from eval.results import Provenance, Setting, write_result
+from eval.retrieval_example import RetrievalExample, examples
 from eval.subject import find_subject, one_line_errors, show_progress
-from pipeline.data.mmeb_eval import EvalSet, describe, eval_datasets, read_eval
-from pipeline.data.mmeb_registry import NOT_COUNTED
+from pipeline.data.mmeb_eval import EVAL, EvalSet, check_eval, describe, eval_datasets, read_eval
+from pipeline.data.mmeb_registry import NOT_COUNTED, DatasetInfo
 from pipeline.errors import ConfigError
+from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
-from pipeline.sample import IMAGE_MARKER, Side
+from pipeline.sample import Side
 
 logger = logging.getLogger(__name__)
 
 SEED = 0
-NUM_EXAMPLES = 4
-TOP = 3
 RESULT_NAME, BLANK_RESULT_NAME = "mmeb.json", "mmeb-blank.json"
-_MAX_EXAMPLE_CHARACTERS = 400
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShownSide:
-    """A side as the report shows it: its words without markers, and thumbnails as data URIs."""
-
-    text: str
-    pictures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShownCandidate:
-    """A candidate of an example with its score and its place in the ranking (from 1; a tie counts against it)."""
-
-    side: ShownSide
-    score: float
-    rank: int
-    is_right: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrievalExample:
-    """A query with its best candidates and, when it is not among them, the right one."""
-
-    query: ShownSide
-    candidates: tuple[ShownCandidate, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +38,7 @@ class DatasetResult:
     """One evaluation set: P@1 with interval, each query's hit (0, 1, or 1/n for a tie of n), and a few examples."""
 
     name: str
+    provenance: Provenance
     meta_task: str
     split: str
     num_candidates: int
@@ -74,16 +51,34 @@ class DatasetResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MmebResult:
-    """P@1 of one model: per dataset, and means over datasets by meta-task, `IND`, `OOD` and `overall`."""
+    """P@1 of one model: per dataset, and means over datasets by meta-task, `IND`, `OOD` and `overall`.
+
+    `num_sets` says by group how many sets the data folder has: a mean over fewer is one of a part. Sets that MMEB does not count
+    stand among the datasets and enter no mean.
+    """
 
     provenance: Provenance
     datasets: tuple[DatasetResult, ...]
     groups: dict[str, Score]
+    num_sets: dict[str, int]
 
     @property
     def overall(self) -> Score:
         """The mean over all datasets, each counting once."""
         return self.groups["overall"]
+
+    def members(self, group: str) -> tuple[DatasetResult, ...]:
+        """The datasets that a mean is taken over."""
+        return tuple(item for item in counted(self.datasets) if group in (item.meta_task, item.split, "overall"))
+
+    def is_over(self, other: "MmebResult", group: str) -> bool:
+        """Whether a mean is over the same sets, with the same content, as that of another model."""
+        return _content(self.members(group)) == _content(other.members(group))
+
+    def size_of(self, group: str) -> str:
+        """In words, over how many sets a mean is taken: `4 sets`, or `3 of 36 sets` where some are missing."""
+        count, there = self.groups[group].count, self.num_sets.get(group, 0)
+        return f"{count} of {there} sets" if count < there else f"{count} set{'s' if count > 1 else ''}"
 
 
 def evaluate(
@@ -94,29 +89,94 @@ def evaluate(
     With `blank` every picture is a grey one of the same size: what is left is what words and pools give away. One dataset
     is in memory at a time. Raises ConfigError for an unknown name, DataError for unusable data or non-finite embeddings.
     """
-    results, digests = [], []
-    names = _chosen(eval_datasets(data), datasets)
-    for name in names:  # before the hours of work
-        describe(data, name)
-    for name in names:
-        eval_set = read_eval(data, name)
-        digests.append([name, content_digest([*eval_set.queries, *eval_set.candidates]), fingerprint(eval_set.pools)])
-        results.append(_evaluate_set(model, eval_set, data, blank=blank, progress=progress))
+    wanted = retrieval_sets(data, datasets, blank=blank)
+    for each in wanted:  # before the hours of work
+        check_eval(data, each.dataset)
+    return merged([each.measure(model, None, progress) for each in wanted], data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalSet:
+    """P@1 on one set as a measurement (eval.measurement). `state` is how its files look."""
+
+    data: Path
+    dataset: str
+    blank: bool
+    state: str
+    result: type[DatasetResult] = DatasetResult
+
+    @property
+    def name(self) -> str:
+        """A file for each set."""
+        return f"{Path(file_name(blank=self.blank)).stem}/{self.dataset}.json"
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Whether pictures are blank, and the seed of intervals."""
+        return {"blank": self.blank, "seed": SEED}
+
+    def sources(self) -> dict[str, Check]:
+        """The set."""
+        return {self.dataset: partial(check_eval, self.data, self.dataset)}
+
+    def without(self, names: Iterable[str]) -> Self | None:
+        """None without its set."""
+        return None if self.dataset in names else self
+
+    def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
+        """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
+        eval_set, info = read_eval(self.data, self.dataset, verify=False), describe(self.data, self.dataset)
+        content = content_digest([*eval_set.queries, *eval_set.candidates])
+        made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
+        if known is None or not known.provenance.agrees_with(made_of):
+            return _measured(model, eval_set, info, made_of, progress)
+        return replace(known, meta_task=info.meta_task, split=info.split)
+
+
+def retrieval_sets(data: Path, datasets: Sequence[str] | None = None, *, blank: bool = False) -> list[RetrievalSet]:
+    """The sets of a data folder that MMEB counts and the user's own, or those named. Raises ConfigError for an unknown name."""
+    folder = data / EVAL
+    pictures = corpus_state(folder / "images.zip", folder / "images")
+    return [
+        RetrievalSet(
+            data=data,
+            dataset=name,
+            blank=blank,
+            state=fingerprint([corpus_state(folder / name, folder / "datasets.json"), pictures]),
+        )
+        for name in _chosen(eval_datasets(data), datasets)
+    ]
+
+
+def file_name(*, blank: bool) -> str:
+    """The file of what is merged from the sets."""
+    return BLANK_RESULT_NAME if blank else RESULT_NAME
+
+
+def merged(results: Sequence[DatasetResult], data: Path) -> MmebResult:
+    """Means over what was measured of a data folder's sets, by one model with one setting. At least one result is given."""
+    first = results[0].provenance
+    digests = [[item.name, item.provenance.data] for item in results]
+    libraries = {name: ", ".join(sorted({item.provenance.libraries[name] for item in results})) for name in first.libraries}
+    infos = [describe(data, name) for name in _chosen(eval_datasets(data), None)]
     return MmebResult(
-        provenance=Provenance(model=model.fingerprint, data=fingerprint(digests), settings={"blank": blank, "seed": SEED}),
+        provenance=replace(first, data=fingerprint(digests), libraries=libraries),
         datasets=tuple(results),
-        groups=group_scores([_dataset_hits(result) for result in results], seed=SEED),
+        groups=group_scores([_dataset_hits(result) for result in counted(results)], seed=SEED),
+        num_sets=dict(Counter(group for info in infos for group in (info.meta_task, info.split, "overall"))),
     )
+
+
+def counted(results: Sequence[DatasetResult]) -> Sequence[DatasetResult]:
+    """Those that enter the means: all but sets that MMEB does not count, where there are others."""
+    return [item for item in results if item.name not in NOT_COUNTED] or results
 
 
 def table(result: MmebResult) -> str:
     """The result as a plain text table, in percent, with 95 % intervals."""
     lines = [f"{'dataset':<24} {'meta-task':<15} {'P@1':>6}  {'95 % interval':<14} {'chance':>6}"]
     lines += [_table_row(item.name, item.meta_task, item.score) for item in result.datasets]
-    lines += [
-        _table_row(f"mean: {name}", f"{item.count} set{'s' if item.count > 1 else ''}", item)
-        for name, item in result.groups.items()
-    ]
+    lines += [_table_row(f"mean: {name}", result.size_of(name), item) for name, item in result.groups.items()]
     return "\n".join(lines)
 
 
@@ -131,16 +191,16 @@ def _chosen(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
     return [name for name in known if name not in NOT_COUNTED] or list(known)
 
 
-def _evaluate_set(model: Model, eval_set: EvalSet, data: Path, *, blank: bool, progress: Progress) -> DatasetResult:
-    seen: Callable[[Side], Side] = blanked if blank else _as_it_is
+def _measured(model: Model, eval_set: EvalSet, info: DatasetInfo, made_of: Provenance, progress: Progress) -> DatasetResult:
+    seen: Callable[[Side], Side] = blanked if made_of.settings["blank"] else _as_it_is
     sides = [seen(side) for side in (*eval_set.queries, *eval_set.candidates)]
     embeddings = embed_sides(model, sides, what=eval_set.name, progress=progress)
     queries, candidates = embeddings[: len(eval_set.queries)], embeddings[len(eval_set.queries) :]
     hits = hits_at_1(queries, candidates, eval_set.pools)
-    info = describe(data, eval_set.name)
     shown = replace(eval_set, queries=tuple(sides[: len(queries)]), candidates=tuple(sides[len(queries) :]))
     return DatasetResult(
         name=eval_set.name,
+        provenance=made_of,
         meta_task=info.meta_task,
         split=info.split,
         num_candidates=len(candidates),
@@ -148,44 +208,16 @@ def _evaluate_set(model: Model, eval_set: EvalSet, data: Path, *, blank: bool, p
         has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
         score=score(hits, chance=chance_of(eval_set.pools), seed=SEED),
         hits=tuple(hits.tolist()),
-        examples=tuple(_example(shown, number, queries, candidates) for number in _spread(len(queries))),
+        examples=examples(shown, queries, candidates),
     )
+
+
+def _content(sets: Sequence[DatasetResult]) -> dict[str, str]:
+    return {item.name: item.provenance.data for item in sets}
 
 
 def _as_it_is(side: Side) -> Side:
     return side
-
-
-def _spread(count: int) -> list[int]:
-    """A few query numbers over the whole set: neighbours often share a picture."""
-    return sorted({number * count // NUM_EXAMPLES for number in range(NUM_EXAMPLES)})
-
-
-def _example(eval_set: EvalSet, number: int, queries: np.ndarray, candidates: np.ndarray) -> RetrievalExample:
-    pool = eval_set.pools[number]
-    scores = pool_scores(queries[number], candidates, pool)
-    # Stable on the reversed pool: the right candidate, listed first, comes last among equals.
-    order = (len(pool) - 1 - np.argsort(-scores[::-1], kind="stable")).tolist()
-    ranks = {place: rank for rank, place in enumerate(order, start=1)}
-    places = [*order[:TOP], *([0] if ranks[0] > TOP else [])]
-    return RetrievalExample(
-        query=shown_side(eval_set.queries[number]),
-        candidates=tuple(
-            ShownCandidate(
-                side=shown_side(eval_set.candidates[pool[place]]),
-                score=round(float(scores[place]), 4),
-                rank=ranks[place],
-                is_right=place == 0,
-            )
-            for place in places
-        ),
-    )
-
-
-def shown_side(side: Side) -> ShownSide:
-    """A side cut down to what a report shows."""
-    words = " ".join(IMAGE_MARKER.sub(" ", side.instruction + side.text).split())
-    return ShownSide(text=words[:_MAX_EXAMPLE_CHARACTERS], pictures=tuple(map(thumbnail, side.images)))
 
 
 def _dataset_hits(result: DatasetResult) -> DatasetHits:
@@ -204,22 +236,35 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 @click.option("--dataset", "datasets", multiple=True, help="Evaluate this set only; may be given several times.")
 @click.option("--blank", is_flag=True, help="Replace every picture by a grey one: what is guessed without looking.")
 def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: bool, **subject: Any) -> None:
-    """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON."""
+    """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON.
+
+    Each set is written when it is done, and found again by the next call; what was measured before stands in the table too.
+    """
     with one_line_errors():
         chosen = find_subject(**subject)
-        folder = chosen.data_folder(data)
-        path = (out or chosen.out) / _file_name(blank=blank, is_whole=not datasets)
-        path.parent.mkdir(parents=True, exist_ok=True)  # before the hours of work
-        result = evaluate(chosen.load(), folder, datasets=datasets or None, blank=blank, progress=show_progress)
-        click.echo(table(result))
-        write_result(result, path)
-    click.echo(f"result: {path}")
+        place, folder = chosen.data_folder(data), ResultFolder(out or chosen.out)
+        path, failures = folder.path / file_name(blank=blank), Failures()
+        folder.path.mkdir(parents=True, exist_ok=True)  # before the hours of work
+        wanted = retrieval_sets(place, datasets or None, blank=blank)
+        failures.check(wanted, show_progress)
+        model = chosen.load()
+        measure_missing(model, wanted, folder, failures, show_progress)
+        result = found(folder, wanted, model.fingerprint)
+        if result is not None:
+            click.echo(table(result))
+            write_result(result, path)
+            click.echo(f"result: {path}")
+        failures.raise_any()
 
 
-def _file_name(*, blank: bool, is_whole: bool) -> str:
-    """Where a result goes: that of chosen sets does not take the place of the whole benchmark's."""
-    whole = BLANK_RESULT_NAME if blank else RESULT_NAME
-    return whole if is_whole else whole.replace("mmeb", "mmeb-some")
+def found(folder: ResultFolder, wanted: Sequence[RetrievalSet], model: str) -> MmebResult | None:
+    """All that is measured of the data folder's sets with the setting of those wanted; None where nothing is."""
+    first = wanted[0]
+    others = retrieval_sets(first.data, blank=first.blank)
+    sets = {each.dataset: each for each in (*others, *wanted)}
+    results = [folder.find(sets[name], model) for name in sorted(sets)]
+    known = [result for result in results if result is not None]
+    return merged(known, first.data) if known else None
 
 
 if __name__ == "__main__":

@@ -4,23 +4,26 @@ Put in another text's tokens and the answers must fail; leave out texts that tra
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 import numpy as np
 
 from eval.derangement import derangement
+from eval.measurement import Check
 from eval.metrics import Score, score
 from eval.model_protocol import Model, Progress, silent
 from eval.options import subject_options
-from eval.results import Provenance, write_result
+from eval.results import Provenance, Setting, write_result
 from eval.subject import find_subject, one_line_errors, show_progress
-from pipeline.data.mmeb_eval import eval_datasets, read_eval
+from pipeline.data.mmeb_eval import EVAL, check_eval, eval_datasets, read_eval
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import NothingToMeasureError
+from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 from pipeline.sample import Sample, Side
 from pipeline.sequence import RECONSTRUCT_TEXT
@@ -58,25 +61,86 @@ class ReconstructResult:
     examples: tuple[ReconstructionExample, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """The reconstruction as a measurement (eval.measurement) over texts of the named sets.
+
+    `shards` say which texts are seen; `training` is the fingerprint of their rows.
+    """
+
+    data: Path
+    sets: tuple[str, ...]
+    shards: Path
+    training: str
+    state: str
+    limit: int = 500
+    max_new_tokens: int = 128
+    name: str = RESULT_NAME
+    result: type[ReconstructResult] = ReconstructResult
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Which texts are asked for, and how long an answer may be."""
+        limits: dict[str, Setting] = {"min_words": MIN_WORDS, "limit": self.limit, "max_new_tokens": self.max_new_tokens}
+        return {**limits, "sets": len(self.sets), "shards": self.training}
+
+    def sources(self) -> dict[str, Check]:
+        """The sets."""
+        return {name: partial(check_eval, self.data, name) for name in self.sets}
+
+    def without(self, names: Iterable[str]) -> Self | None:
+        """Texts of the other sets."""
+        left = tuple(name for name in self.sets if name not in set(names))
+        return replace(self, sets=left) if left else None
+
+    def measure(self, model: Model, known: ReconstructResult | None, progress: Progress) -> ReconstructResult:
+        """Have the texts written out, unless they are those of `known`.
+
+        Of more than `limit` texts those with the smallest digests are taken. A text counts as seen when it stands, word for
+        word, inside any text of the training shards. Raises NothingToMeasureError where there are no such texts.
+        """
+        sides = _chosen(self.data, self.sets, self.limit)
+        made_of = Provenance(model=model.fingerprint, data=fingerprint(sides), settings=self.settings)
+        if known is not None and known.provenance.agrees_with(made_of):
+            return known
+        texts = [_words(side.text) for side in sides]
+        answers = [_words(answer) for answer in _reconstruct(model, sides, self.max_new_tokens, progress)]
+        # Every text is asked for with the same words, so another text's tokens give, token for token, that text's answer.
+        swapped = [answers[other] for other in derangement(texts, what="texts to reconstruct")]
+        seen = seen_texts(texts, training_texts(ShardIndex.open(self.shards)))
+        return _scored(texts, answers, swapped, seen, made_of)
+
+
+def reconstruction(data: Path, shards: Path, *, limit: int = 500, max_new_tokens: int = 128) -> Reconstruction:
+    """The measurement over all sets of a data folder as they stand now. Raises DataError where there are none."""
+    return Reconstruction(
+        data=data,
+        sets=tuple(eval_datasets(data)),
+        shards=shards,
+        training=ShardIndex.open(shards).fingerprint,
+        state=corpus_state(data / EVAL),
+        limit=limit,
+        max_new_tokens=max_new_tokens,
+    )
+
+
 def evaluate(
     model: Model, data: Path, shards: Path, *, limit: int = 500, max_new_tokens: int = 128, progress: Progress = silent
 ) -> ReconstructResult:
     """Reconstruct the texts of `<data>/MMEB-eval` that stand on a side without picture and have at least eight words.
 
-    Of more than `limit` texts those with the smallest digests are taken. A text counts as seen when it stands, word for word,
-    inside any text of the training shards. Raises DataError where there are no such texts.
+    Raises DataError where there are no such texts.
     """
-    sides = _chosen(data, limit)
-    texts = [_words(side.text) for side in sides]
-    answers = [_words(answer) for answer in _reconstruct(model, sides, max_new_tokens, progress)]
-    # Every text is asked for with the same words, so another text's tokens give, token for token, that text's answer.
-    swapped = [answers[other] for other in derangement(texts, what="texts to reconstruct")]
-    seen = seen_texts(texts, training_texts(ShardIndex.open(shards)))
+    return reconstruction(data, shards, limit=limit, max_new_tokens=max_new_tokens).measure(model, None, progress)
+
+
+def _scored(
+    texts: Sequence[str], answers: Sequence[str], swapped: Sequence[str], seen: Collection[str], made_of: Provenance
+) -> ReconstructResult:
     exact = np.array([answer == text for answer, text in zip(answers, texts, strict=True)], dtype=np.float64)
     is_new = np.array([text not in seen for text in texts])
-    settings = {"min_words": MIN_WORDS, "limit": limit, "max_new_tokens": max_new_tokens}
     return ReconstructResult(
-        provenance=Provenance(model=model.fingerprint, data=fingerprint(sides), settings=settings),
+        provenance=made_of,
         num_texts=len(texts),
         mean_words=float(np.mean([len(text.split()) for text in texts])),
         unseen=float(is_new.mean()),
@@ -130,10 +194,10 @@ def seen_texts(texts: Sequence[str], corpus: Iterator[str]) -> set[str]:
     return seen
 
 
-def _chosen(data: Path, limit: int) -> list[Side]:
+def _chosen(data: Path, sets: Iterable[str], limit: int) -> list[Side]:
     """Distinct text-only sides with enough words, in the order of a digest: a draw that needs no seed and favours no set."""
     sides: dict[str, Side] = {}
-    for name in eval_datasets(data):
+    for name in sets:
         eval_set = read_eval(data, name, verify=False)
         for side in (*eval_set.queries, *eval_set.candidates):
             text = _words(side.text)

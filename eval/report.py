@@ -25,7 +25,7 @@ _MAX_CHARTS = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportInputs:
-    """The files that a report is made from; those left out leave out their section.
+    """The files that a report is made from; of those left out it says that they were not measured.
 
     `notice` stands under the title ("toy world: not comparable with MMEB"). `trained`, `untrained` and `blank` are results of
     eval.mmeb, `questions` of eval.vlm, `reconstruction` of eval.reconstruct. `curves` is a JSONL file of
@@ -132,9 +132,13 @@ def _result_sections(results: _Results) -> list[Section]:
     tables = [question_table(modes) for modes in results.questions.values()]
     answers = [answer_examples(modes) for modes in results.questions.values()]
     return [
-        Section("retrieval", "Retrieval: P@1", _with(_RETRIEVAL, lines)),
-        Section("questions", "Questions about pictures", _with(_QUESTIONS, tables)),
-        Section("reconstruction", "Texts rebuilt from the tokens", _with(_REBUILT, _rebuilt(results.reconstruction))),
+        Section("retrieval", "Retrieval: P@1", _with(_RETRIEVAL, lines) or _not_measured("retrieval")),
+        Section("questions", "Questions about pictures", _with(_QUESTIONS, tables) or _not_measured("questions")),
+        Section(
+            "reconstruction",
+            "Texts rebuilt from the tokens",
+            _with(_REBUILT, _rebuilt(results.reconstruction)) or _not_measured("reconstruction"),
+        ),
         Section("found", "What was found", _with(_FOUND, found)),
         Section("answers", "Native and compressed answers", _with(_ANSWERS, answers)),
     ]
@@ -167,6 +171,10 @@ def _run_sections(inputs: ReportInputs, results: _Results) -> list[Section]:
 def _with(explanation: str, parts: list[str]) -> list[str]:
     """An explanation before parts that are there, nothing where none is."""
     return [paragraph(explanation), *parts] if any(parts) else []
+
+
+def _not_measured(kind: str) -> list[str]:
+    return [paragraph(f"Not measured. crem evaluate --only {kind} measures it, where data and model have it.")]
 
 
 def _rebuilt(result: ReconstructResult | None) -> list[str]:

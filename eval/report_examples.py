@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from eval.mmeb import MmebResult, RetrievalExample, ShownCandidate
+from eval.mmeb import MmebResult
 from eval.report_markup import escape, pictures
+from eval.retrieval_example import RetrievalExample, ShownCandidate
 from eval.vlm import AnswerExample, VlmResult
 
 _MODES = {"native": "native", "compressed": "tokens alone"}

@@ -36,6 +36,14 @@ class Provenance:
     settings: Mapping[str, Setting]
     libraries: Mapping[str, str] = field(default_factory=library_versions)
 
+    def is_of(self, model: str, settings: Mapping[str, Setting]) -> bool:
+        """Whether a result was made by that model with those settings."""
+        return self.model == model and dict(self.settings) == dict(settings)
+
+    def agrees_with(self, other: "Provenance") -> bool:
+        """Whether a result would be the same, as far as libraries of other versions give the same numbers."""
+        return self.data == other.data and self.is_of(other.model, other.settings)
+
 
 def write_result(result: object, path: Path) -> None:
     """Write a result dataclass as JSON, whole or not at all."""

@@ -1,14 +1,16 @@
 """Multiple-choice and yes/no questions about pictures, answered natively or from the compression tokens alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import click
 
 from eval.derangement import derangement
 from eval.encode import content_digest
+from eval.measurement import Check, Failures, ResultFolder, measure_missing
 from eval.metrics import Score
 from eval.model_protocol import Model, Progress, silent
 from eval.option_matcher import DEFAULT_MATCHER, MATCHERS, option_matcher
@@ -17,10 +19,11 @@ from eval.pictures import thumbnail
 from eval.predictions import PredictionFile
 from eval.prompts import STYLES, prompt
 from eval.question_scores import Accuracy, HallusionScore, Verdict, by_category, circular, hallusion, judge, overall
-from eval.results import Provenance, write_result
+from eval.results import Provenance, Setting
 from eval.subject import find_subject, one_line_errors, show_progress
 from eval.tsv import QuestionRow, QuestionTable, SkippedRow, read_tsv
 from pipeline.errors import DataError
+from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 from pipeline.sample import Side
 
@@ -81,10 +84,60 @@ class VlmResult:
     hits: tuple[float, ...]
     examples: tuple[AnswerExample, ...]
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Questions:
+    """A question file in one mode as a measurement (eval.measurement). `answers` is the folder where answers are kept."""
+
+    tsv: Path
+    mode: Mode
+    answers: Path
+    state: str
+    asking: VlmSettings = DEFAULTS
+    result: type[VlmResult] = VlmResult
+
     @property
-    def file_name(self) -> str:
-        """Name of the result file."""
-        return f"{self.name}-{self.mode}.json"
+    def name(self) -> str:
+        """A file for each question file and mode."""
+        return f"{self.tsv.stem}-{self.mode}.json"
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """How questions are asked and answers read."""
+        return {
+            "mode": self.mode,
+            "matcher": self.asking.matcher,
+            "judge": "exact_matching",
+            "prompt_style": self.asking.prompt_style,
+            "max_new_tokens": self.asking.max_new_tokens,
+        }
+
+    def sources(self) -> dict[str, Check]:
+        """The file."""
+        return {self.tsv.name: partial(read_tsv, self.tsv)}
+
+    def without(self, names: Iterable[str]) -> Self | None:
+        """None without its file."""
+        return None if self.tsv.name in names else self
+
+    def measure(self, model: Model, known: VlmResult | None, progress: Progress) -> VlmResult:
+        """Ask what has no answer yet and score the answers, unless the questions are those of `known`."""
+        matcher = option_matcher(self.asking.matcher)
+        table = read_tsv(self.tsv)
+        made_of = Provenance(model=model.fingerprint, data=fingerprint(table.rows), settings=self.settings)
+        if known is not None and known.provenance.agrees_with(made_of):
+            return known
+        asked = fingerprint([model.fingerprint, table.rows, self.mode, self.asking.prompt_style, self.asking.max_new_tokens])
+        answers = PredictionFile(self.answers / f"{table.name}-{self.mode}.jsonl", asked)
+        _ask(model, table, answers, mode=self.mode, settings=self.asking, progress=progress)
+        return _scored(table, [judge(row, answers.answers[row.index], matcher) for row in table.rows], made_of)
+
+
+def questions(tsv: Path, mode: Mode, answers: Path, asking: VlmSettings = DEFAULTS) -> Questions:
+    """The measurement of a question file as it stands now."""
+    return Questions(
+        tsv=tsv, mode=mode, answers=answers, state=corpus_state(tsv, tsv.parent / "images" / tsv.stem), asking=asking
+    )
 
 
 def evaluate(
@@ -95,17 +148,15 @@ def evaluate(
     Answers are kept in `<out>/<name>-<mode>.jsonl` as they come; run again, only the missing ones are asked. Raises
     ConfigError for an unknown matcher or prompt style, DataError for an unusable file.
     """
-    matcher = option_matcher(settings.matcher)
-    table = read_tsv(tsv)
-    asked = fingerprint([model.fingerprint, table.rows, mode, settings.prompt_style, settings.max_new_tokens])
-    answers = PredictionFile(out / f"{table.name}-{mode}.jsonl", asked)
-    _ask(model, table, answers, mode=mode, settings=settings, progress=progress)
-    verdicts = [judge(row, answers.answers[row.index], matcher) for row in table.rows]
+    return questions(tsv, mode, out, settings).measure(model, None, progress)
+
+
+def _scored(table: QuestionTable, verdicts: Sequence[Verdict], made_of: Provenance) -> VlmResult:
     categories = by_category(verdicts)
     return VlmResult(
         name=table.name,
-        mode=mode,
-        provenance=Provenance(model=model.fingerprint, data=fingerprint(table.rows), settings=_recorded(settings, mode)),
+        mode=str(made_of.settings["mode"]),
+        provenance=made_of,
         accuracy=overall(verdicts, categories),
         categories=categories,
         unparsed=sum(verdict.parsed is None for verdict in verdicts),
@@ -159,16 +210,6 @@ def _sources(table: QuestionTable, mode: Mode) -> list[int]:
     return derangement([content_digest([Side(images=row.images)]) for row in table.rows], what=table.name)
 
 
-def _recorded(settings: VlmSettings, mode: Mode) -> dict[str, str | int | float | bool | None]:
-    return {
-        "mode": mode,
-        "matcher": settings.matcher,
-        "judge": "exact_matching",
-        "prompt_style": settings.prompt_style,
-        "max_new_tokens": settings.max_new_tokens,
-    }
-
-
 def _shown(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """A few rows of each category in turn, spread over the file: the same in every mode, so that they can stand side by side."""
     groups: dict[str, list[Verdict]] = {}
@@ -208,12 +249,6 @@ def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
     return [path for path in found if not names or path.stem in names]
 
 
-def refuse_unusable(paths: Sequence[Path]) -> None:
-    """Read all files once, so that one that cannot be used ends the command before hours of work. Raises DataError."""
-    for path in paths:
-        read_tsv(path)
-
-
 @click.command()
 @subject_options
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with mcq/*.tsv. Default: the one the run names.")
@@ -236,16 +271,17 @@ def main(data: Path | None, out: Path | None, mode: Mode, names: tuple[str, ...]
     settings = VlmSettings(**{name: rest.pop(name) for name in ("matcher", "prompt_style", "max_new_tokens")})
     with one_line_errors():
         subject = find_subject(**rest)
-        folder = out or subject.out
-        paths = question_files(subject.data_folder(data), names)
-        refuse_unusable(paths)
-        folder.mkdir(parents=True, exist_ok=True)  # before the hours of work
+        folder, failures = ResultFolder(out or subject.out), Failures()
+        wanted = [questions(path, mode, folder.path, settings) for path in question_files(subject.data_folder(data), names)]
+        folder.path.mkdir(parents=True, exist_ok=True)  # before the hours of work
+        failures.check(wanted, show_progress)
         model = subject.load()
-        for path in paths:
-            result = evaluate(model, path, mode=mode, out=folder, settings=settings, progress=show_progress)
-            click.echo(table_text(result))
-            write_result(result, folder / result.file_name)
-            click.echo(f"  result: {folder / result.file_name}")
+        measure_missing(model, wanted, folder, failures, show_progress)
+        for each in wanted:
+            result = folder.find(each, model.fingerprint)
+            if result is not None:
+                click.echo(f"{table_text(result)}\n  result: {folder.path / each.name}")
+        failures.raise_any()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 ORDER = ("toy", "convert", "synthesize", "model", "train", "evaluate", "report")
 """The stages of the main job, in order."""
 
+KINDS = ("retrieval", "questions", "reconstruction")
+"""What stage `evaluate` measures."""
+
 TEACHER = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEACHER_WORKERS = 8
 ANSWER_TOKENS = 256

@@ -1,37 +1,68 @@
 """Stage `evaluate`: retrieval, comprehension and reconstruction of the trained model, and retrieval of the untrained one."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eval import mmeb, reconstruct, vlm
-from eval.model_protocol import Model
-from eval.results import write_result
+from eval.measurement import Failures, Measurement, measure_missing
+from eval.model_protocol import Progress
 from eval.subject import newest_checkpoint
 from jobs.convert import data_input
-from jobs.model import backbone_folder
+from jobs.defaults import KINDS
+from jobs.evaluated import Evaluated, checkpoint_folder, trained_model, untrained_model
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data import mmeb_eval
-from pipeline.errors import NothingToMeasureError
+from pipeline.manifest import Manifest, fingerprint
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
-
-logger = logging.getLogger(__name__)
 
 UNTRAINED, TRAINED = "untrained", "trained"
 MODES: tuple[vlm.Mode, ...] = ("native", "compressed", "swapped")
 WITHOUT_TOKENS: tuple[vlm.Mode, ...] = ("native",)
 """How a model without compression tokens can be asked."""
 
+_KIND_OF = {mmeb.RetrievalSet: "retrieval", vlm.Questions: "questions", reconstruct.Reconstruction: "reconstruction"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What is measured now. What was measured by another choice stays, and is found again.
+
+    `only` are kinds (empty: all); `checkpoint` is a step or a folder (empty: the finished training).
+    """
+
+    only: tuple[str, ...] = ()
+    untrained: bool = True
+    blank: bool = True
+    checkpoint: str = ""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds, in a fixed order."""
+        return tuple(kind for kind in KINDS if kind in (self.only or KINDS))
+
+    def has(self, label: str, each: Measurement) -> bool:
+        """Whether a measurement of the model with that label is chosen."""
+        if label == UNTRAINED and not self.untrained:
+            return False
+        if isinstance(each, mmeb.RetrievalSet) and each.blank and not self.blank:
+            return False
+        return _KIND_OF[type(each)] in self.kinds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateStage:
-    """Measures the model before and after training, the latter also with blank pictures and with other rows' tokens."""
+    """Measures the model before and after training, the latter also with blank pictures and with other rows' tokens.
+
+    It is a list of small measurements (eval.measurement). Each has its own result file; a set that cannot be used costs that set,
+    and the stage then fails at its end.
+    """
 
     context: Context
+    choice: Choice = field(default_factory=Choice)
     name: str = "evaluate"
-    writing: Writing = Writing.RESUME
+    writing: Writing = Writing.PIECES
 
     @property
     def folder(self) -> Path:
@@ -39,20 +70,25 @@ class EvaluateStage:
         return self.context.evaluation
 
     def inputs(self) -> Mapping[str, Input]:
-        """The trained and the untrained model, the data folder, and the shards that tell which texts training saw."""
-        return {
-            # Of a user's folder it reads other parts than convert does, so the two are not held against each other.
-            "data" if self.context.data == self.context.toy else "benchmarks": data_input(
-                self.context, (mmeb_eval.EVAL, vlm.FOLDER)
-            ),
-            "shards": Input(path=self.context.shards, made_by="convert"),
+        """The benchmarks, the untrained and the trained model, and the shards that tell which texts training saw."""
+        # Of a user's folder other parts are read than convert reads, so the two are not held against each other.
+        data = "data" if self.context.data == self.context.toy else "benchmarks"
+        given = {
+            data: data_input(self.context, (mmeb_eval.EVAL, vlm.FOLDER)),
             "model": Input(path=self.context.model, made_by="model"),
-            "train": Input(path=self.context.train, made_by="train"),
         }
+        if self.choice.checkpoint:
+            given["checkpoint"] = Input(path=checkpoint_folder(self.context, self.choice.checkpoint))
+        else:
+            given["train"] = Input(path=self.context.train, made_by="train")
+        if "reconstruction" in self.choice.kinds:
+            given["shards"] = Input(path=self.context.shards, made_by="convert")
+        return given
 
     def settings(self) -> Mapping[str, object]:
-        """How questions are asked and read."""
-        return {"modes": self.modes, "vlm": vlm.DEFAULTS, "recipe": course_values(self.context.recipe)}
+        """How questions are asked and read, and what is measured."""
+        choice = {"kinds": self.choice.kinds, "untrained": self.choice.untrained, "blank": self.choice.blank}
+        return {"modes": self.modes, "vlm": vlm.DEFAULTS, "recipe": course_values(self.context.recipe), "choice": choice}
 
     @property
     def modes(self) -> tuple[vlm.Mode, ...]:
@@ -60,72 +96,45 @@ class EvaluateStage:
         return MODES if self.context.recipe.tokens.count else WITHOUT_TOKENS
 
     def run(self, out: Path, tracker: Tracker) -> Result:
-        """Evaluate both models; results are written as they come."""
-        from pipeline.inference import load_model, usual_place
+        """Measure what is chosen and not there yet. Raises DataError at the end where something could not be measured."""
+        failures, made = Failures(), 0
+        models = self._models(out)
+        chosen = {each.label: [item for item in self._measurements(each) if self.choice.has(each.label, item)] for each in models}
+        is_forced = self.context.force
+        left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
+        failures.check(left, self._watched("data"))
+        counts = dict[str, int]()
+        for each in models:
+            for item in chosen[each.label] if is_forced else []:
+                each.results.set_aside(item.name)
+            made += len(measure_missing(each.model, chosen[each.label], each.results, failures, self._watched(each.label)))
+            counts |= each.show(self._measurements(each), failures, self.context.data, tracker)
+            each.model.release()
+        failures.raise_any()
+        return Result(counts={**counts, "measured": made}, content=fingerprint([each.content for each in models]))
 
-        recipe, data = self.context.recipe, self.context.data
-        files = vlm.question_files(data) if (data / "mcq").is_dir() else []
-        vlm.refuse_unusable(files)
-        device, dtype = usual_place()
-        untrained = load_model(backbone_folder(self.context), recipe=recipe, device=device, dtype=dtype)
-        first = self._retrieval(untrained, out / UNTRAINED, blank=False, tracker=tracker)
-        del untrained
-        trained = load_model(newest_checkpoint(self.context.train), recipe=recipe, device=device, dtype=dtype)
-        self._retrieval(trained, out / TRAINED, blank=False, tracker=tracker)
-        self._retrieval(trained, out / TRAINED, blank=True, tracker=tracker)
-        questions = sum(self._questions(trained, files, out / TRAINED, tracker))
-        texts = self._reconstruction(trained, out / TRAINED, tracker) if recipe.tokens.count else 0
-        return Result(counts={"datasets": len(first.datasets), "questions": questions, "texts": texts})
+    def _models(self, out: Path) -> list[Evaluated]:
+        place = checkpoint_folder(self.context, self.choice.checkpoint) if self.choice.checkpoint else self.context.train
+        trained = newest_checkpoint(place)
+        return [untrained_model(self.context, out, UNTRAINED), trained_model(self.context, out, TRAINED, trained)]
 
-    def _retrieval(self, model: Model, out: Path, *, blank: bool, tracker: Tracker) -> mmeb.MmebResult:
-        label = f"{out.name}{' blank' if blank else ''}"
-        result = mmeb.evaluate(model, self.context.data, blank=blank, progress=self._watched(label))
-        write_result(result, out / (mmeb.BLANK_RESULT_NAME if blank else mmeb.RESULT_NAME))
-        prefix = f"eval/{label.replace(' ', '_')}/hit_at_1"
-        figures = {name: group.value for name, group in result.groups.items()}
-        figures |= {dataset.name: dataset.score.value for dataset in result.datasets}
-        tracker.log_metrics({f"{prefix}/{name}": value for name, value in figures.items()})
-        return result
+    def _measurements(self, model: Evaluated) -> list[Measurement]:
+        """All that can be measured of a model, whether or not it is chosen."""
+        data = self.context.data
+        has_sets = (data / mmeb_eval.EVAL).is_dir() or "retrieval" in self.choice.kinds
+        found: list[Measurement] = list(mmeb.retrieval_sets(data)) if has_sets else []
+        if model.label == UNTRAINED:
+            return found
+        found += mmeb.retrieval_sets(data, blank=True) if has_sets else []
+        is_asked = (data / vlm.FOLDER).is_dir() or self.choice.only == ("questions",)
+        for file in vlm.question_files(data) if is_asked else []:
+            found += [vlm.questions(file, mode, model.results.path) for mode in self.modes]
+        if has_sets and self.context.recipe.tokens.count and Manifest.read(self.context.shards):
+            found.append(reconstruct.reconstruction(data, self.context.shards))
+        return found
 
-    def _questions(self, model: Model, files: Sequence[Path], out: Path, tracker: Tracker) -> Iterator[int]:
-        """Questions answered in each file, once for all modes."""
-        for path in files:
-            yield max([self._ask(model, path, mode, out, tracker) for mode in self.modes])
+    def _watched(self, label: str) -> Progress:
+        def report(what: str, done: int, total: int) -> None:
+            self.context.progress(f"evaluate {label}, {what}", done, total, "")
 
-    def _ask(self, model: Model, path: Path, mode: vlm.Mode, out: Path, tracker: Tracker) -> int:
-        """Questions of a file that were answered in a mode. Where it can show nothing there, that is said."""
-        try:
-            result = vlm.evaluate(model, path, mode=mode, out=out, progress=self._watched(out.name))
-        except NothingToMeasureError as error:
-            logger.warning("evaluate: %s, %s is left out: %s", path.stem, mode, error)
-            return 0
-        write_result(result, out / result.file_name)
-        tracker.log_metrics({f"eval/{out.name}/accuracy/{mode}/{result.name}": result.accuracy.score.value})
-        return len(result.hits)
-
-    def _reconstruction(self, model: Model, out: Path, tracker: Tracker) -> int:
-        """Texts written out again. A corpus without texts of eight words has nothing to measure here, which is said."""
-        try:
-            result = reconstruct.evaluate(model, self.context.data, self.context.shards, progress=self._watched(out.name))
-        except NothingToMeasureError as error:
-            logger.warning("evaluate: reconstruction is left out: %s", error)
-            return 0
-        write_result(result, out / reconstruct.RESULT_NAME)
-        tracker.log_metrics(
-            {"eval/trained/reconstructed": result.own.value, "eval/trained/reconstructed_swapped": result.swapped.value}
-        )
-        return result.num_texts
-
-    def _watched(self, label: str) -> "_Watched":
-        return _Watched(self.context, label)
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """The evaluation's progress in the form of the stages'."""
-
-    context: Context
-    label: str
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        self.context.progress(f"evaluate {self.label}, {what}", done, total, "")
+        return report

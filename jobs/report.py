@@ -46,15 +46,14 @@ class ReportStage:
         """Write the page and keep a copy in the run."""
         write_atomic(out / RECIPE_NAME, json.dumps(json.loads(canonical_json(self.context.recipe)), indent=1) + "\n")
         trained, untrained = self.context.evaluation / TRAINED, self.context.evaluation / UNTRAINED
-        reconstruction = trained / reconstruct.RESULT_NAME
         page = ReportInputs(
             title=self._title,
             notice=self._notice,
-            trained=trained / mmeb.RESULT_NAME,
-            untrained=untrained / mmeb.RESULT_NAME,
-            blank=trained / mmeb.BLANK_RESULT_NAME,
+            trained=_measured(trained / mmeb.RESULT_NAME),
+            untrained=_measured(untrained / mmeb.RESULT_NAME),
+            blank=_measured(trained / mmeb.BLANK_RESULT_NAME),
             questions=self._questions(trained),
-            reconstruction=reconstruction if reconstruction.is_file() else None,
+            reconstruction=_measured(trained / reconstruct.RESULT_NAME),
             curves=self.context.train / "metrics.jsonl",
             recipe=out / RECIPE_NAME,
             links=self._runs(),
@@ -81,3 +80,8 @@ class ReportStage:
         """Run ids of the stages that the page is about."""
         manifests = {"train": Manifest.read(self.context.train), "evaluate": Manifest.read(self.context.evaluation)}
         return {f"{name} run": found.run_id for name, found in manifests.items() if found is not None and found.run_id}
+
+
+def _measured(path: Path) -> Path | None:
+    """A result file; None where that was not measured."""
+    return path if path.is_file() else None

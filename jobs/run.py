@@ -1,13 +1,13 @@
 """The main job: all stages in order, each run only where something has changed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
 from jobs.defaults import ANSWER_TOKENS, LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
-from jobs.evaluate import EvaluateStage
+from jobs.evaluate import Choice, EvaluateStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
 from jobs.runner import Outcome, run_stage
@@ -37,6 +37,7 @@ class Machine:
     convert_workers: int = 1
     split: str = "original"
     corpora: tuple[str, ...] = ()
+    choice: Choice = field(default_factory=Choice)
 
 
 def stages(context: Context, machine: Machine) -> list[Stage]:
@@ -89,6 +90,6 @@ _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
     "train": lambda context, machine: TrainStage(context=context, workers=machine.workers, step_timeout=machine.step_timeout),
-    "evaluate": lambda context, machine: EvaluateStage(context=context),
+    "evaluate": lambda context, machine: EvaluateStage(context=context, choice=machine.choice),
     "report": lambda context, machine: ReportStage(context=context),
 }

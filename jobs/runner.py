@@ -140,7 +140,7 @@ def _prepare(plan: _Plan, context: Context, *, is_done: bool) -> str:
     stage = plan.stage
     if is_done or stage.writing is Writing.ASIDE:
         return ""
-    if context.force:
+    if context.force and stage.writing is not Writing.PIECES:
         retire(stage.folder)
     reopen = unfinished_run(stage.folder, plan.fingerprint)
     (stage.folder / MANIFEST_NAME).unlink(missing_ok=True)

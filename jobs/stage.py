@@ -39,6 +39,8 @@ class Writing(Enum):
     """Gone on with in place while inputs and settings are the same; otherwise it waits aside (pipeline.stage_folder)."""
     KEEP = "keep"
     """Always gone on with in place: the stage itself knows which of its pieces still hold."""
+    PIECES = "pieces"
+    """As KEEP; and under --force the stage itself makes its pieces anew, those that are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

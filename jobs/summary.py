@@ -23,16 +23,23 @@ def result_table(evaluation: Path) -> str:
         "trained": evaluation / TRAINED / mmeb.RESULT_NAME,
         "trained, blank pictures": evaluation / TRAINED / mmeb.BLANK_RESULT_NAME,
     }
-    results = {name: read_result(mmeb.MmebResult, path) for name, path in files.items()}
-    trained = results["trained"].groups
-    names = [name for name in GROUPS if name in trained]
+    results = {name: read_result(mmeb.MmebResult, path) for name, path in files.items() if path.is_file()}
+    if "trained" not in results:
+        return "P@1: not measured; crem evaluate --only retrieval measures it"
+    trained = results["trained"]
+    names = [name for name in GROUPS if name in trained.groups]
     lines = [_line("P@1, %", {name: name for name in names})]
-    lines.append(_line("chance", {name: _percent(trained[name].chance) for name in names}))
-    for label, result in results.items():
-        lines.append(_line(label, {name: _percent(result.groups[name].value) for name in names}))
-    score = results["trained"].overall
-    lines.append(f"trained, overall: 95 % interval {_percent(score.low)} to {_percent(score.high)}, {score.count} datasets")
-    return "\n".join(lines)
+    lines.append(_line("chance", {name: _percent(trained.groups[name].chance) for name in names}))
+    for label in files:
+        lines.append(_line(label, {name: _of_same_sets(results.get(label), trained, name) for name in names}))
+    score = trained.overall
+    interval = f"95 % interval {_percent(score.low)} to {_percent(score.high)}"
+    return "\n".join([*lines, f"trained, overall: {interval}, {trained.size_of('overall').replace('sets', 'datasets')}"])
+
+
+def _of_same_sets(result: mmeb.MmebResult | None, trained: mmeb.MmebResult, group: str) -> str:
+    """A mean in percent; a dash where it was not measured over the sets that the trained model was measured on."""
+    return _percent(result.groups[group].value) if result and result.is_over(trained, group) else "-"
 
 
 def tracking_command(context: Context) -> str:

@@ -122,7 +122,8 @@ def run(until: str, processes: int, **given: Any) -> None:
     from jobs.summary import result_table, tracking_command
 
     refuse_ranks("run")
-    context = options.make_context(**options.take_shared(given))
+    shared = options.take_shared(given)
+    context = options.make_context(**shared, needs=options.needed(given))
     machine = Machine(**given)
     chain = stages(context, machine)
     for outcome in run_chain(chain, context, until=until, run=runner(processes)):
@@ -235,11 +236,13 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
 
 @group.command()
 @options.shared
-def evaluate(**shared: Any) -> None:
+@options.evaluation
+def evaluate(**given: Any) -> None:
     """Measure the trained model, and the untrained one beside it.
 
     P@1 on MMEB-eval, with the pictures and with blank ones; questions about pictures, answered natively, from the tokens
-    alone and from another row's tokens; texts written out again from the tokens alone. A single model or benchmark:
+    alone and from another row's tokens; texts written out again from the tokens alone. Every set is kept when it is measured and
+    found again, whatever is chosen later; one that cannot be used costs that set, and the exit code says so. A single model:
 
     \b
       python -m eval.mmeb --run-id RUN_ID
@@ -248,8 +251,13 @@ def evaluate(**shared: Any) -> None:
     \b
     Example:
       crem evaluate --recipe tiny --work work
+      crem evaluate --recipe tiny --only retrieval --no-untrained --no-blank
+      crem evaluate --recipe tiny --only questions --checkpoint 500
     """
-    one_stage("evaluate", shared)
+    from jobs.evaluate import Choice
+
+    shared = options.take_shared(given)
+    one_stage("evaluate", shared, {"choice": Choice(**given)})
 
 
 @group.command()

@@ -32,7 +32,7 @@ def one_slice(shared: dict[str, Any], machine: dict[str, Any], *, index: int, of
     from jobs.run import Machine, convert_stage
 
     part = Slice(index=index, of=of)
-    context = options.make_context(**shared)
+    context = options.make_context(**shared, needs=options.needed(machine))
     if context.force:
         raise click.UsageError("--force would move the shards of other slices away; remove those that are to be made again")
     try:
@@ -62,7 +62,8 @@ def merge(num_shards: int, **given: Any) -> None:
 
     from jobs.run import Machine, convert_stage
 
-    context = options.make_context(**options.take_shared(given))
+    shared = options.take_shared(given)
+    context = options.make_context(**shared, needs=options.needed(given))
     machine = Machine(**given)
     stage = replace(convert_stage(context, machine), num_slices=num_shards)
     tell(runner(1)(stage, context))
@@ -85,17 +86,19 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     """
     from data_prep.check_inputs import Finding
     from data_prep.check_inputs import check as look
-    from eval.vlm import question_files, refuse_unusable
+    from eval.tsv import read_tsv
+    from eval.vlm import question_files
     from pipeline.errors import DataError
     from pipeline.recipes.source import resolve
 
     mixture = resolve(recipe, settings).phases[0].mixture if recipe else None
 
     def questions() -> Iterator[Finding]:
-        try:
-            refuse_unusable(question_files(folder) if (folder / "mcq").is_dir() else [])
-        except DataError as error:
-            yield Finding("mcq", str(error), is_problem=True)
+        for path in question_files(folder) if (folder / "mcq").is_dir() else []:
+            try:
+                read_tsv(path)
+            except DataError as error:
+                yield Finding(path.stem, str(error), is_problem=True)
 
     problems = 0
     for finding in chain(look(folder, mixture), questions()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import ANSWER_TOKENS, LOADER_WORKERS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import ANSWER_TOKENS, KINDS, LOADER_WORKERS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
 from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
@@ -53,7 +53,7 @@ _SHARED = (
     click.option(
         "--force",
         is_flag=True,
-        help="Run even what is done; what convert, synthesize, train and evaluate made moves to <name>.old.",
+        help="Run even what is done; what convert, synthesize, train and evaluate made before moves to <name>.old.",
     ),
 )
 _TEACHER = (
@@ -118,6 +118,30 @@ _TRAINING = (
         help="A step, an evaluation on the way or a checkpoint that takes longer ends the run as hung, with its stacks printed.",
     ),
 )
+_EVALUATION = (
+    click.option("--only", multiple=True, type=click.Choice(KINDS), help="Measure this alone; may be given several times."),
+    click.option(
+        "--no-untrained",
+        "untrained",
+        flag_value=False,
+        type=bool,
+        default=True,
+        show_default=False,
+        help="Measure the trained model alone.",
+    ),
+    click.option(
+        "--no-blank",
+        "blank",
+        flag_value=False,
+        type=bool,
+        default=True,
+        show_default=False,
+        help="Leave out retrieval with blank pictures.",
+    ),
+    click.option(
+        "--checkpoint", default="", metavar="STEP|PATH", help="The model: a step of the training, finished or not, or a folder."
+    ),
+)
 
 _PREFLIGHT = (
     click.option("--dry-run", is_flag=True, help="Print recipe, DeepSpeed JSON, memory, FLOPs and hours; train nothing."),
@@ -165,6 +189,11 @@ def training(command: Command) -> Command:
     return _with(_TRAINING, command)
 
 
+def evaluation(command: Command) -> Command:
+    """What is measured, and of which model."""
+    return _with(_EVALUATION, command)
+
+
 def preflight(command: Command) -> Command:
     """A dry run, and the machines that it is about."""
     return _with(_PREFLIGHT, command)
@@ -175,13 +204,20 @@ def take_preflight(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.pop(name) for name in ("gpus", "gpu", "visual_tokens", "model_folder")}
 
 
+def needed(machine: dict[str, Any]) -> str:
+    """The folder that a data folder must hold to be converted: none where the user's own corpora may be all there is."""
+    return "" if machine.get("corpora") else "MMEB-train"
+
+
 def is_quiet() -> bool:
     """Whether the command was called with --quiet."""
     return bool(click.get_current_context().find_root().params.get("quiet", False))
 
 
-def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool) -> "Context":
-    """The context that the shared options describe.
+def make_context(
+    *, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool, needs: str = ""
+) -> "Context":
+    """The context that the shared options describe. The data folder must hold the folder `needs`, where that is not empty.
 
     Raises ConfigError for a recipe or a setting that cannot work, a data folder that is not there or holds none of the layout,
     or a work folder inside of it.
@@ -191,7 +227,7 @@ def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Pa
 
     resolved = resolve(recipe, settings)
     if data is not None:
-        _check_data(data, work)
+        _check_data(data, work, needs)
     return Context(
         work=work,
         data=data or work / "toy",
@@ -202,11 +238,11 @@ def make_context(*, recipe: str, settings: tuple[str, ...], work: Path, data: Pa
     )
 
 
-def _check_data(data: Path, work: Path) -> None:
+def _check_data(data: Path, work: Path, needs: str) -> None:
     if not data.is_dir():
         raise ConfigError(f"--data {data}: no such folder")
-    if not (data / "MMEB-train").is_dir():
-        raise ConfigError(f"--data {data}: no MMEB-train folder in it; see docs/data.md for the layout")
+    if needs and not (data / needs).is_dir():
+        raise ConfigError(f"--data {data}: no {needs} folder in it; see docs/data.md for the layout")
     if work.resolve().is_relative_to(data.resolve()):
         raise ConfigError(f"--work {work}: lies inside the data folder; name a folder outside of it")
 

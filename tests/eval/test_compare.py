@@ -11,9 +11,11 @@ from pipeline.errors import DataError
 
 
 def result(hits: dict[str, list[float]], *, data: str = "d") -> MmebResult:
+    provenance = Provenance(model="m", data=data, settings={}, libraries={})
     datasets = tuple(
         DatasetResult(
             name=name,
+            provenance=provenance,
             meta_task="vqa" if name == "b" else "retrieval",
             split="IND",
             num_candidates=10,
@@ -25,8 +27,9 @@ def result(hits: dict[str, list[float]], *, data: str = "d") -> MmebResult:
         for name, values in hits.items()
     )
     members = [DatasetHits(meta_task=item.meta_task, split="IND", hits=np.array(item.hits), chance=0.1) for item in datasets]
-    provenance = Provenance(model="m", data=data, settings={}, libraries={})
-    return MmebResult(provenance=provenance, datasets=datasets, groups=group_scores(members, seed=0))
+    groups = group_scores(members, seed=0)
+    num_sets = {name: value.count for name, value in groups.items()}
+    return MmebResult(provenance=provenance, datasets=datasets, groups=groups, num_sets=num_sets)
 
 
 GOOD, BAD = [1.0] * 40 + [0.0] * 10, [0.0] * 45 + [1.0] * 5
@@ -72,6 +75,16 @@ def test_group_values_are_means_over_datasets() -> None:
 def test_results_of_different_data_are_refused() -> None:
     with pytest.raises(DataError, match="different evaluation data"):
         compare(result({"a": GOOD}), result({"a": GOOD}, data="other"))
+
+
+def test_a_mean_over_other_sets_counts_as_not_measured() -> None:
+    lines = {
+        line.name: line for line in compare(result({"a": GOOD, "b": GOOD}), result({"a": BAD}), result({"a": BAD, "c": BAD}))
+    }
+    assert lines["a"].untrained is not None and lines["a"].blank is not None
+    assert lines["b"].untrained is None and lines["b"].gain is None
+    assert lines["overall"].untrained is None and lines["overall"].blank is None
+    assert lines["overall"].gain is None
 
 
 def test_table_says_dash_where_nothing_was_measured() -> None:

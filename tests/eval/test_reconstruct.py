@@ -35,12 +35,18 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class TrainingTexts(list[str]):
+    """Stands for the index of shards."""
+
+    fingerprint = "of the shards"
+
+
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that training has seen; a test fills them in."""
-    texts: list[str] = []
+    texts = TrainingTexts()
 
-    def opened(folder: Path) -> list[str]:
+    def opened(folder: Path) -> TrainingTexts:
         return texts
 
     def all_texts(index: list[str]) -> Iterator[str]:

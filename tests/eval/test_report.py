@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from eval.metrics import score
 from eval.reconstruct import ReconstructionExample, ReconstructResult
 from eval.report import ReportInputs, build_report, read_curves
 from eval.report_markup import picture
-from eval.results import Provenance, write_result
+from eval.results import Provenance, read_result, write_result
 from pipeline.errors import DataError
 from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
 from tests.eval.test_tsv import coded, write
@@ -66,8 +67,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     questions = []
     for mode in ("native", "compressed", "swapped"):
         answer = vlm.evaluate(FakeModel(answer_one=lambda context, question, compressed: HOSTILE), tsv, mode=mode, out=root)
-        write_result(answer, root / answer.file_name)
-        questions.append(root / answer.file_name)
+        write_result(answer, root / f"Hostile-{mode}.json")
+        questions.append(root / f"Hostile-{mode}.json")
     examples = (ReconstructionExample(text=HOSTILE, own=HOSTILE, swapped=HOSTILE, is_seen=False),)
     rebuilt = ReconstructResult(
         provenance=Provenance(model="1" * 64, data="3" * 64, settings={}),
@@ -157,10 +158,21 @@ def test_the_same_files_make_the_same_page(inputs: ReportInputs, page: str, tmp_
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
 
 
-def test_what_was_not_measured_is_left_out(tmp_path: Path) -> None:
+def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     build_report(ReportInputs(title="Empty"), tmp_path / "report.html")
     parsed = Page((tmp_path / "report.html").read_text())
-    assert [tag for tag, _ in parsed.tags if tag == "section"] == []
+    sections = [attributes["id"] for tag, attributes in parsed.tags if tag == "section"]
+    assert sections == ["retrieval", "questions", "reconstruction"]
+    assert [text.split(".")[0] for text in parsed.text if "measured" in text] == ["Not measured"] * 3
+
+
+def test_a_mean_over_a_part_of_the_sets_says_so(inputs: ReportInputs, tmp_path: Path) -> None:
+    assert inputs.trained is not None
+    whole = read_result(mmeb.MmebResult, inputs.trained)
+    part = replace(whole, num_sets=dict.fromkeys(whole.num_sets, 36))
+    write_result(part, tmp_path / "part.json")
+    build_report(ReportInputs(title="Part", trained=tmp_path / "part.json"), tmp_path / "report.html")
+    assert "1 of 36 sets" in Page((tmp_path / "report.html").read_text()).text
 
 
 def test_missing_and_foreign_files_are_named(inputs: ReportInputs, tmp_path: Path) -> None:

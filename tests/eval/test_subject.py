@@ -99,9 +99,10 @@ def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pyt
     assert "vlmevalkit-2026-06" in asked.output
     whole = (tmp_path / "out" / "mmeb.json").read_bytes()
     CliRunner().invoke(mmeb.main, ["--model", "m", "--dataset", "n"])
-    assert (tmp_path / "out" / "mmeb.json").read_bytes() == whole, "chosen sets do not take the benchmark's place"
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"mmeb.json", "mmeb-blank.json", "mmeb-some.json", "Q-compressed.json", "Q-compressed.jsonl"}
+    assert (tmp_path / "out" / "mmeb.json").read_bytes() == whole
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    sets = {"mmeb.json", "mmeb/n.json", "mmeb-blank.json", "mmeb-blank/n.json"}
+    assert written == sets | {"Q-compressed.json", "Q-compressed.jsonl", "data_states.json"}
 
 
 @pytest.mark.parametrize("name", MAINS)

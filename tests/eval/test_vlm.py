@@ -129,7 +129,7 @@ def test_rotated_questions_get_a_circular_score(tmp_path: Path) -> None:
 
 def test_result_reads_back_and_names_no_date(tsv: Path, tmp_path: Path) -> None:
     result = evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path)
-    write_result(result, tmp_path / result.file_name)
+    write_result(result, tmp_path / "Colours-native.json")
     assert read_result(VlmResult, tmp_path / "Colours-native.json") == result
     assert set(json.loads((tmp_path / "Colours-native.json").read_text())["provenance"]) == {
         "model",

@@ -1,52 +1,304 @@
-"""What the stage asks of a model."""
+"""What the stage measures, what it finds again, and what one unusable file costs."""
 
-from dataclasses import replace
+import logging
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jobs.evaluate import EvaluateStage
+from eval.mmeb import MmebResult
+from eval.results import read_result
+from jobs.evaluate import Choice, EvaluateStage
+from jobs.report import ReportStage
+from jobs.runner import run_stage
 from jobs.stage import Context
-from pipeline.errors import DataError, NothingToMeasureError
+from pipeline.data.keys import make_key
+from pipeline.data.shard_writer import write_shards
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import ConfigError, DataError
+from pipeline.manifest import Manifest
 from pipeline.model.compression import Chorus
 from pipeline.model.pooling import LastToken
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.roles import Layout, Role
-from pipeline.tracking import NullTracker
-from tests.eval.fakes import FakeModel
+from pipeline.sample import Sample, Side
+from pipeline.train import checkpoint
+from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
+from tests.eval.test_tsv import coded, row, write
+
+SETS = ("CIRR", "NIGHTS", "WebQA")
+CAPTION = "a caption of some ten words that {} stands in no training text"
 
 
-def stage(recipe: Recipe) -> EvaluateStage:
-    return EvaluateStage(context=Context(work=Path("work"), data=Path("data"), recipe=recipe, tracking="nowhere://"))
+@dataclass
+class Models:
+    """Loads fakes in the place of real models and counts the sides that each embeds and the questions it is asked."""
+
+    loaded: list[FakeModel] = field(default_factory=list)
+    embed_one: Callable[[Side], np.ndarray] = FakeModel().embed_one
+
+    def load(self, path: Path, **given: object) -> FakeModel:
+        name = path.name if path.name.startswith("step-") else "untrained"
+        self.loaded.append(FakeModel(fingerprint=f"fake {name}", embed_one=self.embed_one))
+        return self.loaded[-1]
+
+    @property
+    def embedded(self) -> dict[str, int]:
+        """Sides that were embedded, by model."""
+        return {model.fingerprint: len(model.embedded) for model in self.loaded if model.embedded}
+
+    @property
+    def asked(self) -> int:
+        """Questions of all models."""
+        return sum(len(model.asked) for model in self.loaded)
+
+    def forget(self) -> None:
+        """Count from here."""
+        self.loaded.clear()
 
 
-def test_a_question_file_that_cannot_be_used_stops_it_before_a_model_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Models:
+    counted = Models()
+    monkeypatch.setattr("pipeline.inference.load_model", counted.load)
+    return counted
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """Three sets of two queries and a question file of three rows; a finished training of two checkpoints."""
+    data, work = tmp_path / "data", tmp_path / "work"
+    context = Context(work=work, data=data, recipe=load("tiny"), tracking="nowhere://")
+    write_pictures(data, {f"{name}/{number}.png": png((number * 90, 7, 7)) for name in SETS for number in range(2)})
+    for name in SETS:
+        write_set(data, name)
+    (data / "mcq").mkdir()
+    write(data / "mcq" / "Birds.tsv", [row(str(number), image=coded(png((number, 9, 9)))) for number in range(3)])
+    for step in (100, 200):
+        save(context.train / "checkpoints" / f"step-{step:08d}", step)
+    context.model.mkdir(parents=True)
+    (context.model / "config.json").write_text("{}")
+    seen = Sample(key=make_key("pairs", 0), dataset="pairs", query=Side(text="a"), positive=Side(text="b"))
+    write_shards([seen], context.shards, dataset="pairs", kind="pairs")
+    for folder, name in ((context.model, "model"), (context.train, "train")):
+        Manifest(stage=name, fingerprint="f" * 64, outputs={"content": name}).write(folder)
+    Manifest(stage="convert", fingerprint="f", outputs={"content": ShardIndex.open(context.shards).fingerprint}).write(
+        context.shards
+    )
+    return context
+
+
+def write_set(data: Path, name: str, word: str = "") -> None:
+    rows = [
+        (f"<|image_1|>\n{name}{word} {n}\n", f"{name}/{n}.png", [CAPTION.format(f"{name} {m}") for m in (n, 1 - n)], ["", ""])
+        for n in range(2)
+    ]
+    folder = data / "MMEB-eval" / name
+    if folder.is_dir():
+        (folder / "test-00000-of-00001.parquet").unlink()
+        folder.rmdir()
+    write_eval(data, name, rows)
+
+
+def save(folder: Path, step: int) -> None:
+    digests = {checkpoint.WEIGHTS: f"of step {step}"}
+    state = checkpoint.State(
+        step=step, recipe="tiny", recipe_fingerprint="r", data_fingerprint="d", model_folder="m", digests=digests
+    )
+    checkpoint.save(folder, {}, {}, state, "{}")
+
+
+def evaluate(context: Context, **choice: object) -> dict[str, int]:
+    """Run the stage; the counts that it tells."""
+    return dict(run_stage(EvaluateStage(context=context, choice=Choice(**choice)), context).manifest.counts)
+
+
+def test_everything_is_measured_once(context: Context, models: Models) -> None:
+    counts = evaluate(context)
+    assert counts == {"datasets": 3, "questions": 3, "texts": 6, "measured": 3 + 3 + 3 + 3 + 1}
+    assert models.embedded == {"fake untrained": 12, "fake step-00000200": 24}
+    assert models.asked == 3 * 3 + 6
+    models.forget()
+    assert run_stage(EvaluateStage(context=context), context).was_done
+    assert models.loaded == []
+
+
+def test_a_kill_in_the_last_set_costs_that_set(context: Context, models: Models) -> None:
+    """As SIGKILL does it, in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        models.embed_one = killing_in_the_last_set(context)
+        evaluate(context)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert not (context.evaluation / "manifest.json").exists()
+    assert evaluate(context)["measured"] == 1 + 3 + 1, "the last set, the question file in three modes, the reconstruction"
+    assert models.embedded == {"fake step-00000200": 4}
+    assert read_result(MmebResult, context.evaluation / "untrained" / "mmeb.json").overall.count == 3
+
+
+def killing_in_the_last_set(context: Context) -> Callable[[Side], np.ndarray]:
+    """Embeds until all sets but the last with blank pictures have their files, then dies."""
+
+    def embed_one(side: Side) -> np.ndarray:
+        there = {path.name for path in (context.evaluation / "trained" / "mmeb-blank").glob("*.json")}
+        if there == {f"{name}.json" for name in SETS[:-1]}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return FakeModel().embed_one(side)
+
+    return embed_one
+
+
+def test_a_changed_set_is_measured_again_alone(context: Context, models: Models) -> None:
+    evaluate(context, only=("retrieval",))
+    before = (context.evaluation / "trained" / "mmeb.json").read_bytes()
+    models.forget()
+    write_set(context.data, "NIGHTS", word=" anew")
+    assert evaluate(context, only=("retrieval",))["measured"] == 3
+    assert models.embedded == {"fake untrained": 4, "fake step-00000200": 8}
+    assert (context.evaluation / "trained" / "mmeb.json").read_bytes() != before
+
+
+def test_files_that_only_look_changed_are_read_and_nothing_is_embedded(context: Context, models: Models) -> None:
+    evaluate(context)
+    models.forget()
+    for path in context.data.rglob("*"):
+        os.utime(path)
+    assert evaluate(context)["measured"] == 0
+    assert models.embedded == {} and models.asked == 0
+
+
+def test_one_unusable_set_costs_that_set_alone(context: Context, models: Models, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = {f"{name}/{number}.png": png((number * 90, 7, 7)) for name in SETS for number in range(2)}
+    write_pictures(context.data, pictures | {"WebQA/1.png": b"no picture"})
+    with pytest.raises(DataError, match=r"^not measured, for the reasons said above: WebQA; all else is measured and kept"):
+        evaluate(context)
+    said = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 1 and said[0].startswith("error: WebQA: ") and "row 1" in said[0]
+    assert models.embedded == {"fake untrained": 8, "fake step-00000200": 16}
+    result = read_result(MmebResult, context.evaluation / "trained" / "mmeb.json")
+    assert result.size_of("overall") == "2 of 3 sets"
+    assert not (context.evaluation / "manifest.json").exists()
+    models.forget()
+    write_pictures(context.data, pictures)
+    counts = evaluate(context)
+    assert counts["datasets"] == 3 and counts["measured"] == 3 + 1, "the set three times, and the texts with its own"
+    assert models.embedded == {"fake untrained": 4, "fake step-00000200": 8}
+
+
+def test_an_unusable_question_file_is_told_before_a_model_loads_and_costs_that_file(
+    context: Context, models: Models, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "mcq").mkdir()
-    (tmp_path / "mcq" / "MMVet.tsv").write_text("index\timage\tquestion\tanswer\n0\tAAAA\twhat\tfree text\n")
-    monkeypatch.setattr("pipeline.inference.load_model", lambda *given, **named: pytest.fail("a model was loaded"))
-    context = Context(work=tmp_path, data=tmp_path, recipe=load("tiny"), tracking="nowhere://")
-    with pytest.raises(DataError, match=r"MMVet\.tsv: none of its 1 rows can be asked"):
-        EvaluateStage(context=context).run(tmp_path / "out", NullTracker())
+    (context.data / "mcq" / "Cut.tsv").write_text("index\tquestion\n")
+    loaded_at: list[int] = []
+    one = models.load
+
+    def load_model(path: Path, **given: object) -> FakeModel:
+        loaded_at.append(len([record for record in caplog.records if "Cut.tsv" in record.message]))
+        return one(path, **given)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError, match=r"said above: Cut\.tsv;"):
+        patch.setattr("pipeline.inference.load_model", load_model)
+        evaluate(context, only=("questions",))
+    assert set(loaded_at) == {1}
+    assert models.asked == 9
+    assert (context.evaluation / "trained" / "Birds-native.json").is_file()
 
 
-def test_a_model_without_compression_tokens_is_asked_natively_alone() -> None:
-    tiny = load("tiny")
+def test_what_one_choice_measured_is_kept_for_the_next(context: Context, models: Models) -> None:
+    assert evaluate(context, only=("retrieval",), untrained=False, blank=False)["measured"] == 3
+    assert models.embedded == {"fake step-00000200": 12}
+    assert evaluate(context, only=("questions",))["measured"] == 3
+    models.forget()
+    evaluate(context)
+    assert models.embedded == {"fake untrained": 12, "fake step-00000200": 12}, "blank pictures, and the untrained model"
+    assert models.asked == 6, "the reconstruction"
+    models.forget()
+    evaluate(context, only=("retrieval",), untrained=False, blank=False)
+    assert models.loaded == []
+
+
+def test_what_no_longer_holds_is_not_shown_by_another_choice(context: Context, models: Models) -> None:
+    evaluate(context)
+    write(context.data / "mcq" / "Birds.tsv", [row(str(number), image=coded(png((9, number, 9)))) for number in range(3)])
+    evaluate(context, only=("retrieval",))
+    shown = {path.name for path in (context.evaluation / "trained").glob("*.json")}
+    assert "mmeb.json" in shown and "reconstruct.json" in shown
+    assert not [name for name in shown if name.startswith("Birds")]
+
+
+def test_each_checkpoint_keeps_its_results(context: Context, models: Models) -> None:
+    evaluate(context, only=("retrieval",))
+    first = (context.evaluation / "trained" / "mmeb.json").read_bytes()
+    models.forget()
+    evaluate(context, only=("retrieval",), checkpoint="100")
+    assert models.embedded == {"fake step-00000100": 24}, "the untrained model is the same"
+    models.forget()
+    evaluate(context, only=("retrieval",), checkpoint=str(context.train / "checkpoints" / "step-00000200"))
+    assert models.loaded == []
+    assert (context.evaluation / "trained" / "mmeb.json").read_bytes() == first
+    with pytest.raises(ConfigError, match=r"--checkpoint 300: no folder .* there are step-00000100, step-00000200"):
+        evaluate(context, checkpoint="300")
+
+
+def test_a_checkpoint_is_measured_while_training_goes_on(context: Context, models: Models) -> None:
+    (context.train / "manifest.json").unlink()
+    (context.shards / "manifest.json").unlink()
+    with pytest.raises(DataError, match="run crem train first"):
+        evaluate(context, only=("retrieval",))
+    assert evaluate(context, only=("retrieval", "questions"), checkpoint="100")["measured"] == 9 + 3
+
+
+def test_force_measures_what_is_chosen_anew_and_keeps_the_old_beside_it(context: Context, models: Models) -> None:
+    evaluate(context)
+    models.forget()
+    assert evaluate(replace(context, force=True), only=("questions",))["measured"] == 3
+    assert (models.embedded, models.asked) == ({}, 9)
+    assert (context.evaluation / "trained.old" / "Birds-native.jsonl").is_file()
+    assert evaluate(context)["measured"] == 0
+
+
+def test_the_report_of_a_part_says_what_was_not_measured(context: Context, models: Models) -> None:
+    (context.train / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
+    evaluate(context, only=("retrieval",), untrained=False)
+    run_stage(ReportStage(context=context), context)
+    page = (context.report / "report.html").read_text()
+    assert page.count("Not measured.") == 2 and "crem evaluate --only questions" in page
+
+
+def test_found_results_are_noted_in_the_tracker_too(context: Context, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: dict[str, float] = {}
+    monkeypatch.setattr("pipeline.tracking.NullTracker.log_metrics", lambda self, metrics, step=None: noted.update(metrics))
+    evaluate(context)
+    first = {name: value for name, value in noted.items() if name.startswith("eval/")}
+    assert {"eval/trained/hit_at_1/WebQA", "eval/trained_blank/hit_at_1/overall", "eval/trained/reconstructed"} <= set(first)
+    noted.clear()
+    (context.evaluation / "manifest.json").unlink()
+    evaluate(context)
+    assert {name: value for name, value in noted.items() if name.startswith("eval/")} == first
+
+
+def test_a_model_without_compression_tokens_is_asked_natively_alone(context: Context, models: Models) -> None:
     layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
-    without = replace(tiny, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
-    assert stage(tiny).modes == ("native", "compressed", "swapped")
-    assert stage(without).modes == ("native",)
-    assert stage(without).settings()["modes"] == ("native",)
+    without: Recipe = replace(context.recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
+    assert EvaluateStage(context=context).modes == ("native", "compressed", "swapped")
+    assert evaluate(replace(context, recipe=without))["measured"] == 9 + 1
+    assert EvaluateStage(context=replace(context, recipe=without)).settings()["modes"] == ("native",)
 
 
 def test_a_mode_that_can_show_nothing_is_left_out_and_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    context: Context, models: Models, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def nothing(*given: object, **named: object) -> None:
-        raise NothingToMeasureError("one picture")
-
-    monkeypatch.setattr("eval.vlm.evaluate", nothing)
-    assert list(stage(load("tiny"))._questions(FakeModel(), [tmp_path / "Q.tsv"], tmp_path, NullTracker())) == [0]
-    assert "evaluate: Q, swapped is left out: one picture" in caplog.messages
+    """All rows have one picture, so there is no other row's to swap in."""
+    write(context.data / "mcq" / "Birds.tsv", [row(str(number), image=coded(png((1, 2, 3)))) for number in range(3)])
+    evaluate(context, only=("questions",))
+    assert [line for line in caplog.messages if line.startswith("trained/Birds-swapped: left out: ")]
+    assert {path.name for path in (context.evaluation / "trained").glob("Birds*.json")} == {
+        "Birds-native.json",
+        "Birds-compressed.json",
+    }

@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ def result(value: float) -> mmeb.MmebResult:
         name: Score(value=value, low=value - 0.05, high=value + 0.05, chance=0.02, count=3)
         for name in ("grounding", "overall", "vqa", "classification", "IND")
     }
-    return mmeb.MmebResult(provenance=Provenance(model="m", data="d", settings={}), datasets=(), groups=groups)
+    num_sets = dict.fromkeys(groups, 3)
+    return mmeb.MmebResult(provenance=Provenance(model="m", data="d", settings={}), datasets=(), groups=groups, num_sets=num_sets)
 
 
 def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path: Path) -> None:
@@ -37,6 +39,19 @@ def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path:
         "trained, blank pictures": ["3.4"] * 5,
     }
     assert interval == "trained, overall: 95 % interval 70.3 to 80.3, 3 datasets"
+
+
+def test_what_was_not_measured_is_a_dash_and_a_part_is_said_to_be_one(tmp_path: Path) -> None:
+    assert result_table(tmp_path) == "P@1: not measured; crem evaluate --only retrieval measures it"
+    write_result(replace(result(0.5), num_sets={"overall": 36}), tmp_path / "trained" / mmeb.RESULT_NAME)
+    header, *rows, interval = result_table(tmp_path).splitlines()
+    assert {row[:24].strip(): row[24:].split()[-1] for row in rows} == {
+        "chance": "2.0",
+        "untrained": "-",
+        "trained": "50.0",
+        "trained, blank pictures": "-",
+    }
+    assert interval.endswith("55.0, 3 of 36 datasets") and header
 
 
 def test_tracking_command_names_the_whole_store_and_survives_a_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,8 @@ MUTANTS = (
     Mutant(
         "a touched zip of MMEB-train measures everything again",
         "jobs/evaluate.py",
-        "(mmeb_data.EVAL, vlm.FOLDER)",
-        "(mmeb_data.TRAIN, mmeb_data.EVAL, vlm.FOLDER)",
+        "(mmeb_eval.EVAL, vlm.FOLDER)",
+        "('MMEB-train', mmeb_eval.EVAL, vlm.FOLDER)",
         INPUTS,
     ),
     Mutant(

@@ -1,0 +1,45 @@
+"""A model that is loaded when it is first asked: an evaluation that finds all results again needs no weights."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from eval.model_protocol import Model
+from pipeline.sample import Side
+
+
+class LazyModel:
+    """A model by the fingerprint that it is known to have (empty: not known, so that asking for it loads the model)."""
+
+    def __init__(self, load: Callable[[], Model], fingerprint: str = "") -> None:
+        self._load, self._known = load, fingerprint
+        self._model: Model | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its fingerprint can be told without loading it."""
+        return bool(self._known)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights and settings."""
+        self._known = self._known or self._loaded().fingerprint
+        return self._known
+
+    def embed(self, sides: Sequence[Side]) -> np.ndarray:
+        """Embeddings (N, D) float32 of unit norm."""
+        return self._loaded().embed(sides)
+
+    def answer(
+        self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32
+    ) -> list[str]:
+        """Greedy answers to `questions[i]` about `contexts[i]`."""
+        return self._loaded().answer(contexts, questions, compressed=compressed, max_new_tokens=max_new_tokens)
+
+    def release(self) -> None:
+        """Let the weights go: the next model needs the room."""
+        self._model = None
+
+    def _loaded(self) -> Model:
+        self._model = self._model or self._load()
+        return self._model
