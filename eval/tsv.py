@@ -19,12 +19,15 @@ from PIL import Image
 
 from pipeline.data.pictures import MAX_ASPECT, FolderPictures, measure
 from pipeline.data.reject import RowError
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NothingToMeasureError
 
 Kind = Literal["choice", "yes_no"]
 
 POINTER_CHARACTERS = 64
 """An image field no longer than this is the index of another row whose picture it shares."""
+
+FREE_ANSWER = "it has no options"
+"""How the reason of a row begins whose answer would have to be judged by a reader, as in MM-Vet."""
 
 _FIELD_BYTES = 256 * 2**20
 _YES_NO = {"yes": "Yes", "no": "No"}
@@ -74,7 +77,7 @@ def read_tsv(path: Path) -> QuestionTable:
     """Read a question file. Pictures in files lie in `images/<name>/` beside it.
 
     Raises DataError for a file that is unusable as a whole: missing columns, an index that stands twice, options written
-    inside the question (then no option could ever be matched), no usable row.
+    inside the question (then no option could ever be matched), no usable row. NothingToMeasureError where all answers are free.
     """
     fields = _read_fields(path)
     pictures = _PictureColumn(path, {row["index"]: row for row in fields})
@@ -84,10 +87,12 @@ def read_tsv(path: Path) -> QuestionTable:
     for row in fields:
         try:
             _refuse_split(row, scored)
-            rows.append(_question(row, pictures.of(row)))
+            rows.append(_question(row, pictures))
         except RowError as error:
             skipped.append(SkippedRow(index=row["index"], reason=str(error)))
     if not rows:
+        if all(row.reason.startswith(FREE_ANSWER) for row in skipped):
+            raise NothingToMeasureError(f"{path}: its {len(skipped)} questions have free answers, which are not asked yet")
         raise DataError(f"{path}: none of its {len(skipped)} rows can be asked ({skipped[0].index}: {skipped[0].reason})")
     return QuestionTable(name=path.stem, rows=tuple(rows), skipped=tuple(skipped))
 
@@ -139,14 +144,15 @@ def _is_label(text: str) -> bool:
     return len(text) == 1 and text in string.ascii_uppercase
 
 
-def _question(row: Mapping[str, str], images: tuple[bytes, ...]) -> QuestionRow:
+def _question(row: Mapping[str, str], pictures: "_PictureColumn") -> QuestionRow:
     options = {name: row[name] for name in string.ascii_uppercase if row.get(name)}
+    answer = _answer(row["answer"].strip(), options)
     return QuestionRow(
         index=row["index"],
         question=row["question"],
-        answer=_answer(row["answer"].strip(), options),
+        answer=answer,
         options=options,
-        images=images,
+        images=pictures.of(row),
         hint=row.get("hint", ""),
         category=row.get("category", ""),
         l2_category=row.get("l2-category", ""),
@@ -160,7 +166,7 @@ def _answer(answer: str, options: Mapping[str, str]) -> str:
             raise RowError(f"its answer {answer!r} is not the label of one of its options {', '.join(options)}")
         return answer
     if answer.lower() not in _YES_NO:
-        raise RowError(f"it has no options and its answer {answer!r} is neither yes nor no")
+        raise RowError(f"{FREE_ANSWER} and its answer {answer!r} is neither yes nor no")
     return _YES_NO[answer.lower()]
 
 

@@ -128,8 +128,8 @@ class Questions:
         if known is not None and known.provenance.agrees_with(made_of):
             return known
         asked = fingerprint([model.fingerprint, table.rows, self.mode, self.asking.prompt_style, self.asking.max_new_tokens])
-        answers = PredictionFile(self.answers / f"{table.name}-{self.mode}.jsonl", asked)
-        _ask(model, table, answers, mode=self.mode, settings=self.asking, progress=progress)
+        with PredictionFile(self.answers / f"{table.name}-{self.mode}.jsonl", asked) as answers:
+            _ask(model, table, answers, mode=self.mode, settings=self.asking, progress=progress)
         return _scored(table, [judge(row, answers.answers[row.index], matcher) for row in table.rows], made_of)
 
 
@@ -242,7 +242,7 @@ def _table_row(name: str, item: Accuracy) -> str:
 
 def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
     """The question files of a data folder, or those named. Raises DataError when there is none."""
-    found = sorted((data / FOLDER).glob("*.tsv"))
+    found = sorted((data / FOLDER).glob("[!.]*.tsv"))  # macOS puts a ._name.tsv beside what it copies
     unknown = sorted(set(names) - {path.stem for path in found})
     if unknown or not found:
         raise DataError(f"{data / 'mcq'}: no {unknown[0] if unknown else '*'}.tsv in it; put VLMEvalKit question files there")

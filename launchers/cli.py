@@ -245,12 +245,10 @@ def evaluate(**given: Any) -> None:
     found again, whatever is chosen later; one that cannot be used costs that set, and the exit code says so. A single model:
 
     \b
-      python -m eval.mmeb --run-id RUN_ID
       python -m eval.vlm --run-id RUN_ID --mode compressed
 
     \b
-    Example:
-      crem evaluate --recipe tiny --work work
+    Examples:
       crem evaluate --recipe tiny --only retrieval --no-untrained --no-blank
       crem evaluate --recipe tiny --only questions --checkpoint 500
     """

@@ -88,7 +88,7 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     from data_prep.check_inputs import check as look
     from eval.tsv import read_tsv
     from eval.vlm import question_files
-    from pipeline.errors import DataError
+    from pipeline.errors import DataError, NothingToMeasureError
     from pipeline.recipes.source import resolve
 
     mixture = resolve(recipe, settings).phases[0].mixture if recipe else None
@@ -98,7 +98,7 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
             try:
                 read_tsv(path)
             except DataError as error:
-                yield Finding(path.stem, str(error), is_problem=True)
+                yield Finding(path.stem, str(error), is_problem=not isinstance(error, NothingToMeasureError))
 
     problems = 0
     for finding in chain(look(folder, mixture), questions()):

@@ -1,50 +1,76 @@
 """Answers that survive a kill, and never outlive the model they came from."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from eval.predictions import PredictionFile
-from pipeline.errors import DataError
+from pipeline.errors import DataError, PipelineError
+
+
+def kept(path: Path, fingerprint: str = "model") -> dict[str, str]:
+    """What a process finds when it opens the file."""
+    with PredictionFile(path, fingerprint) as file:
+        return dict(file.answers)
+
+
+def add(path: Path, *parts: Mapping[str, str], fingerprint: str = "model") -> None:
+    with PredictionFile(path, fingerprint) as file:
+        for part in parts:
+            file.append(part)
 
 
 def test_answers_are_found_again(tmp_path: Path) -> None:
     path = tmp_path / "a" / "p.jsonl"
-    first = PredictionFile(path, "model")
-    first.append({"0": "two\nlines\u2028and more", "1": '\U0001f600 "quoted"'})
-    first.append({"2": ""})
-    assert PredictionFile(path, "model").answers == {"0": "two\nlines\u2028and more", "1": '\U0001f600 "quoted"', "2": ""}
+    add(path, {"0": "two\nlines\u2028and more", "1": '\U0001f600 "quoted"'}, {"2": ""})
+    assert kept(path) == {"0": "two\nlines\u2028and more", "1": '\U0001f600 "quoted"', "2": ""}
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
 def test_a_kill_costs_at_most_the_last_line(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "p.jsonl"
-    PredictionFile(path, "model").append({"0": "kept", "1": "cut off somewhere in this line"})
+    add(path, {"0": "kept", "1": "cut off somewhere in this line"})
     path.write_bytes(path.read_bytes()[:-cut])
-    again = PredictionFile(path, "model")
-    assert again.answers == {"0": "kept"}
-    again.append({"1": "new"})
-    assert PredictionFile(path, "model").answers == {"0": "kept", "1": "new"}
+    assert kept(path) == {"0": "kept"}
+    add(path, {"1": "new"})
+    assert kept(path) == {"0": "kept", "1": "new"}
 
 
 def test_a_kill_inside_the_first_line(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(b'{"fingerpr')
-    assert PredictionFile(path, "model").answers == {}
-    assert PredictionFile(path, "model").answers == {}
+    assert kept(path) == {}
+    assert kept(path) == {}
 
 
 def test_answers_of_another_model_are_not_reused(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    PredictionFile(path, "old").append({"0": "old answer"})
-    assert PredictionFile(path, "new").answers == {}
-    assert PredictionFile(path, "new").answers == {}
+    add(path, {"0": "old answer"}, fingerprint="old")
+    assert kept(path, "new") == {}
+    assert kept(path, "new") == {}
+
+
+def test_two_evaluations_never_write_one_file(tmp_path: Path) -> None:
+    """The second, of another model, would begin the file anew under the first one's answers."""
+    path = tmp_path / "p.jsonl"
+    with PredictionFile(path, "first") as first:
+        first.append({"0": "of the first"})
+        child = os.fork()
+        if child == 0:
+            with pytest.raises(PipelineError, match="another evaluation writes its answers there"):
+                PredictionFile(path, "second")
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        first.append({"1": "of the first too"})
+    assert kept(path, "first") == {"0": "of the first", "1": "of the first too"}
 
 
 @pytest.mark.parametrize("damage", [b"not json\n", b'{"index": "1"}\n', b"[]\n"])
 def test_damage_elsewhere_is_an_error(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "p.jsonl"
-    PredictionFile(path, "model").append({"0": "x"})
+    add(path, {"0": "x"})
     path.write_bytes(path.read_bytes() + damage + b'{"index": "2", "prediction": "y"}\n')
     with pytest.raises(DataError, match="line 3"):
-        PredictionFile(path, "model")
+        kept(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval.tsv import read_tsv
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NothingToMeasureError
 from tests.eval.fakes import png
 
 RED, BLUE = png((255, 0, 0)), png((0, 0, 255))
@@ -176,3 +176,15 @@ def test_real_files(real_mini: Path) -> None:
     tables = [read_tsv(real_mini / "mcq" / f"{name}.tsv") for name in ("SugarCrepe", "TabMWP")]
     assert [(len(table.rows), len(table.skipped)) for table in tables] == [(60, 0), (100, 0)]
     assert {item.kind for table in tables for item in table.rows} == {"choice"}
+
+
+def test_a_file_of_free_answers_is_sound_and_has_nothing_to_ask(tmp_path: Path) -> None:
+    """MM-Vet; no picture is opened for it. A file with one damaged row beside them is refused."""
+    columns = ("index", "question", "answer", "image")
+    rows = [[str(number), "What does it say?", "a long way home", "not opened"] for number in range(3)]
+    with pytest.raises(NothingToMeasureError, match=r"MMVet\.tsv: its 3 questions have free answers, which are not asked yet"):
+        read_tsv(write(tmp_path / "MMVet.tsv", rows, columns))
+    damaged = [*rows, ["3", "Is it?", "yes", coded(b"no picture")]]
+    with pytest.raises(DataError, match="none of its 4 rows can be asked") as raised:
+        read_tsv(write(tmp_path / "MMVet.tsv", damaged, columns))
+    assert not isinstance(raised.value, NothingToMeasureError)

@@ -157,7 +157,7 @@ def test_question_files_of_a_data_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="question files"):
         question_files(tmp_path)
     (tmp_path / "mcq").mkdir()
-    for name in "BA":
+    for name in ("B", "A", "._B"):
         (tmp_path / "mcq" / f"{name}.tsv").touch()
     assert [path.stem for path in question_files(tmp_path)] == ["A", "B"]
     assert [path.stem for path in question_files(tmp_path, ["B"])] == ["B"]

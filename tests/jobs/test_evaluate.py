@@ -210,6 +210,13 @@ def test_an_unusable_question_file_is_told_before_a_model_loads_and_costs_that_f
     assert (context.evaluation / "trained" / "Birds-native.json").is_file()
 
 
+def test_a_file_of_free_answers_is_left_out_and_said(context: Context, models: Models, caplog: pytest.LogCaptureFixture) -> None:
+    columns = ("index", "question", "answer", "image")
+    write(context.data / "mcq" / "MMVet.tsv", [["0", "What does it say?", "a long way home", coded(png((1, 2, 3)))]], columns)
+    assert evaluate(context, only=("questions",))["questions"] == 3
+    assert [line for line in caplog.messages if line.startswith("MMVet.tsv: left out: ")]
+
+
 def test_what_one_choice_measured_is_kept_for_the_next(context: Context, models: Models) -> None:
     assert evaluate(context, only=("retrieval",), untrained=False, blank=False)["measured"] == 3
     assert models.embedded == {"fake step-00000200": 12}

@@ -4,6 +4,8 @@ from tests.mutants.mutant import Mutant
 
 STATE = ("tests/pipeline/test_folder_state.py",)
 INPUTS = ("tests/jobs/test_inputs.py",)
+STAGE = ("tests/jobs/test_evaluate.py",)
+MEASUREMENT = ("tests/eval/test_measurement.py",)
 
 MUTANTS = (
     Mutant(
@@ -47,5 +49,103 @@ MUTANTS = (
         "if TYPE_CHECKING:\n    from peft import LoraConfig\n",
         "if True:\n    from peft import LoraConfig\n",
         INPUTS,
+    ),
+    Mutant(
+        "a kill in the last set loses every set",
+        "eval/measurement.py",
+        "        folder.keep(each, result)\n",
+        "        pass\n",
+        STAGE,
+    ),
+    Mutant(
+        "one unusable set ends the evaluation",
+        "eval/measurement.py",
+        "except (DataError, OSError) as error:",
+        "except OSError as error:",
+        STAGE,
+    ),
+    Mutant(
+        "an evaluation that lacks a set is a success",
+        "jobs/evaluate.py",
+        "        failures.raise_any()\n",
+        "",
+        STAGE,
+    ),
+    Mutant(
+        "a changed set has the result of the old one",
+        "eval/measurement.py",
+        "return known if self._states().get(wanted.name) == wanted.state else None",
+        "return known",
+        STAGE,
+    ),
+    Mutant(
+        "a new time on a file measures its set again",
+        "eval/results.py",
+        "return self.data == other.data and self.is_of(other.model, other.settings)",
+        "return False",
+        STAGE,
+    ),
+    Mutant(
+        "the results of another model are found again",
+        "eval/results.py",
+        "return self.model == model and dict(self.settings) == dict(settings)",
+        "return dict(self.settings) == dict(settings)",
+        MEASUREMENT,
+    ),
+    Mutant(
+        "what was measured on other questions stays on the page",
+        "jobs/evaluated.py",
+        "                self.results.set_aside(each.name)\n",
+        "                pass\n",
+        STAGE,
+    ),
+    Mutant(
+        "each checkpoint takes the place of the last one's results",
+        "jobs/evaluated.py",
+        "    give_place(place, owner)\n",
+        "",
+        STAGE,
+    ),
+    Mutant(
+        "force finds the old results again",
+        "jobs/evaluate.py",
+        "                each.results.set_aside(item.name)\n",
+        "                pass\n",
+        STAGE,
+    ),
+    Mutant(
+        "force on one kind gives the others up",
+        "jobs/runner.py",
+        "    if context.force and stage.writing is not Writing.PIECES:\n",
+        "    if context.force:\n",
+        STAGE,
+    ),
+    Mutant(
+        "a mean over a part of the sets passes for the whole",
+        "eval/mmeb.py",
+        'return f"{count} of {there} sets" if count < there else',
+        'return f"{count} sets" if count < there else',
+        ("tests/jobs/test_summary.py",),
+    ),
+    Mutant(
+        "a mean over other sets stands beside the trained model's",
+        "eval/mmeb.py",
+        "return _content(self.members(group)) == _content(other.members(group))",
+        "return group in self.groups",
+        ("tests/eval/test_compare.py",),
+    ),
+    Mutant(
+        "two evaluations mix their answers in one file",
+        "eval/predictions.py",
+        "            hold(self._file, busy=f",
+        "            str(f",
+        ("tests/eval/test_predictions.py",),
+    ),
+    Mutant(
+        "a file of free answers fails the evaluation",
+        "eval/tsv.py",
+        "        if all(row.reason.startswith(FREE_ANSWER) for row in skipped):\n",
+        "        if False:\n",
+        ("tests/eval/test_tsv.py",),
     ),
 )
