@@ -37,10 +37,11 @@ _BROKEN = re.compile("already exists|duplicate column|no such (table|column)|mal
 _QUIET_LOGGERS = ("alembic", "mlflow", "sqlalchemy", "git", "urllib3")
 _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""A server that does not answer costs little; what could not be sent is tried again in the background."""
+"""MLflow prints nothing, and a server that does not answer costs little: what was not sent is tried again in the background."""
 
 
 def load_library() -> None:

@@ -140,6 +140,13 @@ MUTANTS = (
         (f"{RUNS}test_no_secret_is_shown",),
     ),
     Mutant(
+        "MLflow prints between the results",
+        "pipeline/tracking/store.py",
+        '    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",\n',
+        "",
+        ("tests/pipeline/tracking/test_server.py",),
+    ),
+    Mutant(
         "the stages of a chain stand alone",
         "jobs/run.py",
         "yield run(step, within_run)",
