@@ -132,7 +132,7 @@ def _make(file: Path, uri: str) -> None:
 def _turn(file: Path) -> Iterator[None]:
     """Wait for this process's turn at a SQLite file. Raises PipelineError when it does not come."""
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(PermissionError):  # somebody else's folder: there is nothing that we could make in it
+        with contextlib.suppress(OSError):  # somebody else's folder, or a read-only one: nothing can be made in it
             lock = stack.enter_context(file.with_name(f".{file.name}.lock").open("w"))
             end = time.monotonic() + LOCK_SECONDS
             while not _takes(lock):

@@ -150,7 +150,7 @@ def test_a_store_in_a_folder_that_nobody_may_write_is_asked_all_the_same(store: 
 
     def refuse(path: Path, mode: str = "r") -> object:
         if path.name.endswith(".lock"):
-            raise PermissionError(13, "Permission denied")
+            raise OSError(30, "Read-only file system")
         return opened(path, mode)
 
     stores.open_store(store)
