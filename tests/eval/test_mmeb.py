@@ -1,9 +1,11 @@
 """P@1 on a small benchmark in the release layout, with models whose scores are known beforehand."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eval.mmeb import MmebResult, evaluate, table
 from eval.results import read_result, write_result
@@ -62,6 +64,7 @@ def test_blank_pictures_leave_nothing_to_see(data: Path) -> None:
     shown = {picture for side in model.embedded for picture in side.images}
     assert len(shown) == 1  # all of one size, so all the same grey
     assert not shown & {png(color) for color in COLORS.values()}
+    assert Image.open(io.BytesIO(shown.pop())).size == (20, 10), "as wide and as high as what it stands for"
     assert result.provenance.settings["blank"] is True
 
 

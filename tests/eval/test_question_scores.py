@@ -111,6 +111,7 @@ def test_hallusion_hand_worked() -> None:
         # set 2: one figure, one question; the same numbers in another sub-category are another figure
         ("VD_math_1_2_0_0", "yes", True),
         ("VS_table_1_1_0_0", "yes", False),
+        ("VD_chart_1_1_0_0", "yes", False),
     ]
     verdicts = []
     for index, said, is_right in table:
@@ -119,10 +120,12 @@ def test_hallusion_hand_worked() -> None:
         verdicts.append(told(row, said))
     result = hallusion(verdicts)
     assert result is not None
-    assert result.a_acc == pytest.approx(5 / 7)
-    assert result.f_acc == pytest.approx(2 / 4)  # right: (math 1 1), (math 2 0); wrong: (math 1 0), (table 1 0)
-    assert result.q_acc == pytest.approx(3 / 5)  # right: (math 1 0), (math 1 2), (math 2 0); wrong: (math 1 1), (table 1 0)
-    assert result.mean == pytest.approx((5 / 7 + 2 / 4 + 3 / 5) / 3)
+    assert result.a_acc == pytest.approx(5 / 8)
+    assert result.f_acc == pytest.approx(2 / 5)  # right: (math 1 1), (math 2 0); wrong: (math 1 0), (table 1 0), (chart 1 0)
+    assert result.q_acc == pytest.approx(
+        3 / 6
+    )  # right: (math 1 0), (math 1 2), (math 2 0); wrong: (math 1 1), (table 1 0), (chart 1 0)
+    assert result.mean == pytest.approx((5 / 8 + 2 / 5 + 3 / 6) / 3)
 
 
 def test_other_indices_have_no_hallusion_score() -> None:

@@ -114,6 +114,9 @@ def test_seen_needs_the_whole_text() -> None:
     text = "one two three four five six seven eight nine"
     assert seen_texts([text], iter(["zero one two three four five six seven eight nine ten"])) == {text}
     assert seen_texts([text], iter(["one two three four five six seven eight", "one two"])) == set()
+    least = "one two three four five six seven eight"
+    for corpus in (least, f"zero {least}", f"{least} nine"):
+        assert seen_texts([least], iter([corpus])) == {least}
 
 
 @pytest.mark.usefixtures("training")

@@ -48,9 +48,16 @@ def test_native_and_compressed_pass_the_mode_on(tsv: Path, tmp_path: Path) -> No
 
 
 def test_swapped_pictures_are_never_the_own_ones(tsv: Path, tmp_path: Path) -> None:
-    result = evaluate(FakeModel(answer_one=looking), tsv, mode="swapped", out=tmp_path)
+    modes: set[bool] = set()
+
+    def noting(context: Side, question: str, compressed: bool) -> str:
+        modes.add(compressed)
+        return looking(context, question, compressed)
+
+    result = evaluate(FakeModel(answer_one=noting), tsv, mode="swapped", out=tmp_path)
     assert result.accuracy.score.value == 0.0
     assert result.unparsed == 0
+    assert modes == {True}, "the control of compressed answers sees tokens alone, too"
 
 
 def test_a_killed_evaluation_asks_only_what_is_missing(tsv: Path, tmp_path: Path) -> None:

@@ -6,6 +6,13 @@ FIGURES = ("tests/pipeline/train/test_figures.py",)
 PREFLIGHT = ("tests/pipeline/train/test_preflight.py", "-k", "flops or work or hand or two_gib")
 SCHEDULE = ("tests/pipeline/train/test_schedule.py",)
 EMBEDDER = ("tests/pipeline/model/test_embedder.py",)
+METRICS = ("tests/eval/test_metrics.py",)
+MATCHER = ("tests/eval/test_option_matcher.py",)
+SEQUENCE = ("tests/pipeline/test_sequence.py",)
+BATCH = ("tests/pipeline/test_batch.py",)
+TOKENS = ("tests/pipeline/model/test_compression.py", "-k", "start")
+INPUTS = ("tests/pipeline/model/test_inputs.py",)
+FEED = ("tests/pipeline/train/test_feed.py",)
 SAMPLER = ("tests/pipeline/data/test_sampler.py",)
 LOSSES = ("tests/pipeline/losses/test_losses.py",)
 
@@ -118,4 +125,118 @@ MUTANTS = (
         SAMPLER,
     ),
     Mutant("the cheapest is dealt first", "pipeline/data/sampler.py", "(-costs[item], item)", "(costs[item], item)", SAMPLER),
+    Mutant("near scores are ties", "eval/metrics.py", "TIE_TOLERANCE = 1e-6", "TIE_TOLERANCE = 5e-5", METRICS),
+    Mutant("intervals of another level", "eval/metrics.py", "LEVEL = 0.95", "LEVEL = 0.97", METRICS),
+    Mutant(
+        "datasets are redrawn alike",
+        "eval/metrics.py",
+        "np.random.default_rng([seed, number])",
+        "np.random.default_rng(seed)",
+        METRICS,
+    ),
+    Mutant("a full stop too many goes", "eval/option_matcher.py", "_REMOVED = 32", "_REMOVED = 33", MATCHER),
+    Mutant(
+        "HallusionBench's kinds by their first word",
+        "eval/question_scores.py",
+        "kinds = [verdict.row.l2_category for verdict in verdicts]",
+        "kinds = [part[0] for part in parts]",
+        ("tests/eval/test_question_scores.py",),
+    ),
+    Mutant(
+        "the control of compressed answers is native",
+        "eval/vlm.py",
+        'compressed=mode != "native"',
+        'compressed=mode == "compressed"',
+        ("tests/eval/test_vlm.py",),
+    ),
+    Mutant(
+        "answers of another length are kept",
+        "eval/vlm.py",
+        "self.asking.prompt_style, self.asking.max_new_tokens])",
+        "self.asking.prompt_style])",
+        ("tests/eval/test_vlm.py",),
+    ),
+    Mutant(
+        "a text at the end of another is unseen",
+        "eval/reconstruct.py",
+        "range(len(words) - MIN_WORDS + 1)",
+        "range(len(words) - MIN_WORDS)",
+        ("tests/eval/test_reconstruct.py",),
+    ),
+    Mutant(
+        "blank pictures lie on their side",
+        "eval/pictures.py",
+        "_grey(*size_of(picture))",
+        "_grey(*size_of(picture)[::-1])",
+        ("tests/eval/test_mmeb.py",),
+    ),
+    Mutant(
+        "pictures are counted from 0",
+        "pipeline/data/mmeb_rows.py",
+        "if 1 <= number <= images",
+        "if 0 <= number <= images",
+        ("tests/pipeline/data/test_mmeb_irregular.py",),
+    ),
+    Mutant(
+        "white space around answers is learnt",
+        "pipeline/sequence.py",
+        "encode(turn.answer.strip())",
+        "encode(turn.answer)",
+        SEQUENCE,
+    ),
+    Mutant(
+        "a token more than the role's last",
+        "pipeline/sequence.py",
+        "np.flatnonzero(self.roles == role)[-1]) + 1",
+        "np.flatnonzero(self.roles == role)[-1]) + 2",
+        SEQUENCE,
+    ),
+    Mutant(
+        "a chunk takes a token too many", "pipeline/batch.py", "len(row.sequence) > room:", "len(row.sequence) > room + 1:", BATCH
+    ),
+    Mutant("every chunk is one row", "pipeline/batch.py", "            room = budget\n", "            room = 0\n", BATCH),
+    Mutant(
+        "spread of the table is its mean",
+        "pipeline/model/compression.py",
+        "spread = table.float().std()",
+        "spread = table.float().mean()",
+        TOKENS,
+    ),
+    Mutant(
+        "a random start near zero", "pipeline/model/compression.py", '(1.0 if self.start == "random" else 0.1)', "0.1", TOKENS
+    ),
+    Mutant(
+        "the longest picture allowed is refused", "pipeline/model/inputs.py", "> MAX_ASPECT * min", ">= MAX_ASPECT * min", INPUTS
+    ),
+    Mutant("photos lie on their side", "pipeline/model/inputs.py", "rgb(upright(picture))", "rgb(picture)", INPUTS),
+    Mutant(
+        "one coin for all rows of a step",
+        "pipeline/train/feed.py",
+        "words = (self.recipe.seed, step, sample.key, item.side)",
+        "words = (self.recipe.seed, step, item.side)",
+        FEED,
+    ),
+    Mutant(
+        "one coin for a row's two sides",
+        "pipeline/train/feed.py",
+        "words = (self.recipe.seed, step, sample.key, item.side)",
+        "words = (self.recipe.seed, step, sample.key)",
+        FEED,
+    ),
+    Mutant("one coin for ever", "pipeline/train/feed.py", '"gate", *words)', '"gate", *words[2:])', FEED),
+    Mutant(
+        "pictures are not part of an item",
+        "pipeline/train/feed.py",
+        "digest.update(hashlib.sha256(picture).digest())",
+        "pass",
+        FEED,
+    ),
+    Mutant("idle ranks repeat the longest row", "pipeline/train/work.py", "pack([min(rows, key", "pack([max(rows, key", FEED),
+    Mutant(
+        "a trained head rounds its losses",
+        "pipeline/model/head.py",
+        "cross_entropy(super().forward(states).float(), targets",
+        "cross_entropy(super().forward(states), targets",
+        ("tests/pipeline/model/test_head.py",),
+    ),
 )

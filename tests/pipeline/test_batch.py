@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pipeline.batch import chunk_by_tokens, pack, row_places, shared_system
+from pipeline.batch import Row, chunk_by_tokens, pack, row_places, shared_system
 from pipeline.recipe import Recipe
-from pipeline.sequence import SequenceBuilder
+from pipeline.sequence import SequenceBuilder, TokenSequence
 from tests.pipeline.corpus import random_row
 
 
@@ -38,3 +38,15 @@ def test_chunks_keep_every_row_and_the_budget(builder: SequenceBuilder) -> None:
     assert all(len(chunk) == 1 or sum(len(row.sequence) for row in chunk) <= 300 for chunk in chunks)
     lengths = [len(row.sequence) for chunk in chunks for row in chunk]
     assert lengths == sorted(lengths)
+
+
+def test_chunks_by_hand() -> None:
+    """A budget of 300: three hundreds fill it to the last token; a row over it is a chunk of its own."""
+
+    def row(length: int) -> Row:
+        roles = np.zeros(length, dtype=np.int8)
+        return Row(key=str(length), sequence=TokenSequence(np.zeros(length), roles, np.zeros((0, 3)), np.zeros(0)))
+
+    chunks = chunk_by_tokens([row(length) for length in (101, 100, 700, 100, 100, 199, 1)], 300)
+    assert [[len(row.sequence) for row in chunk] for chunk in chunks] == [[1, 100, 100], [100, 101], [199], [700]]
+    assert [len(chunk) for chunk in chunk_by_tokens([row(100)] * 6, 300)] == [3, 3]

@@ -126,6 +126,20 @@ def test_a_text_only_conversation_has_an_empty_context(loaded: tuple[Embedder, F
         assert (sequence.positions() == np.arange(len(sequence))).all()
 
 
+def test_white_space_around_an_answer_is_not_learnt(loaded: tuple[Embedder, Folder], builder: SequenceBuilder) -> None:
+    sequence = builder.build(SIDE, GRID, [Turn(question="\n what", answer=" circle\n")])
+    assert text_of(loaded, sequence.input_ids[sequence.roles == Role.ANSWER]) == "circle<|im_end|>"
+    assert text_of(loaded, sequence.input_ids[sequence.roles == Role.QUESTION]) == "what<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_shortened_sequence_ends_with_the_role_s_last_token(builder: SequenceBuilder) -> None:
+    sequence = builder.build(SIDE, GRID, TURNS)
+    prefix = sequence.until(Role.COMPRESSION)
+    assert prefix.input_ids[-1] == builder.vocabulary.chorus[-1] and len(prefix.roles) == len(prefix)
+    assert (prefix.input_ids == sequence.input_ids[: len(prefix)]).all() and (prefix.grid_thw == GRID).all()
+    assert len(sequence.until(Role.ANSWER)) == len(sequence)
+
+
 def test_text_cannot_smuggle_in_template_tokens(builder: SequenceBuilder) -> None:
     sequence = builder.build(Side(text="red <|im_end|> <|image_pad|> star"), np.zeros((0, 3)))
     context = sequence.input_ids[sequence.roles == Role.CONTEXT]

@@ -40,7 +40,7 @@ def test_an_image_without_its_token(tmp_path: Path) -> None:
     assert item.query == Side(text="What is it?\n", images=(A,))
 
 
-@pytest.mark.parametrize("number", [2, 7])
+@pytest.mark.parametrize("number", [0, 2, 7])
 def test_a_token_of_a_picture_that_no_row_can_have(number: int, tmp_path: Path) -> None:
     """`<|image_2|>` would reach the model as words."""
     (item,) = pairs(tmp_path, [train_row(f"{IMAGE}<|image_{number}|> What?\n", "images/Toy/Train/a.jpg", "p")])

@@ -61,6 +61,16 @@ def test_chorus_rows_start_distinct_near_their_centre(start: str) -> None:
     assert float((rows - centre).abs().mean()) < (0.3 if start != "random" else 3.0)
 
 
+@pytest.mark.parametrize(("start", "share"), [("eos", 0.1), ("mean", 0.1), ("random", 1.0)])
+def test_noise_of_a_start_is_a_tenth_of_the_table_s_spread_or_all_of_it(start: str, share: float) -> None:
+    """Of many rows, over a table whose spread (0.5) is not its mean (3)."""
+    table = 0.5 * torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)) + 3.0
+    rows = Chorus(count=4000, start=start).rows(table, 7, torch.Generator().manual_seed(1))
+    centre = {"eos": table[7], "mean": table.mean(0), "random": torch.zeros(8)}[start]
+    assert float((rows - centre).std()) == pytest.approx(share * 0.5, rel=0.03)
+    torch.testing.assert_close(rows.mean(0), centre, atol=0.05 * share, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

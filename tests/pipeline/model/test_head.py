@@ -48,6 +48,7 @@ def test_a_frozen_head_in_bfloat16_is_as_near_to_the_exact_gradient_as_two_visit
     def gradient(head: nn.Module, dtype: torch.dtype) -> torch.Tensor:
         inputs = states.to(dtype, copy=True).requires_grad_()
         losses = head(inputs, targets) if isinstance(head, Head) else cross_entropy(head(inputs), targets, reduction="none")
+        assert losses.dtype in (torch.float32, torch.float64), "whatever the weights are"
         (losses * upstream.to(losses.dtype)).sum().backward()
         assert inputs.grad is not None and inputs.grad.dtype == dtype
         return inputs.grad.double()

@@ -15,6 +15,9 @@ from pipeline.errors import DataError
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD
 from pipeline.model.inputs import PatchCutter, PixelLimits, View, load_pixels
 
+DEEP_GREYS = {0: 0, 32768: 128, 60000: 233, 65535: 255}
+"""Of 16 bits to 8: 65,535 is 255, so a step is 257 wide."""
+
 
 @settings(max_examples=30, deadline=None)
 @given(width=st.integers(1, 400), height=st.integers(1, 400), most=st.integers(4, 80), seed=st.integers(0, 9))
@@ -54,7 +57,8 @@ def test_what_cannot_be_decoded_or_is_too_long_is_one_clear_error() -> None:
     with pytest.raises(DataError, match="shard 3 row 7: picture cannot be decoded"):
         load_pixels(b"not a picture", PixelLimits(), where="shard 3 row 7")
     with pytest.raises(DataError, match="200 times"):
-        PixelLimits().resized(10, 2010)
+        PixelLimits().resized(10, 2001)
+    assert PixelLimits().resized(10, 2000) == (28, 29 * 28), "200 times is the most"
 
 
 @pytest.mark.parametrize("block", [b"garbagegarbage", bytes(40), b"II", b"II*\0"])
@@ -69,8 +73,8 @@ def test_a_damaged_exif_block_does_not_matter(block: bytes) -> None:
 def test_a_picture_is_read_as_its_shard_would_hold_it() -> None:
     """What is transparent is white, and 16 bits of grey are scaled, in the benchmark as in training."""
     clear = Image.new("RGBA", (56, 28), (0, 0, 0, 0))
-    grey = Image.fromarray(np.full((28, 56), 32768, dtype=np.uint16))
-    for picture, expected in ((clear, 255), (grey, 128)):
+    greys = [(Image.fromarray(np.full((28, 56), level, dtype=np.uint16)), shown) for level, shown in DEEP_GREYS.items()]
+    for picture, expected in ((clear, 255), *greys):
         file = io.BytesIO()
         picture.save(file, "PNG")
         encoded = file.getvalue()

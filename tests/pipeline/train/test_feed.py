@@ -103,6 +103,38 @@ def test_hard_negatives_are_those_of_the_pairs_that_are_drawn(vocabulary: Vocabu
         assert not any(row.num_scored for row in hard)
 
 
+def test_rows_of_a_step_toss_their_own_coins_and_draw_their_own_masks(vocabulary: Vocabulary) -> None:
+    """A coin for each row and step: none for a whole step, a side or a row for ever. 24 rows of probability 1/2."""
+    one = feed(small_recipe(), vocabulary)
+    draw, places = one.draw(0), []
+    for step in range(40):
+        rows = [row for row in one.global_rows(draw, step) if row.slot >= 0]
+        assert len({row.noise[1] for row in rows}) == len(rows) and len({row.noise[0] for row in rows}) == 1
+        places.append([row.compressed for row in sorted(rows, key=lambda row: row.slot)])
+    tosses = np.array(places)
+    for axis in (0, 1):  # of a row over steps, and of a step over rows
+        shares = tosses.mean(axis=axis)
+        assert shares.min() > 0.05 and shares.max() < 0.95, "five standard deviations of 40 tosses are 0.4"
+    queries, positives = np.split(tosses, 2, axis=1)
+    assert abs((queries == positives).mean() - 0.5) < 0.15, "320 pairs of tosses"
+
+
+def test_an_item_is_told_by_instruction_text_and_pictures() -> None:
+    sides = [
+        Side(text="ab"), Side(instruction="a", text="b"), Side(instruction="ab"), Side(text="ab", images=(b"x",)),
+        Side(text="ab", images=(b"y",)), Side(text="ab", images=(b"x", b"y")), Side(text="ab", images=(b"y", b"x")),
+        Side(text="ab", images=(b"xy",)),
+    ]  # fmt: skip
+    assert len({side_digest(side) for side in sides}) == len(sides)
+    assert side_digest(Side(text="ab")) == side_digest(Side(text="ab", turns=(Turn(question="q", answer="a"),)))
+
+
+def test_what_an_idle_rank_repeats_is_small_and_without_pictures(vocabulary: Vocabulary) -> None:
+    work = feed(small_recipe(chunk_tokens=1), vocabulary)[0]
+    lengths = [len(chunk.full.input_ids) for chunk in work.chunks if not len(chunk.full.grid_thw)]  # type: ignore[union-attr]
+    assert len(work.idle.input_ids) == min(lengths) and not len(work.idle.grid_thw)  # type: ignore[union-attr]
+
+
 class LongQa:
     """Asks queries a question of so many words, and positives a short one."""
 
