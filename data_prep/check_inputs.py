@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.data import mmeb, mmeb_eval
 from pipeline.data.mmeb_registry import META
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
+from pipeline.data.picture_count import PictureCount
 from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations
 from pipeline.data.sharegpt4v_survey import survey
 from pipeline.errors import DataError
@@ -60,8 +61,7 @@ def check_train(data: Path, dataset: str) -> Iterator[Finding]:
     yield Finding(dataset, f"{rows} rows{printed}")
     if lacks:
         yield Finding(dataset, f"about {lacks} rows fewer than printed: a part, or another release", is_problem=True)
-    named, missing = mmeb.count_train_pictures(data, dataset)
-    yield Finding(dataset, f"{missing} of {named} pictures missing", is_problem=missing > 0)
+    yield _pictures(dataset, mmeb.count_train_pictures(data, dataset))
 
 
 def check_eval(data: Path, dataset: str) -> Iterator[Finding]:
@@ -90,8 +90,13 @@ def check_conversations(talks: ConversationFile) -> Iterator[Finding]:
             talks.dataset, f"{reason.count} rows rejected, the first row {reason.row}: {reason.reason}", is_problem=True
         )
     for source in found.sources:
-        text = f"{source.source}: {source.missing} of {source.named} pictures missing"
-        yield Finding(talks.dataset, text, is_problem=source.missing > 0)
+        yield _pictures(talks.dataset, source, f"{source.source}: ")
+
+
+def _pictures(part: str, count: PictureCount, prefix: str = "") -> Finding:
+    """Missing pictures, and how often rows share one: in the shards each row has a copy of its own (docs/decisions/027)."""
+    shared = f"; {count.different} different ones, each {count.sharing:.1f} times in the shards" if count.sharing > 1 else ""
+    return Finding(part, f"{prefix}{count.missing} of {count.named} pictures missing{shared}", is_problem=count.missing > 0)
 
 
 def check_mixture(talks: Collection[str], mixture: Mixture, *, is_asked: bool) -> Iterator[Finding]:

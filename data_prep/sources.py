@@ -10,12 +10,13 @@ from data_prep.own_corpus import find_corpus
 from pipeline.data import mmeb, sharegpt4v
 from pipeline.data.json_array import read_array
 from pipeline.data.keys import slug
+from pipeline.data.picture_count import PictureCount
 from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.data.reject import Reject
 from pipeline.data.row_ranges import RowRanges
 from pipeline.data.shard_plan import Kind
 from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations
-from pipeline.data.sharegpt4v_survey import PictureCount, survey
+from pipeline.data.sharegpt4v_survey import survey
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.data.keys import make_key
 from pipeline.data.mmeb_rows import dataset_names, is_empty, read_side, split_files
 from pipeline.data.parquet_rows import Columns, ParquetRow, count_rows, read_rows
+from pipeline.data.picture_count import Mentions, PictureCount
 from pipeline.data.pictures import MissingError, Pictures, find_pictures, untouched
 from pipeline.data.reject import Reject, RowError
 from pipeline.data.row_ranges import EVERY_ROW, RowRanges
@@ -31,22 +32,19 @@ def count_train(root: Path, dataset: str, *, split: str = "original") -> int:
     return count_rows(split_files(root / TRAIN / dataset, split))
 
 
-def count_train_pictures(root: Path, dataset: str, *, split: str = "original") -> tuple[int, int]:
-    """How often rows name a picture, and how many of those are missing; none is opened. Raises DataError as `read_train`."""
+def count_train_pictures(root: Path, dataset: str, *, split: str = "original") -> PictureCount:
+    """The pictures that rows name; none is opened. Raises DataError as `read_train`."""
     columns = Columns(pictures=_TRAIN_COLUMNS.pictures, optional=_TRAIN_COLUMNS.optional)
-    paths = [
-        path
-        for row in read_rows(split_files(root / TRAIN / dataset, split), columns)
-        for path in row.values.values()
-        if path and isinstance(path, str)
-    ]
-    if not paths:
-        return 0, 0
     try:
         source = find_pictures(*_places(root, dataset))
     except MissingError:
-        return len(paths), len(paths)
-    return len(paths), sum(not source.has(path) for path in paths)
+        source = None
+    mentions = Mentions()
+    for row in read_rows(split_files(root / TRAIN / dataset, split), columns):
+        for path in row.values.values():
+            if path and isinstance(path, str):
+                mentions.add(path, is_there=source is not None and source.has(path))
+    return mentions.count(dataset)
 
 
 def read_train(

@@ -5,19 +5,11 @@ from dataclasses import dataclass
 
 from pipeline.data import sharegpt4v
 from pipeline.data.json_array import read_array
+from pipeline.data.picture_count import Mentions, PictureCount
 from pipeline.data.pictures import find_pictures
 from pipeline.data.reject import RowError
 from pipeline.data.shard_summary import plain_reason
 from pipeline.data.sharegpt4v_release import ConversationFile
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PictureCount:
-    """Rows that name a picture of a source (the first folder of its path), and how many of those pictures are missing."""
-
-    source: str
-    named: int
-    missing: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +23,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """Rows by what becomes of them; those whose picture is missing stand among the sources, not among `rejected`."""
+    """Rows by what becomes of them; those whose picture is missing stand among the sources, not among `rejected`.
+
+    A source of pictures is the first folder of their paths.
+    """
 
     rows: int
     with_picture: int
@@ -80,19 +75,16 @@ class _Looker:
 
     def __init__(self, talks: ConversationFile) -> None:
         self._source = find_pictures(talks.images) if talks.images.exists() else None
-        self._named, self._missing = Counter[str](), Counter[str]()
+        self._sources: dict[str, Mentions] = {}
 
     def look(self, path: str) -> bytes:
         """No bytes, for a picture that is there. Raises _MissingError for one that is not."""
-        source = path.removeprefix("images/").partition("/")[0]
-        self._named[source] += 1
-        if self._source is None or not self._source.has(path):
-            self._missing[source] += 1
+        is_there = self._source is not None and self._source.has(path)
+        self._sources.setdefault(path.removeprefix("images/").partition("/")[0], Mentions()).add(path, is_there=is_there)
+        if not is_there:
             raise _MissingError(path)
         return b""
 
     def counts(self) -> tuple[PictureCount, ...]:
-        """Named and missing pictures by source, sorted."""
-        return tuple(
-            PictureCount(source=name, named=self._named[name], missing=self._missing[name]) for name in sorted(self._named)
-        )
+        """Pictures by source, sorted."""
+        return tuple(mentions.count(source) for source, mentions in sorted(self._sources.items()))

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from data_prep.check_inputs import Finding, check
+from data_prep.convert import Conversion, convert
 from pipeline.data.mmeb_eval import eval_fingerprint, read_eval
 from pipeline.data.mmeb_train_sets import TRAIN_SETS
+from pipeline.data.shard_stats import read_stats
 from pipeline.data.sharegpt4v_release import FILES, FOLDER
 from pipeline.recipes import load
 from tests.pipeline.data.releases import picture, talk, train_row, write_conversations, write_eval, write_train
@@ -66,6 +68,21 @@ def test_conversations_are_held_against_the_recipe(tmp_path: Path) -> None:
     wanted = "recipe draws from ShareGPT4V-mix665k, which is not here"
     assert Finding("conversations", f"the {wanted}", is_problem=True) in list(check(tmp_path, paper))
     assert Finding("conversations", f"the paper's {wanted}") in list(check(tmp_path))
+
+
+def test_rows_that_share_pictures_are_told_with_the_copies_in_the_shards(tmp_path: Path) -> None:
+    """By hand: 5 mentions of 2 pictures in MMEB-train, 3 of 1 in the conversations; nothing is said where none is shared."""
+    both = [train_row("q", "images/T/a.jpg", "p", "images/T/b.jpg")] * 2
+    write_train(tmp_path, "Twice", [*both, train_row("q", "images/T/a.jpg", "p")], {"images/T/a.jpg": A, "images/T/b.jpg": B})
+    write_train(tmp_path, "Once", [train_row("q", "images/T/a.jpg", "p", "images/T/b.jpg")], {"T/a.jpg": A, "T/b.jpg": B})
+    write_conversations(tmp_path, [talk("q", "a", image="coco/a.jpg")] * 3, {"coco/a.jpg": A})
+    texts = {(finding.part, finding.text) for finding in check(tmp_path)}
+    assert ("Twice", "0 of 5 pictures missing; 2 different ones, each 2.5 times in the shards") in texts
+    assert ("Once", "0 of 2 pictures missing") in texts
+    assert ("conversations", "coco: 0 of 3 pictures missing; 1 different ones, each 3.0 times in the shards") in texts
+    convert(Conversion(data=tmp_path, out=tmp_path / "shards"))
+    stats = [read_stats(tmp_path / "shards" / name) for name in ("twice", "once", "conversations")]
+    assert [(each.pictures, each.pictures - each.duplicate_pictures) for each in stats] == [(5, 2), (2, 2), (3, 1)]
 
 
 def test_rejects_are_told_with_their_first_row(tmp_path: Path) -> None:

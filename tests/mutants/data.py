@@ -180,9 +180,9 @@ MUTANTS = (
     ),
     Mutant(
         "missing pictures are not counted",
-        "pipeline/data/sharegpt4v_survey.py",
-        "self._missing[source] += 1",
-        "self._missing[source] += 0",
+        "pipeline/data/picture_count.py",
+        "self.missing += not is_there",
+        "self.missing += 0",
         ("tests/pipeline/data/test_sharegpt4v_release.py",),
     ),
     Mutant(

@@ -6,6 +6,7 @@ MIXTURE = ("tests/pipeline/train/test_mixture.py",)
 TALKS = ("tests/pipeline/data/test_sharegpt4v.py",)
 RELEASE = ("tests/pipeline/data/test_sharegpt4v_release.py",)
 CHECK = ("tests/data_prep/test_check_inputs.py",)
+SHARDS = ("tests/pipeline/data/test_shards.py::test_a_plain_reader_finds_a_shared_picture_in_each_row",)
 PRINTED = ("tests/pipeline/recipes/test_printed.py",)
 
 MUTANTS = (
@@ -106,6 +107,20 @@ MUTANTS = (
         "reason = plain_reason(str(error))",
         "reason = plain_reason(str(error))[:7]",
         RELEASE,
+    ),
+    Mutant(
+        "a shared picture stands once in a shard",
+        "pipeline/data/shard_writer.py",
+        "places = [self._tar.add(sample.key, file.suffix, file.content) for file in files]",
+        "places = [self._tar.add(sample.key, m.suffix, m.content * (vars(self).setdefault(m.content, m) is m)) for m in files]",
+        SHARDS,
+    ),
+    Mutant(
+        "shared pictures count as different ones",
+        "pipeline/data/picture_count.py",
+        "different=len(self._paths)",
+        "different=self.named",
+        CHECK,
     ),
     Mutant(
         "an absent set of conversations is no problem",

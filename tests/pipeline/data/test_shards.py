@@ -105,6 +105,14 @@ def test_a_sample_is_plain_files_in_a_plain_tar(tmp_path: Path) -> None:
     }
 
 
+def test_a_plain_reader_finds_a_shared_picture_in_each_row(tmp_path: Path) -> None:
+    shared = (PICTURES[2],)
+    write(tmp_path, [sample(row, query=Side(text=f"q{row}", images=shared), positive=Side(images=shared)) for row in range(3)])
+    (tar,) = (tmp_path / "toy").glob("*.tar")
+    found = list(webdataset.WebDataset([str(tar)], shardshuffle=False))
+    assert [(record["q0.jpg"], record["p0.jpg"]) for record in found] == [(PICTURES[2], PICTURES[2])] * 3
+
+
 def test_webdataset_reads_the_shards(tmp_path: Path) -> None:
     items: list[Item] = [sample(row, positive=Side(images=(PICTURES[0],))) for row in range(6)]
     write(tmp_path, items, rows_per_shard=4)

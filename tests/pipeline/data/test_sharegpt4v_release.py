@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.data import sharegpt4v
+from pipeline.data.picture_count import PictureCount
 from pipeline.data.reject import Reject
 from pipeline.data.sharegpt4v_release import FILES, FOLDER, find_conversations
-from pipeline.data.sharegpt4v_survey import PictureCount, Rejected, Survey, survey
+from pipeline.data.sharegpt4v_survey import Rejected, Survey, survey
 from pipeline.errors import DataError
 from pipeline.sample import Sample
 from tests.pipeline.data.releases import picture, talk, write_conversations, write_zip
@@ -86,10 +87,10 @@ def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
         text_only=1,
         rejected=(Rejected(count=1, row=6, reason="it is not an object"),),
         sources=(
-            PictureCount(source="..", named=1, missing=1),
-            PictureCount(source="coco", named=1, missing=0),
-            PictureCount(source="llava", named=1, missing=0),
-            PictureCount(source="sam", named=3, missing=3),
+            PictureCount(source="..", named=1, different=1, missing=1),
+            PictureCount(source="coco", named=1, different=1, missing=0),
+            PictureCount(source="llava", named=1, different=1, missing=0),
+            PictureCount(source="sam", named=3, different=1, missing=3),
         ),
     )
     assert [entry.source for entry in survey(talks).missing] == ["..", "sam"]
@@ -100,7 +101,7 @@ def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
 def test_no_pictures_at_all(tmp_path: Path) -> None:
     write_conversations(tmp_path, rows_of("coco"))
     (talks,) = find_conversations(tmp_path)
-    assert survey(talks).sources == (PictureCount(source="coco", named=1, missing=1),)
+    assert survey(talks).sources == (PictureCount(source="coco", named=1, different=1, missing=1),)
 
 
 def test_a_survey_judges_as_the_reader_does(tmp_path: Path) -> None:
