@@ -119,18 +119,18 @@ class Failures:
         """Look at every source of some measurements, so that one that cannot be used is told before hours of work."""
         checks = {name: check for each in wanted for name, check in each.sources().items()}
         for number, (name, check) in enumerate(checks.items(), start=1):
-            if not self.passes(name, check):
+            if not self.passes(name, partial(_read, check)):
                 self.left_out.add(name)
             progress("check", number, len(checks))
 
     def passes(self, name: str, attempt: Check) -> bool:
-        """Whether something can be done. A DataError or OSError is said and noted; sound data without the kind is said."""
+        """Whether something can be done. A DataError is said and noted; sound data without the kind is said."""
         try:
             attempt()
         except NothingToMeasureError as error:
             logger.warning("%s: left out: %s", name, error)
             return False
-        except (DataError, OSError) as error:
+        except DataError as error:
             logger.error("error: %s: %s", name, " ".join(str(error).split()))
             self.failed.append(name)
             return False
@@ -143,6 +143,14 @@ class Failures:
                 f"not measured, for the reasons said above: {', '.join(self.failed)}; all else is measured and kept. "
                 "Mend or remove what is named, and the same command measures what is missing"
             )
+
+
+def _read(check: Check) -> None:
+    """Call a check. A disk that fails costs what lies there; one that cannot be written to, later, ends the evaluation."""
+    try:
+        check()
+    except OSError as error:
+        raise DataError(f"{error.filename or 'a file'}: {error.strerror or error}") from error
 
 
 def measure_missing(

@@ -10,7 +10,7 @@ from eval.model_protocol import Progress
 from eval.subject import newest_checkpoint
 from jobs.convert import data_input
 from jobs.defaults import KINDS
-from jobs.evaluated import Evaluated, checkpoint_folder, trained_model, untrained_model
+from jobs.evaluated import Evaluated, checkpoint_folder, trained_model, trained_steps, untrained_model
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data import mmeb_eval
 from pipeline.manifest import Manifest, fingerprint
@@ -78,7 +78,7 @@ class EvaluateStage:
             "model": Input(path=self.context.model, made_by="model"),
         }
         if self.choice.checkpoint:
-            given["checkpoint"] = Input(path=checkpoint_folder(self.context, self.choice.checkpoint))
+            given["checkpoint"] = Input(path=self._place)
         else:
             given["train"] = Input(path=self.context.train, made_by="train")
         if "reconstruction" in self.choice.kinds:
@@ -98,12 +98,13 @@ class EvaluateStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Measure what is chosen and not there yet. Raises DataError at the end where something could not be measured."""
         failures, made = Failures(), 0
-        models = self._models(out)
+        trained = newest_checkpoint(self._place)
+        models = [untrained_model(self.context, out, UNTRAINED), trained_model(self.context, out, TRAINED, trained)]
         chosen = {each.label: [item for item in self._measurements(each) if self.choice.has(each.label, item)] for each in models}
         is_forced = self.context.force
         left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
         failures.check(left, self._watched("data"))
-        counts = dict[str, int]()
+        counts = {"step": trained_steps(trained)}
         for each in models:
             for item in chosen[each.label] if is_forced else []:
                 each.results.set_aside(item.name)
@@ -113,10 +114,10 @@ class EvaluateStage:
         failures.raise_any()
         return Result(counts={**counts, "measured": made}, content=fingerprint([each.content for each in models]))
 
-    def _models(self, out: Path) -> list[Evaluated]:
-        place = checkpoint_folder(self.context, self.choice.checkpoint) if self.choice.checkpoint else self.context.train
-        trained = newest_checkpoint(place)
-        return [untrained_model(self.context, out, UNTRAINED), trained_model(self.context, out, TRAINED, trained)]
+    @property
+    def _place(self) -> Path:
+        """Where the trained model is looked for."""
+        return checkpoint_folder(self.context, self.choice.checkpoint) if self.choice.checkpoint else self.context.train
 
     def _measurements(self, model: Evaluated) -> list[Measurement]:
         """All that can be measured of a model, whether or not it is chosen."""

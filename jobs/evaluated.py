@@ -99,6 +99,13 @@ def trained_model(context: Context, out: Path, label: str, checkpoint: Path) -> 
     return _evaluated(context, out, label, checkpoint, file_digest(checkpoint / STATE) if is_checkpoint else fingerprint(states))
 
 
+def trained_steps(folder: Path) -> int:
+    """The step of a checkpoint; 0 for another folder."""
+    from pipeline.train.checkpoint import STATE, read_state
+
+    return read_state(folder).step if (folder / STATE).is_file() else 0
+
+
 def checkpoint_folder(context: Context, name: str) -> Path:
     """The folder that `--checkpoint` names: a step of this work folder's training, or a path. Raises ConfigError for none."""
     from pipeline.train.checkpoint import folder_of, steps

@@ -77,9 +77,15 @@ class ReportStage:
         return tuple(path for path in files if path.is_file())
 
     def _runs(self) -> dict[str, str]:
-        """Run ids of the stages that the page is about."""
+        """Run ids of the stages that the page is about, and the step of the model that was measured."""
         manifests = {"train": Manifest.read(self.context.train), "evaluate": Manifest.read(self.context.evaluation)}
-        return {f"{name} run": found.run_id for name, found in manifests.items() if found is not None and found.run_id}
+        runs = {f"{name} run": found.run_id for name, found in manifests.items() if found is not None and found.run_id}
+        measured = manifests["evaluate"]
+        return (
+            {**runs, "trained model": f"after step {measured.counts['step']}"}
+            if measured and measured.counts.get("step")
+            else runs
+        )
 
 
 def _measured(path: Path) -> Path | None:

@@ -1,5 +1,6 @@
 """What the stage measures, what it finds again, and what one unusable file costs."""
 
+import errno
 import logging
 import os
 import signal
@@ -120,7 +121,7 @@ def evaluate(context: Context, **choice: object) -> dict[str, int]:
 
 def test_everything_is_measured_once(context: Context, models: Models) -> None:
     counts = evaluate(context)
-    assert counts == {"datasets": 3, "questions": 3, "texts": 6, "measured": 3 + 3 + 3 + 3 + 1}
+    assert counts == {"step": 200, "datasets": 3, "questions": 3, "texts": 6, "measured": 3 + 3 + 3 + 3 + 1}
     assert models.embedded == {"fake untrained": 12, "fake step-00000200": 24}
     assert models.asked == 3 * 3 + 6
     models.forget()
@@ -189,6 +190,26 @@ def test_one_unusable_set_costs_that_set_alone(context: Context, models: Models,
     counts = evaluate(context)
     assert counts["datasets"] == 3 and counts["measured"] == 3 + 1, "the set three times, and the texts with its own"
     assert models.embedded == {"fake untrained": 4, "fake step-00000200": 8}
+
+
+def test_a_disk_that_fails_under_a_set_costs_that_set_and_a_full_one_ends_it(
+    context: Context, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(data: Path, dataset: str) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(data / dataset))
+
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="said above: CIRR, NIGHTS, WebQA;"):
+        patch.setattr("eval.mmeb.check_eval", failing)
+        evaluate(context, only=("retrieval",))
+    assert models.embedded == {}
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("eval.measurement.write_result", full)
+    with pytest.raises(OSError, match="No space left"):
+        evaluate(context, only=("retrieval",))
+    assert models.embedded == {"fake untrained": 4}, "not one set after the other"
 
 
 def test_an_unusable_question_file_is_told_before_a_model_loads_and_costs_that_file(
@@ -272,9 +293,10 @@ def test_force_measures_what_is_chosen_anew_and_keeps_the_old_beside_it(context:
 
 def test_the_report_of_a_part_says_what_was_not_measured(context: Context, models: Models) -> None:
     (context.train / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
-    evaluate(context, only=("retrieval",), untrained=False)
+    evaluate(context, only=("retrieval",), untrained=False, checkpoint="100")
     run_stage(ReportStage(context=context), context)
     page = (context.report / "report.html").read_text()
+    assert "trained model: <code>after step 100</code>" in page
     assert page.count("Not measured.") == 2 and "crem evaluate --only questions" in page
 
 

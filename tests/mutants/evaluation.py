@@ -60,8 +60,22 @@ MUTANTS = (
     Mutant(
         "one unusable set ends the evaluation",
         "eval/measurement.py",
-        "except (DataError, OSError) as error:",
-        "except OSError as error:",
+        "        except DataError as error:\n            logger",
+        "        except KeyError as error:\n            logger",
+        STAGE,
+    ),
+    Mutant(
+        "a full disk costs one set after the other",
+        "eval/measurement.py",
+        "        except DataError as error:\n            logger",
+        "        except (DataError, OSError) as error:\n            logger",
+        STAGE,
+    ),
+    Mutant(
+        "a disk that fails under one set ends the evaluation",
+        "eval/measurement.py",
+        "partial(_read, check)",
+        "check",
         STAGE,
     ),
     Mutant(
