@@ -29,15 +29,27 @@ NEUTRAL = (
 def recipe_from_json(text: str) -> Recipe:
     """The recipe of its canonical JSON, which a checkpoint stores. Fields that are left out get today's defaults.
 
+    One written when each hidden pair had a probability is read as it was trained.
+
     Raises ConfigError for text that is no recipe, naming the field.
     """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"not JSON ({error}); a recipe looks as crem recipes show prints it") from error
+    _gate_the_layout(values)
     recipe = build(Recipe, values)
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def _gate_the_layout(values: object) -> None:
+    """Move the probabilities of hidden pairs to their layout: one coin with the largest of them gated all pairs."""
+    layout = values.get("layout") if isinstance(values, dict) else None
+    pairs = layout.get("hidden") if isinstance(layout, dict) else None
+    given = [pair.pop("probability") for pair in pairs or () if isinstance(pair, dict) and "probability" in pair]
+    if layout and given:
+        layout.setdefault("gate_probability", max(given))
 
 
 def decisive_values(recipe: Recipe) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Roles: the one idea of the library. Every token has a role, and the roles decide attention, labels and pooling.
 
 A `Layout` is the order of roles in a sequence, who may not see whom, and what is scored. CREM's compression-aware attention
-(Eq. 2 of the paper) is `Hide((QUESTION, ANSWER), (CONTEXT,), probability=0.5)`.
+(Eq. 2 of the paper) is `Hide((QUESTION, ANSWER), (CONTEXT,))` with `gate_probability=0.5`.
 """
 
 from dataclasses import dataclass
@@ -25,27 +25,25 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hide:
-    """Tokens with a role in `queries` may not attend to tokens with a role in `keys`.
-
-    `probability` is the chance that a sequence is compressed (z = 1 in the paper); the coin is drawn once a sequence and
-    travels in the batch, so that every pass sees the same mask.
-    """
+    """Tokens with a role in `queries` may not attend to tokens with a role in `keys`, in a compressed sequence."""
 
     queries: tuple[Role, ...]
     keys: tuple[Role, ...]
-    probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The order of roles and the hidden pairs. Tokens of ANSWER are scored by the language loss.
 
+    `gate_probability` is the chance that a sequence is compressed (z = 1 in the paper): then all hidden pairs hold, else none.
+    The coin is drawn once a sequence and travels in the batch, so that every pass sees the same mask.
     `template` "chat" is CREM's prompt (section 3.1), one for retrieval and generation. "plain" is VLM2Vec's, for retrieval alone:
     the pictures and the text of a side and the tokenizer's end token, without a system line and chat tags, all of it CONTEXT.
     """
 
     order: tuple[Role, ...]
     hidden: tuple[Hide, ...] = ()
+    gate_probability: float = 1.0
     template: Template = "chat"
 
     def __post_init__(self) -> None:
@@ -54,9 +52,9 @@ class Layout:
         if self.template == "plain" and self.order != (Role.CONTEXT,):
             named = ", ".join(role.name for role in self.order)
             raise ConfigError(f"layout.template: a plain prompt is CONTEXT alone, and layout.order is {named}; set it to CONTEXT")
+        if not 0.0 <= self.gate_probability <= 1.0:
+            raise ConfigError(f"layout.gate_probability: {self.gate_probability} is not between 0 and 1")
         for hide in self.hidden:
-            if not 0.0 <= hide.probability <= 1.0:
-                raise ConfigError(f"layout.hidden: probability {hide.probability} is not between 0 and 1")
             absent = [role.name for role in (*hide.queries, *hide.keys) if role not in self.order]
             if absent:
                 raise ConfigError(f"layout.hidden: {absent[0]} is not in layout.order")
@@ -71,11 +69,6 @@ class Layout:
         """
         cut = {key for hide in self.hidden if compressed and role in hide.queries for key in hide.keys}
         return frozenset(Role) - cut
-
-    @property
-    def gate_probability(self) -> float:
-        """Chance that a sequence is compressed: the largest of the hidden pairs', 0 where nothing is hidden."""
-        return max((hide.probability for hide in self.hidden), default=0.0)
 
     def _refuse_leaks(self, hide: Hide) -> None:
         """Refuse a layout in which a hidden role still reaches a query role without passing through COMPRESSION."""

@@ -15,6 +15,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pipeline.errors import ConfigError
 
+MOVED = {"layout.hidden.probability": "it is layout.gate_probability now, one for the whole layout"}
+"""Fields of recipes that once were, by their paths without numbers, and what says the same today."""
+
 TYPE = "type"
 """The entry of a plain dataclass that names its class."""
 
@@ -72,7 +75,10 @@ def allowed(kind: Any) -> str:
 
 
 def unknown_field(name: str, names: Iterable[str], path: str) -> ConfigError:
-    """The error for a field that is not there: the nearest names, or all of them."""
+    """The error for a field that is not there: where it is now, the nearest names, or all of them."""
+    moved = MOVED.get(".".join(part for part in (*path.split("."), name) if not part.isdecimal()))
+    if moved:
+        return ConfigError(f"{path} has no field {name!r}; {moved}")
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
     return ConfigError(f"{path or 'the recipe'} has no field {name!r}; {hint}")

@@ -92,8 +92,7 @@ def attention_pooled() -> Recipe:
 
 def with_probability(recipe: Recipe, probability: float) -> Recipe:
     """A recipe whose answers are compressed with another probability."""
-    (hide,) = recipe.layout.hidden
-    return replace(recipe, layout=replace(recipe.layout, hidden=(replace(hide, probability=probability),)))
+    return replace(recipe, layout=replace(recipe.layout, gate_probability=probability))
 
 
 ABLATIONS: dict[str, Callable[[], Recipe]] = {

@@ -18,7 +18,8 @@ from pipeline.roles import Hide, Layout, Role
 
 LAYOUT = Layout(
     order=(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION, Role.QUESTION, Role.ANSWER),
-    hidden=(Hide((Role.QUESTION, Role.ANSWER), (Role.CONTEXT,), probability=0.5),),
+    hidden=(Hide((Role.QUESTION, Role.ANSWER), (Role.CONTEXT,)),),
+    gate_probability=0.5,
 )
 
 
@@ -80,7 +81,7 @@ def crem_2b_retrieval() -> Recipe:
         with_mixture(base, outside=0, own_sides=()),
         name="crem_2b_retrieval",
         summary="CREM_R, Qwen2-VL-2B: InfoNCE alone over the end token of a plain prompt, as VLM2Vec",
-        layout=Layout(order=(Role.CONTEXT,), template="plain"),
+        layout=replace(base.layout, order=(Role.CONTEXT,), hidden=(), template="plain"),
         tokens=replace(base.tokens, count=0),
         pooling=LastToken(Role.CONTEXT),
     )

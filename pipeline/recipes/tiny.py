@@ -67,12 +67,11 @@ def tiny_full() -> Recipe:
     base = tiny()
     joint = base.phases[0]
     # Half of the conversations are native already, so what is embedded is mostly asked about through its tokens alone.
-    (hide,) = base.layout.hidden
     return replace(
         base,
         name="tiny_full",
         summary="tiny with more scenes and steps: `make demo-full`, 35 minutes on 2 CPU cores",
-        layout=replace(base.layout, hidden=(replace(hide, probability=0.8),)),
+        layout=replace(base.layout, gate_probability=0.8),
         toy=ToyWorld(train_rows=3000, eval_rows=100, conversations=16_000, mcq_rows=400),
         phases=(
             replace(

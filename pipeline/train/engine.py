@@ -169,16 +169,21 @@ class Engine:
             return float(own_norm)
         # At stages 1 to 3 DeepSpeed itself leaves out the step of a gradient whose norm is not finite.
         self.deepspeed.step()
+        if self.zero_stage == 3:
+            # Its first backward pass of a step overwrites only what it reaches; all else would be added to the step before.
+            self.optimizer.grad_partitions_flat_buffer.zero_()
         norm = own_norm if own_norm is not None else self.deepspeed.get_global_grad_norm()
         found = float(norm) if norm is not None else math.nan
         self.steps_taken += math.isfinite(found)
         return found
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over ranks (in place)."""
-        if self.num_ranks > 1 and tensor.numel():
-            dist.all_reduce(tensor)
-        return tensor
+        """The sum of a tensor over ranks; the tensor itself stays as it is."""
+        if self.num_ranks == 1 or not tensor.numel():
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
 
     def most(self, number: int) -> int:
         """The greatest of the ranks' numbers."""

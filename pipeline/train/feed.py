@@ -40,7 +40,7 @@ class RowBuilder:
 
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
-        side, outside = sample.sides[item.place], item.group == OUTSIDE
+        side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.recipe.layout
         words = (self.recipe.seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
@@ -53,7 +53,7 @@ class RowBuilder:
             key=sample.key,
             sequence=(self.native_builder if native else self.builder).build(side, grids, turns, key=sample.key),
             pixels=pixels,
-            compressed=not native and coin(self.recipe.layout.gate_probability, "gate", *words),
+            compressed=not native and bool(layout.hidden) and coin(layout.gate_probability, "gate", *words),
             slot=item.slot,
             item=side_digest(side),
             group=item.group,

@@ -95,7 +95,7 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
 
 def candidate_items(engine: Engine, work: StepWork) -> torch.Tensor:
     """What each candidate of the global batch is, (Q + H,) int64: each rank knows its own rows."""
-    return engine.sum(work.items.to(engine.device, copy=True))[work.num_pairs :]
+    return engine.sum(work.items.to(engine.device))[work.num_pairs :]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pipeline.model.pooling import LastToken
 from pipeline.overrides import override
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
-from pipeline.roles import Hide, Role
+from pipeline.roles import Role
 from pipeline.typed import build
 from tests.pipeline.recipes_at_random import leaves, plain_values, put
 
@@ -57,8 +57,8 @@ BY_HAND = {
     ),
     ("backbone=TinyBackbone", "backbone.hidden=64"): replace(CREM, backbone=TinyBackbone(hidden=64)),
     ("layout.hidden=",): replace(CREM, layout=replace(CREM.layout, hidden=())),
-    ("layout.hidden.0.probability=1", "layout.order=SYSTEM,context,COMPRESSION,QUESTION,ANSWER"): replace(
-        CREM, layout=replace(CREM.layout, hidden=(Hide((Role.QUESTION, Role.ANSWER), (Role.CONTEXT,), 1.0),))
+    ("layout.gate_probability=1", "layout.order=SYSTEM,context,COMPRESSION,QUESTION,ANSWER"): replace(
+        CREM, layout=replace(CREM.layout, gate_probability=1.0)
     ),
     ("name=mine", "summary=a = b"): replace(CREM, name="mine", summary="a = b"),
 }
@@ -145,7 +145,11 @@ def test_every_field_can_be_set_to_every_value_of_its_type(data: st.DataObject) 
         ("phases.0.optimizer.betas=0.9", "phases.0.optimizer.betas: .* has 1 entries, not 2"),
         ("phases.0.mixture.own_sides=negative", "'negative' is not one of query, positive"),
         ("layout.hidden.0=Hide", "layout.hidden.0.queries: Hide needs this field"),
-        ("layout.hidden.0.probability=2", "layout.hidden: probability 2.0 is not between 0 and 1"),
+        ("layout.gate_probability=2", "layout.gate_probability: 2.0 is not between 0 and 1"),
+        (
+            "layout.hidden.0.probability=1",
+            "layout.hidden.0 has no field 'probability'; it is layout.gate_probability now, one for the whole layout",
+        ),
         ("layout.hidden.0.queries=ANSWER", "layout.hidden: CONTEXT still reaches ANSWER without COMPRESSION"),
         (
             "layout.order=SYSTEM,COMPRESSION,CONTEXT,QUESTION,ANSWER",

@@ -1,5 +1,6 @@
 """A recipe through JSON and back, and what its fingerprint sees."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -40,6 +41,17 @@ def test_our_recipes_have_values_of_their_types(name: str) -> None:
 def test_a_changed_sentence_or_name_is_the_same_recipe() -> None:
     tiny = load("tiny")
     assert recipe_fingerprint(replace(tiny, name="small", summary="a better sentence")) == recipe_fingerprint(tiny)
+
+
+@pytest.mark.parametrize(("given", "gate"), [([0.5], 0.5), ([0.0, 0.5], 0.5), ([1.0, 0.5], 1.0)])
+def test_a_recipe_of_before_one_gate_a_layout_is_read_as_it_was_trained(given: list[float], gate: float) -> None:
+    """Each hidden pair had a probability of its own then, and one coin with the largest of them gated all pairs."""
+    plain = json.loads(canonical_json(load("crem_2b")))
+    del plain["layout"]["gate_probability"]
+    (pair,) = plain["layout"]["hidden"]
+    plain["layout"]["hidden"] = [{**pair, "probability": probability} for probability in given]
+    layout = recipe_from_json(json.dumps(plain)).layout
+    assert layout.gate_probability == gate and layout.hidden == load("crem_2b").layout.hidden * len(given)
 
 
 def with_phase(**fields: object) -> Recipe:

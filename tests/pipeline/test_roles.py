@@ -54,6 +54,6 @@ def test_a_plain_prompt_is_context_alone() -> None:
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="between 0 and 1"):
-        Layout(order=(S, X, C, Q, A), hidden=(Hide((Q, A), (X,), 1.5),))
+        Layout(order=(S, X, C, Q, A), hidden=(Hide((Q, A), (X,)),), gate_probability=1.5)
     with pytest.raises(ConfigError, match="see itself"):
         Layout(order=(S, X, C, Q, A), hidden=(Hide((A,), (A,)),))

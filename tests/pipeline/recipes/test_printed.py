@@ -13,7 +13,7 @@ SEVEN = {"backbone.name": ("Qwen2-VL-2B-Instruct", "Qwen2-VL-7B-Instruct")}
 NO_TOKENS = {
     "pooling": ("MeanOver(role=COMPRESSION)", "LastToken(role=CONTEXT)"),
     "tokens.count": ("16", "0"),
-    "layout.hidden": ("[Hide(keys=[CONTEXT], probability=0.5, queries=[QUESTION, ANSWER])]", "[]"),
+    "layout.hidden": ("[Hide(keys=[CONTEXT], queries=[QUESTION, ANSWER])]", "[]"),
 }
 ORDER = "[SYSTEM, CONTEXT, COMPRESSION, QUESTION, ANSWER]"
 NO_OWN = {"phases.0.mixture.own_sides": ("[query, positive]", "[]")}
@@ -29,7 +29,7 @@ ALPHA_R = {"phases.0.contrastive_weight": ("1.0", "0.5")}
 
 
 def p(value: str) -> dict[str, tuple[str, str]]:
-    return {"layout.hidden.0.probability": ("0.5", value)}
+    return {"layout.gate_probability": ("0.5", value)}
 
 
 def k(count: str) -> dict[str, tuple[str, str]]:

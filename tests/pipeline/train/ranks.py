@@ -121,6 +121,33 @@ def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     return {"gradients": found, "report": asdict(report), "held_out": HeldOut(feed).evaluate(engine)}
 
 
+def again_recipe(tower: str, stage: int) -> Recipe:
+    """Chunks of a few rows; the first of a step have no pictures."""
+    return replace(small_recipe(zero_stage=stage, chunk_tokens=100), tower=tower)
+
+
+def taken_again(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Norms and whole gradients of one step taken twice at rate 0, and of a step without any picture after it."""
+    engine, feed = make(folder, recipe)
+    draw, take = feed.draw(0), engine.step
+    work, wordy = feed.work(draw, 0), [row for row in feed.global_rows(draw, 0) if not row.pixels]
+    works = {
+        "first": work,
+        "again": work,
+        "no pictures": pack_work(wordy[feed.rank :: feed.num_ranks], feed.plan(draw, 0), recipe, recipe.phases[0]),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, taken in works.items():
+
+        def look(learning_rate: float, name: str = name) -> float:
+            found[name] = {"gradients": engine.full_gradients()}
+            return take(learning_rate)
+
+        engine.step = look  # type: ignore[method-assign]
+        found[name]["norm"] = train_step(engine, taken, recipe, recipe.phases[0], 0.0).gradient_norm
+    return found
+
+
 def uneven_recipe(tower: str, stage: int) -> Recipe:
     """Small chunks; with a frozen tower, features on the host and checkpointed layers, with a trained one, kept chunks."""
     frozen = tower == "frozen"
@@ -169,6 +196,8 @@ def main() -> None:
         whole_run(folder, Path(job["train"]))
     for tower, stage in job.get("uneven", []):
         save(uneven(folder, uneven_recipe(tower, stage)), out / f"uneven-{tower}-{stage}.pt")
+    for tower, stage in job.get("again", []):
+        save(taken_again(folder, again_recipe(tower, stage)), out / f"again-{tower}-{stage}.pt")
     for stage, steps in enumerate(job.get("steps", [])):
         save(added_up(folder, stage), out / f"half-{stage}.pt")
         save(run_of(folder, small_recipe(zero_stage=stage, chunk_tokens=250), steps), out / f"run-{stage}.pt")

@@ -176,3 +176,15 @@ def test_a_question_has_room_exactly_when_it_can_be_built(vocabulary: Vocabulary
 def test_fewer_rows_than_processes_are_refused(vocabulary: Vocabulary) -> None:
     with pytest.raises(ConfigError, match="mixture: a step of 20 rows is less than one for each of 21 processes"):
         feed(small_recipe(), vocabulary, 0, 21)
+
+
+@pytest.mark.parametrize("gate", [0.0, 0.3, 1.0])
+def test_one_coin_gates_all_hidden_pairs_of_a_sequence(vocabulary: Vocabulary, gate: float) -> None:
+    """Of 720 coins, the share of compressed rows is within 4 deviations of the gate; a layout that hides nothing has none."""
+    base, plain = small_recipe().layout, replace(small_recipe().phases[0].mixture, native_share=0.0)
+    recipe = replace(small_recipe(mixture=plain), layout=replace(base, hidden=base.hidden * 2, gate_probability=gate))
+    one = feed(recipe, vocabulary)
+    rows = [row for step in range(36) for row in one.global_rows(one.draw(0), step)]
+    assert len(rows) == 720 and abs(np.mean([row.compressed for row in rows]) - gate) <= 4 * (gate * (1 - gate) / 720) ** 0.5
+    nothing = feed(replace(recipe, layout=replace(recipe.layout, hidden=())), vocabulary)
+    assert not any(row.compressed for row in nothing.global_rows(nothing.draw(0), 0))

@@ -46,9 +46,11 @@ def figures(out: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(tmp_path: Path, model_folder: Path, stage: int) -> None:
-    recipe = small_recipe(zero_stage=stage, evaluate_every=2, checkpoint_every=3)
+    """At stage 3 the first chunks of a step, and the row that a resume begins with, have no part in the trained tower."""
+    budget = 100 if stage == 3 else 400
+    recipe = small_recipe(zero_stage=stage, evaluate_every=2, checkpoint_every=3, chunk_tokens=budget)
     whole = run(tmp_path / "whole", model_folder, recipe)
     run(tmp_path / "broken", model_folder, recipe, stop_after=4)
     resumed = run(tmp_path / "broken", model_folder, recipe)

@@ -23,7 +23,7 @@ from pipeline.train.feed import Feed
 from pipeline.train.ranks import PATIENCE
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import corpus, measured, small_recipe, variant
-from tests.pipeline.train.ranks import gradients, half_recipe, make, run_of, summed, trial
+from tests.pipeline.train.ranks import again_recipe, gradients, half_recipe, make, run_of, summed, taken_again, trial
 
 Gradients = dict[str, torch.Tensor]
 REPOSITORY = Path(__file__).parents[3]
@@ -116,6 +116,9 @@ VARIANTS = {"answers": (0, 1, 2, 3), "retrieval": (0, 1, 2, 3), "together": (2,)
 UNEVEN = (*(("frozen", stage) for stage in (0, 1, 2, 3)), ("trained", 2), ("trained", 3))
 """Towers and ZeRO stages of the steps in which one rank has all pictures."""
 
+AGAIN = [(tower, stage) for tower in ("frozen", "trained") for stage in (0, 1, 2, 3)]
+"""Towers and ZeRO stages of the steps that are taken twice."""
+
 STEPS = (3, 3, 20, 3)
 """Of the runs, by ZeRO stage."""
 
@@ -125,7 +128,14 @@ def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """All that two gloo ranks do, in one start of the processes."""
     out = tmp_path_factory.mktemp("ranks")
     variants = [(name, stage) for name, stages in VARIANTS.items() for stage in stages]
-    job = {"variants": variants, "chunk_tokens": 250, "uneven": UNEVEN, "steps": STEPS, "train": str(out / "train")}
+    job = {
+        "variants": variants,
+        "chunk_tokens": 250,
+        "uneven": UNEVEN,
+        "again": AGAIN,
+        "steps": STEPS,
+        "train": str(out / "train"),
+    }
     run_ranks({"folder": str(model_folder), **job}, out)
     return out
 
@@ -173,6 +183,28 @@ def test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage(
     expected = plain_gradients(model_folder, recipe)
     assert float(expected["bank.rows"].norm()) > 1e-6, "the compression rows are among what is compared"
     assert worst(found["gradients"], expected) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def by_tower(model_folder: Path) -> dict[str, Gradients]:
+    """The full batch's gradients of step 0."""
+    return {tower: plain_gradients(model_folder, replace(small_recipe(), tower=tower)) for tower in ("frozen", "trained")}
+
+
+@pytest.mark.parametrize(("tower", "stage"), AGAIN)
+def test_a_step_taken_again_has_the_same_gradient(
+    two_ranks: Path, model_folder: Path, by_tower: dict[str, Gradients], tower: str, stage: int
+) -> None:
+    """Nothing of a step is left in the next, nor in one that a weight has no part in: on one rank and on two."""
+    one = taken_again(model_folder, again_recipe(tower, stage))
+    two = torch.load(two_ranks / f"again-{tower}-{stage}.pt", weights_only=True)
+    for found in (one, two):
+        first, again = found["first"], found["again"]
+        assert again["norm"] == first["norm"]
+        assert all(torch.equal(gradient, first["gradients"][name]) for name, gradient in again["gradients"].items())
+        assert worst(again["gradients"], by_tower[tower]) < 1e-5
+        last = {name: gradient for name, gradient in found["no pictures"]["gradients"].items() if ".visual." in name}
+        assert bool(last) == (tower == "trained") and not any(gradient.any() for gradient in last.values())
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
