@@ -45,7 +45,8 @@ class TrainStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Train from where the folder stands."""
         from pipeline.train.checkpoint import read_state
-        from pipeline.train.loop import Means, Places, train
+        from pipeline.train.loop import train
+        from pipeline.train.places import Means, Places
 
         def report(done: int, total: int, note: str) -> None:
             self.context.progress("train", done, total, note)

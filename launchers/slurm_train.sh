@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Train on a Slurm cluster: the same `crem train` on every GPU of every node.
 #
-#   sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
+#   sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 --cpus-per-task 4 launchers/slurm_train.sh \
+#     --recipe crem_2b --work runs/crem_2b
 #
 # Whatever follows the script's name goes to `crem train`; sbatch options come before it. Submit from the repository's root,
 # with .venv and the work folder on a file system that all nodes share. Prepare shards, QA and model beforehand, with
 # `crem run --until model` and the same --recipe, --work and --data.
 #
-# One task is one GPU. Two minutes before the time limit the batch shell gets USR1; it asks the tasks to stop, which end their
+# One task is one GPU. Without --cpus-per-task Slurm gives it one core, which the rank and its loader would share: by forecast one
+# loader process has 0.8 to 0.9 of a core to do for an H100. Give a core to the rank, one to each loader process (--workers), and
+# one or two to spare. Two minutes before the time limit the batch shell gets USR1; it asks the tasks to stop, which end their
 # step, write a checkpoint and leave with exit code 75, and puts the job back into the queue. The next run goes on from there.
 # The same holds after preemption; after node failure it goes on from the newest checkpoint. Give steps that take longer more time:
 # sbatch --signal=B:USR1@600.
@@ -35,6 +38,8 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 # Since Slurm 22.05 srun does not take this over from sbatch by itself.
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 
+[ "${SLURM_CPUS_PER_TASK:-1}" -gt 1 ] ||
+  echo "warning: one core a task: each rank shares it with its loader, and GPUs wait; submit with --cpus-per-task=4" >&2
 echo "crem train on $SLURM_JOB_NUM_NODES nodes, $SLURM_NTASKS ranks, start ${SLURM_RESTART_COUNT:-0}, meeting at $first ($MASTER_ADDR:$MASTER_PORT)"
 
 # srun runs in the background: a shell that waits in the foreground would take the signal only when it is too late.

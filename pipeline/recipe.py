@@ -155,7 +155,8 @@ class Phase:
     bfloat16.
     Of the checkpoints, one every `checkpoint_every` steps, the last `keep_checkpoints` stay, those of every `keep_every`-th step
     (0: none), and the one that is best by the held-out figure `keep_best`. A step whose loss or gradient is not finite is
-    skipped; `skips_in_a_row` of them stop the run.
+    skipped; `skips_in_a_row` of them stop the run. A row that cannot be read is left out; more than the share `max_unreadable` of
+    the corpus's rows stop it too.
     """
 
     name: str
@@ -176,11 +177,13 @@ class Phase:
     keep_every: int = 0
     keep_best: HeldOutFigure = "none"
     skips_in_a_row: int = 10
+    max_unreadable: float = 0.01
     held_out: int = 256
 
     def __post_init__(self) -> None:
         check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
         check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1, keep_every=0, skips_in_a_row=1)
+        check_between("phase.max_unreadable", self.max_unreadable, 0, 1)
         if self.zero_stage not in (0, 1, 2, 3):
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
         if self.kept_chunks and self.zero_stage == 3:

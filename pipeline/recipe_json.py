@@ -22,6 +22,7 @@ NEUTRAL = (
     "keep_every",
     "keep_best",
     "skips_in_a_row",
+    "max_unreadable",
 )
 """Fields of a phase that change memory, time and files, and the weights by rounding at most: a run may go on with others."""
 

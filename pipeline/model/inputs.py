@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from pipeline.errors import DataError
 from pipeline.ranges import check_least
@@ -97,7 +97,8 @@ def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str, view: View =
             picture.load()
             shown = rgb(upright(picture))
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
-        raise DataError(f"{where}: picture cannot be decoded ({error}); mend it, or leave its row out") from error
+        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error  # which names an object in memory
+        raise DataError(f"{where}: picture cannot be decoded ({reason}); mend it, or leave its row out") from error
     height, width = limits.resized(shown.height, shown.width)
     if view != WHOLE or (width, height) != shown.size:
         shown = shown.resize((width, height), Image.Resampling.BICUBIC, box=view.box(*shown.size))

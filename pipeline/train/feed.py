@@ -4,6 +4,7 @@ A map from step number to work, so torch's DataLoader can run it in any number o
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +20,10 @@ from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
 from pipeline.train.corpus import Corpus, divide, shares, warn_of_small
 from pipeline.train.plan import SIDES, Item, Plan, least_rows, make_plan, plan_step
+from pipeline.train.unreadable import Unreadable, UnreadableError
 from pipeline.train.work import StepWork, pack_work
+
+logger = logging.getLogger(__name__)
 
 
 class RowBuilder:
@@ -130,39 +134,57 @@ class Feed(Dataset[StepWork | PipelineError]):
         plan = self.plan(draw, step)
         items = plan.items
         hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
-        rows = [self._row(items[place], step) for place in hand]
-        return pack_work(rows, plan, self.recipe, self.phase)
+        rows, unreadable = self._readable([items[place] for place in hand], step)
+        return replace(pack_work(rows, plan, self.recipe, self.phase), unreadable=unreadable)
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
         return [self._row(item, step) for item in self.plan(draw, step).items]
 
     def held_out_batch(self) -> tuple[list[Row], Plan]:
-        """The rows set aside, as both losses see them, whatever their weights."""
+        """The rows set aside, as far as they can be read, as both losses see them, whatever their weights."""
         plan = make_plan(self.held_out, self._negatives(self.held_out), self.phase.mixture, (1.0, 1.0))
-        return [self._row(item, step=-1) for item in plan.items], plan
+        rows, unreadable = self._readable(plan.items, step=-1)
+        for side in unreadable if self.rank == 0 else ():
+            logger.warning("held-out slice: left out, %s: %s", side.shard, side.reason)
+        return rows, plan
 
     def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
         most = self.phase.mixture.negatives
         return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
-    def _row(self, item: Item, step: int) -> Row:
-        """The row of an item. Raises DataError, naming shard and key, for a picture that does not decode."""
-        sample = self.corpus.index.read(item.row)
-        try:
-            return self._built(sample, item, step)
-        except DataError as error:
-            raise DataError(f"{self.corpus.index.shard(item.row)}: {error}") from error
+    def _readable(self, items: Sequence[Item], step: int) -> tuple[list[Row], tuple[Unreadable, ...]]:
+        """The rows of items, and what is left out of them. Raises the error of the last one where nothing is left."""
+        rows, unreadable = [], []
+        for item in items:
+            try:
+                rows.append(self._row(item, step))
+            except UnreadableError as error:
+                unreadable.append(error.found)
+        if items and not rows:
+            raise UnreadableError(unreadable[-1])
+        return rows, tuple(unreadable)
 
-    def _built(self, sample: Sample, item: Item, step: int) -> Row:
+    def _row(self, item: Item, step: int) -> Row:
+        """The row of an item. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
+        sample = self.corpus.index.read(item.row)
+        turns, is_cut = self._turns(sample, item)
+        try:
+            row = self.rows.build(sample, item, turns, step=step)
+        except DataError as error:
+            shard = str(self.corpus.index.shard(item.row))
+            raise UnreadableError(Unreadable(key=sample.key, side=item.side, shard=shard, reason=str(error))) from error
+        return replace(row, sequence=replace(row.sequence, cut=True)) if is_cut else row
+
+    def _turns(self, sample: Sample, item: Item) -> tuple[Sequence[Turn], bool]:
+        """What a side is asked, and whether its own question was left out for want of room."""
         if item.group == OUTSIDE or not item.asks:
-            return self.rows.build(sample, item, sample.query.turns if item.asks else (), step=step)
+            return sample.query.turns if item.asks else (), False
         turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])
         if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(item.row, item.place)):
-            return self.rows.build(sample, item, turns, step=step)
+            return turns, False
         # The pair itself fits: it stays, and its question counts as a cut answer.
-        row = self.rows.build(sample, item, (), step=step)
-        return replace(row, sequence=replace(row.sequence, cut=True))
+        return (), True
 
     def _cost(self, item: Item) -> float:
         return self.corpus.lengths.cost(item.row, item.place)

@@ -25,7 +25,7 @@ class Clock:
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Sums over the ranks of a step: tokens of its sequences, packed positions, those that no attention reads, seconds waited,
-    operations, and ranks that were asked to stop.
+    operations, sides that could not be read, and ranks that were asked to stop.
     """
 
     tokens: float
@@ -35,6 +35,7 @@ class Tally:
     model_flops: float
     hardware_flops: float
     cut_answers: float
+    unreadable: float
     asked_to_stop: float
 
 
@@ -42,7 +43,8 @@ def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_t
     """Add up over all ranks; every rank must call it."""
     positions = sum(chunk.full.input_ids.numel() for chunk in work.chunks)
     padding = sum(padded_positions(chunk.full.spans.gather, chunk.full.input_ids.numel()) for chunk in work.chunks)
-    own = [work.num_tokens, positions, padding, clock.waited, flops.model, flops.hardware, work.num_cut, asked_to_stop]
+    own = [work.num_tokens, positions, padding, clock.waited, flops.model, flops.hardware]
+    own += [work.num_cut, len(work.unreadable), asked_to_stop]
     return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
 
 
@@ -65,6 +67,7 @@ def figures_of(
         "peak_memory_gib": peak_memory(device) / 2**30,
         "chunks": float(len(work.chunks)),
         "cut_answers": total.cut_answers,
+        "unreadable": total.unreadable,
         **utilisation(total, clock.seconds * num_ranks, peak_of(device)),
     }
 

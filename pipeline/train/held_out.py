@@ -8,7 +8,7 @@ from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
-from pipeline.train.step import language_sums
+from pipeline.train.step import language_sums, readable_slots
 from pipeline.train.work import StepWork, pack_work
 
 
@@ -58,7 +58,11 @@ class HeldOut:
         for chunk in work.chunks:
             if chunk.prefix is not None:
                 embeddings[chunk.prefix.slots.to(engine.device)] = engine(chunk.prefix).embeddings
-        queries, candidates = embeddings[: work.num_pairs], embeddings[work.num_pairs :]
-        items = work.items[work.num_pairs :].to(engine.device)
+        items = work.items.to(engine.device)
+        slots = readable_slots(items, work.num_pairs)
+        num_pairs = int((slots < work.num_pairs).sum())
+        if not num_pairs:
+            return {}
+        queries, candidates, items = embeddings[slots[:num_pairs]], embeddings[slots[num_pairs:]], items[slots[num_pairs:]]
         loss = float(self.feed.recipe.contrastive(queries, candidates, items))
         return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}

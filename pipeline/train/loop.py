@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -28,16 +27,18 @@ from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, scheduled, summary, tally
 from pipeline.train.flops import Cost, Flops
 from pipeline.train.held_out import HeldOut
-from pipeline.train.journal import Journal
+from pipeline.train.journal import Journal, drop_after
 from pipeline.train.opening import composition, opening
 from pipeline.train.parcel import deliveries
+from pipeline.train.places import USUAL, Means, Places
 from pipeline.train.ranks import own_rank, start_process_group
 from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
 from pipeline.train.schedule import learning_rate
 from pipeline.train.skips import Skips
 from pipeline.train.step import train_step
 from pipeline.train.stop import StopNote
-from pipeline.train.together import as_on_rank_0, on_any_rank, rank_0_first
+from pipeline.train.together import as_on_rank_0, of_all_ranks, on_any_rank, rank_0_first
+from pipeline.train.unreadable import UnreadableRows
 from pipeline.train.watch import Watch
 from pipeline.train.work import StepWork
 
@@ -47,51 +48,13 @@ Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what to say about the last one)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Folders that training reads and writes. `qa` may be missing: then no pair asks its own question."""
-
-    shards: Path
-    qa: Path | None
-    model: Path
-    out: Path
-
-    @property
-    def lengths(self) -> Path:
-        """Tables of the rows' lengths in tokens; they outlive a training."""
-        return self.out.with_name("lengths")
-
-    @property
-    def heartbeats(self) -> Path:
-        """Signs of life of the ranks while they train."""
-        return self.out.with_name("heartbeats")
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the step folders are."""
-        return self.out / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON line a step."""
-        return self.out / "metrics.jsonl"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What changes with the machine and never what is trained: loader processes, and seconds that a step may take."""
-
-    num_workers: int = 1
-    step_timeout: float = 1800.0
-
-
 def train(
     places: Places,
     recipe: Recipe,
     tracker: Tracker,
     *,
     progress: Progress,
-    means: Means = Means(),
+    means: Means = USUAL,
     stop_after: int | None = None,
 ) -> Path:
     """Train the recipe's phase and return the folder of its last checkpoint.
@@ -139,6 +102,8 @@ class _Run:
         watch.beat(0, "starting DeepSpeed")
         self.engine = Engine(embedder, self.phase)
         self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
+        taken, num_rows = self.found[1].step if self.found else 0, len(corpus.index)
+        self.unreadable = UnreadableRows(places.unreadable, self.phase.max_unreadable, num_rows, step=taken)
         self.saved: int | None = None
         """Step of the newest checkpoint that this run wrote or resumed from."""
 
@@ -181,6 +146,7 @@ class _Run:
             self.saved = step
         if self.engine.rank == 0:
             self.journal.go_on_from(step)
+            drop_after(self.places.unreadable, step)
         return step
 
     def steps(self, begin: int, end: int, num_workers: int) -> Path:
@@ -234,6 +200,8 @@ class _Run:
         clock = Clock(time.monotonic() - begun + waited, waited)
         total = tally(self.engine, work, clock, self._flops(work), asked_to_stop=bool(self.note.asked))
         self.skips.note(step, report)
+        if total.unreadable:
+            self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
         figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.recipe, self.phase, step)}
         return figures, total

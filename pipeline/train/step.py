@@ -6,7 +6,7 @@ step. A chunk whose first pass kept its graph is not run again.
 """
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import torch
 
@@ -41,7 +41,7 @@ def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, lea
     divisors = recipe.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
     kept, embeddings = first_pass(engine, work, first_kept)
-    contrast = contrastive_gradient(embeddings, candidate_items(engine, work), recipe, work.contrastive_weight)
+    contrast = contrast_of(embeddings, items_of_all(engine, work), work, recipe)
     language = torch.zeros(NUM_GROUPS, device=engine.device)
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
     num_idle = max(1, engine.most(len(order))) - len(order)
@@ -93,9 +93,26 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     return kept, engine.sum(embeddings)
 
 
-def candidate_items(engine: Engine, work: StepWork) -> torch.Tensor:
-    """What each candidate of the global batch is, (Q + H,) int64: each rank knows its own rows."""
-    return engine.sum(work.items.to(engine.device))[work.num_pairs :]
+def items_of_all(engine: Engine, work: StepWork) -> torch.Tensor:
+    """What each slot of the global batch is, (2 Q + H,) int64, 0 where its row could not be read: each rank knows its own."""
+    return engine.sum(work.items.to(engine.device))
+
+
+def readable_slots(items: torch.Tensor, num_pairs: int) -> torch.Tensor:
+    """The slots of the global batch that the contrastive loss takes, (2 Q' + H',) int64: pairs of which both sides could be read,
+    and hard negatives that could, in their order; none where no pair is left."""
+    there = items != 0
+    whole = (there[:num_pairs] & there[num_pairs : 2 * num_pairs]).repeat(2)
+    is_taken = torch.cat([whole, there[2 * num_pairs :] & whole.any()])
+    return is_taken.nonzero()[:, 0]
+
+
+def contrast_of(embeddings: torch.Tensor, items: torch.Tensor, work: StepWork, recipe: Recipe) -> "Contrast":
+    """The contrastive loss over what could be read of a global batch; all other embeddings have no gradient."""
+    slots = readable_slots(items, work.num_pairs)
+    pairs = int((slots < work.num_pairs).sum())
+    found = contrastive_gradient(embeddings[slots], items[slots][pairs:], recipe, work.contrastive_weight)
+    return replace(found, gradient=torch.zeros_like(embeddings).index_put((slots,), found.gradient))
 
 
 @dataclass(frozen=True, slots=True)

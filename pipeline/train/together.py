@@ -1,8 +1,9 @@
 """How ranks agree: what one of them knows, all act on, or the others would wait for it for ever; and how one goes first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -12,6 +13,8 @@ from pipeline.train.ranks import PATIENCE
 
 _TURNS = count()
 """Numbers the calls of `rank_0_first`, alike on all ranks: the store forgets nothing."""
+
+Value = TypeVar("Value")
 
 
 def on_any_rank(flag: bool) -> bool:
@@ -42,6 +45,15 @@ def rank_0_first() -> Iterator[None]:
     yield
     if is_first:
         store.set(key, "done")
+
+
+def of_all_ranks(values: Sequence[Value]) -> list[Value]:
+    """The values of all ranks, rank after rank. Every rank must call it."""
+    if dist.get_world_size() == 1:
+        return list(values)
+    gathered: list[Sequence[Value]] = [()] * dist.get_world_size()
+    dist.all_gather_object(gathered, values)
+    return [value for part in gathered for value in part]
 
 
 def _device() -> str:

@@ -9,6 +9,7 @@ import torch
 from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, truncate
 from pipeline.recipe import Phase, Recipe
 from pipeline.train.plan import Plan
+from pipeline.train.unreadable import Unreadable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +31,8 @@ class StepWork:
     `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
     positives, hard negatives; 0 where another rank has the row); `asks` says whether the plan has questions, `units` (2,) are
     this rank's share of the language loss's divisors; `idle` is a small chunk, without pictures if there is one, that a rank
-    repeats, times zero, while others still have work. The weights are the step's.
+    repeats, times zero, while others still have work. The weights are the step's. `unreadable` are the sides of this rank's share
+    that are left out: their slots have the item 0 on every rank.
     """
 
     chunks: Sequence[Chunk]
@@ -43,6 +45,7 @@ class StepWork:
     language_weight: float
     num_tokens: int
     num_cut: int
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> StepWork:

@@ -40,6 +40,7 @@ def run(folder: Path, job: str, signals: tuple[signal.Signals, ...], code: int |
     (folder / "log.job").write_text(job)
     settings = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}
     names = {"PATH": f"{folder}:{os.environ['PATH']}", "LOG": str(log), "CREM_PYTHON": sys.executable, **settings}
+    names |= {name: os.environ[name] for name in ("SLURM_CPUS_PER_TASK",) if name in os.environ}
     with subprocess.Popen(["bash", SCRIPT, "--recipe", "tiny"], cwd=folder, env=names, stdout=subprocess.DEVNULL) as script:
         while not log.exists():
             time.sleep(0.02)
@@ -77,6 +78,17 @@ def test_the_ranks_save_and_the_job_is_put_back_when_it_should_be(
     tmp_path: Path, job: str, signals: tuple[signal.Signals, ...], code: int | None, expected: tuple[int, list[str]]
 ) -> None:
     assert run(tmp_path, job, signals, code) == expected
+
+
+@pytest.mark.parametrize(("cores", "is_warned"), [(None, True), ("1", True), ("4", False)])
+def test_ranks_that_share_a_core_with_their_loader_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], cores: str | None, is_warned: bool
+) -> None:
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    if cores:
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", cores)
+    assert run(tmp_path, CALM, (), 0) == (0, [])
+    assert ("warning: one core a task: each rank shares it with its loader" in capfd.readouterr().err) == is_warned
 
 
 def test_a_missing_python_is_one_line(tmp_path: Path) -> None:

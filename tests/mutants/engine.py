@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 STEP = "tests/pipeline/train/test_step.py"
 AGAIN = (f"{STEP}::test_a_step_taken_again_has_the_same_gradient",)
 FEED = ("tests/pipeline/train/test_feed.py",)
+UNREADABLE = "tests/pipeline/train/test_unreadable.py"
 
 MUTANTS = (
     Mutant(
@@ -20,6 +21,48 @@ MUTANTS = (
         "total = tensor.clone()",
         "total = tensor",
         (f"{AGAIN[0]}[frozen-0]",),
+    ),
+    Mutant(
+        "a pair without its positive is still a query",
+        "pipeline/train/step.py",
+        "whole = (there[:num_pairs] & there[num_pairs : 2 * num_pairs]).repeat(2)",
+        "whole = there[:num_pairs].repeat(2)",
+        (f"{UNREADABLE}::test_a_pair_counts_with_both_its_sides",),
+    ),
+    Mutant(
+        "what cannot be read counts in the contrastive loss",
+        "pipeline/train/step.py",
+        "there = items != 0\n",
+        "there = items == items\n",
+        (f"{UNREADABLE}::test_a_step_without_what_it_cannot_read_has_the_gradient_of_the_rest",),
+    ),
+    Mutant(
+        "a rank knows only its own unreadable rows",
+        "pipeline/train/loop.py",
+        "of_all_ranks(work.unreadable)",
+        "work.unreadable",
+        (f"{UNREADABLE}::test_two_ranks_leave_out_what_one_does_and_a_resumed_run_too",),
+    ),
+    Mutant(
+        "a resumed run lists unreadable rows twice",
+        "pipeline/train/loop.py",
+        "            drop_after(self.places.unreadable, step)\n",
+        "",
+        (f"{UNREADABLE}::test_two_ranks_leave_out_what_one_does_and_a_resumed_run_too",),
+    ),
+    Mutant(
+        "a resumed run forgets how much it could not read",
+        "pipeline/train/unreadable.py",
+        "for line in lines_until(file, step)",
+        "for line in lines_until(file, -1)",
+        (f"{UNREADABLE}::test_rows_are_counted_once_and_remembered",),
+    ),
+    Mutant(
+        "one core for a rank and its loader without a word",
+        "launchers/slurm_train.sh",
+        '[ "${SLURM_CPUS_PER_TASK:-1}" -gt 1 ]',
+        '[ "${SLURM_CPUS_PER_TASK:-1}" -gt 0 ]',
+        ("tests/launchers/test_slurm_script.py",),
     ),
     Mutant(
         "the gate of a layout is always open",

@@ -345,10 +345,10 @@ MUTANTS = (
     ),
     Mutant(
         "a broken picture does not name its shard",
-        "pipeline/train/feed.py",
-        'raise DataError(f"{self.corpus.index.shard(item.row)}: {error}") from error',
-        "raise",
-        (f"{LOOP}::test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key",),
+        "pipeline/train/unreadable.py",
+        'super().__init__(f"{found.shard}: {found.reason}")',
+        "super().__init__(found.reason)",
+        ("tests/pipeline/train/test_unreadable.py::test_a_step_that_can_read_nothing_is_an_error",),
     ),
     Mutant(
         "larger pictures than the shards hold",

@@ -101,6 +101,13 @@ class MemoryIndex:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def broken(self, *keys: str) -> "MemoryIndex":
+        """The same rows, where the first picture of those with the given keys does not decode."""
+        for row, sample in enumerate(self.samples):
+            if sample.key in keys:
+                self.samples[row] = replace(sample, query=replace(sample.query, images=(b"broken", *sample.query.images[1:])))
+        return self
+
     def kind(self, dataset: str) -> str:
         return "conversations" if self.samples[self.datasets[dataset][0]].positive is None else "pairs"
 

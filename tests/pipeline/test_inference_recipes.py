@@ -16,7 +16,8 @@ from pipeline.recipe_json import recipe_fingerprint
 from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint, loop
-from pipeline.train.loop import Means, Places, train
+from pipeline.train.loop import train
+from pipeline.train.places import Means, Places
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
 
 SIDES = [Side(text="red circle"), Side(text="blue star left")]

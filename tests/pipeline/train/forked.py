@@ -26,6 +26,7 @@ from pipeline.tracking import NullTracker
 from pipeline.train import loop, watch
 from pipeline.train.build import build_embedder
 from pipeline.train.engine import Engine
+from pipeline.train.places import Means, Places
 from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
 
@@ -93,11 +94,11 @@ def build_or_hang(rank: int) -> Callable[..., Any]:
 
 def train(job: dict[str, Any]) -> None:
     out, recipe = Path(job["out"]), small_recipe(**job["phase"])
-    places = loop.Places(shards=out, qa=None, model=Path(job["folder"]), out=out)
-    means = loop.Means(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
+    places = Places(shards=out, qa=None, model=Path(job["folder"]), out=out)
+    means = Means(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
     with (
         mock.patch.object(watch, "START_PATIENCE", job.get("start_patience", watch.START_PATIENCE)),
-        mock.patch.object(loop.ShardIndex, "open", return_value=corpus()),
+        mock.patch.object(loop.ShardIndex, "open", return_value=corpus().broken(*job.get("broken", ()))),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
         mock.patch.object(loop, "build_embedder", build_or_hang(job["hangs"]) if "hangs" in job else loop.build_embedder),

@@ -21,6 +21,7 @@ from pipeline.train.engine import Engine
 from pipeline.train.features import Recomputed
 from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
+from pipeline.train.places import Means, Places
 from pipeline.train.step import train_step
 from pipeline.train.work import StepWork, pack_work
 from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
@@ -182,8 +183,8 @@ def whole_run(folder: Path, out: Path) -> None:
         mock.patch.object(loop.ShardIndex, "open", return_value=index),
         mock.patch.object(loop.QaTable, "open", return_value=qa),
     ):
-        places = loop.Places(shards=out, qa=None, model=folder, out=out)
-        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, means=loop.Means(num_workers=0))
+        places = Places(shards=out, qa=None, model=folder, out=out)
+        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, means=Means(num_workers=0))
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ TALLY = Tally(
     model_flops=3e12,
     hardware_flops=4e12,
     cut_answers=2.0,
+    unreadable=3.0,
     asked_to_stop=0.0,
 )
 

@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import pipeline.train.loop as loop
-from pipeline.errors import CheckpointError, ConfigError, DataError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.inference import load_model
 from pipeline.recipe import Recipe
 from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
 from pipeline.train.engine import Engine
-from pipeline.train.loop import Means, Places, train
+from pipeline.train.loop import train
+from pipeline.train.places import Means, Places
 from pipeline.train.schedule import learning_rate
 from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryIndex, MemoryQa, corpus, small_recipe
@@ -107,7 +108,7 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
 OF_EVERY_STEP = {
     "step", "contrastive", "own_language", "outside_language", "precision_at_1", "gradient_norm", "learning_rate", "temperature",
     "seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "padding_share", "peak_memory_gib", "chunks",
-    "cut_answers", "skipped_steps",
+    "cut_answers", "unreadable", "skipped_steps",
 }  # fmt: skip
 """Utilisations beside them, where the device's peak is known."""
 
@@ -198,17 +199,6 @@ def test_a_skipped_step_is_remembered_by_a_resumed_run(
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, model_folder: Path) -> None:
     run(tmp_path, model_folder, small_recipe(checkpoint_every=1, keep_checkpoints=2))
     assert [folder.name for folder in checkpoint.steps(tmp_path / "checkpoints")] == ["step-00000006", "step-00000005"]
-
-
-def test_a_picture_that_cannot_be_decoded_stops_the_run_naming_shard_and_key(
-    tmp_path: Path, model_folder: Path, corpus_in_memory: MemoryIndex
-) -> None:
-    corpus_in_memory.samples = [
-        replace(sample, query=replace(sample.query, images=(b"broken",))) if sample.dataset == "pictures" else sample
-        for sample in corpus_in_memory.samples
-    ]
-    with pytest.raises(DataError, match=r"^pictures/00000.tar: pictures-\d+: picture cannot be decoded"):
-        run(tmp_path, model_folder, small_recipe())
 
 
 def test_a_checkpoint_loads_with_the_model_folder_it_was_trained_from_alone(tmp_path: Path, model_folder: Path) -> None:
