@@ -1,6 +1,6 @@
 """Names and defaults that the command line shows; nothing heavy is imported here, so that help comes at once."""
 
-ORDER = ("toy", "convert", "synthesize", "model", "train", "evaluate", "report")
+ORDER = ("toy", "convert", "synthesize", "model", "measure", "train", "evaluate", "report")
 """The stages of the main job, in order."""
 
 KINDS = ("retrieval", "questions", "reconstruction")

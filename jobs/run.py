@@ -8,6 +8,7 @@ from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
 from jobs.defaults import ANSWER_TOKENS, LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import Choice, EvaluateStage
+from jobs.measure import MeasureStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
 from jobs.runner import Outcome, run_stage
@@ -89,6 +90,7 @@ _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "convert": lambda context, machine: convert_stage(context, machine),
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
+    "measure": lambda context, machine: MeasureStage(context=context),
     "train": lambda context, machine: TrainStage(context=context, workers=machine.workers, step_timeout=machine.step_timeout),
     "evaluate": lambda context, machine: EvaluateStage(context=context, choice=machine.choice),
     "report": lambda context, machine: ReportStage(context=context),

@@ -80,6 +80,11 @@ class Context:
         return self.work / "model"
 
     @property
+    def lengths(self) -> Path:
+        """Tables of the rows' lengths in tokens."""
+        return self.work / "lengths"
+
+    @property
     def train(self) -> Path:
         """Checkpoints and the log of steps."""
         return self.work / "train"

@@ -17,6 +17,7 @@ from launchers import options
 from launchers.data import data, one_slice
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
+from launchers.measure import measure
 from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
@@ -74,6 +75,7 @@ def group(quiet: bool) -> None:
       convert     check a corpus and write it as WebDataset shards with an index
       synthesize  ask for a question and an answer for each side of every pair
       model       make the tiny backbone, or note where the published one lies
+      measure     count the tokens of every row
       train       the recipe's objective under DeepSpeed
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
@@ -225,7 +227,6 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
       crem train --recipe tiny
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
       crem train --recipe crem_2b --dry-run --gpus 8 --gpu a800-80g --model-folder models/Qwen2-VL-2B-Instruct
-      sbatch --nodes 2 --gpus-per-node 8 --ntasks-per-node 8 launchers/slurm_train.sh --recipe crem_2b --work runs/crem_2b
     """
     machines, shared = options.take_preflight(given), options.take_shared(given)
     if dry_run:
@@ -270,9 +271,8 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-group.add_command(data)
-group.add_command(export)
-group.add_command(recipes)
+for command in (data, export, measure, recipes):
+    group.add_command(command)
 
 
 def _complain(message: str) -> int:

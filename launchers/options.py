@@ -170,7 +170,7 @@ def pictures(command: Command) -> Command:
 
 
 def one_slice(command: Command) -> Command:
-    """Which part of a conversion is to be made."""
+    """Which part of a conversion or a count is to be made."""
     return _with(_SLICE, command)
 
 

@@ -5,8 +5,8 @@
 #     --recipe crem_2b --work runs/crem_2b
 #
 # Whatever follows the script's name goes to `crem train`; sbatch options come before it. Submit from the repository's root,
-# with .venv and the work folder on a file system that all nodes share. Prepare shards, QA and model beforehand, with
-# `crem run --until model` and the same --recipe, --work and --data.
+# with .venv and the work folder on a file system that all nodes share. Prepare shards, QA, model and lengths beforehand,
+# with `crem run --until measure` and the same --recipe, --work and --data.
 #
 # One task is one GPU. Without --cpus-per-task Slurm gives it one core, which the rank and its loader would share: by forecast one
 # loader process has 0.8 to 0.9 of a core to do for an H100. Give a core to the rank, one to each loader process (--workers), and

@@ -32,7 +32,7 @@ from pipeline.train.opening import composition, opening
 from pipeline.train.parcel import deliveries
 from pipeline.train.places import USUAL, Means, Places
 from pipeline.train.ranks import own_rank, start_process_group
-from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of
+from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of, warn_of_counting
 from pipeline.train.schedule import learning_rate
 from pipeline.train.skips import Skips
 from pipeline.train.step import train_step
@@ -114,6 +114,7 @@ class _Run:
         check_pixels(index, self.recipe.pixels)
         ruler = ruler_of(self.recipe, vocabulary)
         table = lengths_file(self.places.lengths, index, ruler, self.places.model)
+        warn_of_counting(table, len(index))
         corpus = measured(index, qa, ruler, table, self._counted)
         if writes:
             self.journal.tracker.log_params(count_left_out(corpus.lengths, table, self.recipe.max_length))

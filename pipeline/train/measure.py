@@ -2,10 +2,12 @@
 
 import logging
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from pipeline.train.lengths import NEVER_FITS, SCHEMA, Lengths, read_lengths
 logger = logging.getLogger(__name__)
 
 PIECE_ROWS = 1000
+PART_ROWS = 20_000
+"""Rows of a part: what a kill costs at most."""
 ROWS_A_PROCESS = 20_000
 """A corpus with fewer rows is counted in this process: starting others would take longer."""
 
@@ -86,35 +90,94 @@ class Ruler:
 
 
 def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
-    """File name of a corpus's table: it depends on the shards, the tokenizer, the template, the layout and the pixel limits."""
+    """File name of a corpus's table: it depends on shards, tokenizer, template, order of roles and pixel limits."""
     tokenizer = {name: file_digest(model_folder / name) for name in _TOKENIZER_FILES if (model_folder / name).is_file()}
     probe = ruler.builder.build(_PROBE, np.zeros((0, 3))).input_ids.tolist()
-    settings = [FORMAT, index.fingerprint, tokenizer, probe, ruler.builder.layout, ruler.pixels]
-    settings += [ruler.native.layout] if ruler.native else []
+    layouts = [builder.layout for builder in (ruler.builder, ruler.native) if builder]
+    # What is hidden, and how often, changes no length.
+    shapes = [(layout.order, layout.template) for layout in layouts]
+    settings = [FORMAT, index.fingerprint, tokenizer, probe, shapes, ruler.pixels]
     return f"{fingerprint(settings)[:16]}.parquet"
 
 
 def ensure_lengths(path: Path, index: ShardIndex, ruler: Ruler, progress: Progress) -> Lengths:
-    """The table of a file, made first if it is missing or damaged. It appears whole or not at all."""
+    """The table of a file, made first if it is missing or damaged. It appears whole or not at all.
+
+    It is made of parts; those that are there already, from a count that was ended or from slices, are not counted again.
+    """
     try:
         return read_lengths(path, len(index))
     except DataError as error:
         if path.exists():
             logger.warning("%s", error)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    begun, done = time.monotonic(), 0
+    measure_parts(path, index, ruler, progress)
+    folder = parts_folder(path)
     with file_aside(path) as aside, pq.ParquetWriter(aside, SCHEMA) as writer:
-        for rows in measure(index, ruler, processes=spare_processes(len(index))):
-            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-            done += len(rows)
-            progress(done, len(index))
-    logger.info("tokens of %d rows counted in %.0f s: %s", done, time.monotonic() - begun, path)
+        for part in part_rows(len(index)):
+            writer.write_table(pq.read_table(folder / part_name(part), schema=SCHEMA))
+    shutil.rmtree(folder)
     return read_lengths(path, len(index))
 
 
-def measure(index: ShardIndex, ruler: Ruler, *, processes: int) -> Iterator[list[dict[str, Any]]]:
-    """Rows of the table in order, piece by piece; 0 processes: all in this one. Raises DataError for a damaged shard."""
-    loader = DataLoader(_Pieces(index, ruler), batch_size=None, num_workers=processes, collate_fn=_as_it_is)
+def measure_parts(
+    path: Path, index: ShardIndex, ruler: Ruler, progress: Progress, *, slice_index: int = 0, num_slices: int = 1
+) -> int:
+    """Count the rows of the parts of a table that are missing, or of one slice of them; returns how many were counted.
+
+    Slices may be made at the same time, on any machine that shares the folder.
+    """
+    folder, own = parts_folder(path), part_rows(len(index))[slice_index::num_slices]
+    if _is_whole(path, len(index)):
+        return 0
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [part for part in own if not _is_whole(folder / part_name(part), len(part))]
+    begun, total, done = time.monotonic(), sum(map(len, own)), sum(map(len, own)) - sum(map(len, missing))
+    pieces = measure(index, ruler, missing, processes=spare_processes(total - done))
+    for part in missing:
+        with file_aside(folder / part_name(part)) as aside, pq.ParquetWriter(aside, SCHEMA) as writer:
+            for rows in islice(pieces, num_pieces(part)):
+                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+                done += len(rows)
+                progress(done, total)
+    counted = sum(map(len, missing))
+    logger.info("tokens of %d rows counted in %.0f s: %s", counted, time.monotonic() - begun, path)
+    return counted
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the parts of a table wait until all are there."""
+    return path.with_suffix(".parts")
+
+
+def part_rows(num_rows: int) -> list[range]:
+    """The rows of each part of a table."""
+    return [range(first, min(first + PART_ROWS, num_rows)) for first in range(0, num_rows, PART_ROWS)]
+
+
+def part_name(part: range) -> str:
+    """File name of a part; it bears its rows, so that parts of another size are never taken for it."""
+    return f"{part.start:09d}-{part.stop:09d}.parquet"
+
+
+def num_pieces(part: range) -> int:
+    """In how many pieces a part is counted."""
+    return -(-len(part) // PIECE_ROWS)
+
+
+def _is_whole(file: Path, num_rows: int) -> bool:
+    """Whether a part is there and can be read to its end."""
+    try:
+        return file.exists() and len(read_lengths(file, num_rows)) == num_rows
+    except DataError:
+        return False
+
+
+def measure(index: ShardIndex, ruler: Ruler, parts: Sequence[range], *, processes: int) -> Iterator[list[dict[str, Any]]]:
+    """Rows of some parts of the table in order, piece by piece; 0 processes: all in this one.
+
+    Raises DataError for a damaged shard.
+    """
+    loader = DataLoader(_Pieces(index, ruler, parts), batch_size=None, num_workers=processes, collate_fn=_as_it_is)
     for piece in loader:
         if isinstance(piece, PipelineError):
             raise piece
@@ -128,18 +191,18 @@ def spare_processes(num_rows: int) -> int:
 
 
 class _Pieces(Dataset[list[dict[str, Any]] | PipelineError]):
-    """The rows of an index in pieces; an error comes back as a value, since a process cannot raise it whole."""
+    """The rows of parts in pieces; an error comes back as a value, since a process cannot raise it whole."""
 
-    def __init__(self, index: ShardIndex, ruler: Ruler) -> None:
+    def __init__(self, index: ShardIndex, ruler: Ruler, parts: Sequence[range]) -> None:
         self.index, self.ruler = index, ruler
+        self.pieces = [part[first : first + PIECE_ROWS] for part in parts for first in range(0, len(part), PIECE_ROWS)]
 
     def __len__(self) -> int:
-        return -(-len(self.index) // PIECE_ROWS)
+        return len(self.pieces)
 
-    def __getitem__(self, piece: int) -> list[dict[str, Any]] | PipelineError:
-        rows = range(piece * PIECE_ROWS, min(len(self.index), (piece + 1) * PIECE_ROWS))
+    def __getitem__(self, number: int) -> list[dict[str, Any]] | PipelineError:
         try:
-            return [self.ruler.row(self.index, row) for row in rows]
+            return [self.ruler.row(self.index, row) for row in self.pieces[number]]
         except PipelineError as error:
             return error
 

@@ -11,7 +11,7 @@ from pipeline.recipe import Recipe
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
 from pipeline.train.corpus import Corpus
 from pipeline.train.lengths import Lengths, write_left_out
-from pipeline.train.measure import Ruler, ensure_lengths, table_name
+from pipeline.train.measure import ROWS_A_PROCESS, Ruler, ensure_lengths, table_name
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,12 @@ def measured(index: ShardIndex, qa: QaTable, ruler: Ruler, table: Path, progress
     """The corpus with its table of lengths, which is made if need be."""
     lengths = ensure_lengths(table, index, ruler, lambda done, total: progress(done, total, "rows measured"))
     return Corpus(index=index, qa=qa, lengths=lengths)
+
+
+def warn_of_counting(table: Path, num_rows: int) -> None:
+    """Say that ranks are about to wait for a count that needs no GPU, where it takes a while."""
+    if num_rows >= ROWS_A_PROCESS and not table.exists():
+        logger.warning("tokens of %d rows are counted first, while all GPUs wait; crem measure does it beforehand", num_rows)
 
 
 def count_left_out(lengths: Lengths, table: Path, cap: int) -> dict[str, int]:

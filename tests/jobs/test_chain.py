@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Out
 @pytest.mark.slow
 def test_stages_run_in_order_and_count_what_they_did(trained: tuple[Context, list[Outcome]]) -> None:
     _, outcomes = trained
-    assert [outcome.stage for outcome in outcomes] == ["toy", "convert", "synthesize", "model", "train"]
+    assert [outcome.stage for outcome in outcomes] == ["toy", "convert", "synthesize", "model", "measure", "train"]
     counts = {outcome.stage: outcome.manifest.counts for outcome in outcomes}
     assert counts["convert"]["read"] == counts["convert"]["converted"] == counts["toy"]["train_pairs"] + 60
     assert counts["synthesize"]["read"] == 2 * counts["toy"]["train_pairs"]

@@ -16,7 +16,21 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import data, edges, engine, evaluation, holes, method, mixture, model, readers, stages, synthesis, tracking, training
+from tests.mutants import (
+    data,
+    edges,
+    engine,
+    evaluation,
+    holes,
+    method,
+    mixture,
+    model,
+    readers,
+    stages,
+    synthesis,
+    tracking,
+    training,
+)
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]

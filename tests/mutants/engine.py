@@ -6,6 +6,7 @@ STEP = "tests/pipeline/train/test_step.py"
 AGAIN = (f"{STEP}::test_a_step_taken_again_has_the_same_gradient",)
 FEED = ("tests/pipeline/train/test_feed.py",)
 UNREADABLE = "tests/pipeline/train/test_unreadable.py"
+MEASURE = "tests/pipeline/train/test_measure.py"
 
 MUTANTS = (
     Mutant(
@@ -63,6 +64,27 @@ MUTANTS = (
         '[ "${SLURM_CPUS_PER_TASK:-1}" -gt 1 ]',
         '[ "${SLURM_CPUS_PER_TASK:-1}" -gt 0 ]',
         ("tests/launchers/test_slurm_script.py",),
+    ),
+    Mutant(
+        "a killed count begins anew",
+        "pipeline/train/measure.py",
+        "if not _is_whole(folder / part_name(part), len(part))]",
+        "if part]",
+        (f"{MEASURE}::test_a_killed_count_goes_on_with_the_parts_that_are_missing",),
+    ),
+    Mutant(
+        "half a part is taken for a whole one",
+        "pipeline/train/measure.py",
+        "return file.exists() and len(read_lengths(file, num_rows)) == num_rows",
+        "return file.exists()",
+        (f"{MEASURE}::test_a_killed_count_goes_on_with_the_parts_that_are_missing",),
+    ),
+    Mutant(
+        "every slice counts everything",
+        "pipeline/train/measure.py",
+        "part_rows(len(index))[slice_index::num_slices]",
+        "part_rows(len(index))",
+        (f"{MEASURE}::test_slices_are_one_table",),
     ),
     Mutant(
         "the gate of a layout is always open",

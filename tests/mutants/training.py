@@ -227,7 +227,7 @@ MUTANTS = (
     Mutant(
         "table of another layout",
         "pipeline/train/measure.py",
-        "tokenizer, probe, ruler.builder.layout, ruler.pixels]",
+        "tokenizer, probe, shapes, ruler.pixels]",
         "tokenizer, probe, ruler.pixels]",
         ("tests/pipeline/train/test_measure.py",),
     ),

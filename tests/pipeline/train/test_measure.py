@@ -2,15 +2,18 @@
 
 import json
 import logging
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import pipeline.train.measure as measuring
 from pipeline.batch import OUTSIDE, OWN
+from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
@@ -21,7 +24,7 @@ from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train.feed import RowBuilder
 from pipeline.train.lengths import Lengths, read_lengths, write_left_out
-from pipeline.train.measure import Ruler, ensure_lengths, measure, spare_processes, table_name
+from pipeline.train.measure import Ruler, ensure_lengths, measure, measure_parts, spare_processes, table_name
 from pipeline.train.plan import Item
 from pipeline.train.reading import ruler_of
 from tests.pipeline.corpus import MemoryIndex, corpus, picture
@@ -137,7 +140,7 @@ def test_a_conversation_read_natively_too_counts_in_its_longer_form(ruler: Ruler
 
 def test_several_processes_count_the_same(index: MemoryIndex, ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "PIECE_ROWS", 10)
-    alone, together = ([*measure(index, ruler, processes=count)] for count in (0, 2))  # type: ignore[arg-type]
+    alone, together = ([*measure(index, ruler, [range(73)], processes=count)] for count in (0, 2))  # type: ignore[arg-type]
     assert alone == together and [len(piece) for piece in alone] == [10] * 7 + [3]
     monkeypatch.setattr(measuring.os, "sched_getaffinity", lambda process: set(range(8)))
     assert [spare_processes(rows) for rows in (14_000, 39_999, 60_000, 1_100_000)] == [0, 0, 3, 8]
@@ -155,7 +158,7 @@ def test_a_table_appears_whole_or_not_at_all(
 
     with pytest.raises(KeyboardInterrupt):
         ensure_lengths(path, index, ruler, stop)  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
+    assert not path.exists() and list((tmp_path / "table.parts").iterdir()) == []
     whole = table(index, ruler, tmp_path)
     monkeypatch.setattr(measuring, "measure", lambda *given, **named: pytest.fail("counted again"))
     assert table(index, ruler, tmp_path).tokens.tolist() == whole.tokens.tolist()
@@ -170,6 +173,66 @@ def test_a_table_appears_whole_or_not_at_all(
         read_lengths(path, 5)
 
 
+class Counted(Ruler):
+    """Counts the rows that it is asked for."""
+
+    rows: ClassVar[list[int]] = []
+
+    def row(self, index: ShardIndex, row: int) -> dict[str, Any]:
+        self.rows.append(row)
+        return super().row(index, row)
+
+
+@pytest.fixture
+def counted(ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """Parts of 20 rows, counted in pieces of 10."""
+    monkeypatch.setattr(measuring, "PIECE_ROWS", 10)
+    monkeypatch.setattr(measuring, "PART_ROWS", 20)
+    monkeypatch.setattr(Counted, "rows", [])
+    return Counted(builder=ruler.builder, pixels=ruler.pixels)
+
+
+def equal(one: Lengths, other: Lengths) -> bool:
+    names = ("starts", "tokens", "needed", "visual")
+    return one.problems == other.problems and all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
+
+
+def test_a_killed_count_goes_on_with_the_parts_that_are_missing(
+    index: MemoryIndex, ruler: Ruler, counted: Counted, tmp_path: Path
+) -> None:
+    """Killed after 50 of 73 rows, in the third part: 40 are kept; a part that is damaged since is counted again."""
+    whole, path = table(index, ruler, tmp_path / "whole"), tmp_path / "table.parquet"
+
+    def killed(done: int, total: int) -> None:
+        if done == 50:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()
+    if not pid:
+        ensure_lengths(path, index, counted, killed)  # type: ignore[arg-type]
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert not path.exists()
+    first = tmp_path / "table.parts" / "000000000-000000020.parquet"
+    first.write_bytes(first.read_bytes()[:-9])
+    seen: list[tuple[int, int]] = []
+    found = ensure_lengths(path, index, counted, lambda done, total: seen.append((done, total)))  # type: ignore[arg-type]
+    assert equal(found, whole) and counted.rows == [*range(20), *range(40, 73)]
+    assert seen[0] == (30, 73) and seen[-1] == (73, 73)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["table.parquet", "whole"]
+
+
+def test_slices_are_one_table(index: MemoryIndex, ruler: Ruler, counted: Counted, tmp_path: Path) -> None:
+    """Slices 0 and 2 of three count parts 0, 3 and 2; what is missing is counted with the whole."""
+    whole, path = table(index, ruler, tmp_path / "whole"), tmp_path / "table.parquet"
+    for part, rows in ((0, 33), (2, 20), (0, 0)):
+        assert measure_parts(path, index, counted, silent, slice_index=part, num_slices=3) == rows  # type: ignore[arg-type]
+    assert counted.rows == [*range(20), *range(60, 73), *range(40, 60)] and not path.exists()
+    assert equal(table(index, counted, tmp_path), whole) and counted.rows[53:] == [*range(20, 40)]
+    assert measure_parts(path, index, counted, silent, slice_index=1, num_slices=3) == 0  # type: ignore[arg-type]
+    assert not (tmp_path / "table.parts").exists()
+
+
 def test_the_table_belongs_to_shards_tokenizer_layout_and_pixels(
     index: MemoryIndex, ruler: Ruler, loaded: tuple[Embedder, Folder], tmp_path: Path
 ) -> None:
@@ -182,14 +245,17 @@ def test_the_table_belongs_to_shards_tokenizer_layout_and_pixels(
     other_shards.fingerprint = "other"  # type: ignore[misc]
     (tmp_path / "tokenizer.json").write_text("{}")
     builder = ruler.builder
+    no_questions = replace(builder.layout, order=builder.layout.order[:3], hidden=())
     fewer = replace(builder, vocabulary=replace(builder.vocabulary, chorus=builder.vocabulary.chorus[:2]))
     names = {
         name(),
         name(index=other_shards),
         name(model=tmp_path),
         name(ruler=replace(ruler, pixels=PixelLimits(min_tokens=1, max_tokens=17))),
-        name(ruler=replace(ruler, builder=replace(builder, layout=replace(builder.layout, hidden=())))),
+        name(ruler=replace(ruler, builder=replace(builder, layout=no_questions))),
         name(ruler=replace(ruler, builder=fewer)),
     }
     assert len(names) == 6
     assert name(ruler=replace(ruler, builder=replace(builder, max_length=77))) == name(), "the cap is no part of it"
+    shown = replace(builder.layout, hidden=(), gate_probability=0.3)
+    assert name(ruler=replace(ruler, builder=replace(builder, layout=shown))) == name(), "nor is what is hidden"
