@@ -204,9 +204,12 @@ def take_preflight(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.pop(name) for name in ("gpus", "gpu", "visual_tokens", "model_folder")}
 
 
-def needed(machine: dict[str, Any]) -> str:
-    """The folder that a data folder must hold to be converted: none where the user's own corpora may be all there is."""
-    return "" if machine.get("corpora") else "MMEB-train"
+def needed(machine: dict[str, Any]) -> tuple[str, ...]:
+    """Folders of which a data folder must hold one to be converted: none where the user's own corpora may be all there is."""
+    from pipeline.data.mmeb import TRAIN
+    from pipeline.data.sharegpt4v_release import FOLDERS
+
+    return () if machine.get("corpora") else (TRAIN, *FOLDERS)
 
 
 def is_quiet() -> bool:
@@ -215,9 +218,9 @@ def is_quiet() -> bool:
 
 
 def make_context(
-    *, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool, needs: str = ""
+    *, recipe: str, settings: tuple[str, ...], work: Path, data: Path | None, force: bool, needs: tuple[str, ...] = ()
 ) -> "Context":
-    """The context that the shared options describe. The data folder must hold the folder `needs`, where that is not empty.
+    """The context that the shared options describe. The data folder must hold one of the folders `needs`, if any.
 
     Raises ConfigError for a recipe or a setting that cannot work, a data folder that is not there or holds none of the layout,
     or a work folder inside of it.
@@ -238,11 +241,12 @@ def make_context(
     )
 
 
-def _check_data(data: Path, work: Path, needs: str) -> None:
+def _check_data(data: Path, work: Path, needs: tuple[str, ...]) -> None:
     if not data.is_dir():
         raise ConfigError(f"--data {data}: no such folder")
-    if needs and not (data / needs).is_dir():
-        raise ConfigError(f"--data {data}: no {needs} folder in it; see docs/data.md for the layout")
+    if needs and not any((data / name).is_dir() for name in needs):
+        first, *others = needs
+        raise ConfigError(f"--data {data}: no {first} folder in it, nor {' or '.join(others)}; see docs/data.md for the layout")
     if work.resolve().is_relative_to(data.resolve()):
         raise ConfigError(f"--work {work}: lies inside the data folder; name a folder outside of it")
 

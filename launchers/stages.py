@@ -23,7 +23,7 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
     if name != "train":
         refuse_ranks(name)
     given = machine or {}
-    context = options.make_context(**shared, needs=options.needed(given) if name == "convert" else "")
+    context = options.make_context(**shared, needs=options.needed(given) if name == "convert" else ())
     settings = Machine(**given)
     try:
         outcome = runner(processes)(stage(name, context, settings), context)

@@ -101,7 +101,7 @@ def one_line(error: str) -> str:
             "layout.hidden: QUESTION is not in layout.order",
         ),
         (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
-        (["convert", "--data", "."], "no MMEB-train folder in it"),
+        (["convert", "--data", "."], "no MMEB-train folder in it, nor ShareGPT4V or conversations"),
         (["convert", "--data", ".", "--work", "../w", "--corpus", "mine.py:f"], "corpus mine.py:f: no file mine.py"),
         (["evaluate", "--data", ".", "--work", "../w"], "run crem model first"),
         (["evaluate", "--checkpoint", "7"], "--checkpoint 7: no folder work/train/checkpoints/step-00000007"),

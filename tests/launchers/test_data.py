@@ -43,6 +43,14 @@ def test_options_of_the_conversion_reach_the_shards(crem: Run, data: Path, tmp_p
     assert ShardIndex.open(tmp_path / "w" / "shards").max_pixels == 300
 
 
+def test_conversations_alone_are_converted(crem: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_conversations(tmp_path / "talks", [talk("<image>\nq", "a", image="a.jpg")], {"a.jpg": picture(0)})
+    code, output, _ = crem("convert", "--data", str(tmp_path / "talks"), "--work", "w")
+    assert (code, "converted 1" in output) == (0, True)
+    assert "no MMEB-train in it; conversations and corpora of your own are all that is converted" in caplog.text
+    assert list(ShardIndex.open(tmp_path / "w" / "shards").datasets) == ["conversations"]
+
+
 def test_half_a_slice_is_a_wrong_command_line(crem: Run, data: Path) -> None:
     for one in ("--shard-index", "--num-shards"):
         code, _, error = crem("convert", "--data", str(data), "--work", "w", one, "1")
@@ -74,7 +82,7 @@ def test_what_is_missing_is_told_before_any_work(crem: Run, data: Path, tmp_path
     (data / "mcq").mkdir()
     (data / "mcq" / "Q.tsv").write_text("broken")
     code, output, error = crem("data", "check", "--data", str(data))
-    assert (code, "! mcq: " in output and "Q.tsv" in output) == (1, True)
+    assert (code, "! Q: " in output and "Q.tsv" in output) == (1, True)
     shutil.rmtree(data / "mcq")
     assert error.startswith(f"error: {data}: ") and " problems, marked with ! above" in error
     warning = "conversations, sam: 2 of 2 pictures missing; their rows become rejects"

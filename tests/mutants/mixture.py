@@ -109,6 +109,13 @@ MUTANTS = (
         RELEASE,
     ),
     Mutant(
+        "conversations alone are refused",
+        "launchers/options.py",
+        "any((data / name).is_dir() for name in needs)",
+        "(data / needs[0]).is_dir()",
+        ("tests/launchers/test_data.py::test_conversations_alone_are_converted",),
+    ),
+    Mutant(
         "a shared picture stands once in a shard",
         "pipeline/data/shard_writer.py",
         "places = [self._tar.add(sample.key, file.suffix, file.content) for file in files]",
