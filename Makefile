@@ -78,7 +78,7 @@ $(READY): constraints.txt setup.cfg pyproject.toml
 	@# torch first: deepspeed's source distribution looks for it when it is built.
 	$(RUN) pip install --quiet -c constraints.txt setuptools numpy
 	$(RUN) pip install --quiet $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX),-c constraints.txt) $$(grep '^torch==' constraints.txt)
-	$(RUN) pip install --quiet --no-build-isolation -c constraints.txt -e '.[test]'
+	$(RUN) pip install --quiet --no-build-isolation -c constraints.txt -e '.[st,test]'
 	@touch $@
 
 clean:

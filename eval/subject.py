@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 class Subject:
     """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go.
 
-    `recipe` is needed for a bare model folder; a checkpoint brings its own. `device` and `dtype` are the user's, None where
-    the machine decides.
+    `recipe` is needed for a bare model folder; checkpoints and exports bring their own. `device` and `dtype` are the user's,
+    None where the machine decides.
     """
 
     folder: Path
@@ -129,12 +129,13 @@ def _recipe_of_run(folder: Path, tags: Mapping[str, str]) -> "Recipe | None":
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """The folder itself when it is a checkpoint or a model folder, else the newest whole checkpoint below it."""
+    """The folder itself when it is a checkpoint, an export or a model folder, else the newest whole checkpoint below it."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; train first, or name a checkpoint or model folder")
+    from pipeline.embedding_json import SETTINGS
     from pipeline.train.checkpoint import STATE, read_state, steps
 
-    if (folder / STATE).is_file() or (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in (STATE, SETTINGS, "config.json")):
         return folder
     for candidate in steps(folder) or steps(folder / "checkpoints"):
         try:
@@ -143,7 +144,7 @@ def newest_checkpoint(folder: Path) -> Path:
             logger.warning("%s", error)
             continue
         return candidate
-    raise CheckpointError(f"{folder}: neither a checkpoint nor a model folder, and none below it; train first")
+    raise CheckpointError(f"{folder}: no checkpoint, no export and no model folder, and none below it; train first")
 
 
 @contextmanager

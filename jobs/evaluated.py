@@ -86,7 +86,7 @@ class Evaluated:
 def untrained_model(context: Context, out: Path, label: str) -> Evaluated:
     """The model that training begins with."""
     made = Manifest.read(context.model)
-    return _evaluated(context, out, label, backbone_folder(context), made.outputs["content"] if made else "")
+    return _evaluated(context, out, label, backbone_folder(context), made.outputs["content"] if made else "", is_trained=False)
 
 
 def trained_model(context: Context, out: Path, label: str, checkpoint: Path) -> Evaluated:
@@ -96,7 +96,8 @@ def trained_model(context: Context, out: Path, label: str, checkpoint: Path) -> 
     files = sorted(path for path in checkpoint.iterdir() if path.is_file())
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     is_checkpoint = (checkpoint / STATE).is_file()
-    return _evaluated(context, out, label, checkpoint, file_digest(checkpoint / STATE) if is_checkpoint else fingerprint(states))
+    content = file_digest(checkpoint / STATE) if is_checkpoint else fingerprint(states)
+    return _evaluated(context, out, label, checkpoint, content, is_trained=True)
 
 
 def trained_steps(folder: Path) -> int:
@@ -118,8 +119,8 @@ def checkpoint_folder(context: Context, name: str) -> Path:
     return folder
 
 
-def _evaluated(context: Context, out: Path, label: str, folder: Path, content: str) -> Evaluated:
-    from pipeline.inference import load_model, usual_place
+def _evaluated(context: Context, out: Path, label: str, folder: Path, content: str, *, is_trained: bool) -> Evaluated:
+    from pipeline.inference import load_model, load_untrained, usual_place
 
     device, dtype = usual_place()
     place = out / label
@@ -128,7 +129,8 @@ def _evaluated(context: Context, out: Path, label: str, folder: Path, content: s
     mark_begun(place, owner)
 
     def load() -> Model:
-        model = load_model(folder, recipe=context.recipe, device=device, dtype=dtype)
+        read = load_model if is_trained else load_untrained
+        model = read(folder, recipe=context.recipe, device=device, dtype=dtype)
         write_atomic(place / MODEL_NAME, json.dumps({"fingerprint": model.fingerprint}) + "\n")
         return model
 

@@ -1,17 +1,21 @@
 """Stage `model`: the untrained backbone, made on the spot for a tiny recipe or named by the user for a published one."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data.shards import ShardIndex
+from pipeline.embedding_json import SETTINGS
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import file_digest, fingerprint, write_atomic
 from pipeline.recipe import TinyBackbone
 from pipeline.sample import Sample
 from pipeline.tracking import Tracker
+
+logger = logging.getLogger(__name__)
 
 WHERE_NAME = "where.json"
 MAX_TOKENIZER_ROWS = 20_000
@@ -57,6 +61,10 @@ class ModelStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Build the tiny model, or write the note."""
         if self.model_folder is not None:
+            if (self.model_folder / SETTINGS).is_file():
+                logger.warning(
+                    "%s: an exported model; training begins with new compression tokens, not its own", self.model_folder
+                )
             write_atomic(out / WHERE_NAME, json.dumps({"folder": str(self.model_folder.resolve())}) + "\n")
             return Result(content=fingerprint([file_digest(self.model_folder / "config.json"), self._weights(self.model_folder)]))
         from data_prep.tiny_model import build_tiny_model

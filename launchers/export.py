@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
 @click.option("--model", type=click.Path(path_type=Path), help="Checkpoint, train folder or model folder, instead of a run.")
-@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; a checkpoint brings its own.")
+@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; others bring theirs.")
 @SETTINGS
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
 @click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")

@@ -1,36 +1,48 @@
 """Writes a trained model as a folder that other programs read: an ordinary Hugging Face model, or a PEFT adapter.
 
-`embedding.json` beside it says how an embedding is made: the prompt's literal pieces, the ids of the compression tokens and
-what is pooled. docs/export.md has the lines that read it.
+`embedding.json` (pipeline/embedding_json.py) says how an embedding is made. sentence-transformers makes it by the module that is
+copied into the folder (pipeline/chorus_input.py); docs/export.md has the lines for plain transformers.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from pipeline.embedding_json import Prompt, Settings
 from pipeline.errors import CheckpointError, ConfigError
+from pipeline.exported import DECISIVE, POOLING, ROWS
 from pipeline.inference import Dtype, EmbeddingModel, load_model
-from pipeline.manifest import folder_aside
+from pipeline.manifest import canonical_json, folder_aside
 from pipeline.model.adapters import Full, merge
-from pipeline.model.backbone import PICTURE_SETTINGS, TOKENIZER_FILES, open_folder
+from pipeline.model.backbone import PICTURE_SETTINGS, folder_digests, name_ids
 from pipeline.recipe import Recipe
-from pipeline.roles import Role
-from pipeline.sample import Side
+from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES
 
 Form = Literal["merged", "adapter"]
 
-SETTINGS, ROWS, POOLING = "embedding.json", "chorus.safetensors", "pooling.safetensors"
-_COPIED = (*TOKENIZER_FILES, "chat_template*", "video_preprocessor_config.json")
+_COPIED = ("chat_template*", "video_preprocessor_config.json")
+_MODULE = ("chorus_input.py", "rgb.py")
+_MODULES = [{"idx": 0, "name": "0", "path": "", "type": "chorus_input.ChorusInput"}]
+_OTHER_LIBRARY = {
+    "model_type": "SentenceTransformer",
+    "prompts": {},
+    "similarity_fn_name": "cosine",
+    "requirements": {
+        "sentence-transformers": {"specifier": ">=6.2", "reason": "Older versions have no place for a model's own input module."},
+        "transformers": {"specifier": ">=5.23", "reason": "Older versions find the places of pictures in another way."},
+    },
+}
+"""What sentence-transformers reads before any weight: with these, it makes our vectors or stops."""
 
 
 def export(path: Path, out: Path, *, form: Form, recipe: Recipe | None = None, dtype: Dtype = "float32") -> None:
-    """Write the model of a checkpoint (or, with a recipe, of a bare model folder) to the new folder `out`.
+    """Write the model of a checkpoint or export (or, with a recipe, of a bare model folder) to the new folder `out`.
 
     "merged" is a whole model in `dtype`, the compression rows in its table; "adapter" holds the low-rank adapters and the
     compression rows, for the model folder that they were trained on. Raises ConfigError when `out` is there already or the
@@ -39,7 +51,7 @@ def export(path: Path, out: Path, *, form: Form, recipe: Recipe | None = None, d
     if out.exists():
         raise ConfigError(f"{out}: is there already; name a new folder")
     model = load_model(path, recipe=recipe)
-    settings = _settings(model, base=str(model.folder.resolve()) if form == "adapter" else "")
+    prompt = Prompt.of(model.builder, model.recipe)
     if form == "adapter":
         _check_adapter(model)
     with folder_aside(out) as aside:
@@ -48,40 +60,31 @@ def export(path: Path, out: Path, *, form: Form, recipe: Recipe | None = None, d
         else:
             _write_merged(model, aside, DTYPES[dtype])
         _write_beside(model, aside)
-        (aside / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        tokenizer = name_ids(model.folder, prompt.chorus_ids, out=aside)
+        _settings(model, prompt, tokenizer, aside, base=model.folder.resolve() if form == "adapter" else None).write(aside)
 
 
-def _settings(model: EmbeddingModel, *, base: str) -> dict[str, object]:
-    """What a reader must know: the row is `before`, the side's words and pictures, `after_ids`; its last states are pooled.
-
-    They are read off a row of one word, so that they are what the model is given, whatever the recipe's template.
-    """
-    pooling, vocabulary = model.recipe.pooling, model.builder.vocabulary
-    if pooling.role is Role.CONTEXT and not pooling.positions.last:
-        raise ConfigError("pooling.role: a mean over CONTEXT has no fixed number of tokens, so it cannot be exported")
-    word = list(vocabulary.encode("word"))
-    row = model.builder.build(Side(text="word"), np.zeros((0, 3))).until(pooling.role)
-    ids, start = row.input_ids.tolist(), row.roles.tolist().index(Role.CONTEXT)
-    assert ids[start : start + len(word)] == word, "the side's words come first in CONTEXT"
-    return {
-        "recipe": model.recipe.name,
-        "fingerprint": model.fingerprint,
-        "base": base,
-        "before": _text(model, ids[:start]),
-        "after_ids": ids[start + len(word) :],
-        "chorus_ids": list(vocabulary.chorus),
-        "pooling": type(pooling).__name__,
-        "pooled": len(pooling.positions(row.roles)),
-    }
-
-
-def _text(model: EmbeddingModel, ids: list[int]) -> str:
-    """Template tokens as text. Raises CheckpointError when the tokenizer does not read it back as the same tokens."""
-    tokenizer = open_folder(model.folder).tokenizer
-    text = str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-    if tokenizer.encode(text, add_special_tokens=False) != ids:
-        raise CheckpointError(f"{model.folder}: its tokenizer reads its own prompt {text!r} as other tokens; check its files")
-    return text
+def _settings(model: EmbeddingModel, prompt: Prompt, tokenizer: Any, folder: Path, *, base: Path | None) -> Settings:
+    """What stands in `embedding.json` of an otherwise finished folder."""
+    before, after = (
+        str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        for ids in (prompt.before_ids, prompt.after_ids)
+    )
+    for text, ids in ((before, prompt.before_ids), (after, prompt.after_ids)):
+        if tokenizer.encode(text, add_special_tokens=False) != ids:
+            raise CheckpointError(f"{model.folder}: its tokenizer reads its own prompt {text!r} as other tokens; check its files")
+    return Settings(
+        recipe=model.recipe.name,
+        fingerprint=model.fingerprint,
+        base=str(base or ""),
+        base_beside=os.path.relpath(base, folder.resolve()) if base else "",
+        base_files=folder_digests(base) if base else {},
+        before=before,
+        after=after,
+        chorus_tokens=list(tokenizer.convert_ids_to_tokens(prompt.chorus_ids)),
+        prompt=prompt,
+        files=folder_digests(folder, DECISIVE),
+    )
 
 
 def _rows(model: EmbeddingModel) -> torch.Tensor:
@@ -96,9 +99,11 @@ def _check_adapter(model: EmbeddingModel) -> None:
     """Refuse a recipe of which more is trained than an adapter folder can hold."""
     if isinstance(model.recipe.adapter, Full):
         raise ConfigError(f"--form adapter: recipe {model.recipe.name} trains all weights (adapter: Full); take --form merged")
+    weights = dict(model.embedder.named_parameters())
+    if not any(".lora_" in name for name in weights):
+        raise ConfigError(f"--form adapter: the adapters of {model.folder} are merged already; take --form merged")
     ours = ("bank.", "pooling.")
-    trained = [name for name, weight in model.embedder.named_parameters() if weight.requires_grad]
-    others = [name for name in trained if ".lora_" not in name and not name.startswith(ours)]
+    others = [name for name in weights if weights[name].requires_grad and ".lora_" not in name and not name.startswith(ours)]
     chorus = model.builder.vocabulary.chorus
     if others or (chorus and chorus[-1] >= len(model.embedder.backbone.text.embed_tokens.weight)):
         what = f"also trains {others[0]}" if others else "puts its tokens behind the table's last row"
@@ -126,16 +131,22 @@ def _write_merged(model: EmbeddingModel, folder: Path, dtype: torch.dtype) -> No
 
 
 def _write_beside(model: EmbeddingModel, folder: Path) -> None:
-    """Tokenizer, chat template, picture settings with the recipe's limits, weights of the pooling where it has any."""
+    """Recipe, chat templates, picture settings with the recipe's limits, weights of the pooling, sentence-transformers' files."""
     for pattern in _COPIED:
         for file in model.folder.glob(pattern):
             shutil.copyfile(file, folder / file.name)
-    (folder / PICTURE_SETTINGS).write_text(json.dumps(_picture_settings(model), indent=1) + "\n", encoding="utf-8")
-    pooling = {
-        name.removeprefix("pooling."): weight.contiguous()
-        for name, weight in model.embedder.state_dict().items()
-        if name.startswith("pooling.")
+    for name in _MODULE:
+        shutil.copyfile(Path(__file__).with_name(name), folder / name)
+    written = {
+        PICTURE_SETTINGS: _picture_settings(model),
+        "modules.json": _MODULES,
+        "config_sentence_transformers.json": _OTHER_LIBRARY,
     }
+    for name, content in written.items():
+        (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / checkpoint.RECIPE).write_text(canonical_json(model.recipe), encoding="utf-8")
+    state = model.embedder.state_dict()
+    pooling = {name.removeprefix("pooling."): state[name].contiguous() for name in state if name.startswith("pooling.")}
     if pooling:
         save_file(pooling, folder / POOLING)
 

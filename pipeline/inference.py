@@ -1,6 +1,7 @@
 """A trained (or untrained) model to embed sides and answer questions with, loaded from a checkpoint or a model folder."""
 
 import hashlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 
 from pipeline.batch import Batch, Row, chunk_by_tokens, pack, row_places
+from pipeline.embedding_json import SETTINGS
 from pipeline.errors import CheckpointError, ConfigError, DataError
+from pipeline.exported import Exported
 from pipeline.manifest import fingerprint
 from pipeline.model import compressed_items, generation
-from pipeline.model.backbone import folder_digests
+from pipeline.model.backbone import Folder, folder_digests
 from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.embedder import Embedder
 from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
@@ -26,8 +29,10 @@ from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train import checkpoint
-from pipeline.train.build import DTYPES, build_embedder, chorus_ids
+from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
 from pipeline.train.feed import conversation_context, side_digest
+
+logger = logging.getLogger(__name__)
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -47,7 +52,7 @@ class EmbeddingModel:
     """One model that retrieves with the pooled compression tokens and answers natively or from those tokens alone.
 
     `folder` is the model folder that the weights began from; `fingerprint` names weights, recipe, tokenizer and number type;
-    `decode` turns token ids into text.
+    `decode` turns token ids into text. `untrained` names weights that nobody trained ("untrained tokens"), where there are any.
     """
 
     embedder: Embedder
@@ -56,6 +61,7 @@ class EmbeddingModel:
     builder: SequenceBuilder
     fingerprint: str
     decode: Callable[[list[int]], str]
+    untrained: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -193,29 +199,66 @@ def usual_place(device: str | None = None, dtype: Dtype | None = None) -> tuple[
 def load_model(
     path: Path, *, recipe: Recipe | None = None, device: str | torch.device = "cpu", dtype: Dtype = "float32"
 ) -> EmbeddingModel:
-    """Load a checkpoint folder (its recipe and model folder are written in it) or, with a recipe, a bare model folder.
+    """Load a checkpoint, an exported folder (both hold their recipe) or, with a recipe, a bare model folder.
 
-    Raises CheckpointError, naming the folder and what it lacks, also when `recipe` is not the one a checkpoint was trained with;
-    ConfigError for a device that is not there.
+    Raises CheckpointError, naming the folder and what it lacks, also when `recipe` is not the one it was trained with;
+    ConfigError for a device that is not there. Of a bare model folder it is said which weights are untrained.
     """
     place = _device(device)
     if (path / checkpoint.STATE).is_file():
-        state = checkpoint.read_state(path)
-        own = checkpoint.recipe(path)
-        _refuse_other_values(path, own, recipe or own)
-        folder = (path / state.model_folder).resolve()
-        digests = folder_digests(folder)
-        model = _assemble(folder, own, digests, state.digests[checkpoint.WEIGHTS], dtype)
-        if state.model_digest and state.model_digest != fingerprint(digests):
-            raise CheckpointError(
-                f"{path}: its model folder {folder} is not the one it was trained from; run crem model with the settings of then"
-            )
-        model.embedder.load_state_dict(checkpoint.weights(path), strict=False)
+        model = _of_checkpoint(path, recipe, dtype)
+    elif (path / SETTINGS).is_file():
+        model = _of_export(path, recipe, dtype)
     elif recipe is None:
         raise CheckpointError(f"{path}: no {checkpoint.STATE}, so not a checkpoint; for a model folder name a recipe too")
     else:
-        model = _assemble(path, recipe, folder_digests(path), "untrained", dtype)
+        model = load_untrained(path, recipe, dtype=dtype)
+        if model.untrained:
+            logger.warning("%s: %s: it is a bare model folder, and recipe %s starts them", path, model.untrained, recipe.name)
     model.embedder.to(place)
+    return model
+
+
+def load_untrained(path: Path, recipe: Recipe, *, device: str | torch.device = "cpu", dtype: Dtype = "float32") -> EmbeddingModel:
+    """The model as training begins with it: a model folder's weights, and new ones where the recipe has weights of its own.
+
+    Its fingerprint begins with what is new, so that every result says so. Raises CheckpointError for a folder without a model.
+    """
+    place = _device(device)
+    embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
+    names = [name for name, own in (("tokens", embedder.bank), ("pooling", embedder.pooling)) if _has_weights(own)]
+    untrained = f"untrained {' and '.join(names)}" if names else ""
+    model = _model(embedder, folder, recipe, _fingerprint(folder_digests(path), "untrained", recipe, dtype))
+    model.embedder.to(place)
+    return replace(model, fingerprint=f"{untrained} {model.fingerprint}".strip(), untrained=untrained)
+
+
+def _has_weights(part: object) -> bool:
+    return isinstance(part, torch.nn.Module) and any(True for _ in part.parameters())
+
+
+def _of_checkpoint(path: Path, recipe: Recipe | None, dtype: Dtype) -> EmbeddingModel:
+    state = checkpoint.read_state(path)
+    own = checkpoint.recipe(path)
+    _refuse_other_values(path, own, recipe or own)
+    place = (path / state.model_folder).resolve()
+    digests = folder_digests(place)
+    embedder, folder = build_embedder(place, own, dtype=DTYPES[dtype])
+    if state.model_digest and state.model_digest != fingerprint(digests):
+        raise CheckpointError(
+            f"{path}: its model folder {place} is not the one it was trained from; run crem model with the settings of then"
+        )
+    load_trained(embedder, checkpoint.weights(path), path)
+    return _model(embedder, folder, own, _fingerprint(digests, state.digests[checkpoint.WEIGHTS], own, dtype))
+
+
+def _of_export(path: Path, recipe: Recipe | None, dtype: Dtype) -> EmbeddingModel:
+    opened = Exported.open(path)
+    _refuse_other_values(path, opened.recipe, recipe or opened.recipe)
+    embedder, folder = opened.build(dtype=DTYPES[dtype])
+    name = _fingerprint({}, opened.fingerprint, opened.recipe, dtype)
+    model = _model(embedder, folder, opened.recipe, name, tuple(opened.settings.prompt.chorus_ids))
+    opened.check_prompt(model.builder)
     return model
 
 
@@ -223,7 +266,7 @@ def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
     for difference in differences(own, given, course_values):
         raise CheckpointError(
             f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
-            "give the values it was trained with, or none: a checkpoint brings its own"
+            "give the values it was trained with, or none: it brings its own"
         )
 
 
@@ -235,15 +278,21 @@ def _device(name: str | torch.device) -> torch.device:
         raise ConfigError(f"device: {name} cannot be used ({str(error).splitlines()[0]}); use cpu") from error
 
 
-def _assemble(path: Path, recipe: Recipe, digests: Mapping[str, str], trained: str, dtype: Dtype) -> EmbeddingModel:
-    embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
+def _fingerprint(digests: Mapping[str, str], trained: str, recipe: Recipe, dtype: Dtype) -> str:
+    return fingerprint([digests, trained, recipe_fingerprint(recipe), dtype])
+
+
+def _model(
+    embedder: Embedder, folder: Folder, recipe: Recipe, name: str, chorus: tuple[int, ...] | None = None
+) -> EmbeddingModel:
+    """`chorus` are the ids of the compression tokens, where the folder does not decide them."""
     embedder.eval()
-    vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+    vocabulary = folder.vocabulary(chorus_ids(folder, recipe) if chorus is None else chorus)
     return EmbeddingModel(
         embedder=embedder,
-        folder=path,
+        folder=folder.path,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=sys.maxsize),
-        fingerprint=fingerprint([digests, trained, recipe_fingerprint(recipe), dtype]),
+        fingerprint=name,
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )

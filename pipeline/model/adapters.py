@@ -1,10 +1,12 @@
 """What of the language model is trained: all of it, or low-rank adapters beside frozen weights."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+import torch
 from torch import nn
 
 from pipeline.errors import ConfigError
@@ -23,6 +25,8 @@ PROJECTIONS = get_args(Projection)
 
 _TEXT_IN_PEFT = "base_model.model.model.language_model."
 """How PEFT calls the language model inside of a whole model that it wraps."""
+
+_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,15 @@ class LoRA:
         config.save_pretrained(folder)
         adapters = {name.replace(".default.", "."): value for name, value in text.state_dict().items() if ".lora_" in name}
         tensors = {_TEXT_IN_PEFT + name: value.contiguous() for name, value in adapters.items()}
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
+
+    def read(self, folder: Path) -> dict[str, torch.Tensor]:
+        """What `save` wrote, by the names of the language model's state."""
+        from safetensors.torch import load_file
+
+        tensors: dict[str, torch.Tensor] = load_file(folder / _WEIGHTS)
+        own = {name.removeprefix(_TEXT_IN_PEFT): value for name, value in tensors.items()}
+        return {re.sub(r"(\.lora_\w+)\.", r"\1.default.", name): value for name, value in own.items()}
 
     def _config(self, **more: object) -> "LoraConfig":
         from peft import LoraConfig

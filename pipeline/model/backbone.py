@@ -5,6 +5,7 @@ called on them. A folder as published (flat config, old key names, tied head) lo
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    AddedToken,
     AutoConfig,
     AutoTokenizer,
     DynamicCache,
@@ -81,6 +83,25 @@ def special_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     return found
 
 
+def name_ids(path: Path, ids: Sequence[int], *, out: Path) -> PreTrainedTokenizerBase:
+    """Write the folder's tokenizer to `out` with a name for each of `ids`, so that a program that sends text can ask for them.
+
+    The names are special tokens: our own reading of a user's text, and any other that splits special tokens, takes them for
+    plain text. Ids between the tokenizer's last one and `ids` get names too, since it counts up. Raises CheckpointError when
+    the names do not come out at their ids.
+    """
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    behind = range(len(tokenizer), max(ids, default=-1) + 1)
+    names = {number: f"<|{'chorus' if number in ids else 'unused'}_{number}|>" for number in behind}
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in names.values()], special_tokens=True)
+    tokenizer.save_pretrained(out)
+    read: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(out, local_files_only=True)
+    wrong = [name for number, name in names.items() if read.convert_tokens_to_ids(name) != number]
+    if wrong:
+        raise CheckpointError(f"{path}: its tokenizer does not take {wrong[0]} for a new token; check its files")
+    return read
+
+
 def open_folder(path: Path) -> Folder:
     """Read tokenizer and picture settings of a model folder. Raises CheckpointError, naming what is missing."""
     for name in ("config.json", "tokenizer_config.json"):
@@ -115,9 +136,9 @@ def _cutter(path: Path) -> PatchCutter:
     )
 
 
-def folder_digests(path: Path) -> dict[str, str]:
+def folder_digests(path: Path, patterns: Sequence[str] = READ_FILES) -> dict[str, str]:
     """The sha256 (hex) of every file that decides what a folder's model computes, by name: weights, settings, tokenizer."""
-    files = {file for pattern in READ_FILES for file in path.glob(pattern)}
+    files = {file for pattern in patterns for file in path.glob(pattern)}
     return {file.name: file_digest(file) for file in sorted(files)}
 
 

@@ -1,9 +1,11 @@
 """From a recipe and a model folder to an Embedder: weights, compression rows, adapters, and what is trained."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from pipeline.errors import CheckpointError
 from pipeline.model.backbone import Backbone, Folder, load_weights, open_folder
 from pipeline.model.compression import make_bank
 from pipeline.model.embedder import Embedder
@@ -17,10 +19,15 @@ def chorus_ids(folder: Folder, recipe: Recipe) -> tuple[int, ...]:
     return recipe.tokens.ids(folder.vocab_size, len(folder.tokenizer))
 
 
-def build_embedder(path: Path, recipe: Recipe, *, dtype: torch.dtype) -> tuple[Embedder, Folder]:
-    """The model of a recipe, on the CPU, with exactly the recipe's weights marked for training."""
+def build_embedder(
+    path: Path, recipe: Recipe, *, dtype: torch.dtype, chorus: tuple[int, ...] | None = None
+) -> tuple[Embedder, Folder]:
+    """The model of a recipe, on the CPU, with exactly the recipe's weights marked for training.
+
+    `chorus` are the ids of the compression tokens where the folder has them already.
+    """
     folder = open_folder(path)
-    ids = chorus_ids(folder, recipe)
+    ids = chorus_ids(folder, recipe) if chorus is None else chorus
     backbone = Backbone(load_weights(path, dtype=dtype))
     table = backbone.text.embed_tokens.weight
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -32,3 +39,14 @@ def build_embedder(path: Path, recipe: Recipe, *, dtype: torch.dtype) -> tuple[E
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.tower == "trained")
     return Embedder(backbone, bank, pooling, folder.cutter), folder
+
+
+def load_trained(embedder: Embedder, weights: Mapping[str, torch.Tensor], where: Path) -> None:
+    """Put trained weights in their places. Raises CheckpointError, naming `where`, when one is missing or has no place."""
+    missing, unknown = embedder.load_state_dict(weights, strict=False)
+    trained = {name for name, weight in embedder.named_parameters() if weight.requires_grad}
+    wrong = sorted(trained & set(missing)) + sorted(unknown)
+    if wrong:
+        raise CheckpointError(
+            f"{where}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; it does not belong to its recipe"
+        )

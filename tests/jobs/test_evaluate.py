@@ -66,7 +66,8 @@ class Models:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     counted = Models()
-    monkeypatch.setattr("pipeline.inference.load_model", counted.load)
+    for name in ("load_model", "load_untrained"):
+        monkeypatch.setattr(f"pipeline.inference.{name}", counted.load)
     return counted
 
 

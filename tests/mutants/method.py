@@ -206,9 +206,9 @@ MUTANTS = (
     Mutant("exported picture limits are the folder's", "pipeline/export.py", "**found, **used}", "**used, **found}", EXPORT),
     Mutant(
         "exported prompt ends before the last token",
-        "pipeline/export.py",
-        '"after_ids": ids[start + len(word) :]',
-        '"after_ids": ids[start + len(word) : -1]',
+        "pipeline/embedding_json.py",
+        "after_ids=ids[start + len(word) :]",
+        "after_ids=ids[start + len(word) : -1]",
         EXPORT,
     ),
     Mutant("an export takes a folder's place", "pipeline/export.py", "if out.exists():", "if out.is_file():", EXPORT),
@@ -292,9 +292,9 @@ MUTANTS = (
     Mutant(
         "chat template not exported",
         "pipeline/export.py",
-        '_COPIED = (*TOKENIZER_FILES, "chat_template*",',
-        "_COPIED = (*TOKENIZER_FILES,",
-        (f"{EXPORT[0]}::test_our_own_loader_reads_the_export_as_a_model_folder",),
+        '_COPIED = ("chat_template*",',
+        "_COPIED = (",
+        (f"{EXPORT[0]}::test_chat_templates_come_along",),
     ),
     Mutant(
         "weights of a pooling not exported",

@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -19,6 +19,9 @@ from pipeline.sequence import SequenceBuilder
 from pipeline.train import checkpoint
 from pipeline.train.build import build_embedder, chorus_ids
 from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
+
+if TYPE_CHECKING:
+    from tests.pipeline.exports import Case
 
 
 def disturb(embedder: Embedder) -> None:
@@ -100,3 +103,13 @@ def trained(loaded: tuple[Embedder, Folder], recipe: Recipe, tmp_path_factory: p
     """A checkpoint folder that holds all weights of `embedder`."""
     weights = {name: parameter.detach() for name, parameter in loaded[0].named_parameters()}
     return save_checkpoint(tmp_path_factory.mktemp("trained") / "step-00000006", weights, recipe, loaded[1].path)
+
+
+@pytest.fixture(scope="session")
+def exported_cases(
+    model_folder: Path, untied_folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> "dict[str, Case]":
+    """Every case of tests/pipeline/exports.py, exported once."""
+    from tests.pipeline.exports import make_cases
+
+    return make_cases(tmp_path_factory.mktemp("exports"), model_folder, untied_folder, recipe)

@@ -1,36 +1,28 @@
 """An exported folder gives the same embeddings to a program that has nothing of ours: the documented lines, run as they stand."""
 
-import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, DynamicCache
 
-from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import ConfigError
-from pipeline.export import Form, export
+from pipeline.export import export
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.adapters import LoRA
 from pipeline.recipe import Recipe
-from pipeline.sample import Side
 from pipeline.train import checkpoint
-from pipeline.train.build import build_embedder
 from tests.pages import lines_between
-from tests.pipeline.conftest import save_checkpoint
-from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
-from tests.pipeline.variants import attention_pool, mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
-
-BLOCKED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
+from tests.pipeline.exports import ADAPTER, BLOCKED, CASES, MERGED, Case, items, save_moved
+from tests.pipeline.variants import mlp_mean, still_rows_at_new_ids, whole_table_under_lora
 
 PROGRAM = """
 import io, json, os, sys
@@ -41,7 +33,7 @@ class Blocker:
         if name.split(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"{name} is blocked", name=name)
 
-BLOCKED, CASES, LINES = json.loads(sys.argv[1])
+BLOCKED, CASES, ITEMS, LINES = json.load(sys.stdin)
 sys.meta_path.insert(0, Blocker())
 from PIL import Image
 
@@ -50,8 +42,7 @@ for case in CASES:
     there = {}
     exec(compile(LINES, "export.md", "exec"), there)
     torch = there["torch"]
-    items = json.loads((Path(case).parent / "items.json").read_text())
-    vectors = [there["embed"](text, [Image.open(io.BytesIO(bytes.fromhex(one))) for one in images]) for text, images in items]
+    vectors = [there["embed"](text, [Image.open(io.BytesIO(bytes.fromhex(one))) for one in images]) for text, images in ITEMS]
     ids = torch.tensor([there["tokenizer"].encode("where is the red", add_special_tokens=False)])
     with torch.no_grad():
         token = int(there["model"].generate(ids, max_new_tokens=1, do_sample=False)[0, -1])
@@ -60,86 +51,17 @@ for case in CASES:
     (Path(case) / "said.json").write_text(json.dumps(said))
 """
 
-MERGED, ADAPTER = "merged", "adapter"
-
-
-def items() -> list[Side]:
-    """Text alone, a picture alone, both, a picture in mid-sentence, two without markers; over and under the limits."""
-    rng = np.random.default_rng(9)
-    return [
-        Side(instruction="Represent the text: ", text=f" {sentence(rng)} <|im_end|>\n"),
-        Side(images=(picture(rng, 84, 56),)),
-        Side(instruction="<|image_1|>\nRepresent the given image.", text="\n what is red", images=(picture(rng, 300, 150),)),
-        Side(text="where <|image_1|> is the star", images=(picture(rng, 20, 15),)),
-        Side(text="what is red", images=(picture(rng, 56, 56), grey_png(57, 90))),
-    ]
-
-
-def grey_png(width: int, height: int) -> bytes:
-    """A picture of one channel."""
-    file = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).save(file, "PNG")
-    return file.getvalue()
-
-
-def save_moved(folder: Path, model_folder: Path, recipe: Recipe) -> Path:
-    """A checkpoint whose trained weights have all moved."""
-    embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
-    generator = torch.Generator().manual_seed(3)
-    trained = {name: weight.detach() for name, weight in embedder.named_parameters() if weight.requires_grad}
-    moved = {name: weight + 0.05 * torch.randn(weight.shape, generator=generator) for name, weight in trained.items()}
-    return save_checkpoint(folder, moved, recipe, model_folder)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A checkpoint, and the folder of its export."""
-
-    path: Path
-    exported: Path
-
-    def said(self) -> dict[str, Any]:
-        """What the other program said of it."""
-        return json.loads((self.exported.parent / "said.json").read_text())
-
-
-def lora(recipe: Recipe) -> Recipe:
-    return replace(recipe, adapter=LoRA(rank=4, alpha=16), tower="frozen")
-
-
-CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
-    "adapters merged": (MERGED, "tied", lora),
-    "trained whole": (MERGED, "tied", lambda recipe: recipe),
-    "plain prompt, last token": (MERGED, "tied", lambda recipe: lora(plain_prompt(recipe))),
-    "rows behind the table, own head": (MERGED, "untied", still_rows_at_new_ids),
-    "whole table under adapters": (MERGED, "tied", whole_table_under_lora),
-    "Qwen2.5-VL": (MERGED, "2.5", lora),
-    "MLP and mean": (MERGED, "tied", lambda recipe: lora(mlp_mean(recipe))),
-    "attention of a query": (MERGED, "tied", lambda recipe: lora(attention_pool(recipe))),
-    "as an adapter": (ADAPTER, "tied", lora),
-    "as an adapter with an MLP": (ADAPTER, "tied", lambda recipe: lora(mlp_mean(recipe))),
-}
-
 
 @pytest.fixture(scope="module")
-def cases(model_folder: Path, untied_folder: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
-    """Every case exported, and all of them read by one other process: adapters last, so that PEFT is seen to come in there."""
-    root = tmp_path_factory.mktemp("exports")
-    folders = {"tied": model_folder, "untied": untied_folder, "2.5": root / "qwen2_5_vl"}
-    build_tiny_model(folders["2.5"], TEXTS, replace(SMALL, family="qwen2_5_vl"), seed=0)
-    made = {}
-    for number, (name, (form, folder, vary)) in enumerate(CASES.items()):
-        path = save_moved(root / f"checkpoint-{number}", folders[folder], vary(recipe))
-        made[name] = Case(path, root / str(number) / "exported")
-        export(path, made[name].exported, form=form)
+def cases(exported_cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    """All cases read by one other process: adapters last, so that PEFT is seen to come in there."""
     shown = [(side.instruction + side.text, [image.hex() for image in side.images]) for side in items()]
-    (root / "items.json").write_text(json.dumps(shown))
-    words = json.dumps(
-        [BLOCKED, [str(case.exported.parent) for case in made.values()], lines_between("lines that read an export")]
-    )
-    done = subprocess.run([sys.executable, "-c", PROGRAM, words], cwd=root, capture_output=True, text=True, check=False)
+    folders = [str(case.exported.parent) for case in exported_cases.values()]
+    words = json.dumps([BLOCKED, folders, shown, lines_between("lines that read an export")])
+    root = tmp_path_factory.mktemp("elsewhere")
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, input=words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return made
+    return exported_cases
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -147,7 +69,7 @@ def test_another_program_makes_the_same_embeddings(cases: dict[str, Case], name:
     said = cases[name].said()
     expected = load_model(cases[name].path).embed(items())
     np.testing.assert_allclose(said["vectors"], expected, atol=1e-5)
-    assert (expected @ expected.T - np.eye(5)).max() < 0.9999, "the items must differ for this to show anything"
+    assert (expected @ expected.T - np.eye(len(expected))).max() < 0.9999, "the items must differ for this to show anything"
     assert not set(said["imported"]) & {*BLOCKED, "deepspeed", "mlflow"}
     assert ("peft" in said["imported"]) == (CASES[name][0] == ADAPTER)
 
@@ -199,17 +121,16 @@ def test_weights_of_a_pooling_are_exported(model_folder: Path, recipe: Recipe, t
     assert json.loads((tmp_path / "exported" / "embedding.json").read_text())["pooling"] == "MLPMean"
 
 
-def test_our_own_loader_reads_the_export_as_a_model_folder(cases: dict[str, Case]) -> None:
-    """A later phase may start from it: the same answers, natively, and new compression rows."""
-    case = cases["adapters merged"]
-    first = load_model(case.path)
-    again = load_model(case.exported, recipe=first.recipe)
-    assert again.builder.vocabulary.chorus == first.builder.vocabulary.chorus
-    templates = [AutoTokenizer.from_pretrained(folder).chat_template for folder in (first.folder, case.exported)]
+def test_chat_templates_come_along(cases: dict[str, Case], model_folder: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """That of the tokenizer, and the older file that processors read."""
+    templates = [
+        AutoTokenizer.from_pretrained(folder).chat_template for folder in (model_folder, cases["as an adapter"].exported)
+    ]
     assert templates[0] == templates[1] and templates[0]
-    questions, sides = ["where", "what is red"], items()[1:3]
-    answers = [replace(model, decode=str).answer(sides, questions, compressed=False) for model in (again, first)]
-    assert answers[0] == answers[1]
+    shutil.copytree(model_folder, tmp_path / "model")
+    (tmp_path / "model" / "chat_template.json").write_text("{}")
+    export(tmp_path / "model", tmp_path / "exported", form="merged", recipe=recipe)
+    assert (tmp_path / "exported" / "chat_template.json").read_text() == "{}"
 
 
 def test_an_export_never_takes_the_place_of_a_folder(cases: dict[str, Case], tmp_path: Path) -> None:

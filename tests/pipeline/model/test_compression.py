@@ -1,5 +1,6 @@
 """Compression tokens: their ids, their start, what of them and of the table is trained, and that they are never an answer."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +144,16 @@ def test_chorus_ids_are_never_chosen(model_folder: Path, place: str, monkeypatch
     assert (
         len(chosen) == 2 and any(chosen) and not {token for ids in chosen for token in ids} & set(model.builder.vocabulary.chorus)
     )
+
+
+def test_rows_that_start_as_eos_stand_around_the_tokenizer_s_own_end_token(model_folder: Path) -> None:
+    """The id is looked up in the tokenizer's files, and of all rows of the table its one must be the nearest."""
+    end = json.loads((model_folder / "tokenizer_config.json").read_text())["eos_token"]
+    known = json.loads((model_folder / "tokenizer.json").read_text())["added_tokens"]
+    (eos,) = [token["id"] for token in known if token["content"] == end]
+    embedder, _ = build_embedder(model_folder, replace(small_recipe(), tokens=Chorus(count=16, start="eos")), dtype=torch.float32)
+    nearest = torch.cdist(embedder.bank.rows, embedder.backbone.text.embed_tokens.weight).argmin(dim=1)
+    assert nearest.tolist() == [eos] * 16
 
 
 def test_new_rows_embed_as_spare_rows_do(model_folder: Path) -> None:

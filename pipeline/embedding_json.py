@@ -1,0 +1,87 @@
+"""`embedding.json` of an exported folder: how an embedding is made of its model, and the digests of its files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import CheckpointError, ConfigError
+from pipeline.recipe import Recipe
+from pipeline.roles import Role
+from pipeline.sample import Side
+from pipeline.sequence import SequenceBuilder
+
+SETTINGS = "embedding.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A row is `before_ids`, the side's words and pictures, `after_ids`; its last `pooled` states go into `pooling`."""
+
+    before_ids: list[int]
+    after_ids: list[int]
+    chorus_ids: list[int]
+    pooling: str
+    pooled: int
+
+    @staticmethod
+    def of(builder: SequenceBuilder, recipe: Recipe) -> "Prompt":
+        """Read off a row of one word, so that it is what the model is given, whatever the recipe's template.
+
+        Raises ConfigError for a pooling whose number of tokens differs from row to row.
+        """
+        pooling = recipe.pooling
+        if pooling.role is Role.CONTEXT and not pooling.positions.last:
+            raise ConfigError("pooling.role: a mean over CONTEXT has no fixed number of tokens, so it cannot be exported")
+        word = list(builder.vocabulary.encode("word"))
+        row = builder.build(Side(text="word"), np.zeros((0, 3))).until(pooling.role)
+        ids, start = row.input_ids.tolist(), row.roles.tolist().index(Role.CONTEXT)
+        assert ids[start : start + len(word)] == word, "the side's words come first in CONTEXT"
+        return Prompt(
+            before_ids=ids[:start],
+            after_ids=ids[start + len(word) :],
+            chorus_ids=list(builder.vocabulary.chorus),
+            pooling=type(pooling).__name__,
+            pooled=len(pooling.positions(row.roles)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`embedding.json`: what a reader of the folder must know.
+
+    `recipe` and `fingerprint` name what was exported. `base` is an adapter's model folder, `base_beside` the same from the
+    exported folder, `base_files` the digests of its files; all three are empty for a whole model. `before` and `after` are the
+    prompt's ids as text, `chorus_tokens` the names of the compression ids. `files` are the digests of the folder's own files.
+    """
+
+    recipe: str
+    fingerprint: str
+    base: str
+    base_beside: str
+    base_files: Mapping[str, str]
+    before: str
+    after: str
+    chorus_tokens: list[str]
+    prompt: Prompt
+    files: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write the file. The prompt's fields stand beside the others, where readers in other languages look for them."""
+        fields = asdict(self)
+        plain = {**fields.pop("prompt"), **fields}
+        (folder / SETTINGS).write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> "Settings":
+        """Read the file. Raises CheckpointError when it is no such file."""
+        try:
+            fields = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            prompt = Prompt(**{name: fields.pop(name) for name in Prompt.__slots__})
+            return Settings(prompt=prompt, **fields)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise CheckpointError(
+                f"{folder}: {SETTINGS} is damaged or of another version ({type(error).__name__}); export the model again"
+            ) from error
