@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it.")
-@click.option("--model", type=click.Path(path_type=Path), help="Checkpoint, train folder or model folder, instead of a run.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="Checkpoint, train folder, export or model folder, instead of a run."
+)
 @click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; others bring theirs.")
 @SETTINGS
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
@@ -25,8 +27,9 @@ def export(out: Path, form: "Form", dtype: "Dtype", **which: Any) -> None:
     """Write a trained model for use outside of this repository.
 
     "merged" is an ordinary Hugging Face folder: adapters folded in, the compression rows in the table. "adapter" is a PEFT
-    folder for the model folder it was trained on. Both get the tokenizer, picture settings and embedding.json, which says how
-    embeddings are made; docs/export.md has the lines of Python that make them.
+    folder for the model folder it was trained on. Both get their recipe, the tokenizer, picture settings and embedding.json,
+    which says how embeddings are made. Every command takes them by --model, sentence-transformers loads them by its
+    trust_remote_code, and docs/export.md has the lines for plain transformers.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import Manifest
 from pipeline.recipe import ToyWorld
 from pipeline.recipes import load
-from pipeline.tracking import default_uri, find_run
+from pipeline.tracking import NullTracker, default_uri, find_run
 from tests.pipeline.corpus import small_recipe
 
 
@@ -109,7 +109,7 @@ def test_a_published_recipe_needs_its_model_folder_before_anything_runs(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path) -> None:
+def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     published = tmp_path / "published"
     published.mkdir()
     (published / "config.json").write_text("{}")
@@ -119,6 +119,10 @@ def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path) ->
         patch.chdir(tmp_path)
         list(run_chain([stage], context))
     assert backbone_folder(context) == published
+    assert "an exported model" not in caplog.text
+    (published / "embedding.json").write_text("{}")
+    stage.run(tmp_path, NullTracker())
+    assert caplog.messages[-1] == f"{published}: an exported model; training begins with new compression tokens, not its own"
     (published / "config.json").unlink()
     with pytest.raises(CheckpointError, match="no model there any more"):
         backbone_folder(context)

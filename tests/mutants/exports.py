@@ -72,8 +72,8 @@ MUTANTS = (
     Mutant(
         "an adapter's base is looked for where it was alone",
         _READER,
-        "places = [Path(settings.base), Path(",
-        "places = [Path(settings.base), Path(settings.base), Path(",
+        "Path(os.path.normpath(path.resolve() / settings.base_beside))",
+        "Path(settings.base)",
         _in(_EXPORTED, "test_an_adapter_finds_the_base_that_moved_with_it"),
     ),
     Mutant(

@@ -220,6 +220,17 @@ def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(
         load_model(save_checkpoint(tmp_path / "more", more, lora(recipe), model_folder))
 
 
+def test_a_training_that_begins_from_an_export_has_new_tokens_and_its_native_answers(exported_cases: dict[str, Case]) -> None:
+    case = exported_cases["adapters merged"]
+    first = load_model(case.path)
+    begun = load_untrained(case.exported, first.recipe)
+    assert begun.fingerprint.startswith("untrained tokens ")
+    assert min(begun.builder.vocabulary.chorus) > max(first.builder.vocabulary.chorus), "named ids are taken"
+    logits = [first_logits(model, compressed=False) for model in (begun, first)]
+    both = torch.isfinite(logits[0]) & torch.isfinite(logits[1])
+    torch.testing.assert_close(logits[0][both], logits[1][both], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["adapters merged", "as an adapter"])
 def test_an_export_is_evaluated_without_a_recipe(exported_cases: dict[str, Case], name: str, tmp_path: Path) -> None:
     case = exported_cases[name]
