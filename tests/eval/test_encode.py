@@ -29,6 +29,14 @@ def test_what_is_said_counts_not_how_it_is_cut() -> None:
     assert np.array_equal(embeddings[0], embeddings[2])
 
 
+def test_every_picture_of_a_side_counts() -> None:
+    first, second, third = (png((number, 0, 0)) for number in range(3))
+    sides = [Side(text="x", images=images) for images in ((first,), (first, second), (first, third), (second, first))]
+    embeddings = embed_sides(FakeModel(), sides, what="test")
+    assert np.array_equal(embeddings, np.stack([digest_vector(side) for side in sides]).astype(np.float32))
+    assert len({content_digest([side]) for side in sides}) == 4
+
+
 def test_progress_ends_at_the_number_of_distinct_sides() -> None:
     told: list[tuple[str, int, int]] = []
     embed_sides(

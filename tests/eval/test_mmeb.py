@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from eval.mmeb import MmebResult, evaluate, table
+from eval.pictures import blanked
 from eval.results import read_result, write_result
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side
@@ -66,6 +67,13 @@ def test_blank_pictures_leave_nothing_to_see(data: Path) -> None:
     assert not shown & {png(color) for color in COLORS.values()}
     assert Image.open(io.BytesIO(shown.pop())).size == (20, 10), "as wide and as high as what it stands for"
     assert result.provenance.settings["blank"] is True
+
+
+def test_blank_sides_keep_their_words() -> None:
+    side = Side(instruction="Find: ", text="x", images=(png((1, 2, 3)), png((4, 5, 6), (7, 90))))
+    blank = blanked(side)
+    assert (blank.instruction, blank.text) == ("Find: ", "x")
+    assert [Image.open(io.BytesIO(picture)).size for picture in blank.images] == [(20, 10), (7, 90)]
 
 
 def test_each_distinct_side_is_embedded_once(data: Path) -> None:

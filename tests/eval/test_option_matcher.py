@@ -33,6 +33,8 @@ SAME_IN_ALL = [
     ("AN OWL", "D"),
     ("a cat, an owl", None),
     ("B or C", None),
+    ("A, B or Z", None),
+    ("C (a cat)", "C"),  # the label, whatever text stands beside it
     ("b", None),
     ('"B"', None),
     ("`B`", None),

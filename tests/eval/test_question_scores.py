@@ -77,6 +77,13 @@ def test_majority_of_yes_and_no() -> None:
     assert majority(rows) == 0.7
 
 
+def test_majority_of_texts_counts_rows_without_options_as_missed() -> None:
+    """Two rows whose right text is known, and a yes and a no: half of the category."""
+    rows = [question("0", "A", options="red green"), question("1", "B", options="green red")]
+    rows += [question("2", "Yes", options=""), question("3", "No", options="")]
+    assert majority(rows) == 0.5
+
+
 def test_circular_groups() -> None:
     rows = [question(index, "A") for index in ("7", "1000007", "2000007", "8", "1000008", "1000009", "10")]
     #       question 7: one rotation wrong; 8: all right; 9: its unrotated row is not there; 10: alone and right

@@ -101,3 +101,14 @@ def test_drawn_views_lie_in_the_picture_and_are_no_smaller_than_allowed(least: f
     assert least <= view.width <= 1 and least <= view.height <= 1
     left, top, right, bottom = view.box(width, height)
     assert 0 <= left < right <= width and 0 <= top < bottom <= height
+
+
+def test_views_are_of_any_size_and_anywhere() -> None:
+    """Width and height each even between a half and 1, left and top over the room that is left; none tells of another."""
+    views = [View.draw(0.5, np.random.default_rng(seed)) for seed in range(400)]
+    draws = np.array(
+        [((v.width - 0.5) / 0.5, (v.height - 0.5) / 0.5, v.left / (1 - v.width), v.top / (1 - v.height)) for v in views]
+    )
+    for number in draws.T:
+        assert np.histogram(number, bins=4, range=(0.0, 1.0))[0].min() > 60, "100 each, five standard deviations are 43"
+    assert np.abs(np.corrcoef(draws.T) - np.eye(4)).max() < 0.25

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from pipeline.batch import OUTSIDE
 from pipeline.data.sampler import Draw
 from pipeline.errors import ConfigError, DataError
 from pipeline.recipe import Recipe
@@ -117,6 +118,20 @@ def test_rows_of_a_step_toss_their_own_coins_and_draw_their_own_masks(vocabulary
         assert shares.min() > 0.05 and shares.max() < 0.95, "five standard deviations of 40 tosses are 0.4"
     queries, positives = np.split(tosses, 2, axis=1)
     assert abs((queries == positives).mean() - 0.5) < 0.15, "320 pairs of tosses"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_many_conversations_are_read_natively_and_never_compressed(vocabulary: Vocabulary, share: float) -> None:
+    """80 conversations: a native one has no compression tokens, so nothing to hide its context behind; pairs always have them."""
+    one = feed(small_recipe(mixture=replace(small_recipe().phases[0].mixture, native_share=share)), vocabulary)
+    rows = [row for step in range(20) for row in one.global_rows(one.draw(step), step)]
+    assert all(row.has_compression for row in rows if row.slot >= 0)
+    talks = [row for row in rows if row.group == OUTSIDE]
+    native = [row for row in talks if not row.has_compression]
+    assert len(talks) == 80 and abs(len(native) - share * 80) <= 5 * (share * (1 - share) * 80) ** 0.5
+    assert not any(row.compressed for row in native)
+    others = [row.compressed for row in talks if row.has_compression]
+    assert not others or 0 < sum(others) < len(others)
 
 
 def test_an_item_is_told_by_instruction_text_and_pictures() -> None:

@@ -11,6 +11,7 @@ import torch
 from pipeline.model.adapters import Full, LoRA
 from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
+from pipeline.train import figures
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, padded_positions, utilisation
@@ -64,6 +65,16 @@ def test_rates_and_shares_by_hand(model_folder: Path) -> None:
     assert found["own_language"] == 2.0 and "outside_language" not in found
     assert found["peak_memory_gib"] > 0.05 and not any("utilisation" in name for name in found)
     assert utilisation(TALLY, 4.0, 1e12) == {"model_flops_utilisation": 0.75, "hardware_flops_utilisation": 1.0}
+
+
+def test_utilisation_is_of_all_ranks_together(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3e12 and 4e12 operations in 2 seconds on two devices of 1e12 a second."""
+    monkeypatch.setattr(figures, "peak_of", lambda device: 1e12)
+    work, _, _ = work_of(model_folder, small_recipe())
+    found = figures_of(
+        StepReport(1.0, 2.0, None, 0.5, 3.0), work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu")
+    )
+    assert (found["model_flops_utilisation"], found["hardware_flops_utilisation"]) == (0.75, 1.0)
 
 
 def test_operations_of_a_forward_pass_are_torchs_own_count(model_folder: Path) -> None:
