@@ -13,6 +13,7 @@ from jobs.run import Machine, run_chain, stages
 from jobs.runner import Outcome
 from jobs.stage import Context
 from launchers.export import export
+from launchers.measure import measure
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import CheckpointError, ConfigError
@@ -95,6 +96,21 @@ def test_a_changed_setting_runs_only_what_depends_on_it(trained: tuple[Context, 
     done = {outcome.stage: outcome.was_done for outcome in run(changed, "model")}
     assert done == {"toy": True, "convert": True, "synthesize": True, "model": False}
     assert Manifest.read(context.train) == first[-1].manifest, "the trained folder is left alone until training runs"
+
+
+@pytest.mark.slow
+def test_a_count_in_slices_makes_the_table_that_training_found(trained: tuple[Context, list[Outcome]]) -> None:
+    """The corpus is one part: the first slice has it, the second nothing; the stage makes the table of it."""
+    context, _ = trained
+    (table,) = context.lengths.glob("*.parquet")
+    before = table.read_bytes()
+    table.unlink()
+    words = ["--recipe", str(context.work / "recipe.json"), "--work", str(context.work), "--num-shards", "2"]
+    for part in ("0", "1"):
+        said = CliRunner().invoke(measure, [*words, "--shard-index", part], catch_exceptions=False)
+        assert f"measure: slice {part} of 2 is done" in said.output and not table.exists()
+    assert not run(context, "measure")[-1].was_done and table.read_bytes() == before
+    assert run(context, "measure")[-1].was_done
 
 
 def test_own_data_replaces_the_toy_world(tmp_path: Path) -> None:
