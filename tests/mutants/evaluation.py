@@ -162,4 +162,18 @@ MUTANTS = (
         "        if False:\n",
         ("tests/eval/test_tsv.py",),
     ),
+    Mutant(
+        "evaluation asks for MMEB-train",
+        "launchers/stages.py",
+        'needs=options.needed(given) if name == "convert" else ()',
+        "needs=options.needed(given)",
+        ("tests/launchers/test_cli.py::test_mistakes_are_one_line_and_leave_nothing",),
+    ),
+    Mutant(
+        "what is not chosen is measured all the same",
+        "jobs/evaluate.py",
+        "        return _KIND_OF[type(each)] in self.kinds\n",
+        "        return True\n",
+        ("tests/jobs/test_evaluate.py::test_what_one_choice_measured_is_kept_for_the_next",),
+    ),
 )
