@@ -5,6 +5,7 @@ A path comes from a downloaded file, so it is not trusted: one that leaves its a
 
 import io
 import lzma
+import os
 import re
 import stat
 import struct
@@ -18,6 +19,7 @@ from typing import Protocol
 from PIL import Image
 
 from pipeline.data.picture_header import read_header
+from pipeline.data.picture_names import NameIndex
 from pipeline.data.reject import RowError
 from pipeline.data.release_files import one_line, unusable
 from pipeline.data.texts import checked_text
@@ -65,7 +67,7 @@ class PictureSource(Protocol):
 
 
 class ZipPictures:
-    """Members of one zip archive, named with or without a leading `images/`.
+    """Members of one zip archive, named with or without a leading `images/`, and in any spelling of the same name.
 
     A member that is a link, and a name that stands for two different members, are refused.
     """
@@ -78,20 +80,22 @@ class ZipPictures:
         except _ARCHIVE_ERRORS as error:
             raise unusable(archive, f"not a readable zip archive ({one_line(error)})") from error
         self._doubled = _doubled(self._zip.infolist())
+        self._names = NameIndex(self._zip.NameToInfo)
 
     def read(self, path: str) -> bytes:
-        """The encoded file that a row names. Raises RowError naming archive and path."""
+        """The encoded file that a row names. Raises RowError naming archive and path, and a member of a like name."""
         for name in _spellings(path):
-            if name in self._zip.NameToInfo:
-                return self._read(self._zip.getinfo(name))
-        raise RowError(f"{self.archive.name} has no member {path}")
+            if found := self._names.spelt(name):
+                return self._read([self._zip.getinfo(each) for each in found])
+        raise RowError(f"{self.archive.name} has no member {path}{_hint(self._names, path)}")
 
     def has(self, path: str) -> bool:
         """Whether there is such a member."""
-        return is_plain(path) and any(name in self._zip.NameToInfo for name in _spellings(path))
+        return is_plain(path) and any(self._names.spelt(name) for name in _spellings(path))
 
-    def _read(self, member: zipfile.ZipInfo) -> bytes:
-        if member.filename in self._doubled:
+    def _read(self, members: list[zipfile.ZipInfo]) -> bytes:
+        member = members[0]
+        if member.filename in self._doubled or _doubled(members, by_name=False):
             raise RowError(f"{self.archive.name} has two different members {member.filename}")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise RowError(f"{self.archive.name}: member {member.filename} is a symbolic link")
@@ -104,37 +108,74 @@ class ZipPictures:
 
 
 class FolderPictures:
-    """Files below a folder, named with or without a leading `images/`. Links that its owner made are followed.
+    """Files below a folder, named with or without a leading `images/`, and in any spelling of the same name.
 
+    Links that its owner made are followed.
     A zip may lie in the place of a folder: `coco/train2017/1.jpg` is looked for in `coco/train2017.zip` and `coco.zip`, too.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._zips: dict[str, ZipPictures | None] = {}
+        self._listings: dict[Path, NameIndex] = {}
 
     def read(self, path: str) -> bytes:
         """The encoded file that a row names. Raises RowError naming folder and path, DataError for a zip that is none."""
         for name in _spellings(path):
-            try:
-                # A pipe or a device would block or never end.
-                if not stat.S_ISREG((self.folder / name).stat().st_mode):
-                    continue
-                with (self.folder / name).open("rb") as stream:
-                    return _limited(stream.read(MAX_PICTURE_BYTES + 1), path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise RowError(f"{path} is unreadable in {self.folder} ({error.strerror})") from error
+            if (encoded := self._opened(self.folder / name, path)) is not None:
+                return encoded
         for archive, member in self._zipped(path):
             return archive.read(member)
-        raise RowError(f"{self.folder} has no file {path}")
+        found = self._spelt(path)
+        if len(found) > 1:
+            raise RowError(f"{self.folder} has {len(found)} files of the name {path}")
+        if found and (encoded := self._opened(found[0], path)) is not None:
+            return encoded
+        beside = self._listing(self.folder / _spellings(path)[0].rpartition("/")[0])
+        raise RowError(f"{self.folder} has no file {path}{_hint(beside, path.rpartition('/')[2])}")
 
     def has(self, path: str) -> bool:
         """Whether there is such a file or member."""
         if not is_plain(path):
             return False
-        return any((self.folder / name).is_file() for name in _spellings(path)) or any(True for _ in self._zipped(path))
+        if any((self.folder / name).is_file() for name in _spellings(path)) or any(True for _ in self._zipped(path)):
+            return True
+        return any(place.is_file() for place in self._spelt(path))
+
+    def _opened(self, place: Path, path: str) -> bytes | None:
+        """The content of a file, None where there is none."""
+        try:
+            # A pipe or a device would block or never end.
+            if not stat.S_ISREG(place.stat().st_mode):
+                return None
+            with place.open("rb") as stream:
+                return _limited(stream.read(MAX_PICTURE_BYTES + 1), path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise RowError(f"{path} is unreadable in {self.folder} ({error.strerror})") from error
+
+    def _spelt(self, path: str) -> list[Path]:
+        """Places below the folder whose names are the path's in another spelling."""
+        return next((found for name in _spellings(path) if (found := [*self._below(self.folder, name.split("/"))])), [])
+
+    def _below(self, folder: Path, parts: list[str]) -> Iterator[Path]:
+        """What a folder has under parts of a path; a name with backslashes may stand for several of them."""
+        for depth in range(len(parts), 0, -1):
+            for name in self._listing(folder).spelt("/".join(parts[:depth])):
+                if depth == len(parts):
+                    yield folder / name
+                else:
+                    yield from self._below(folder / name, parts[depth:])
+
+    def _listing(self, folder: Path) -> NameIndex:
+        if folder not in self._listings:
+            try:
+                names = frozenset(os.listdir(folder))
+            except OSError:  # no folder, or one that nobody may look into
+                names = frozenset()
+            self._listings[folder] = NameIndex(names)
+        return self._listings[folder]
 
     def _zipped(self, path: str) -> Iterator[tuple[ZipPictures, str]]:
         """Zips in the place of a folder of the path, each with the member by which it has the picture."""
@@ -200,10 +241,16 @@ def measure(encoded: bytes) -> tuple[str, int, int]:
         raise RowError(f"not a JPEG or PNG file ({type(error).__name__})") from error
 
 
-def _doubled(members: list[zipfile.ZipInfo]) -> frozenset[str]:
+def _hint(names: NameIndex, path: str) -> str:
+    """What to add where a path is not there and a like name is."""
+    near = next((near for name in _spellings(path) if (near := names.near(name))), None)
+    return f"; it has {near[:MAX_SHOWN]!r}" if near else ""
+
+
+def _doubled(members: list[zipfile.ZipInfo], *, by_name: bool = True) -> frozenset[str]:
     """Names that stand for members of different content; twice the same member does no harm."""
     known: dict[str, tuple[int, int]] = {}
-    signs = ((member.filename, (member.CRC, member.file_size)) for member in members)
+    signs = ((member.filename if by_name else "", (member.CRC, member.file_size)) for member in members)
     return frozenset(name for name, sign in signs if known.setdefault(name, sign) != sign)
 
 

@@ -1,5 +1,6 @@
 import os
 import re
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -57,6 +58,81 @@ def test_what_is_missing_is_named(folder: Path) -> None:
         ZipPictures(folder / "A.zip").read("A/Train/y.jpg")
     with pytest.raises(RowError, match=re.escape(f"{folder} has no file A/Train/y.jpg")):
         FolderPictures(folder).read("A/Train/y.jpg")
+
+
+NFC, NFD = (unicodedata.normalize(form, "A/Train/caf\u00e9.jpg") for form in ("NFC", "NFD"))
+SPELT = {
+    "backslashes": ("A\\Train\\x.jpg", "A/Train/x.jpg"),
+    "backslashes behind a folder": ("A/Train\\x.jpg", "A/Train/x.jpg"),
+    "backslashes and images": ("images\\A\\Train\\x.jpg", "A/Train/x.jpg"),
+    "accents taken apart": (NFD, NFC),
+    "accents put together": (NFC, NFD),
+    "UTF-8 read as code page 437": (NFC.encode().decode("cp437"), NFC),
+    "the same of accents taken apart": (NFD.encode().decode("cp437"), NFC),
+    "Korean read as code page 437": ("\uace0\uc591\uc774.jpg".encode().decode("cp437"), "\uace0\uc591\uc774.jpg"),
+}
+IN_ZIPS = SPELT | {"a dot": ("./A/Train/x.jpg", "A/Train/x.jpg"), "two slashes": ("A//Train/./x.jpg", "A/Train/x.jpg")}
+
+
+@pytest.mark.parametrize("name", IN_ZIPS)
+def test_a_member_is_found_by_any_spelling_of_its_name(tmp_path: Path, name: str) -> None:
+    stored, asked = IN_ZIPS[name]
+    write_zip(tmp_path / "A.zip", {"A/Train/": b"", "A/Train/other.jpg": b"other", stored: b"picture"})
+    source = ZipPictures(tmp_path / "A.zip")
+    assert source.has(asked)
+    assert source.read(asked) == b"picture"
+    assert source.read("A/Train/other.jpg") == b"other"
+    assert not source.has("A/Train")
+
+
+@pytest.mark.parametrize("name", SPELT)
+def test_a_file_is_found_by_any_spelling_of_its_name(folder: Path, name: str) -> None:
+    """On Linux a backslash is a letter like others: unpacking a zip of Windows gives such files."""
+    stored, asked = SPELT[name]
+    (folder / stored).parent.mkdir(parents=True, exist_ok=True)
+    (folder / stored).write_bytes(b"picture")
+    assert FolderPictures(folder).has(asked)
+    assert FolderPictures(folder).read(asked) == b"picture"
+    assert not FolderPictures(folder).has("A/Train")
+
+
+def test_a_spelling_of_two_different_pictures_is_refused(folder: Path) -> None:
+    names = ("A\\x.jpg", "./A/x.jpg")
+    write_zip(folder / "A.zip", dict.fromkeys(names, b"same"))
+    assert ZipPictures(folder / "A.zip").read("A/x.jpg") == b"same"
+    write_zip(folder / "A.zip", dict(zip(names, (b"one", b"two"), strict=True)))
+    with pytest.raises(RowError, match=r"A\.zip has two different members A.x\.jpg"):
+        ZipPictures(folder / "A.zip").read("A/x.jpg")
+    for number, name in enumerate(("A\\Train\\y.jpg", "A/Train\\y.jpg")):
+        (folder / name).write_bytes(bytes([number]))
+    with pytest.raises(RowError, match=r"has 2 files of the name A/Train/y\.jpg"):
+        FolderPictures(folder).read("A/Train/y.jpg")
+
+
+def test_an_exact_name_is_the_one_that_is_meant(folder: Path) -> None:
+    write_zip(folder / "A.zip", {"A\\x.jpg": b"one", "A/x.jpg": b"two"})
+    assert ZipPictures(folder / "A.zip").read("A/x.jpg") == b"two"
+
+
+def test_no_spelling_leads_out(folder: Path) -> None:
+    """Names that mean another place are not looked for there, and nobody asks for them."""
+    for name in ("..\\outside.jpg", "A\\..\\..\\outside.jpg"):
+        (folder / name).write_bytes(b"inside")
+    write_zip(folder / "B.zip", {"..\\outside.jpg": b"inside", "../outside.jpg": b"inside"})
+    for source in (FolderPictures(folder), ZipPictures(folder / "B.zip")):
+        assert not source.has("outside.jpg")
+        with pytest.raises(RowError, match="not a plain relative path"):
+            source.read("../outside.jpg")
+
+
+@pytest.mark.parametrize("stored", ["A/Train/x.JPG", "A/Train/X.jpg", "A/Train/x.png", "A/Train/x.jpg ", "A/Train/x%2Ejpg"])
+def test_where_a_like_name_is_there_the_reason_shows_it(folder: Path, stored: str) -> None:
+    write_zip(folder / "A.zip", {"A/Train/._x.jpg": b"", "A/Train/y.jpg": b"", stored: b"picture"})
+    with pytest.raises(RowError, match=rf"^A\.zip has no member images/A/Train/x\.jpg; it has '{re.escape(stored)}'$"):
+        ZipPictures(folder / "A.zip").read("images/A/Train/x.jpg")
+    (folder / stored).write_bytes(b"picture")
+    with pytest.raises(RowError, match=rf"has no file A/Train/x\.jpg; it has '{re.escape(Path(stored).name)}'$"):
+        FolderPictures(folder).read("A/Train/x.jpg")
 
 
 def test_a_pipe_in_a_folder_is_no_picture(folder: Path) -> None:
