@@ -1,24 +1,24 @@
 """Reader of VLMEvalKit's TSV files: multiple-choice and yes/no questions about pictures.
 
 Every field is a text and only the empty field is missing. Readers that guess types turn options such as "None" or "NA" into
-missing values and 1.0 into 1; here they stay as they are written.
+missing values and 1.0 into 1; here they stay as they are written. Quotes must be closed: one that is not would swallow rows.
 """
 
 import ast
 import base64
 import binascii
 import csv
-import io
 import string
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
-
-from pipeline.data.pictures import MAX_ASPECT, FolderPictures, measure
+from pipeline.data.picture_preparer import for_benchmarks
+from pipeline.data.pictures import FolderPictures
 from pipeline.data.reject import RowError
+from pipeline.data.texts import checked_text
 from pipeline.errors import DataError, NothingToMeasureError
 
 Kind = Literal["choice", "yes_no"]
@@ -26,10 +26,25 @@ Kind = Literal["choice", "yes_no"]
 POINTER_CHARACTERS = 64
 """An image field no longer than this is the index of another row whose picture it shares."""
 
-FREE_ANSWER = "it has no options"
-"""How the reason of a row begins whose answer would have to be judged by a reader, as in MM-Vet."""
+READ = ("index", "question", "answer", "image", "image_path", "hint", "category", "l2-category", "g_index", "split")
+"""Columns that are read, beside the options A to Z."""
+
+PASSED_OVER = (
+    *("id", "qid", "question_id", "image_id", "img_id", "data_id", "set_id", "figure_id", "visual_input", "url", "license"),
+    *("source", "bench", "dataset", "comment", "l2_category", "subject", "subfield", "topic", "topic_difficulty", "skill"),
+    *("grade", "task", "ability", "domain", "level", "difficulty", "image_type", "question_type"),
+    *("explanation", "solution", "rationale", "lecture", "gt_answer_details"),
+)
+"""Numbers, origins, kinds and explanations of rows in VLMEvalKit's files: no question asked and no answer scored holds them.
+
+Any other column that is not empty is refused: a context, a second picture or a video that nobody reads would change the score.
+"""
 
 _FIELD_BYTES = 256 * 2**20
+_SURPLUS = "\0surplus"
+"""Key under which fields beyond the last column stand; no column has such a name."""
+_OTHER_SPLIT = "it is of split"
+_SHOWN = 80
 _YES_NO = {"yes": "Yes", "no": "No"}
 
 
@@ -72,29 +87,49 @@ class QuestionTable:
     rows: tuple[QuestionRow, ...]
     skipped: tuple[SkippedRow, ...]
 
+    @property
+    def unusable(self) -> tuple[SkippedRow, ...]:
+        """Rows left out for what is wrong with them, not for their split."""
+        return tuple(row for row in self.skipped if not row.reason.startswith(_OTHER_SPLIT))
+
+    @property
+    def summary(self) -> str:
+        """How many questions there are and how many rows are left out, with the first of those."""
+        first = next(iter(self.unusable or self.skipped), None)
+        left_out = f", {len(self.skipped)} rows left out, such as index {first.index}: {first.reason}" if first else ""
+        return f"{len(self.rows)} questions{left_out}"
+
+
+class _OpenAnswerError(RowError):
+    """A question whose answer is neither a label nor yes or no: what needs a judge cannot be asked yet."""
+
 
 def read_tsv(path: Path) -> QuestionTable:
     """Read a question file. Pictures in files lie in `images/<name>/` beside it.
 
-    Raises DataError for a file that is unusable as a whole: missing columns, an index that stands twice, options written
-    inside the question (then no option could ever be matched), no usable row. NothingToMeasureError where all answers are free.
+    Raises DataError for a file that is unusable as a whole: missing columns, or some that nobody reads, an index that stands
+    twice, options written inside the question (then no option could ever be matched), no usable row. Raises NothingToMeasureError
+    for a sound file whose questions all have open answers (MM-Vet).
     """
     fields = _read_fields(path)
     pictures = _PictureColumn(path, {row["index"]: row for row in fields})
     rows: list[QuestionRow] = []
     skipped: list[SkippedRow] = []
-    scored = _scored_split(fields)
+    scored, num_open = _scored_split(fields), 0
     for row in fields:
         try:
-            _refuse_split(row, scored)
+            _refuse_malformed(row, scored)
             rows.append(_question(row, pictures))
         except RowError as error:
+            num_open += isinstance(error, _OpenAnswerError)
             skipped.append(SkippedRow(index=row["index"], reason=str(error)))
-    if not rows:
-        if all(row.reason.startswith(FREE_ANSWER) for row in skipped):
-            raise NothingToMeasureError(f"{path}: its {len(skipped)} questions have free answers, which are not asked yet")
-        raise DataError(f"{path}: none of its {len(skipped)} rows can be asked ({skipped[0].index}: {skipped[0].reason})")
-    return QuestionTable(name=path.stem, rows=tuple(rows), skipped=tuple(skipped))
+    table = QuestionTable(name=path.stem, rows=tuple(rows), skipped=tuple(skipped))
+    if rows:
+        return table
+    first = next(iter(table.unusable or skipped))
+    if num_open == len(table.unusable) > 0:
+        raise NothingToMeasureError(f"{path}: its {num_open} questions have free answers, which are not asked yet")
+    raise DataError(f"{path}: none of its {len(skipped)} rows can be asked ({first.index}: {first.reason})")
 
 
 def _read_fields(path: Path) -> list[dict[str, str]]:
@@ -102,11 +137,14 @@ def _read_fields(path: Path) -> list[dict[str, str]]:
     csv.field_size_limit(_FIELD_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", restkey="", restval="")
+            reader = csv.DictReader(file, delimiter="\t", restkey=_SURPLUS, restval="", strict=True)
             columns = list(reader.fieldnames or [])
-            rows = [{name: row[name] or "" for name in columns} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = [row | {_SURPLUS: "".join(row.get(_SURPLUS, ()))} for row in reader]
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable TSV file ({error}); check the path or download it again") from error
+    except csv.Error as error:
+        complaint = f"not a readable TSV file (line {reader.line_num}: {error})"
+        raise DataError(f"{path}: {complaint}; close its quotes, or download it again") from error
     _check_columns(path, columns, rows)
     return rows
 
@@ -119,13 +157,18 @@ def _check_columns(path: Path, columns: list[str], rows: list[dict[str, str]]) -
         raise DataError(f"{path}: no column {missing[0]}; it needs index, question, answer, image, and A, B, ... for options")
     if not rows:
         raise DataError(f"{path}: has no rows; download it again")
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise DataError(f"{path}: column {twice[0]} stands in it twice; remove one")
+    known = {*READ, *PASSED_OVER, *string.ascii_uppercase}
+    if unknown := [name for name in columns if name not in known and any(row[name] for row in rows)]:
+        raise DataError(f"{path}: column {unknown[0]} is not read, and could change what is measured; remove it if it is a note")
     seen: set[str] = set()
     for row in rows:
         if row["index"] in seen:
             raise DataError(f"{path}: index {row['index']} stands twice; each row needs its own")
         seen.add(row["index"])
     has_options = any(name in string.ascii_uppercase for name in columns if len(name) == 1)
-    if not has_options and any(_is_label(row["answer"]) for row in rows):
+    if not has_options and all(_is_label(row["answer"]) for row in rows):
         raise DataError(f"{path}: answers are letters but there are no option columns; use the edition with columns A, B, ...")
 
 
@@ -135,9 +178,11 @@ def _scored_split(rows: list[dict[str, str]]) -> str | None:
     return "validation" if "validation" in splits and len(splits) > 1 else None
 
 
-def _refuse_split(row: Mapping[str, str], scored: str | None) -> None:
+def _refuse_malformed(row: Mapping[str, str], scored: str | None) -> None:
+    if row[_SURPLUS]:
+        raise RowError("it has more fields than there are columns: a tab inside of a field needs quotes around it")
     if scored is not None and row["split"] != scored:
-        raise RowError(f"it is of split {row['split'] or '(none)'}, and the benchmark is scored on {scored}")
+        raise RowError(f"{_OTHER_SPLIT} {row['split'] or '(none)'}, and the benchmark is scored on {scored}")
 
 
 def _is_label(text: str) -> bool:
@@ -147,6 +192,8 @@ def _is_label(text: str) -> bool:
 def _question(row: Mapping[str, str], pictures: "_PictureColumn") -> QuestionRow:
     options = {name: row[name] for name in string.ascii_uppercase if row.get(name)}
     answer = _answer(row["answer"].strip(), options)
+    for text in (row["question"], row.get("hint", ""), *options.values()):
+        checked_text(text, "one of its texts")
     return QuestionRow(
         index=row["index"],
         question=row["question"],
@@ -166,7 +213,7 @@ def _answer(answer: str, options: Mapping[str, str]) -> str:
             raise RowError(f"its answer {answer!r} is not the label of one of its options {', '.join(options)}")
         return answer
     if answer.lower() not in _YES_NO:
-        raise RowError(f"{FREE_ANSWER} and its answer {answer!r} is neither yes nor no")
+        raise _OpenAnswerError(f"it has no options and its answer {answer[:_SHOWN]!r} is neither yes nor no")
     return _YES_NO[answer.lower()]
 
 
@@ -176,6 +223,7 @@ class _PictureColumn:
     def __init__(self, path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
         self._rows = rows
         self._files = FolderPictures(path.parent / "images" / path.stem)
+        self._prepare = for_benchmarks()
 
     def of(self, row: Mapping[str, str]) -> tuple[bytes, ...]:
         """The encoded pictures of a row. Raises RowError when it has none, or one is damaged."""
@@ -188,9 +236,13 @@ class _PictureColumn:
             pictures = tuple(self._files.read(name) for name in _items(row.get("image_path", "")))
         if not pictures:
             raise RowError("it has no picture")
-        for picture in pictures:
-            _check_picture(picture)
-        return pictures
+        return tuple(map(self._prepared, pictures))
+
+    def _prepared(self, picture: bytes) -> bytes:
+        try:
+            return self._prepare(picture)
+        except RowError as error:
+            raise RowError(f"its picture: {error}") from error
 
     def _pointed(self, index: str) -> str:
         """The field that a pointer names: one hop, never a chain."""
@@ -218,17 +270,3 @@ def _decode(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RowError(f"its picture is not base64 ({error})") from error
-
-
-def _check_picture(picture: bytes) -> None:
-    _, width, height = measure(picture)
-    limit = Image.MAX_IMAGE_PIXELS or 0
-    if width * height > limit:
-        raise RowError(f"its picture of {width} x {height} pixels is over the limit of {limit}")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise RowError(f"its picture of {width} x {height} pixels is more than {MAX_ASPECT} times longer than wide")
-    try:
-        with Image.open(io.BytesIO(picture), formats=("JPEG", "PNG")) as opened:
-            opened.load()
-    except Exception as error:  # Pillow's parsers raise many kinds on damaged files; all mean the same here.
-        raise RowError(f"its picture cannot be decoded ({type(error).__name__})") from error

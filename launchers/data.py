@@ -96,9 +96,13 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     def questions() -> Iterator[Finding]:
         for path in question_files(folder) if (folder / "mcq").is_dir() else []:
             try:
-                read_tsv(path)
+                table = read_tsv(path)
+            except NothingToMeasureError as error:
+                yield Finding(path.stem, f"left out: {error}")
             except DataError as error:
-                yield Finding(path.stem, str(error), is_problem=not isinstance(error, NothingToMeasureError))
+                yield Finding(path.stem, str(error), is_problem=True)
+            else:
+                yield Finding(path.stem, table.summary, is_problem=bool(table.unusable))
 
     problems = 0
     for finding in chain(look(folder, mixture), questions()):

@@ -45,7 +45,8 @@ class NameIndex:
         for name in self._names:
             if not name.rpartition("/")[2].startswith("."):
                 # The first by alphabet: a folder lists its files in any order, and reasons should repeat.
-                found[key] = min(name, found.get((key := _likeness(name)), name))
+                like = _likeness(name)
+                found[like] = min(name, found.get(like, name))
         return found
 
 

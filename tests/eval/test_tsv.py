@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from eval.tsv import read_tsv
 from pipeline.errors import DataError, NothingToMeasureError
 from tests.eval.fakes import png
+from tests.pipeline.data.releases import picture
 
 RED, BLUE = png((255, 0, 0)), png((0, 0, 255))
 COLUMNS = ("index", "question", "A", "B", "C", "answer", "category", "image")
@@ -80,9 +82,9 @@ def test_pointer_to_a_row_with_a_list(tmp_path: Path) -> None:
         ("2", "has no picture of its own"),
         ("", "no picture"),
         ("*" * 100, "not base64"),
-        (base64.b64encode(b"no picture at all" * 10).decode(), "not a JPEG or PNG"),
+        (base64.b64encode(b"no picture at all" * 10).decode(), "its picture: not a picture in a known format"),
         (coded(png((9, 9, 9), size=(60, 60))[:-30]), "cannot be decoded"),
-        (coded(png((9, 9, 9), size=(402, 2))), "402 x 2 pixels is more than 200 times longer than wide"),
+        (coded(png((9, 9, 9), size=(402, 2))), "402 x 2 pixels, more than 200 times longer than wide"),
         ("[__import__('os').getcwd(), " + "'x'" * 30 + "]", "not a list literal"),
         ("[1, 2]", "other than texts"),
     ],
@@ -119,12 +121,77 @@ def test_picture_files_beside_the_table(tmp_path: Path) -> None:
     assert "plain relative path" in table.skipped[0].reason
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_picture_too_large_to_decode_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eval.tsv.Image.MAX_IMAGE_PIXELS", 150)
+    monkeypatch.setattr("pipeline.data.picture_preparer.MAX_DECODED_PIXELS", 150)
     table = read_tsv(write(tmp_path / "t.tsv", [row("0"), row("1", image=coded(png((1, 2, 3), (10, 10))))]))
     assert [item.index for item in table.rows] == ["1"]
-    assert "20 x 10 pixels" in table.skipped[0].reason
+    assert "declares more than" in table.skipped[0].reason
+
+
+@pytest.mark.parametrize("form", ["WEBP", "GIF", "BMP", "TIFF"])
+def test_pictures_of_other_forms_are_read_as_conversion_reads_them(tmp_path: Path, form: str) -> None:
+    encoded = picture(1, form=form)
+    table = read_tsv(write(tmp_path / "t.tsv", [row(image=coded(encoded))]))
+    with Image.open(io.BytesIO(table.rows[0].images[0])) as found, Image.open(io.BytesIO(encoded)) as before:
+        assert (found.format, found.mode) == ("PNG", "RGB")
+        assert found.tobytes() == before.convert("RGB").tobytes()
+
+
+def test_questions_with_open_answers_are_nothing_to_measure_yet(tmp_path: Path) -> None:
+    """MM-Vet: 218 questions for a judge, some answered by one letter."""
+    columns = ("index", "question", "answer", "category", "image")
+    rows = [[str(number), "What?", answer, "rec", coded(RED)] for number, answer in enumerate(["x<AND>y<OR>z", "S", "7"])]
+    with pytest.raises(NothingToMeasureError, match=r"MMVet\.tsv: its 3 questions have free answers, which are not asked yet"):
+        read_tsv(write(tmp_path / "MMVet.tsv", rows, columns))
+    table = read_tsv(write(tmp_path / "t.tsv", [*rows, ["9", "Is it?", "yes", "rec", coded(RED)]], columns))
+    assert (len(table.rows), len(table.skipped), len(table.unusable)) == (1, 3, 3)
+    assert table.summary.startswith("1 questions, 3 rows left out, such as index 0: it has no options and its answer")
+    with pytest.raises(DataError, match="none of its 3 rows can be asked") as error:
+        read_tsv(write(tmp_path / "t.tsv", [*rows[:2], ["9", "Is it?", "yes", "rec", "*" * 99]], columns))
+    assert not isinstance(error.value, NothingToMeasureError), "a damaged row is to be mended"
+
+
+@pytest.mark.parametrize("name", ["context", "image_2", "video", "options", "a", "Hint", "image ", ""])
+def test_a_column_that_could_change_what_is_measured_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"column {name} is not read, and could change what is measured"):
+        read_tsv(write(tmp_path / "t.tsv", [[*row("1"), ""], [*row("2"), "something"]], (*COLUMNS, name)))
+    assert len(read_tsv(write(tmp_path / "t.tsv", [[*row("1"), ""]], (*COLUMNS, name))).rows) == 1
+
+
+def test_notes_of_rows_are_passed_over(tmp_path: Path) -> None:
+    plain = read_tsv(write(tmp_path / "t.tsv", [row()]))
+    assert read_tsv(write(tmp_path / "t.tsv", [[*row(), "MMBench"]], (*COLUMNS, "source"))) == plain
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="column A stands in it twice"):
+        read_tsv(write(tmp_path / "t.tsv", [[*row(), "z"]], (*COLUMNS, "A")))
+
+
+@pytest.mark.parametrize("question", ['"What is it', '"This" is what?'])
+def test_a_quote_that_would_swallow_rows_is_refused(tmp_path: Path, question: str) -> None:
+    """Read leniently, the first of ten rows would be the last, and nine of a known benchmark gone without a word."""
+    rows = [[str(number), question if not number else "q", "x", "y", "A", coded(RED)] for number in range(10)]
+    lines = [["index", "question", "A", "B", "answer", "image"], *rows]
+    (tmp_path / "t.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match=r"t\.tsv: not a readable TSV file \(line \d+: .*close its quotes"):
+        read_tsv(tmp_path / "t.tsv")
+
+
+def test_a_row_with_more_fields_than_columns_is_left_out(tmp_path: Path) -> None:
+    """A tab inside of a question moves all that stands behind it: options become answers."""
+    rows = [["0", "Which\tcolumn?", "x", "y", "B", "A", coded(RED)], ["1", "q", "x", "y", "B", "A", coded(RED), "", ""]]
+    lines = [["index", "question", "A", "B", "C", "answer", "image"], *rows]
+    (tmp_path / "t.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    table = read_tsv(tmp_path / "t.tsv")
+    assert [item.index for item in table.rows] == ["1"]
+    assert table.skipped[0].reason.startswith("it has more fields than there are columns")
+
+
+def test_a_nul_in_a_text_costs_its_row(tmp_path: Path) -> None:
+    table = read_tsv(write(tmp_path / "t.tsv", [row("0", options=("x\0", "y", "")), row("1")]))
+    assert [item.index for item in table.rows] == ["1"]
+    assert "NUL" in table.skipped[0].reason
 
 
 def test_answers_that_fit_nothing_are_named(tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_question_files_of_a_data_folder(tmp_path: Path) -> None:
     (tmp_path / "mcq").mkdir()
     for name in ("B", "A", "._B"):
         (tmp_path / "mcq" / f"{name}.tsv").touch()
+    (tmp_path / "mcq" / "._A.tsv").write_bytes(b"Mac OS X")
     assert [path.stem for path in question_files(tmp_path)] == ["A", "B"]
     assert [path.stem for path in question_files(tmp_path, ["B"])] == ["B"]
     with pytest.raises(DataError, match=r"no C\.tsv"):

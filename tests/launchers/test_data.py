@@ -1,5 +1,6 @@
 """`crem data` and the slices of `crem convert`, as a user types them."""
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -81,8 +82,14 @@ def test_what_is_missing_is_told_before_any_work(crem: Run, data: Path, tmp_path
     assert (code, "! conversations: sam: 2 of 2 pictures missing\n" in output) == (1, True)
     (data / "mcq").mkdir()
     (data / "mcq" / "Q.tsv").write_text("broken")
+    coded = base64.b64encode(picture(0)).decode()
+    for name, answers in (("MMVet", ("x<AND>y", "7")), ("Asked", ("yes", "perhaps"))):
+        rows_of = [f"{number}\t{coded}\twhat?\t{answer}" for number, answer in enumerate(answers)]
+        (data / "mcq" / f"{name}.tsv").write_text("\n".join(["index\timage\tquestion\tanswer", *rows_of]))
     code, output, error = crem("data", "check", "--data", str(data))
-    assert (code, "! Q: " in output and "Q.tsv" in output) == (1, True)
+    assert (code, f"! Q: {data}/mcq/Q.tsv: no column index; it needs" in output) == (1, True)
+    assert f"  MMVet: left out: {data}/mcq/MMVet.tsv: its 2 questions have free answers" in output
+    assert "! Asked: 1 questions, 1 rows left out, such as index 1: it has no options and its answer 'perhaps' is" in output
     shutil.rmtree(data / "mcq")
     assert error.startswith(f"error: {data}: ") and " problems, marked with ! above" in error
     warning = "conversations, sam: 2 of 2 pictures missing; their rows become rejects"

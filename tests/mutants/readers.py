@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 EVAL = ("tests/pipeline/data/test_mmeb_eval.py",)
+TSV = ("tests/eval/test_tsv.py",)
+NAMES = ("tests/pipeline/data/test_pictures.py",)
 FATES = ("tests/data_prep/test_picture_fates.py",)
 
 MUTANTS = (
@@ -103,5 +105,68 @@ MUTANTS = (
         "if has_flaws or not has_end else encoded",
         "if has_flaws else encoded",
         FATES,
+    ),
+    Mutant(
+        "accents are not put together",
+        "pipeline/data/picture_names.py",
+        'unicodedata.normalize("NFC", "/".join(parts))',
+        '"/".join(parts)',
+        NAMES,
+    ),
+    Mutant(
+        "backslashes are letters",
+        "pipeline/data/picture_names.py",
+        'name.replace("\\\\", "/").split("/")',
+        'name.split("/")',
+        NAMES,
+    ),
+    Mutant(
+        "the old code page is believed",
+        "pipeline/data/picture_names.py",
+        "{normal(name), normal(_undone_cp437(name))}",
+        "{normal(name)}",
+        NAMES,
+    ),
+    Mutant(
+        "one of two members of a spelling is taken",
+        "pipeline/data/pictures.py",
+        " or _doubled(members, by_name=False)",
+        "",
+        NAMES,
+    ),
+    Mutant(
+        "one of two files of a spelling is taken",
+        "pipeline/data/pictures.py",
+        "if len(found) > 1:",
+        "if False:",
+        NAMES,
+    ),
+    Mutant(
+        "no like name is shown",
+        "pipeline/data/pictures.py",
+        """return f"; it has {near[:MAX_SHOWN]!r}" if near else \"\"""",
+        'return ""',
+        NAMES,
+    ),
+    Mutant(
+        "columns of a question file that nobody reads are passed over",
+        "eval/tsv.py",
+        "if name not in known and any(",
+        "if False and any(",
+        TSV,
+    ),
+    Mutant(
+        "an open quote swallows rows",
+        "eval/tsv.py",
+        ", strict=True)\n            columns",
+        ")\n            columns",
+        TSV,
+    ),
+    Mutant(
+        "a row of too many fields is asked",
+        "eval/tsv.py",
+        "    if row[_SURPLUS]:\n",
+        "    if False:\n",
+        TSV,
     ),
 )
