@@ -143,7 +143,7 @@ def _read_fields(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable TSV file ({error}); check the path or download it again") from error
     except csv.Error as error:
-        complaint = f"not a readable TSV file (line {reader.line_num}: {error})"
+        complaint = f"not a readable TSV file (behind line {reader.line_num}: {str(error).replace(chr(9), 'tab')})"
         raise DataError(f"{path}: {complaint}; close its quotes, or download it again") from error
     _check_columns(path, columns, rows)
     return rows

@@ -66,5 +66,5 @@ def _undone_cp437(name: str) -> str:
 
 def _likeness(name: str) -> str:
     """What alike names share: the path in small letters, without its suffix."""
-    folder, slash, file = unquote(normal(name)).strip().casefold().rpartition("/")
+    folder, slash, file = unquote(normal(name)).replace("\ufeff", "").strip().casefold().rpartition("/")
     return folder + slash + (file.rpartition(".")[0] or file)

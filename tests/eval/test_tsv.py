@@ -174,7 +174,7 @@ def test_a_quote_that_would_swallow_rows_is_refused(tmp_path: Path, question: st
     rows = [[str(number), question if not number else "q", "x", "y", "A", coded(RED)] for number in range(10)]
     lines = [["index", "question", "A", "B", "answer", "image"], *rows]
     (tmp_path / "t.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
-    with pytest.raises(DataError, match=r"t\.tsv: not a readable TSV file \(line \d+: .*close its quotes"):
+    with pytest.raises(DataError, match=r"t\.tsv: not a readable TSV file \(behind line 1: .*close its quotes"):
         read_tsv(tmp_path / "t.tsv")
 
 
