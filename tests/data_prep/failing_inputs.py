@@ -101,7 +101,7 @@ MCQ: Mapping[str, Fate] = {
     "index_twice": "index 1 stands twice",
     "mixed_open_choice": {0: NO_ANSWER},
     "nul": {0: "holds a NUL character"},
-    "open_answer": "its 2 questions have open answers, which cannot be scored yet",
+    "open_answer": "its 2 questions have free answers, which are not asked yet",
     "options_all_empty": {0: NO_ANSWER},
     "pointer_chain": {2: "its image names row 2, which is missing or has no picture of its own"},
     **dict.fromkeys(("quote_inch", "quote_starts_balanced", "quote_unclosed", "quote_unclosed_meets_another"), BROKEN_QUOTE),
@@ -111,13 +111,31 @@ MCQ: Mapping[str, Fate] = {
 }
 """By question file of the folder `mcq`; `._bom.tsv` beside them is passed over."""
 
-TALKS: Mapping[str, str] = {
-    "talk": "",
-    "talk_images_key": "",
+NOT_PAIRS, NOT_READ = "its conversations are not pairs of a question and an answer", "its key {} is not read"
+TWO_PICTURES = "its image is a list of 2; a conversation has one picture"
+TALKS: Mapping[str, Fate] = {
+    "talk": {
+        2: TWO_PICTURES,
+        **dict.fromkeys((5, 7, 15, 19, 30), NOT_PAIRS),
+        **dict.fromkeys((6, 20, 31), "message 0 is not from human"),
+        12: "message 1 is an empty answer",
+        13: "message 1 is not a text",
+        17: NOT_READ.format("images"),
+        18: NOT_READ.format("video"),
+        23: "a question has <image>, and the row has no picture",
+        24: NOT_PLAIN,
+        25: r"images\.zip has no member http://x/a/1\.jpg",
+        26: r"images\.zip has no member data:image/png;base64,AAAA",
+        29: "message 1 is not from gpt",
+    },
+    "talk_images_key": dict.fromkeys(range(20), NOT_READ.format("images")),
     "talk_dict": r"train\.json: is not a list of rows",
-    "talk_jsonl": r"train\.json: is not a list of rows",
-    "talk_jsonl_renamed_only_conversations": "",
+    "talk_jsonl": {2: TWO_PICTURES},
+    "talk_jsonl_renamed_only_conversations": READ,
 }
-"""By folder: the pattern of the error that the whole file of conversations gives, or nothing where it is read row by row."""
+"""By folder, for its file of conversations."""
+
+ALL_REJECTED = frozenset({"talk_images_key"})
+"""Folders with a set of which no row is left: the conversion ends with that error."""
 
 FOLDERS = {*TRAIN, *EVAL, *TALKS, "mcq"}
