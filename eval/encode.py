@@ -1,6 +1,7 @@
 """Embeddings of many sides: each distinct side once, in batches of similar length."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,12 @@ from eval.pictures import size_of
 from pipeline.sample import Side
 
 BATCH_SIDES = 64
+LONG_TOKENS = 8192
+"""A side beyond it is embedded whole, as all are, and takes minutes on a small machine: that is said before."""
 _PIXELS_PER_TOKEN = 28 * 28
 _CHARACTERS_PER_TOKEN = 4
+
+logger = logging.getLogger(__name__)
 
 Content = tuple[str, tuple[bytes, ...]]
 
@@ -39,6 +44,9 @@ def embed_sides(model: Model, sides: Sequence[Side], *, what: str, progress: Pro
     rows = [places.setdefault(content_of(side), len(places)) for side in sides]
     distinct = [Side(text=words, images=images) for words, images in places]
     order = sorted(range(len(distinct)), key=lambda place: _length(distinct[place]))
+    lengths = [length for side in distinct if (length := _length(side)) > LONG_TOKENS]
+    if lengths:
+        logger.warning("%s: nothing is cut, and %d sides have up to about %d tokens", what, len(lengths), max(lengths))
     parts = []
     for start in range(0, len(order), BATCH_SIDES):
         batch = [distinct[place] for place in order[start : start + BATCH_SIDES]]

@@ -54,3 +54,13 @@ def test_digest_follows_content_and_order() -> None:
     first, second = Side(text="ab", images=(b"c",)), Side(text="a", images=(b"bc",))
     digests = {content_digest(sides) for sides in ([first, second], [second, first], [first], [Side(text="abc")])}
     assert len(digests) == 4
+
+
+def test_a_side_that_takes_long_is_said_and_not_cut(caplog: pytest.LogCaptureFixture) -> None:
+    model, sides = FakeModel(), [Side(text="word " * 20_000), Side(text="short")]
+    embed_sides(model, sides, what="Birds")
+    assert caplog.messages == ["Birds: nothing is cut, and 1 sides have up to about 25000 tokens"]
+    assert {side.text for side in model.embedded} == {side.text for side in sides}
+    caplog.clear()
+    embed_sides(model, sides[1:], what="Birds")
+    assert caplog.messages == []

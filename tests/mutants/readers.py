@@ -107,6 +107,13 @@ MUTANTS = (
         FATES,
     ),
     Mutant(
+        "a text of 20,000 words takes its time without a word",
+        "eval/encode.py",
+        "    if lengths:\n",
+        "    if False:\n",
+        ("tests/eval/test_encode.py",),
+    ),
+    Mutant(
         "accents are not put together",
         "pipeline/data/picture_names.py",
         'unicodedata.normalize("NFC", "/".join(parts))',
