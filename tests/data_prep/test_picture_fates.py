@@ -57,6 +57,9 @@ def animated(form: str) -> bytes:
 
 UPRIGHT = np.array([[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 255)]], dtype=np.uint8).repeat(16, 0).repeat(32, 1)
 PLAIN_PNG = picture(1, size=(60, 50), form="PNG")
+PALETTE_PNG = picture(1, size=(60, 50), form="PNG", mode="P")
+OTHER_COLOURS = PALETTE_PNG[:51] + bytes([PALETTE_PNG[51] ^ 0xFF]) + PALETTE_PNG[52:]
+"""A byte of its palette is another: what is left would decode, in wrong colours."""
 LARGE = [picture(1, size=(200, 90), form=form) for form in ("JPEG", "PNG", "WEBP")]
 CUT = [picture(1, size=(60, 50), form=form)[:-300] for form in ("JPEG", "PNG", "WEBP", "BMP")]
 PALETTE = saved(Image.new("P", (4, 4)), "PNG", transparency=0)
@@ -91,7 +94,7 @@ KINDS: dict[str, list[bytes]] = {
     "animated": [animated(form) for form in ("GIF", "PNG", "WEBP")],
     "GIF, WebP, BMP, TIFF": [picture(1, form=form) for form in ("GIF", "WEBP", "BMP", "TIFF")],
     "empty": [b""],
-    "truncated": [*CUT, picture(1)[:-2], PLAIN_PNG[:-16], *(flipped(PLAIN_PNG, place) for place in (0.5, 0.9))],
+    "truncated": [*CUT, picture(1)[:-2], PLAIN_PNG[:-16], OTHER_COLOURS, *(flipped(PLAIN_PNG, place) for place in (0.5, 0.9))],
     "over 90 million": [png(9_487, 9_487), png(65_000, 65_000)],
     "32 bits": [saved(Image.new(mode, (4, 4)), "TIFF") for mode in ("I", "F")],
     "more than 200": [picture(1, size=(402, 2), form="PNG"), picture(1, size=(1, 201))],
