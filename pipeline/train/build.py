@@ -42,11 +42,21 @@ def build_embedder(
 
 
 def load_trained(embedder: Embedder, weights: Mapping[str, torch.Tensor], where: Path) -> None:
-    """Put trained weights in their places. Raises CheckpointError, naming `where`, when one is missing or has no place."""
-    missing, unknown = embedder.load_state_dict(weights, strict=False)
-    trained = {name for name, weight in embedder.named_parameters() if weight.requires_grad}
-    wrong = sorted(trained & set(missing)) + sorted(unknown)
+    """Copy trained weights to their places, one at a time.
+
+    Raises CheckpointError, naming `where`, when one is missing, has no place, or is of another shape.
+    """
+    own = dict(embedder.named_parameters())
+    trained = {name for name, weight in own.items() if weight.requires_grad}
+    wrong = sorted(trained - set(weights)) + sorted(set(weights) - set(own))
     if wrong:
         raise CheckpointError(
             f"{where}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; it does not belong to its recipe"
         )
+    for name, value in weights.items():
+        if own[name].shape != value.shape:
+            raise CheckpointError(
+                f"{where}: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}; it does not belong to its recipe"
+            )
+        with torch.no_grad():
+            own[name].copy_(value)

@@ -6,13 +6,14 @@ truncated or foreign folder is refused by name and the one before is taken.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import file_digest, folder_aside
@@ -95,16 +96,34 @@ def recipe(folder: Path) -> Recipe:
         ) from error
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+class StoredTensors(Mapping[str, torch.Tensor]):
+    """The tensors of a file by name, each read when it is asked for, so that no more than one need be in memory."""
+
+    def __init__(self, file: Path) -> None:
+        self._file: Any = safe_open(file, framework="pt")
+        self._names = frozenset(self._file.keys())  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        tensor: torch.Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def weights(folder: Path) -> StoredTensors:
     """Trained tensors by name."""
-    tensors: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
-    return tensors
+    return StoredTensors(folder / WEIGHTS)
 
 
-def optimizer_state(folder: Path) -> dict[str, torch.Tensor]:
+def optimizer_state(folder: Path) -> StoredTensors:
     """Optimizer tensors: `<name>.exp_avg` and `<name>.exp_avg_sq`."""
-    tensors: dict[str, torch.Tensor] = load_file(folder / OPTIMIZER)
-    return tensors
+    return StoredTensors(folder / OPTIMIZER)
 
 
 def steps(root: Path) -> list[Path]:

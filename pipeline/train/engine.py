@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import deepspeed
 import torch
@@ -39,6 +39,12 @@ _PLAIN_LINEAR = torch.nn.functional.linear
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors for each weight."""
+
+
+class Tensors(Protocol):
+    """Tensors by name, such as those of a file that is read as they are asked for."""
+
+    def __getitem__(self, name: str, /) -> torch.Tensor: ...
 
 
 def _forgo_shared_memory_op() -> None:
@@ -205,35 +211,47 @@ class Engine:
         return norm
 
     def state_tensors(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Whole weights and optimizer tensors by name, on the CPU. Every rank must call it; all get the same."""
+        """Whole weights and optimizer tensors by name, in the memory of rank 0's host; other ranks get none.
+
+        Every rank must call it. One tensor at a time is whole on a device: all of them are 12 bytes a trained weight.
+        """
         weights: dict[str, torch.Tensor] = {}
         moments: dict[str, torch.Tensor] = {}
         for name, parameter in self.named.items():
-            if self.zero_stage:
-                weights[name] = safe_get_full_fp32_param(parameter)
-                found = {moment: safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS}
-            else:
-                weights[name] = parameter.detach()
-                found = {moment: self.inner.state[parameter].get(moment) for moment in MOMENTS}
-            moments |= {f"{name}.{moment}": tensor for moment, tensor in found.items() if tensor is not None}
-        return _on_cpu(weights), _on_cpu(moments)
+            self._copy_to_host(weights, name, self._whole(parameter))
+            for moment in MOMENTS:
+                self._copy_to_host(moments, f"{name}.{moment}", self._whole(parameter, moment))
+        return weights, moments
 
-    def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor], steps: int, idle: Batch) -> None:
-        """Take over the tensors of a checkpoint made at any ZeRO stage on any number of ranks.
+    def _whole(self, parameter: nn.Parameter, moment: str = "") -> torch.Tensor | None:
+        """A weight, or one of its optimizer tensors (None before the first step), gathered from all ranks, on the device."""
+        if not self.zero_stage:
+            return self.inner.state[parameter].get(moment) if moment else parameter
+        found: torch.Tensor | None
+        found = safe_get_full_optimizer_state(parameter, moment) if moment else safe_get_full_fp32_param(parameter)
+        return found
+
+    def _copy_to_host(self, into: dict[str, torch.Tensor], name: str, tensor: torch.Tensor | None) -> None:
+        if tensor is not None and self.rank == 0:
+            into[name] = tensor.detach().to("cpu", copy=True)
+
+    def restore(self, weights: Tensors, moments: Tensors, steps: int, idle: Batch) -> None:
+        """Take over the tensors of a checkpoint made at any ZeRO stage on any number of ranks, one after another.
 
         DeepSpeed makes its partitions at the first step, so a step at learning rate 0 on `idle` comes first.
         """
         self.idle(idle, last=True)
         self.step(0.0)
         for name, parameter in self.named.items():
+            weight = weights[name]
             if self.zero_stage:
-                safe_set_full_fp32_param(parameter, weights[name].to(self.device))
+                safe_set_full_fp32_param(parameter, weight.to(self.device))
                 for moment in MOMENTS:
                     safe_set_full_optimizer_state(parameter, moments[f"{name}.{moment}"].to(self.device), moment)
             else:
                 for moment in MOMENTS:
                     self.inner.state[parameter][moment].copy_(moments[f"{name}.{moment}"])
-            self._overwrite(parameter, weights[name])
+            self._overwrite(parameter, weight)
         for state in self.inner.state.values():
             state["step"].fill_(steps)
         self.steps_taken = steps
@@ -248,7 +266,3 @@ def _take_tower_out(module: Embedder, phase: Phase) -> Vision:
     """The frozen tower moved to the device, out of DeepSpeed's sight: ZeRO-3 would cut it up and gather it in each pass."""
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     return outside(module.release_tower(device, getattr(torch, phase.dtype)), phase.features)
-
-
-def _on_cpu(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

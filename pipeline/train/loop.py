@@ -1,10 +1,8 @@
 """The training loop: steps from the newest whole checkpoint to the end, with logs, evaluation and checkpoints on the way."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,15 +10,16 @@ import torch.distributed as dist
 
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import CheckpointError, PipelineError, StoppedError
-from pipeline.manifest import canonical_json, fingerprint
-from pipeline.model.backbone import folder_digests, open_folder
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.manifest import fingerprint
+from pipeline.model.backbone import open_folder
 from pipeline.recipe import Phase, Recipe
-from pipeline.recipe_json import course_fingerprint, recipe_fingerprint
+from pipeline.recipe_json import course_fingerprint
 from pipeline.sequence import Vocabulary
 from pipeline.tracking import Tracker
-from pipeline.train import checkpoint, kept
-from pipeline.train.build import DTYPES, build_embedder, chorus_ids
+from pipeline.train import checkpoint
+from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
+from pipeline.train.checkpoint_writer import CheckpointWriter
 from pipeline.train.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
@@ -37,7 +36,7 @@ from pipeline.train.schedule import learning_rate
 from pipeline.train.skips import Skips
 from pipeline.train.step import train_step
 from pipeline.train.stop import StopNote
-from pipeline.train.together import as_on_rank_0, of_all_ranks, on_any_rank, rank_0_first
+from pipeline.train.together import as_on_rank_0, of_all_ranks, rank_0_first
 from pipeline.train.unreadable import UnreadableRows
 from pipeline.train.watch import Watch
 from pipeline.train.work import StepWork
@@ -70,7 +69,8 @@ def train(
         run = _Run(places, recipe, tracker, progress, note, watch)
         begin = run.resume()
         end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
-        return run.steps(begin, end, means.num_workers)
+        with run.writer:
+            return run.steps(begin, end, means.num_workers)
 
 
 class _Run:
@@ -97,15 +97,15 @@ class _Run:
         watch.beat(0, "choosing a checkpoint")
         self.found = self._newest(rank)
         if self.found:
-            embedder.load_state_dict(checkpoint.weights(self.found[0]), strict=False)
+            load_trained(embedder, checkpoint.weights(self.found[0]), self.found[0])
         self.cost = Cost.of(embedder)
         watch.beat(0, "starting DeepSpeed")
         self.engine = Engine(embedder, self.phase)
         self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
         taken, num_rows = self.found[1].step if self.found else 0, len(corpus.index)
         self.unreadable = UnreadableRows(places.unreadable, self.phase.max_unreadable, num_rows, step=taken)
-        self.saved: int | None = None
-        """Step of the newest checkpoint that this run wrote or resumed from."""
+        saved = self.found[1].step if self.found else None
+        self.writer = CheckpointWriter(places, recipe, self.engine, self.data_fingerprint, saved)
 
     def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
         self.watch.beat(0, "opening the corpus")
@@ -144,7 +144,6 @@ class _Run:
             self.watch.beat(0, "resuming")
             self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, idle)
             logger.info("resumed from %s", folder)
-            self.saved = step
         if self.engine.rank == 0:
             self.journal.go_on_from(step)
             drop_after(self.places.unreadable, step)
@@ -163,12 +162,14 @@ class _Run:
             self._record(step + 1, figures, (step + 1 - begin) / (time.monotonic() - started))
             watch.beat(step + 1, "saving")
             if (step + 1) % self.phase.checkpoint_every == 0:
-                self._save(step + 1, figures)
+                self.writer.save(step + 1, self.skips.total, figures)
             if total.asked_to_stop and step + 1 < end:
                 self._stop(step + 1, figures)
             watch.beat(step + 2, "reading")
         watch.beat(end, "saving")
-        return self._save(end, {})
+        folder = self.writer.save(end, self.skips.total, {})
+        self.writer.finish()
+        return folder
 
     def _works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork, float]]:
         """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
@@ -220,43 +221,6 @@ class _Run:
         self.watch.beat(done, "evaluating")
         return self.held_out.evaluate(self.engine)
 
-    def _save(self, step: int, figures: Mapping[str, float]) -> Path:
-        """The checkpoint of the state after `step` steps, written unless it is there; raises the same on every rank."""
-        folder = checkpoint.folder_of(self.places.checkpoints, step)
-        if self.saved == step:
-            return folder
-        weights, moments = self.engine.state_tensors()
-        problem: CheckpointError | None = None
-        if self.engine.rank == 0:
-            try:
-                checkpoint.save(folder, weights, moments, self._state(folder, step, figures), canonical_json(self.recipe))
-                kept.prune(self.places.checkpoints, self.phase, step)
-            except CheckpointError as error:
-                problem = error
-        if on_any_rank(problem is not None):
-            raise problem or CheckpointError(f"{folder}: rank 0 could not write it; its message says why")
-        self.saved = step
-        return folder
-
-    def _state(self, folder: Path, step: int, figures: Mapping[str, float]) -> checkpoint.State:
-        prefix = "held_out/"
-        return checkpoint.State(
-            step=step,
-            recipe=self.recipe.name,
-            recipe_fingerprint=recipe_fingerprint(self.recipe),
-            data_fingerprint=self.data_fingerprint,
-            model_folder=os.path.relpath(self.places.model.resolve(), folder.resolve()),
-            digests={},
-            model_digest=self._model_digest,
-            skipped=self.skips.total,
-            held_out={name.removeprefix(prefix): value for name, value in figures.items() if name.startswith(prefix)},
-        )
-
-    @cached_property
-    def _model_digest(self) -> str:
-        """Reads the whole folder, so once a run, and on the rank that writes."""
-        return fingerprint(folder_digests(self.places.model))
-
     def _record(self, done: int, figures: Mapping[str, float], steps_per_second: float) -> None:
         if self.engine.rank == 0:
             self.journal.write(done, figures)
@@ -264,6 +228,7 @@ class _Run:
 
     def _stop(self, step: int, figures: Mapping[str, float]) -> None:
         """Leave with a checkpoint; every rank comes here after the same step. Raises StoppedError."""
-        folder = self._save(step, figures)
+        folder = self.writer.save(step, self.skips.total, figures)
+        self.writer.finish()
         asked = self.note.asked or "a signal to another rank"
         raise StoppedError(f"stopped by {asked} after step {step}; {folder} is written, and the same command goes on from it")

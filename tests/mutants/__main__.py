@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants import (
+    checkpoints,
     data,
     edges,
     engine,
@@ -51,6 +52,7 @@ MUTANTS = (
     *tracking.MUTANTS,
     *synthesis.MUTANTS,
     *holes.MUTANTS,
+    *checkpoints.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

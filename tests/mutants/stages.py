@@ -252,7 +252,7 @@ MUTANTS = (
     ),
     Mutant(
         "a training does not note its model folder",
-        "pipeline/train/loop.py",
+        "pipeline/train/checkpoint_writer.py",
         "            model_digest=self._model_digest,\n",
         "",
         LOOP,

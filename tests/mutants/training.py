@@ -411,7 +411,7 @@ MUTANTS = (
     ),
     Mutant(
         "one rank alone knows of the full disk",
-        "pipeline/train/loop.py",
+        "pipeline/train/checkpoint_writer.py",
         "if on_any_rank(problem is not None):",
         "if problem is not None:",
         (f"{ACCIDENTS}::test_a_full_disk_of_the_rank_that_writes_ends_both",),

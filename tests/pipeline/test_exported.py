@@ -211,7 +211,7 @@ def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(
     exported_cases: dict[str, Case], model_folder: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     """Random rows in the place of trained ones would be figures of another model."""
-    weights = checkpoint.weights(exported_cases["adapters merged"].path)
+    weights = dict(checkpoint.weights(exported_cases["adapters merged"].path))
     rows = weights.pop("bank.rows")
     with pytest.raises(CheckpointError, match=r"lacking: 1 missing or unexpected weights, first bank\.rows"):
         load_model(save_checkpoint(tmp_path / "lacking", weights, lora(recipe), model_folder))

@@ -26,7 +26,7 @@ def tensors(out: Path, step: int) -> dict[str, torch.Tensor]:
     """Weights and moments of the checkpoint after a step, by name."""
     folder = checkpoint.folder_of(out / "checkpoints", step)
     assert checkpoint.read_state(folder).step == step
-    return checkpoint.weights(folder) | checkpoint.optimizer_state(folder)
+    return {**checkpoint.weights(folder), **checkpoint.optimizer_state(folder)}
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

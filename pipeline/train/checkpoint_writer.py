@@ -1,0 +1,102 @@
+"""Writes a run's checkpoints while it goes on: a step waits for a copy in the host's memory, never for the disk."""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from pipeline.errors import CheckpointError
+from pipeline.manifest import canonical_json, fingerprint
+from pipeline.model.backbone import folder_digests
+from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_fingerprint
+from pipeline.train import checkpoint, kept
+from pipeline.train.engine import Engine
+from pipeline.train.places import Places
+from pipeline.train.together import on_any_rank
+
+logger = logging.getLogger(__name__)
+
+_HELD_OUT = "held_out/"
+
+
+class CheckpointWriter:
+    """Rank 0 writes, one checkpoint at a time, in a thread; every rank calls the methods. `saved` is the newest one's step.
+
+    A write that fails is told at the next `save` or `finish`, on every rank. On leaving, a write that has begun is ended.
+    """
+
+    def __init__(self, places: Places, recipe: Recipe, engine: Engine, data_fingerprint: str, saved: int | None) -> None:
+        self.places, self.recipe, self.engine, self.saved = places, recipe, engine, saved
+        self._data_fingerprint = data_fingerprint
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True)
+
+    def save(self, step: int, skipped: int, figures: Mapping[str, float]) -> Path:
+        """Begin to write the state after `step` steps, unless it is there. Raises what the write before it met."""
+        folder = checkpoint.folder_of(self.places.checkpoints, step)
+        if self.saved == step:
+            return folder
+        self.finish()
+        begun = time.monotonic()
+        weights, moments = self.engine.state_tensors()
+        if self.engine.rank == 0:
+            held_out = {name.removeprefix(_HELD_OUT): value for name, value in figures.items() if name.startswith(_HELD_OUT)}
+            stall = time.monotonic() - begun
+            self._writing = self._pool.submit(self._write, folder, weights, moments, skipped, held_out, stall)
+        self.saved = step
+        return folder
+
+    def finish(self) -> None:
+        """Wait for the write that has begun, if any. Raises CheckpointError on every rank where it failed."""
+        problem: CheckpointError | None = None
+        try:
+            if self._writing is not None:
+                self._writing.result()
+        except CheckpointError as error:
+            problem = error
+        self._writing = None
+        if on_any_rank(problem is not None):
+            raise problem or CheckpointError(f"step {self.saved}: rank 0 could not write its checkpoint; its message says why")
+
+    def _write(
+        self,
+        folder: Path,
+        weights: dict[str, torch.Tensor],
+        moments: dict[str, torch.Tensor],
+        skipped: int,
+        held_out: Mapping[str, float],
+        stall: float,
+    ) -> None:
+        begun, step = time.monotonic(), checkpoint.step_of(folder)
+        state = checkpoint.State(
+            step=step,
+            recipe=self.recipe.name,
+            recipe_fingerprint=recipe_fingerprint(self.recipe),
+            data_fingerprint=self._data_fingerprint,
+            model_folder=os.path.relpath(self.places.model.resolve(), folder.resolve()),
+            digests={},
+            model_digest=self._model_digest,
+            skipped=skipped,
+            held_out=held_out,
+        )
+        checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
+        kept.prune(self.places.checkpoints, self.recipe.phases[0], step)
+        logger.info("%s: training waited %.1f s, the disk took %.1f s", folder.name, stall, time.monotonic() - begun)
+
+    @cached_property
+    def _model_digest(self) -> str:
+        """Reads the whole folder, so once a run, and on the rank that writes."""
+        return fingerprint(folder_digests(self.places.model))

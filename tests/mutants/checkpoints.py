@@ -1,0 +1,43 @@
+"""Ways to break how checkpoints are gathered, written beside the training, and read."""
+
+from tests.mutants.mutant import Mutant
+
+WRITER = ("tests/pipeline/train/test_checkpoint_writer.py",)
+
+MUTANTS = (
+    Mutant(
+        "every rank keeps the whole state",
+        "pipeline/train/engine.py",
+        "if tensor is not None and self.rank == 0:",
+        "if tensor is not None:",
+        WRITER,
+    ),
+    Mutant(
+        "the whole state is on the device at once",
+        "pipeline/train/engine.py",
+        'into[name] = tensor.detach().to("cpu", copy=True)',
+        "into[name] = tensor.detach()",
+        WRITER,
+    ),
+    Mutant(
+        "a step waits for the disk",
+        "pipeline/train/checkpoint_writer.py",
+        "        self.saved = step\n        return folder",
+        "        self.saved = step\n        self.finish()\n        return folder",
+        (f"{WRITER[0]}::test_a_write_that_failed_is_told_by_the_next_call",),
+    ),
+    Mutant(
+        "a write that failed is forgotten",
+        "pipeline/train/checkpoint_writer.py",
+        "            problem = error\n",
+        "            problem = None\n",
+        WRITER,
+    ),
+    Mutant(
+        "a weight without a place is passed over",
+        "pipeline/train/build.py",
+        " + sorted(set(weights) - set(own))",
+        "\n    weights = {name: weights[name] for name in weights if name in own}",
+        WRITER,
+    ),
+)

@@ -1,0 +1,137 @@
+"""Checkpoints written while training goes on: what is gathered, when the step waits, and how a failed write is told."""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+
+from pipeline.errors import CheckpointError
+from pipeline.train import checkpoint, checkpoint_writer, engine
+from pipeline.train.build import load_trained
+from pipeline.train.checkpoint_writer import CheckpointWriter
+from pipeline.train.engine import Engine
+from pipeline.train.places import Places
+from pipeline.train.step import train_step
+from tests.pipeline.corpus import small_recipe
+from tests.pipeline.train.ranks import make
+
+DATA = "these shards"
+
+
+@pytest.fixture(params=[0, 2, 3])
+def trained(model_folder: Path, request: pytest.FixtureRequest) -> Engine:
+    """An engine after one step at each sort of ZeRO stage, so that it has optimizer tensors."""
+    recipe = small_recipe(zero_stage=request.param)
+    made, feed = make(model_folder, recipe)
+    train_step(made, feed.work(feed.draw(0), 0), recipe, recipe.phases[0], 1e-3)
+    return made
+
+
+@pytest.fixture
+def writer(model_folder: Path, tmp_path: Path) -> Iterator[CheckpointWriter]:
+    recipe = small_recipe(zero_stage=0)
+    made, _ = make(model_folder, recipe)
+    places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path / "train")
+    with CheckpointWriter(places, recipe, made, DATA, None) as one:
+        yield one
+
+
+def watched(take: Callable[..., torch.Tensor], alive: list[int], seen: list[Any]) -> Callable[..., torch.Tensor]:
+    """A gathering that counts how many whole tensors of earlier calls are still there."""
+
+    def gather(*given: Any) -> torch.Tensor:
+        alive.append(sum(reference() is not None for reference in seen))
+        found = take(*given)
+        seen.append(weakref.ref(found))
+        return found
+
+    return gather
+
+
+def test_one_whole_tensor_at_a_time_is_on_the_device(trained: Engine) -> None:
+    alive: list[int] = []
+    seen: list[Any] = []
+    names = ("safe_get_full_fp32_param", "safe_get_full_optimizer_state")
+    patched = {name: watched(getattr(engine, name), alive, seen) for name in names}
+    with mock.patch.multiple(engine, **patched):
+        weights, moments = trained.state_tensors()
+    assert len(moments) == 2 * len(weights) == 2 * len(trained.named)
+    assert len(alive) == (3 * len(weights) if trained.zero_stage else 0)
+    assert max(alive, default=0) <= 1, "the one before may wait for its successor"
+
+
+def test_only_rank_0_keeps_what_is_gathered(trained: Engine) -> None:
+    trained.rank = 1
+    assert trained.state_tensors() == ({}, {})
+
+
+def test_a_step_waits_for_no_disk_and_the_checkpoint_is_of_its_own_step(writer: CheckpointWriter) -> None:
+    may_write, take = threading.Event(), checkpoint.save
+
+    def slow(*given: Any) -> None:
+        assert may_write.wait(60)
+        take(*given)
+
+    name, weight = next(iter(writer.engine.named.items()))
+    before = weight.detach().clone()
+    with mock.patch.object(checkpoint_writer.checkpoint, "save", slow):
+        folder = writer.save(1, 0, {"held_out/contrastive": 2.0, "contrastive": 1.0})
+        assert not folder.exists()
+        with torch.no_grad():
+            weight += 1.0  # the run goes on
+        may_write.set()
+        writer.finish()
+    state = checkpoint.read_state(folder)
+    assert (state.step, state.held_out, state.data_fingerprint) == (1, {"contrastive": 2.0}, DATA)
+    assert torch.equal(checkpoint.weights(folder)[name], before)
+
+
+@pytest.mark.parametrize("then", ["save", "finish"])
+def test_a_write_that_failed_is_told_by_the_next_call(writer: CheckpointWriter, then: str) -> None:
+    with mock.patch.object(checkpoint_writer.checkpoint, "save", side_effect=CheckpointError("step 1: no room")):
+        writer.save(1, 0, {})
+        with pytest.raises(CheckpointError, match="no room"):
+            writer.save(2, 0, {}) if then == "save" else writer.finish()
+    assert not checkpoint.steps(writer.places.checkpoints)
+
+
+def test_other_ranks_are_told_too(writer: CheckpointWriter) -> None:
+    writer.saved = 1
+    with mock.patch.object(checkpoint_writer, "on_any_rank", return_value=True), pytest.raises(CheckpointError, match="rank 0"):
+        writer.finish()
+
+
+def test_what_is_there_is_not_written_again(writer: CheckpointWriter) -> None:
+    writer.save(1, 0, {})
+    writer.finish()
+    with mock.patch.object(writer.engine, "state_tensors", side_effect=AssertionError):
+        assert writer.save(1, 0, {}) == checkpoint.folder_of(writer.places.checkpoints, 1)
+
+
+def test_a_weight_that_is_missing_foreign_or_of_another_shape_is_refused(writer: CheckpointWriter) -> None:
+    module, weights = writer.engine.module, {name: weight.detach().clone() for name, weight in writer.engine.named.items()}
+    name = next(iter(weights))
+    lost = {other: weight for other, weight in weights.items() if other != name}
+    for wrong, said in (
+        (lost, rf"1 missing or unexpected weights, first {name}"),
+        ({**weights, "no.such.weight": torch.zeros(3)}, "1 missing or unexpected weights, first no.such.weight"),
+        ({**weights, name: torch.zeros(3)}, rf"{name} is \(3,\), not"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            load_trained(module, wrong, Path("there"))
+    load_trained(module, {other: weight + 1 for other, weight in weights.items()}, Path("there"))
+    assert all(torch.equal(weight, weights[other] + 1) for other, weight in writer.engine.named.items())
+
+
+def test_a_stored_tensor_is_read_when_it_is_asked_for(writer: CheckpointWriter) -> None:
+    folder = writer.save(1, 0, {})
+    writer.finish()
+    stored = checkpoint.weights(folder)
+    assert set(stored) == set(writer.engine.named) and len(stored) == len(writer.engine.named)
+    with pytest.raises(KeyError):
+        stored["no.such.weight"]
