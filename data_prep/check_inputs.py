@@ -96,7 +96,10 @@ def check_conversations(talks: ConversationFile) -> Iterator[Finding]:
 def _pictures(part: str, count: PictureCount, prefix: str = "") -> Finding:
     """Missing pictures, and how often rows share one: in the shards each row has a copy of its own (docs/decisions/027)."""
     shared = f"; {count.different} different ones, each {count.sharing:.1f} times in the shards" if count.sharing > 1 else ""
-    return Finding(part, f"{prefix}{count.missing} of {count.named} pictures missing{shared}", is_problem=count.missing > 0)
+    first = f", the first {count.first_missing}" if count.missing else ""
+    return Finding(
+        part, f"{prefix}{count.missing} of {count.named} pictures missing{first}{shared}", is_problem=count.missing > 0
+    )
 
 
 def check_mixture(talks: Collection[str], mixture: Mixture, *, is_asked: bool) -> Iterator[Finding]:

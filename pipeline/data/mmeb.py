@@ -43,7 +43,7 @@ def count_train_pictures(root: Path, dataset: str, *, split: str = "original") -
     for row in read_rows(split_files(root / TRAIN / dataset, split), columns):
         for path in row.values.values():
             if path and isinstance(path, str):
-                mentions.add(path, is_there=source is not None and source.has(path))
+                mentions.add(path, row=row.row, is_there=source is not None and source.has(path))
     return mentions.count(dataset)
 
 

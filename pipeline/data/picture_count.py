@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureCount:
-    """Of a source: rows' mentions of pictures, different paths among them, and mentions of pictures that are missing."""
+    """Of a source: rows' mentions of pictures, different paths among them, mentions of missing ones, and the first of those."""
 
     source: str
     named: int
     different: int
     missing: int
+    first_missing: str = ""
 
     @property
     def sharing(self) -> float:
@@ -24,14 +25,23 @@ class Mentions:
 
     named: int = 0
     missing: int = 0
+    first_missing: str = ""
     _paths: set[int] = field(default_factory=set)
 
-    def add(self, path: str, *, is_there: bool) -> None:
-        """Count a mention."""
+    def add(self, path: str, *, row: int, is_there: bool) -> None:
+        """Count a mention of a row, whose number is that in its file."""
         self.named += 1
-        self.missing += not is_there
+        if not is_there:
+            self.missing += 1
+            self.first_missing = self.first_missing or f"{path} of row {row}"
         self._paths.add(hash(path))
 
     def count(self, source: str) -> PictureCount:
         """The counts so far."""
-        return PictureCount(source=source, named=self.named, different=len(self._paths), missing=self.missing)
+        return PictureCount(
+            source=source,
+            named=self.named,
+            different=len(self._paths),
+            missing=self.missing,
+            first_missing=self.first_missing,
+        )

@@ -47,6 +47,7 @@ def survey(talks: ConversationFile) -> Survey:
     reasons = Counter[str]()
     for number, row in enumerate(read_array(talks.path)):
         seen["rows"] += 1
+        looker.row = number
         try:
             side = sharegpt4v.conversation(row, looker.look, Counter())
         except _MissingError:
@@ -76,11 +77,14 @@ class _Looker:
     def __init__(self, talks: ConversationFile) -> None:
         self._source = find_pictures(talks.images) if talks.images.exists() else None
         self._sources: dict[str, Mentions] = {}
+        self.row = 0
+        """Number of the row that is looked at."""
 
     def look(self, path: str) -> bytes:
         """No bytes, for a picture that is there. Raises _MissingError for one that is not."""
         is_there = self._source is not None and self._source.has(path)
-        self._sources.setdefault(path.removeprefix("images/").partition("/")[0], Mentions()).add(path, is_there=is_there)
+        mentions = self._sources.setdefault(path.removeprefix("images/").partition("/")[0], Mentions())
+        mentions.add(path, row=self.row, is_there=is_there)
         if not is_there:
             raise _MissingError(path)
         return b""

@@ -33,9 +33,9 @@ def test_everything_is_told_by_name_and_count(data: Path) -> None:
     found = list(check(data))
     assert [finding for finding in found if finding.is_problem] == [
         Finding("CIRR", "about 25997 rows fewer than printed: a part, or another release", is_problem=True),
-        Finding("CIRR", "1 of 2 pictures missing", is_problem=True),
+        Finding("CIRR", "1 of 2 pictures missing, the first images/CIRR/Train/b.jpg of row 1", is_problem=True),
         Finding("OVEN", "has 1 queries, MMEB has 1000: never compare its score", is_problem=True),
-        Finding("conversations", "sam: 2 of 2 pictures missing", is_problem=True),
+        Finding("conversations", "sam: 2 of 2 pictures missing, the first sam/a.jpg of row 1", is_problem=True),
     ]
     texts = {(finding.part, finding.text) for finding in found}
     assert ("CIRR", "3 rows, 26000 printed, retrieval, I+T->I") in texts
@@ -113,7 +113,9 @@ def test_what_is_not_there_is_said(data: Path) -> None:
 
 def test_a_missing_zip_counts_all_its_pictures(data: Path) -> None:
     (data / "MMEB-train" / "images_zip" / "CIRR.zip").unlink()
-    assert Finding("CIRR", "2 of 2 pictures missing", is_problem=True) in list(check(data))
+    assert Finding("CIRR", "2 of 2 pictures missing, the first images/CIRR/Train/a.jpg of row 0", is_problem=True) in list(
+        check(data)
+    )
 
 
 CHANGES = [

@@ -79,7 +79,7 @@ def test_what_is_missing_is_told_before_any_work(crem: Run, data: Path, tmp_path
     rows = [talk("<image>\nq", "a", image=path) for path in ("a.jpg", "sam/1.jpg", "sam/2.jpg")]
     write_conversations(data, rows, {"a.jpg": picture(0)})
     code, output, error = crem("data", "check", "--data", str(data))
-    assert (code, "! conversations: sam: 2 of 2 pictures missing\n" in output) == (1, True)
+    assert (code, "! conversations: sam: 2 of 2 pictures missing, the first sam/1.jpg of row 1\n" in output) == (1, True)
     (data / "mcq").mkdir()
     (data / "mcq" / "Q.tsv").write_text("broken")
     coded = base64.b64encode(picture(0)).decode()

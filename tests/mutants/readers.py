@@ -176,4 +176,11 @@ MUTANTS = (
         "    if False:\n",
         TSV,
     ),
+    Mutant(
+        "the last missing picture is told as the first",
+        "pipeline/data/picture_count.py",
+        "self.first_missing = self.first_missing or f",
+        "self.first_missing = f",
+        ("tests/data_prep/test_check_inputs.py",),
+    ),
 )

@@ -87,10 +87,10 @@ def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
         text_only=1,
         rejected=(Rejected(count=1, row=6, reason="it is not an object"),),
         sources=(
-            PictureCount(source="..", named=1, different=1, missing=1),
+            PictureCount(source="..", named=1, different=1, missing=1, first_missing="../x/1.jpg of row 7"),
             PictureCount(source="coco", named=1, different=1, missing=0),
             PictureCount(source="llava", named=1, different=1, missing=0),
-            PictureCount(source="sam", named=3, different=1, missing=3),
+            PictureCount(source="sam", named=3, different=1, missing=3, first_missing="sam/images/sa_545504.jpg of row 1"),
         ),
     )
     assert [entry.source for entry in survey(talks).missing] == ["..", "sam"]
@@ -101,7 +101,8 @@ def test_missing_sources_are_told_by_name_and_count(tmp_path: Path) -> None:
 def test_no_pictures_at_all(tmp_path: Path) -> None:
     write_conversations(tmp_path, rows_of("coco"))
     (talks,) = find_conversations(tmp_path)
-    assert survey(talks).sources == (PictureCount(source="coco", named=1, different=1, missing=1),)
+    first = "coco/train2017/000000000009.jpg of row 0"
+    assert survey(talks).sources == (PictureCount(source="coco", named=1, different=1, missing=1, first_missing=first),)
 
 
 def test_a_survey_judges_as_the_reader_does(tmp_path: Path) -> None:
