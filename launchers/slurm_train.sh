@@ -13,7 +13,7 @@
 # one or two to spare. Two minutes before the time limit the batch shell gets USR1; it asks the tasks to stop, which end their
 # step, write a checkpoint and leave with exit code 75, and puts the job back into the queue. The next run goes on from there.
 # The same holds after preemption; after node failure it goes on from the newest checkpoint. Give steps that take longer more time:
-# sbatch --signal=B:USR1@600.
+# sbatch --signal=B:USR1@600. A job whose ranks found one another hung goes back too, at most CREM_MAX_HANGS (3) times.
 #SBATCH --job-name=crem-train
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
@@ -42,6 +42,11 @@ export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
   echo "warning: one core a task: each rank shares it with its loader, and GPUs wait; submit with --cpus-per-task=4" >&2
 echo "crem train on $SLURM_JOB_NUM_NODES nodes, $SLURM_NTASKS ranks, start ${SLURM_RESTART_COUNT:-0}, meeting at $first ($MASTER_ADDR:$MASTER_PORT)"
 
+# A rank that finds itself hung says so in this file: srun's exit code would be that of the ranks it then kills.
+export CREM_HUNG_NOTE=$root/.crem-hung-$SLURM_JOB_ID
+hangs=$root/.crem-hangs-$SLURM_JOB_ID
+rm -f "$CREM_HUNG_NOTE"
+
 # srun runs in the background: a shell that waits in the foreground would take the signal only when it is too late.
 srun --kill-on-bad-exit=1 bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
@@ -68,7 +73,7 @@ while :; do
   code=$?
   kill -0 "$srun_pid" 2>/dev/null || break
 done
-[ "$code" -ne 0 ] || exit 0
+[ "$code" -ne 0 ] || { rm -f "$hangs"; exit 0; }
 case $ended_by_slurm$(scontrol show job "$SLURM_JOB_ID") in
   # The limit was reached while the ranks were still writing; only after USR1, or the job would begin again for ever.
   *' Reason=TimeLimit '*) ;;
@@ -77,6 +82,18 @@ case $ended_by_slurm$(scontrol show job "$SLURM_JOB_ID") in
   # Preemption with a grace time tells only the tasks at first; a job that ends within it would count as failed.
   *' PreemptTime=2'*) must_requeue=yes ;;
 esac
+if [ -e "$CREM_HUNG_NOTE" ] && [ -z "$ended_by_slurm" ]; then
+  rm -f "$CREM_HUNG_NOTE"
+  echo >>"$hangs"
+  # A node that hangs is often another one's fault; a program that always hangs must not run for ever.
+  if [ "$(wc -l <"$hangs")" -le "${CREM_MAX_HANGS:-3}" ]; then
+    must_requeue=yes
+    echo "a rank hung, for the $(wc -l <"$hangs"). time: the job goes back into the queue"
+  else
+    echo "error: ranks hung $(wc -l <"$hangs") times: the job ends; the stacks above say where" >&2
+    rm -f "$hangs"
+  fi
+fi
 if [ -n "$must_requeue" ]; then
   scontrol requeue "$SLURM_JOB_ID" && exit 0
 fi

@@ -17,8 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
+import torch
+import torch.distributed as dist
+
 HUNG = 70
 """Exit code of a rank that its own watch ended."""
+
+HUNG_NOTE = "CREM_HUNG_NOTE"
+"""Names the file by which a hung rank tells the batch script, which sees the exit code of the ranks that are then killed."""
 
 START_PATIENCE = 1800.0
 """Seconds that each part of the start may take, or the patience where that is more: a large model loads longer than a step."""
@@ -128,6 +134,10 @@ class Watch:
     def _give_up(self, beat: Beat) -> None:
         faulthandler.dump_traceback(file=_STDERR, all_threads=True)
         os.write(_STDERR, f"error: {self.verdict(beat)}\n".encode())
+        with contextlib.suppress(OSError):
+            write_flight_record(self.file.with_name(f"nccl-{self.rank:05d}.json"))
+            if note := os.environ.get(HUNG_NOTE):
+                Path(note).touch()
         os._exit(HUNG)
 
     def verdict(self, beat: Beat) -> str:
@@ -148,6 +158,13 @@ class Watch:
     def _is_silent(self, other: Beat, beat: Beat) -> bool:
         """Whether another rank's last sign of life is too old for a rank that lives."""
         return beat.time - other.time > 4 * self._tick
+
+
+def write_flight_record(file: Path) -> None:
+    """Write what NCCL's flight recorder holds: the last collectives of this rank, with their sizes and states. Else nothing."""
+    record = getattr(torch._C._distributed_c10d, "_dump_nccl_trace_json", None)
+    if record is not None and dist.is_initialized() and dist.get_backend() == "nccl":
+        file.write_bytes(record(includeCollectives=True, onlyActive=False))
 
 
 def read_beats(folder: Path) -> list[Beat]:

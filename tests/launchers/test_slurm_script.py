@@ -17,7 +17,10 @@ STEP = """#!/usr/bin/env bash
 trap 'sleep 0.3; echo saved >>"$LOG"; exit 75' USR1
 trap 'echo killed >>"$LOG"; exit 137' TERM
 echo "srun ${*: -2}" >>"$LOG"
-for i in $(seq 200); do sleep 0.05; [ -e "$LOG.end" ] && exit "$(cat "$LOG.end")"; done
+for i in $(seq 200); do
+  sleep 0.05
+  if [ -e "$LOG.end" ]; then [ ! -e "$LOG.hang" ] || touch "$CREM_HUNG_NOTE"; exit "$(cat "$LOG.end")"; fi
+done
 """
 CONTROL = """#!/usr/bin/env bash
 case $* in
@@ -40,7 +43,7 @@ def run(folder: Path, job: str, signals: tuple[signal.Signals, ...], code: int |
     (folder / "log.job").write_text(job)
     settings = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}
     names = {"PATH": f"{folder}:{os.environ['PATH']}", "LOG": str(log), "CREM_PYTHON": sys.executable, **settings}
-    names |= {name: os.environ[name] for name in ("SLURM_CPUS_PER_TASK",) if name in os.environ}
+    names |= {name: os.environ[name] for name in ("SLURM_CPUS_PER_TASK", "CREM_MAX_HANGS") if name in os.environ}
     with subprocess.Popen(["bash", SCRIPT, "--recipe", "tiny"], cwd=folder, env=names, stdout=subprocess.DEVNULL) as script:
         while not log.exists():
             time.sleep(0.02)
@@ -78,6 +81,19 @@ def test_the_ranks_save_and_the_job_is_put_back_when_it_should_be(
     tmp_path: Path, job: str, signals: tuple[signal.Signals, ...], code: int | None, expected: tuple[int, list[str]]
 ) -> None:
     assert run(tmp_path, job, signals, code) == expected
+
+
+def test_a_job_that_hung_goes_back_a_few_times_and_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """srun's code is that of the ranks it killed, so a hung rank leaves a note."""
+    monkeypatch.setenv("CREM_MAX_HANGS", "2")
+    (tmp_path / "log.hang").touch()
+    for expected in ((0, [PUT_BACK]), (0, [PUT_BACK]), (137, []), (0, [PUT_BACK])):
+        assert run(tmp_path, CALM, (), 137) == expected, "the count begins anew after the job has ended"
+        (tmp_path / "log").unlink()
+        (tmp_path / "log.end").unlink()
+    (tmp_path / "log.hang").unlink()
+    assert run(tmp_path, CALM, (), 0) == (0, [])
+    assert not list(tmp_path.glob(".crem*"))
 
 
 @pytest.mark.parametrize(("cores", "is_warned"), [(None, True), ("1", True), ("4", False)])

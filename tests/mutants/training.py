@@ -501,6 +501,20 @@ MUTANTS = (
         GUARDS,
     ),
     Mutant(
+        "a hung rank leaves no note",
+        "pipeline/train/watch.py",
+        "                Path(note).touch()",
+        "                pass",
+        (f"{GUARDS[0]}::test_a_hung_rank_leaves_a_note_and_nccl_s_record",),
+    ),
+    Mutant(
+        "a job that always hangs runs for ever",
+        "launchers/slurm_train.sh",
+        '  echo >>"$hangs"\n',
+        '  echo >"$hangs"\n',
+        ("tests/launchers/test_slurm_script.py",),
+    ),
+    Mutant(
         "every rank looks at every rank at every tick",
         "pipeline/train/watch.py",
         "if beat.idle <= WAITING_FACTOR * patience or time.monotonic() < self._next_look:",

@@ -19,7 +19,7 @@ from pipeline.train import ranks, together, watch
 from pipeline.train.skips import Skips
 from pipeline.train.step import StepReport
 from pipeline.train.stop import SIGNALS, StopNote, ignore_in_worker
-from pipeline.train.watch import Beat, Watch, place_of, read_beats
+from pipeline.train.watch import HUNG, Beat, Watch, place_of, read_beats
 from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train.forked import free_port
 from tests.pipeline.train.ranks import make
@@ -185,6 +185,31 @@ def test_a_sign_of_life_does_not_wait_for_the_disk(tmp_path: Path) -> None:
         time.sleep(0.25)
         assert [beat.rank for beat in read_beats(tmp_path)] == [3]
     assert not synced.called and not list(tmp_path.iterdir())
+
+
+def test_a_hung_rank_leaves_a_note_and_nccl_s_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREM_HUNG_NOTE", str(tmp_path / "note"))
+    own = Watch(tmp_path / "beats", 2, patience=80.0)
+    own.file.parent.mkdir()
+    recorded = mock.Mock(return_value=b'{"entries": []}')
+    with (
+        mock.patch.object(torch._C._distributed_c10d, "_dump_nccl_trace_json", recorded, create=True),
+        mock.patch.object(watch.dist, "is_initialized", return_value=True),
+        mock.patch.object(watch.dist, "get_backend", return_value="nccl"),
+        mock.patch.object(os, "_exit", side_effect=SystemExit) as left,
+        pytest.raises(SystemExit),
+    ):
+        own._give_up(replace(CALM, rank=2))
+    assert left.call_args == mock.call(HUNG) and (tmp_path / "note").exists()
+    assert json.loads((tmp_path / "beats" / "nccl-00002.json").read_text()) == {"entries": []}
+
+
+def test_without_nccl_there_is_no_record(tmp_path: Path) -> None:
+    with mock.patch.object(
+        torch._C._distributed_c10d, "_dump_nccl_trace_json", mock.Mock(side_effect=AssertionError), create=True
+    ):
+        watch.write_flight_record(tmp_path / "record.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_ranks_that_do_not_come_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
