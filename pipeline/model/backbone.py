@@ -4,6 +4,7 @@ The model is used from outside: embeddings, visual features and chorus rows are 
 called on them. A folder as published (flat config, old key names, tied head) loads by the same path as one we saved.
 """
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -188,6 +189,12 @@ class Backbone(nn.Module):
         return self.model.model.language_model
 
     @property
+    def _cache_argument(self) -> str:
+        """What the language model calls its cache: `cache` from transformers 5.24 on, which drops the older name in 5.40."""
+        known = inspect.signature(type(self.text).forward).parameters
+        return "cache" if "cache" in known else "past_key_values"
+
+    @property
     def width(self) -> int:
         """Size D of a hidden state."""
         return int(self.text.config.hidden_size)
@@ -226,7 +233,7 @@ class Backbone(nn.Module):
             inputs_embeds=embeddings[None],
             position_ids=position_ids[:, None],
             attention_mask={"full_attention": None},
-            past_key_values=cache,
+            **{self._cache_argument: cache},
             use_cache=True,
             plan=plan,
         )
@@ -243,7 +250,7 @@ class Backbone(nn.Module):
             inputs_embeds=self.embed_tokens(input_ids),
             position_ids=positions.expand(3, -1, -1),
             attention_mask={"full_attention": None},
-            past_key_values=cache,
+            **{self._cache_argument: cache},
             use_cache=True,
             visible=visible,
         )

@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import CheckpointError
-from pipeline.model.backbone import load_weights, open_folder
+from pipeline.model.backbone import Backbone, load_weights, open_folder
 
 
 @pytest.fixture
@@ -67,3 +68,17 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path, published: Path) -> 
     (published / "config.json").write_text(json.dumps({**config, "layer_types": ["full_attention", "sliding_attention"]}))
     with pytest.raises(CheckpointError, match="sliding-window layers"):
         open_folder(published)
+
+
+class New(torch.nn.Module):
+    def forward(self, inputs_embeds: torch.Tensor, cache: object = None, **others: object) -> None: ...
+
+
+class Old(torch.nn.Module):
+    def forward(self, inputs_embeds: torch.Tensor, past_key_values: object = None, **others: object) -> None: ...
+
+
+@pytest.mark.parametrize(("text", "name"), [(New(), "cache"), (Old(), "past_key_values")])
+def test_the_cache_goes_by_the_name_that_the_model_knows(text: torch.nn.Module, name: str) -> None:
+    """transformers renamed it in 5.24; a name that a model does not know would be taken among the others, and dropped."""
+    assert Backbone._cache_argument.fget(mock.Mock(text=text)) == name  # type: ignore[attr-defined]
