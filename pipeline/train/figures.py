@@ -24,13 +24,11 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over the ranks of a step: tokens of its sequences, packed positions, those that no attention reads, seconds waited,
-    operations, sides that could not be read, and ranks that were asked to stop.
+    """Sums over the ranks of a step: tokens of its sequences, seconds waited, operations, answers that were cut, sides that
+    could not be read, and ranks that were asked to stop.
     """
 
     tokens: float
-    positions: float
-    padding: float
     waited: float
     model_flops: float
     hardware_flops: float
@@ -41,16 +39,9 @@ class Tally:
 
 def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_to_stop: bool) -> Tally:
     """Add up over all ranks; every rank must call it."""
-    positions = sum(chunk.full.input_ids.numel() for chunk in work.chunks)
-    padding = sum(padded_positions(chunk.full.spans.gather, chunk.full.input_ids.numel()) for chunk in work.chunks)
-    own = [work.num_tokens, positions, padding, clock.waited, flops.model, flops.hardware]
+    own = [work.num_tokens, clock.waited, flops.model, flops.hardware]
     own += [work.num_cut, len(work.unreadable), asked_to_stop]
     return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
-
-
-def padded_positions(gather: torch.Tensor, positions: int) -> int:
-    """How many of a packed row's positions no attention reads: places that are computed and mean nothing."""
-    return positions - len(torch.unique(gather))
 
 
 def figures_of(
@@ -63,7 +54,6 @@ def figures_of(
         "pairs_per_second": work.num_pairs / clock.seconds,
         "tokens_per_second": total.tokens / clock.seconds,
         "data_wait_share": total.waited / num_ranks / clock.seconds,
-        "padding_share": total.padding / max(1.0, total.positions),
         "peak_memory_gib": peak_memory(device) / 2**30,
         "chunks": float(len(work.chunks)),
         "cut_answers": total.cut_answers,

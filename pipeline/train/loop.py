@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 
 from pipeline.data.qa import QaTable
@@ -196,8 +195,6 @@ class _Run:
         """Train one step. Returns its figures and the sums over ranks."""
         begun = time.monotonic()
         rate = learning_rate(step, self.phase)
-        # Dropout, where a recipe has any, depends on nothing but step and rank, so a resumed run draws the same.
-        torch.manual_seed(hash((self.recipe.seed, step, self.engine.rank)) & 0x7FFFFFFF)
         report = train_step(self.engine, work, self.recipe, self.phase, rate)
         clock = Clock(time.monotonic() - begun + waited, waited)
         total = tally(self.engine, work, clock, self._flops(work), asked_to_stop=bool(self.note.asked))

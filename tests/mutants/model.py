@@ -332,6 +332,13 @@ MUTANTS = (
         (f"{HEAD}::test_a_frozen_head_sees_its_logits_once",),
     ),
     Mutant(
+        "the cache goes by its old name alone",
+        "pipeline/model/backbone.py",
+        'return "cache" if "cache" in known else "past_key_values"',
+        'return "past_key_values"',
+        ("tests/pipeline/model/test_backbone.py",),
+    ),
+    Mutant(
         "weights of the head are gathered once a piece",
         "pipeline/model/head.py",
         "cross_entropy(super().forward(states)",

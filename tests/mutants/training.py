@@ -330,13 +330,6 @@ MUTANTS = (
         GUARDS,
     ),
     Mutant(
-        "padding typed in",
-        "pipeline/train/figures.py",
-        "return positions - len(torch.unique(gather))",
-        "return 0",
-        ("tests/pipeline/train/test_figures.py",),
-    ),
-    Mutant(
         "a patch meets the merger four times",
         "pipeline/train/flops.py",
         "return weight.numel() // merge**2 if",

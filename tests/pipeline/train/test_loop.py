@@ -107,7 +107,7 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
 
 OF_EVERY_STEP = {
     "step", "contrastive", "own_language", "outside_language", "precision_at_1", "gradient_norm", "learning_rate", "temperature",
-    "seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "padding_share", "peak_memory_gib", "chunks",
+    "seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib", "chunks",
     "cut_answers", "unreadable", "skipped_steps",
 }  # fmt: skip
 """Utilisations beside them, where the device's peak is known."""
@@ -123,7 +123,7 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(
     lines = [json.loads(line) for line in places.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3] and all(set(line) == OF_EVERY_STEP for line in lines)
     for number, line in enumerate(lines):
-        assert (line["temperature"], line["padding_share"], line["skipped_steps"]) == (recipe.contrastive.temperature, 0.0, 0.0)
+        assert (line["temperature"], line["skipped_steps"]) == (recipe.contrastive.temperature, 0.0)
         assert line["learning_rate"] == learning_rate(number, recipe.phases[0])
         assert tracker.metrics[number + 1] == {f"train/{name}": value for name, value in line.items() if name != "step"}
     drawn = str(tracker.params["mixture"])
