@@ -14,7 +14,7 @@ from pipeline.data import mmeb, mmeb_eval
 from pipeline.data.mmeb_registry import META
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
 from pipeline.data.picture_count import PictureCount
-from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations
+from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations, unread_files
 from pipeline.data.sharegpt4v_survey import survey
 from pipeline.errors import DataError
 from pipeline.recipe import Mixture
@@ -118,8 +118,13 @@ def check_mixture(talks: Collection[str], mixture: Mixture, *, is_asked: bool) -
 
 def _check_talks(data: Path, mixture: Mixture | None) -> Iterator[Finding]:
     talks = find_conversations(data)
+    unread = ", ".join(str(path.relative_to(data)) for path in unread_files(data))
     if not talks:
         yield Finding("conversations", "none found")
+    if unread:
+        yield Finding(
+            "conversations", f"not read, since no file of conversations has that name there: {unread}", is_problem=not talks
+        )
     for each in talks:
         yield from _guarded(each.dataset, partial(check_conversations, each))
     paper = load("crem_2b").phases[0].mixture

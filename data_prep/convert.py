@@ -16,6 +16,7 @@ from data_prep.sources import Conversations, Pairs, Source, find_sources
 from pipeline.data.shard_merge import merge, missing
 from pipeline.data.shard_plan import MAX_PIXELS, PARTS_FOLDER, ROWS_PER_SHARD, ShardPlan
 from pipeline.data.shard_stats import DatasetStats
+from pipeline.data.sharegpt4v_release import unread_files
 from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import fingerprint
 
@@ -86,6 +87,8 @@ def convert(conversion: Conversion, progress: Progress = silent) -> dict[str, in
     _refuse_others(conversion.out, [job.plan for job in jobs])
     if not any(isinstance(job.source, Pairs) for job in jobs):
         log.warning("%s: no MMEB-train in it; conversations and corpora of your own are all that is converted", conversion.data)
+    for path in unread_files(conversion.data):
+        log.warning("%s: not read, since no file of conversations has that name there (docs/data.md)", path)
     left = [_to_do(job, conversion.out) for job in jobs]
     _tell_missing(left)
     run_jobs(left, conversion.out, workers=conversion.workers, progress=progress)

@@ -240,9 +240,14 @@ def _table_row(name: str, item: Accuracy) -> str:
     return f"  {name:<30} {100 * item.score.value:>8.1f}  {spread:<14} {100 * item.majority:>8.1f} {item.score.count:>6}"
 
 
+def found_files(data: Path) -> list[Path]:
+    """The question files of a data folder; none where it has none."""
+    return sorted((data / FOLDER).glob("[!.]*.tsv"))  # macOS puts a ._name.tsv beside what it copies
+
+
 def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
     """The question files of a data folder, or those named. Raises DataError when there is none."""
-    found = sorted((data / FOLDER).glob("[!.]*.tsv"))  # macOS puts a ._name.tsv beside what it copies
+    found = found_files(data)
     unknown = sorted(set(names) - {path.stem for path in found})
     if unknown or not found:
         raise DataError(f"{data / 'mcq'}: no {unknown[0] if unknown else '*'}.tsv in it; put VLMEvalKit question files there")

@@ -1,5 +1,6 @@
 """Stage `evaluate`: retrieval, comprehension and reconstruction of the trained model, and retrieval of the untrained one."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from pipeline.data import mmeb_eval
 from pipeline.manifest import Manifest, fingerprint
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
+
+logger = logging.getLogger(__name__)
 
 UNTRAINED, TRAINED = "untrained", "trained"
 MODES: tuple[vlm.Mode, ...] = ("native", "compressed", "swapped")
@@ -98,6 +101,8 @@ class EvaluateStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Measure what is chosen and not there yet. Raises DataError at the end where something could not be measured."""
         failures, made = Failures(), 0
+        if (self.context.data / vlm.FOLDER).is_dir() and not vlm.found_files(self.context.data):
+            logger.warning("%s: no *.tsv in it, so no questions are asked", self.context.data / vlm.FOLDER)
         trained = newest_checkpoint(self._place)
         models = [untrained_model(self.context, out, UNTRAINED), trained_model(self.context, out, TRAINED, trained)]
         chosen = {each.label: [item for item in self._measurements(each) if self.choice.has(each.label, item)] for each in models}
@@ -127,8 +132,8 @@ class EvaluateStage:
         if model.label == UNTRAINED:
             return found
         found += mmeb.retrieval_sets(data, blank=True) if has_sets else []
-        is_asked = (data / vlm.FOLDER).is_dir() or self.choice.only == ("questions",)
-        for file in vlm.question_files(data) if is_asked else []:
+        # An empty folder costs nothing else; what is asked for by name must be there.
+        for file in vlm.question_files(data) if "questions" in self.choice.only else vlm.found_files(data):
             found += [vlm.questions(file, mode, model.results.path) for mode in self.modes]
         if has_sets and self.context.recipe.tokens.count and Manifest.read(self.context.shards):
             found.append(reconstruct.reconstruction(data, self.context.shards))

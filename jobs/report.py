@@ -72,7 +72,7 @@ class ReportStage:
 
     def _questions(self, trained: Path) -> tuple[Path, ...]:
         """Result files of the question files, mode by mode; none where the data folder has none."""
-        names = [path.stem for path in vlm.question_files(self.context.data)] if (self.context.data / "mcq").is_dir() else []
+        names = [path.stem for path in vlm.found_files(self.context.data)]
         files = [trained / f"{name}-{mode}.json" for name in names for mode in MODES]
         return tuple(path for path in files if path.is_file())
 
@@ -81,11 +81,12 @@ class ReportStage:
         manifests = {"train": Manifest.read(self.context.train), "evaluate": Manifest.read(self.context.evaluation)}
         runs = {f"{name} run": found.run_id for name, found in manifests.items() if found is not None and found.run_id}
         measured = manifests["evaluate"]
-        return (
-            {**runs, "trained model": f"after step {measured.counts['step']}"}
-            if measured and measured.counts.get("step")
-            else runs
-        )
+        if measured is None:
+            return runs
+        # What --checkpoint named may be of another training than the one whose curves the page shows.
+        named = ["named by --checkpoint"] if "checkpoint" in measured.inputs else []
+        step = [f"after step {measured.counts['step']}"] if measured.counts.get("step") else []
+        return {**runs, "trained model": ", ".join(named + step)} if named or step else runs
 
 
 def _measured(path: Path) -> Path | None:

@@ -48,8 +48,11 @@ class EvalSet:
 
 
 def eval_datasets(root: Path) -> list[str]:
-    """Names of the datasets in `<root>/MMEB-eval`, sorted. Raises DataError when there are none."""
-    return dataset_names(root / EVAL, "test-*.parquet")
+    """Names of the datasets in `<root>/MMEB-eval`, sorted. Raises DataError when there are none.
+
+    One that came in part is among them: it is reading it that fails, so that it costs itself and no other.
+    """
+    return dataset_names(root / EVAL, "*parquet*")
 
 
 def read_eval(root: Path, dataset: str, *, verify: bool = True) -> EvalSet:
@@ -132,7 +135,7 @@ def _own_datasets(path: Path) -> dict[str, DatasetInfo]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
         found = {str(name): DatasetInfo(entry["meta_task"], entry["split"]) for name, entry in entries.items()}
         if wrong := [
             name for name, info in found.items() if not isinstance(info.meta_task, str) or info.split not in get_args(Split)

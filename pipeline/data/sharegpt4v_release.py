@@ -9,6 +9,7 @@ one's own.
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.data.release_files import visible
 from pipeline.errors import DataError
 
 CONVERSATIONS = "conversations"
@@ -51,3 +52,10 @@ def find_conversations(data: Path) -> list[ConversationFile]:
     if len({item.dataset for item in there}) < len(there):
         raise DataError(f"{own}: has both {' and '.join(OWN_FILES)}; keep the one that is meant")
     return there
+
+
+def unread_files(data: Path) -> list[Path]:
+    """Json files that lie where conversations do and have none of the names that are read."""
+    read = {found.path for found in find_conversations(data)}
+    files = (path for name in FOLDERS for path in sorted(visible(data / name, "*.json*")))
+    return [path for path in files if path.is_file() and path not in read]

@@ -70,6 +70,24 @@ def test_conversations_are_held_against_the_recipe(tmp_path: Path) -> None:
     assert Finding("conversations", f"the paper's {wanted}") in list(check(tmp_path))
 
 
+def test_a_file_under_another_name_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each file in the other's folder is a mistake soon made; a training without conversations must not be its silent end."""
+    captions = next(iter(FILES))
+    for folder, name in (("conversations", captions), (FOLDER, "train.json")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(json.dumps([talk("Hello?", "Hi.")]))
+        (tmp_path / folder / "README.md").touch()
+    finding = f"not read, since no file of conversations has that name there: ShareGPT4V/train.json, conversations/{captions}"
+    assert Finding("conversations", finding, is_problem=True) in list(check(tmp_path))
+    write_conversations(tmp_path, [talk("Hello?", "Hi.")])
+    assert Finding("conversations", finding) in list(check(tmp_path))
+    convert(Conversion(data=tmp_path, out=tmp_path / "shards"))
+    assert [line.split(": ")[0] for line in caplog.messages if ": not read, since no file" in line] == [
+        f"{tmp_path}/ShareGPT4V/train.json",
+        f"{tmp_path}/conversations/{captions}",
+    ]
+
+
 def test_rows_that_share_pictures_are_told_with_the_copies_in_the_shards(tmp_path: Path) -> None:
     """By hand: 5 mentions of 2 pictures in MMEB-train, 3 of 1 in the conversations; nothing is said where none is shared."""
     both = [train_row("q", "images/T/a.jpg", "p", "images/T/b.jpg")] * 2

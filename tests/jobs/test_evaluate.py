@@ -232,6 +232,46 @@ def test_an_unusable_question_file_is_told_before_a_model_loads_and_costs_that_f
     assert (context.evaluation / "trained" / "Birds-native.json").is_file()
 
 
+def test_a_set_that_came_in_part_costs_that_set(context: Context, models: Models, caplog: pytest.LogCaptureFixture) -> None:
+    half = context.data / "MMEB-eval" / "Half"
+    half.mkdir()
+    (half / "test-00000-of-00001.parquet.incomplete").touch()
+    with pytest.raises(DataError, match="said above: Half; all else is measured and kept"):
+        evaluate(context)
+    (said,) = [line for line in caplog.messages if line.startswith("error: Half: ")]
+    assert "no test-NNNNN-of-MMMMM.parquet in it" in said
+    whole = read_result(MmebResult, context.evaluation / "trained" / "mmeb.json")
+    assert ([item.name for item in whole.datasets], whole.size_of("overall")) == (list(SETS), "3 of 4 sets")
+    assert models.asked == 9 + 6, "the questions, and the reconstruction over what is whole"
+
+
+def test_an_empty_folder_of_questions_costs_nothing_else(
+    context: Context, models: Models, caplog: pytest.LogCaptureFixture
+) -> None:
+    (context.train / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
+    (context.data / "mcq" / "Birds.tsv").unlink()
+    counts = evaluate(context)
+    assert (counts["datasets"], counts["questions"], counts["texts"]) == (3, 0, 6)
+    assert [line for line in caplog.messages if line.endswith("mcq: no *.tsv in it, so no questions are asked")]
+    run_stage(ReportStage(context=context), context)
+    for only in (("questions", "questions"), ("questions", "retrieval")):
+        with pytest.raises(DataError, match="put VLMEvalKit question files there"):
+            evaluate(context, only=only)
+
+
+def test_the_page_says_that_a_checkpoint_was_named(context: Context, models: Models) -> None:
+    """Its curves are those of this training, whatever was measured."""
+    (context.train / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
+    other = context.work.parent / "another training" / "step-00000700"
+    save(other, 700)
+    for checkpoint_, said in ((str(other), "named by --checkpoint, after step 700"), ("", "after step 200")):
+        evaluate(context, only=("retrieval",), checkpoint=checkpoint_)
+        run_stage(ReportStage(context=context), context)
+        page = (context.report / "report.html").read_text()
+        assert said in page
+        assert ("named by --checkpoint" in page) == bool(checkpoint_)
+
+
 def test_a_file_of_free_answers_is_left_out_and_said(context: Context, models: Models, caplog: pytest.LogCaptureFixture) -> None:
     columns = ("index", "question", "answer", "image")
     write(context.data / "mcq" / "MMVet.tsv", [["0", "What does it say?", "a long way home", coded(png((1, 2, 3)))]], columns)
@@ -297,7 +337,7 @@ def test_the_report_of_a_part_says_what_was_not_measured(context: Context, model
     evaluate(context, only=("retrieval",), untrained=False, checkpoint="100")
     run_stage(ReportStage(context=context), context)
     page = (context.report / "report.html").read_text()
-    assert "trained model: <code>after step 100</code>" in page
+    assert "trained model: <code>named by --checkpoint, after step 100</code>" in page
     assert page.count("Not measured.") == 2 and "crem evaluate --only questions" in page
 
 

@@ -25,6 +25,7 @@ from tests.mutants import (
     exports,
     holes,
     method,
+    mistakes,
     mixture,
     model,
     readers,
@@ -53,6 +54,7 @@ MUTANTS = (
     *synthesis.MUTANTS,
     *holes.MUTANTS,
     *checkpoints.MUTANTS,
+    *mistakes.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

@@ -171,11 +171,14 @@ def test_a_dataset_that_did_not_come_whole_is_not_left_out_unsaid(tmp_path: Path
         (tmp_path / place / "Whole" / name).touch()
         (tmp_path / place / "images").mkdir()
     assert eval_datasets(tmp_path) == train_datasets(tmp_path) == ["Whole"]
-    for place, find in (("MMEB-eval", eval_datasets), ("MMEB-train", train_datasets)):
+    for place in ("MMEB-eval", "MMEB-train"):
         (tmp_path / place / "Half").mkdir()
         (tmp_path / place / "Half" / "test-00000-of-00001.parquet.incomplete").touch()
-        with pytest.raises(DataError, match=r"Half: has test-00000-of-00001\.parquet\.incomplete, but no .*; download it again"):
-            find(tmp_path)
+    with pytest.raises(DataError, match=r"Half: has test-00000-of-00001\.parquet\.incomplete, but no .*; download it again"):
+        train_datasets(tmp_path)
+    assert eval_datasets(tmp_path) == ["Half", "Whole"], "of a benchmark it costs itself and no other set"
+    with pytest.raises(DataError, match=r"Half: no test-NNNNN-of-MMMMM\.parquet in it; download the dataset"):
+        read_eval(tmp_path, "Half")
 
 
 def test_files_that_an_operating_system_put_there_are_passed_over(tmp_path: Path) -> None:

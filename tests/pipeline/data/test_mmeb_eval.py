@@ -195,6 +195,8 @@ def test_describe(tmp_path: Path) -> None:
     own.write_text(json.dumps({"Mine": {"meta_task": "vqa", "split": "OOD"}, "OVEN": {"meta_task": "vqa", "split": "IND"}}))
     assert describe(tmp_path, "Mine") == DatasetInfo("vqa", "OOD")
     assert describe(tmp_path, "OVEN") == DatasetInfo("retrieval", "OOD")
+    own.write_bytes(b"\xef\xbb\xbf" + own.read_bytes())
+    assert describe(tmp_path, "Mine") == DatasetInfo("vqa", "OOD"), "Windows' editors put a byte order mark in front"
     for broken in ("[]", '{"Mine": {"meta_task": "vqa", "split": "ood"}}', '{"Mine": {"meta_task": ["vqa"], "split": "IND"}}'):
         own.write_text(broken)
         with pytest.raises(DataError, match=r"datasets\.json: not of the form"):
