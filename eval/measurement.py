@@ -16,11 +16,12 @@ from typing import Any, Protocol, Self
 from eval.model_protocol import Model, Progress
 from eval.results import Provenance, Setting, read_result, write_result
 from pipeline.errors import DataError, NothingToMeasureError
+from pipeline.lock import wait_for
 from pipeline.manifest import write_atomic
 
 logger = logging.getLogger(__name__)
 
-STATES_NAME = "data_states.json"
+STATES_NAME, LOCK_NAME = "data_states.json", ".data_states.lock"
 Check = Callable[[], object]
 
 
@@ -87,8 +88,10 @@ class ResultFolder:
     def keep(self, wanted: Measurement, result: Measured) -> None:
         """Write the result, whole or not at all."""
         write_result(result, self.path / wanted.name)
-        states = {**self._states(), wanted.name: wanted.state}
-        write_atomic(self.path / STATES_NAME, json.dumps(states, indent=1, sort_keys=True) + "\n")
+        with (self.path / LOCK_NAME).open("w") as lock:
+            wait_for(lock)  # another set may be done in another process just now
+            states = {**self._states(), wanted.name: wanted.state}
+            write_atomic(self.path / STATES_NAME, json.dumps(states, indent=1, sort_keys=True) + "\n")
 
     def set_aside(self, name: str) -> None:
         """Move a result, and the answers it was made from, to `<folder>.old`."""

@@ -15,8 +15,20 @@ def hold(file: IO[str] | IO[bytes], *, busy: str) -> None:
     A file system without locks is said in a warning and let pass.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise PipelineError(busy) from error
+
+
+def wait_for(file: IO[str] | IO[bytes]) -> None:
+    """Lock an open file until it is closed, as soon as no other process holds it: for work of milliseconds."""
+    _lock(file, 0)
+
+
+def _lock(file: IO[str] | IO[bytes], how: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | how)
+    except BlockingIOError:
+        raise
     except OSError as error:  # Lustre mounted without -o flock, for one
         logger.warning("%s: no locks here (%s): see to it that no second command runs on it", file.name, error.strerror)

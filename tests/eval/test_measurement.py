@@ -1,7 +1,10 @@
 """Results that are kept one by one: found again for the same model, settings and data, merged, never mixed."""
 
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,7 +13,7 @@ from eval import mmeb, vlm
 from eval.measurement import Failures, ResultFolder, measure_missing
 from eval.mmeb import MmebResult, retrieval_sets
 from eval.model_protocol import silent
-from eval.results import read_result
+from eval.results import Provenance, read_result
 from eval.subject import Subject
 from pipeline.errors import DataError
 from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
@@ -46,6 +49,34 @@ def test_another_model_in_the_same_folder_is_measured_anew(data: Path, tmp_path:
     for name in ("first", "second"):
         model = FakeModel(fingerprint=name)
         assert len(measure_missing(model, retrieval_sets(data), folder, Failures(), silent)) == 3
+
+
+def test_results_of_processes_that_end_together_are_all_found(tmp_path: Path) -> None:
+    """One process a set, as on a machine with several GPUs: none forgets what the other has just noted."""
+    folder = ResultFolder(tmp_path)
+    wanted = [[_Small(name=f"{process}-{number}.json") for number in range(25)] for process in range(2)]
+    result = _SmallResult(Provenance(model="m", data="d", settings={}))
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        list(pool.map(_keep_all, [folder] * 2, wanted, [result] * 2))
+    assert [each.name for part in wanted for each in part if folder.find(each, "m") is None] == []
+
+
+@dataclass(frozen=True)
+class _SmallResult:
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class _Small:
+    name: str
+    state: str = "state"
+    result: type[_SmallResult] = _SmallResult
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def _keep_all(folder: ResultFolder, wanted: list[Any], result: _SmallResult) -> None:
+    for each in wanted:
+        folder.keep(each, result)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, data: Path, model: FakeModel, *words: str) -> Result:

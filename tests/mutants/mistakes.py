@@ -34,6 +34,13 @@ MUTANTS = (
         ("tests/data_prep/test_check_inputs.py::test_a_file_under_another_name_is_said",),
     ),
     Mutant(
+        "of two evaluations that end together one forgets the other's result",
+        "eval/measurement.py",
+        "            wait_for(lock)",
+        "            pass",
+        ("tests/eval/test_measurement.py::test_results_of_processes_that_end_together_are_all_found",),
+    ),
+    Mutant(
         "a byte order mark makes datasets.json unreadable",
         "pipeline/data/mmeb_eval.py",
         'encoding="utf-8-sig"',
