@@ -1,7 +1,7 @@
 """Answers on disk as they come: one JSON line each, so that a killed evaluation goes on where it stopped.
 
-The first line says which model, questions and settings the answers belong to; a file of anything else is begun anew, since
-reusing answers by file name alone would score an older model.
+The first line says which model, questions and settings the answers belong to: reusing answers by file name alone would score an
+older model. Those of anything else wait in a file beside it, and come back when they are asked for again.
 """
 
 import json
@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from pipeline import manifest
 from pipeline.errors import DataError
 from pipeline.lock import hold
 
 logger = logging.getLogger(__name__)
+
+_SUFFIX_CHARACTERS = 12
 
 
 class PredictionFile:
@@ -38,13 +41,25 @@ class PredictionFile:
 
     def _begin(self, header: Mapping[str, str]) -> None:
         lines = _whole_lines(self.path)
-        if lines and _parsed(self.path, 1, lines[0]) == header:
-            self.answers = dict(_entry(self.path, number, line) for number, line in enumerate(lines[1:], start=2))
-            return
+        if not lines or _parsed(self.path, 1, lines[0]) != header:
+            lines = self._change(lines, header)
+        self.answers = dict(_entry(self.path, number, line) for number, line in enumerate(lines[1:], start=2))
+
+    def _change(self, lines: list[bytes], header: Mapping[str, str]) -> list[bytes]:
+        """Put what the file holds aside, and bring back, or begin, what belongs to `header`. Returns the lines of that."""
         if lines:
-            logger.info("%s: answers of another model, data or settings; begun anew", self.path)
+            place = self._aside(_parsed(self.path, 1, lines[0]))
+            manifest.write_atomic(place, b"\n".join([*lines, b""]))
+            logger.info("%s: answers of another model, data or settings; they are now in %s", self.path, place.name)
+        back = self._aside(header)
+        found = _whole_lines(back) if lines and back.is_file() else []  # a file that was removed is to be made anew
+        wanted = found or [_line(header).rstrip()]
         self._file.truncate(0)
-        self._write(_line(header))
+        self._write(b"\n".join([*wanted, b""]))
+        return wanted
+
+    def _aside(self, header: Mapping[str, object]) -> Path:
+        return self.path.with_suffix(f".{manifest.fingerprint(header)[:_SUFFIX_CHARACTERS]}{self.path.suffix}")
 
     def __enter__(self) -> Self:
         return self

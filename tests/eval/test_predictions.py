@@ -52,6 +52,19 @@ def test_answers_of_another_model_are_not_reused(tmp_path: Path) -> None:
     assert kept(path, "new") == {}
 
 
+def test_answers_of_another_model_wait_and_come_back(tmp_path: Path) -> None:
+    """Another prompt tried for a minute must not cost the answers of hours."""
+    path = tmp_path / "p.jsonl"
+    add(path, {"0": "of the first", "1": "\u2028"}, fingerprint="first")
+    add(path, {"0": "of the second"}, fingerprint="second")
+    add(path, {"2": "later"}, fingerprint="first")
+    assert kept(path, "second") == {"0": "of the second"}
+    assert kept(path, "first") == {"0": "of the first", "1": "\u2028", "2": "later"}
+    path.unlink()
+    assert kept(path, "first") == {}, "removed, so as to be asked anew"
+    assert kept(path, "first"[:4]) == kept(path, "first") == {}
+
+
 def test_two_evaluations_never_write_one_file(tmp_path: Path) -> None:
     """The second, of another model, would begin the file anew under the first one's answers."""
     path = tmp_path / "p.jsonl"

@@ -41,6 +41,20 @@ MUTANTS = (
         ("tests/eval/test_measurement.py::test_results_of_processes_that_end_together_are_all_found",),
     ),
     Mutant(
+        "answers are thrown away when another prompt is tried",
+        "eval/predictions.py",
+        "found = _whole_lines(back) if lines and back.is_file() else []",
+        "found = []",
+        ("tests/eval/test_predictions.py",),
+    ),
+    Mutant(
+        "answers that were removed come back",
+        "eval/predictions.py",
+        "if lines and back.is_file()",
+        "if back.is_file()",
+        ("tests/eval/test_predictions.py",),
+    ),
+    Mutant(
         "a byte order mark makes datasets.json unreadable",
         "pipeline/data/mmeb_eval.py",
         'encoding="utf-8-sig"',
