@@ -3,7 +3,10 @@
 torchrun and the Slurm script set RANK and WORLD_SIZE; a lone process has neither.
 """
 
+import logging
 import os
+import sys
+from typing import NoReturn
 
 from pipeline.errors import PipelineError
 
@@ -35,12 +38,26 @@ def agree(choice: int) -> int:
 
 
 def leave() -> None:
-    """Leave the group of ranks, once all have finished: its threads now and then abort an interpreter that ends inside."""
+    """Leave the group of ranks, once all have finished."""
     if num_ranks() > 1:
         import torch.distributed as dist
 
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def end(code: int) -> NoReturn:
+    """End the process. One of several ranks ends without the interpreter's clean-up.
+
+    Threads of a process group live on after it was left, as long as anything refers to it; one that drops its last tensor while
+    the interpreter goes down aborts the process, and a training that is done would count as failed.
+    """
+    if num_ranks() == 1:
+        sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def refuse_ranks(stage: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from jobs.defaults import ORDER
+from jobs.ranks import end
 from launchers import options
 from launchers.data import data, one_slice
 from launchers.exit_codes import INTERRUPTED, STOPPED
@@ -59,7 +60,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nstopped; the same command goes on from here", err=True)
         code = INTERRUPTED
-    sys.exit(code if isinstance(code, int) else 0)
+    end(code if isinstance(code, int) else 0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100})

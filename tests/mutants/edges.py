@@ -49,6 +49,20 @@ MUTANTS = (
         LOCAL,
     ),
     Mutant(
+        "a rank ends with the interpreter's clean-up",
+        "jobs/ranks.py",
+        "    if num_ranks() == 1:\n        sys.exit(code)\n",
+        "    sys.exit(code)\n",
+        ("tests/jobs/test_ranks.py",),
+    ),
+    Mutant(
+        "what a rank printed is lost at its end",
+        "jobs/ranks.py",
+        "    sys.stdout.flush()\n",
+        "",
+        ("tests/jobs/test_ranks.py",),
+    ),
+    Mutant(
         "a stopped rank ends inside its group",
         "launchers/stages.py",
         "    except StoppedError:\n        leave()\n",

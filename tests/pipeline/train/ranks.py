@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from jobs.ranks import end
 from pipeline.batch import Outputs
 from pipeline.model import head
 from pipeline.recipe import Recipe
@@ -212,4 +213,5 @@ def save(found: dict[str, Any], file: Path) -> None:
 
 if __name__ == "__main__":
     main()
-    dist.destroy_process_group()  # its threads now and then abort an interpreter that ends inside
+    dist.destroy_process_group()
+    end(0)
