@@ -1,7 +1,7 @@
 """Stage `evaluate`: retrieval, comprehension and reconstruction of the trained model, and retrieval of the untrained one."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from jobs.defaults import KINDS
 from jobs.evaluated import Evaluated, checkpoint_folder, trained_model, trained_steps, untrained_model
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data import mmeb_eval
+from pipeline.errors import DataError
 from pipeline.manifest import Manifest, fingerprint
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
@@ -101,11 +102,9 @@ class EvaluateStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Measure what is chosen and not there yet. Raises DataError at the end where something could not be measured."""
         failures, made = Failures(), 0
-        if (self.context.data / vlm.FOLDER).is_dir() and not vlm.found_files(self.context.data):
-            logger.warning("%s: no *.tsv in it, so no questions are asked", self.context.data / vlm.FOLDER)
         trained = newest_checkpoint(self._place)
         models = [untrained_model(self.context, out, UNTRAINED), trained_model(self.context, out, TRAINED, trained)]
-        chosen = {each.label: [item for item in self._measurements(each) if self.choice.has(each.label, item)] for each in models}
+        chosen = self._chosen(models)
         is_forced = self.context.force
         left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
         failures.check(left, self._watched("data"))
@@ -118,6 +117,16 @@ class EvaluateStage:
             each.model.release()
         failures.raise_any()
         return Result(counts={**counts, "measured": made}, content=fingerprint([each.content for each in models]))
+
+    def _chosen(self, models: Sequence[Evaluated]) -> dict[str, list[Measurement]]:
+        """What is to be measured of each model, by label. Raises DataError where that is nothing."""
+        if (self.context.data / vlm.FOLDER).is_dir() and not vlm.found_files(self.context.data):
+            logger.warning("%s: no *.tsv in it, so no questions are asked", self.context.data / vlm.FOLDER)
+        chosen = {each.label: [item for item in self._measurements(each) if self.choice.has(each.label, item)] for each in models}
+        if not any(chosen.values()):
+            kinds = " and ".join(self.choice.kinds)
+            raise DataError(f"{self.context.data}: nothing of {kinds} can be measured with recipe {self.context.recipe.name}")
+        return chosen
 
     @property
     def _place(self) -> Path:

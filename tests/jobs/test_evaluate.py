@@ -259,6 +259,14 @@ def test_an_empty_folder_of_questions_costs_nothing_else(
             evaluate(context, only=only)
 
 
+def test_a_choice_that_holds_nothing_is_refused(context: Context, models: Models) -> None:
+    """A finished evaluation of nothing would pass for a measured one."""
+    (context.data / "MMEB-eval").rename(context.work / "elsewhere")
+    with pytest.raises(DataError, match="data: nothing of reconstruction can be measured with recipe tiny"):
+        evaluate(context, only=("reconstruction",))
+    assert evaluate(context, only=("reconstruction", "questions"))["questions"] == 3
+
+
 def test_the_page_says_that_a_checkpoint_was_named(context: Context, models: Models) -> None:
     """Its curves are those of this training, whatever was measured."""
     (context.train / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')

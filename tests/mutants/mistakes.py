@@ -55,6 +55,13 @@ MUTANTS = (
         ("tests/eval/test_predictions.py",),
     ),
     Mutant(
+        "an evaluation of nothing is done",
+        "jobs/evaluate.py",
+        "if not any(chosen.values()):",
+        "if False:",
+        (f"{STAGE}::test_a_choice_that_holds_nothing_is_refused",),
+    ),
+    Mutant(
         "a byte order mark makes datasets.json unreadable",
         "pipeline/data/mmeb_eval.py",
         'encoding="utf-8-sig"',
