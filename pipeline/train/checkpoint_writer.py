@@ -60,13 +60,9 @@ class CheckpointWriter:
         return folder
 
     def finish(self) -> None:
-        """Wait for the write that has begun, if any. Raises CheckpointError on every rank where it failed."""
-        problem: CheckpointError | None = None
-        try:
-            if self._writing is not None:
-                self._writing.result()
-        except CheckpointError as error:
-            problem = error
+        """Wait for the write that has begun, if any. Where it failed, raises its error on rank 0, CheckpointError on others."""
+        # Whatever the error is: ranks that were not told would wait for rank 0 for ever.
+        problem = self._writing.exception() if self._writing is not None else None
         self._writing = None
         if on_any_rank(problem is not None):
             raise problem or CheckpointError(f"step {self.saved}: rank 0 could not write its checkpoint; its message says why")

@@ -1,5 +1,6 @@
 """Which checkpoints stay: the last few, those of every so many steps, and the best on the held-out slice."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from pipeline.errors import CheckpointError
 from pipeline.recipe import HeldOutFigure, Phase
 from pipeline.train import checkpoint
 
+logger = logging.getLogger(__name__)
+
 HIGHER_IS_BETTER: tuple[HeldOutFigure, ...] = ("precision_at_1",)
 
 
@@ -15,13 +18,16 @@ def prune(root: Path, phase: Phase, step: int) -> None:
     """Delete the checkpoints that the phase does not keep at `step`.
 
     Folders of later steps stay: they are another run's, or were refused at the start of this one, and must not take the
-    place of those that a resume can use.
+    place of those that a resume can use. One that cannot be deleted, such as a link to another disk, is named and ends no run.
     """
     found = {checkpoint.step_of(folder): folder for folder in checkpoint.steps(root) if checkpoint.step_of(folder) <= step}
     kept = {*list(found)[: phase.keep_checkpoints], *(number for number in found if on_a_mark(number, phase))}
     kept |= best({number: _figure(folder, phase.keep_best) for number, folder in found.items()}, phase.keep_best)
     for number in found.keys() - kept:
-        shutil.rmtree(found[number])
+        try:
+            shutil.rmtree(found[number])
+        except OSError as error:
+            logger.warning("%s: no longer needed, but it could not be deleted (%s); delete it yourself", found[number], error)
 
 
 def on_a_mark(step: int, phase: Phase) -> bool:

@@ -29,9 +29,24 @@ MUTANTS = (
     Mutant(
         "a write that failed is forgotten",
         "pipeline/train/checkpoint_writer.py",
-        "            problem = error\n",
-        "            problem = None\n",
+        "problem = self._writing.exception() if self._writing is not None else None",
+        "problem = None",
         WRITER,
+    ),
+    Mutant(
+        "only errors of a checkpoint's own are told to other ranks",
+        "pipeline/train/checkpoint_writer.py",
+        "        if on_any_rank(problem is not None):",
+        "        if problem is not None and not isinstance(problem, CheckpointError):\n            raise problem\n"
+        "        if on_any_rank(problem is not None):",
+        WRITER,
+    ),
+    Mutant(
+        "a checkpoint that cannot be deleted ends the run",
+        "pipeline/train/kept.py",
+        "        except OSError as error:",
+        "        except PermissionError as error:",
+        ("tests/pipeline/train/test_kept.py",),
     ),
     Mutant(
         "a weight without a place is passed over",

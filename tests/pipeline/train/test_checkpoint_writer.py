@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.errors import CheckpointError
-from pipeline.train import checkpoint, checkpoint_writer, engine
+from pipeline.train import checkpoint, checkpoint_writer, engine, kept
 from pipeline.train.build import load_trained
 from pipeline.train.checkpoint_writer import CheckpointWriter
 from pipeline.train.engine import Engine
@@ -104,6 +104,17 @@ def test_other_ranks_are_told_too(writer: CheckpointWriter) -> None:
     writer.saved = 1
     with mock.patch.object(checkpoint_writer, "on_any_rank", return_value=True), pytest.raises(CheckpointError, match="rank 0"):
         writer.finish()
+
+
+def test_ranks_agree_whatever_the_write_met(writer: CheckpointWriter) -> None:
+    with (
+        mock.patch.object(kept, "prune", side_effect=PermissionError("no")),
+        mock.patch.object(checkpoint_writer, "on_any_rank", side_effect=bool) as told,
+    ):
+        writer.save(1, 0, {})
+        with pytest.raises(PermissionError):
+            writer.finish()
+    assert told.call_args_list == [mock.call(False), mock.call(True)], "the others would wait for rank 0 for ever"
 
 
 def test_what_is_there_is_not_written_again(writer: CheckpointWriter) -> None:

@@ -122,6 +122,17 @@ def test_a_best_that_nothing_measures_is_refused(fields: dict[str, object], figu
         Phase(name="joint", steps=1, keep_best=figure, **fields)  # type: ignore[arg-type]
 
 
+def test_a_link_to_a_checkpoint_elsewhere_stays_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root, moved = tmp_path / "checkpoints", tmp_path / "large disk"
+    save(root, 1).rename(moved)
+    checkpoint.folder_of(root, 1).symlink_to(moved)
+    save(root, 2)
+    save(root, 3)
+    kept.prune(root, Phase(name="joint", steps=4, keep_checkpoints=1), 3)
+    assert left(root) == {1, 3} and (moved / checkpoint.STATE).is_file()
+    assert "step-00000001: no longer needed" in caplog.text
+
+
 def test_a_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     folder = save(tmp_path, 1)
     fields = json.loads((folder / checkpoint.STATE).read_text())
