@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import warnings
-from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from jobs.defaults import ORDER
 from jobs.ranks import end
 from launchers import options
 from launchers.data import data, one_slice
+from launchers.environment import set_usual
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
 from launchers.measure import measure
@@ -26,18 +26,6 @@ from launchers.stages import one_stage, runner, tell
 from pipeline.errors import PipelineError, StoppedError
 
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
-
-_ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-"""Nothing is ever downloaded or reported; set a variable yourself to decide otherwise."""
 
 
 def main() -> None:
@@ -284,10 +272,7 @@ def _complain(message: str) -> int:
 
 def _set_up(quiet: bool) -> None:
     """Environment, logging and warnings of the whole process, before anything heavy is imported."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not Path("/dev/nvidiactl").exists():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    set_usual(os.environ)
     warnings.simplefilter("ignore")
     level = logging.WARNING if quiet or os.environ.get("RANK", "0") != "0" else logging.INFO
     # On a terminal a message takes the line of the progress bar, which draws itself anew.

@@ -13,6 +13,7 @@ from types import FrameType
 from jobs.runner import Outcome, write_recipe
 from jobs.stage import PARENT_VARIABLE, Context
 from jobs.train import TrainStage
+from launchers.environment import allocator
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import Manifest
@@ -106,6 +107,7 @@ def _environments(processes: int) -> Iterator[dict[str, str]]:
     threads = max(1, (os.cpu_count() or 1) // processes)
     common = {**os.environ, STARTED_BY_US: "1", "OMP_NUM_THREADS": str(threads), "WORLD_SIZE": str(processes)}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common = {**allocator(common), **common}
     for rank in range(processes):
         yield {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
 

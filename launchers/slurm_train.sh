@@ -35,6 +35,8 @@ export MASTER_ADDR
 # Jobs that share a node need different ports.
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 40000))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+# Segments that grow lose less memory between blocks. torch reads either name, the older one first.
+[ -n "${PYTORCH_CUDA_ALLOC_CONF+set}" ] || export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF-expandable_segments:True}
 # Since Slurm 22.05 srun does not take this over from sbatch by itself.
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
 

@@ -36,6 +36,20 @@ def test_each_process_knows_its_rank_and_where_to_meet(tmp_path: Path) -> None:
     assert {words[6] for words in told} == {"chain"}
 
 
+@pytest.mark.parametrize("chosen", ["", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_a_gpu_s_segments_grow_unless_the_user_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    if chosen:
+        monkeypatch.setenv(chosen, "max_split_size_mb:512")
+    program = f"open({str(tmp_path / 'told')!r}, 'w').write(' '.join(os.environ.get(name, '-') for name in {names}))"
+    assert ranks(program, processes=1) == [0]
+    usual = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    told = {chosen: "max_split_size_mb:512"} if chosen else usual
+    assert (tmp_path / "told").read_text().split() == [told.get(name, "-") for name in names]
+
+
 def test_the_processes_of_a_training_know_the_run_of_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known: list[object] = []
 

@@ -112,3 +112,16 @@ def test_a_missing_python_is_one_line(tmp_path: Path) -> None:
     told = subprocess.run(["bash", SCRIPT], cwd=tmp_path, env=names, capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr == f"error: {tmp_path}/python: not there; run make setup in {tmp_path}, or set CREM_PYTHON\n"
+
+
+@pytest.mark.parametrize("chosen", ["", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"])
+def test_a_gpu_s_segments_grow_unless_the_user_chose(tmp_path: Path, chosen: str) -> None:
+    """By the script's own lines: the name that torch reads today, and nothing beside the older one."""
+    (line,) = (line for line in SCRIPT.read_text().splitlines() if "expandable_segments" in line)
+    names = {chosen: "max_split_size_mb:512"} if chosen else {}
+    command = f"{line}\nenv"
+    told = subprocess.run(
+        ["bash", "-c", command], env={"PATH": os.environ["PATH"], **names}, capture_output=True, text=True, check=True
+    )
+    expected = names or {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    assert {line for line in told.stdout.splitlines() if "ALLOC_CONF" in line} == {f"{n}={v}" for n, v in expected.items()}

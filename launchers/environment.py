@@ -1,0 +1,33 @@
+"""Variables of the process that libraries read when they are imported, so before anything heavy is."""
+
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+USUAL = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+"""Nothing is ever downloaded or reported; set a variable yourself to decide otherwise."""
+
+
+def set_usual(variables: MutableMapping[str, str]) -> None:
+    """Set what the user has not."""
+    for name, value in {**USUAL, **allocator(variables)}.items():
+        variables.setdefault(name, value)
+    if not Path("/dev/nvidiactl").exists():
+        variables.setdefault("DS_ACCELERATOR", "cpu")
+
+
+def allocator(variables: Mapping[str, str]) -> dict[str, str]:
+    """What tells torch to let a GPU's segments grow, which loses less memory between blocks; nothing where the user has chosen.
+
+    torch reads either name, the older one first.
+    """
+    chosen = "PYTORCH_CUDA_ALLOC_CONF" in variables or "PYTORCH_ALLOC_CONF" in variables
+    return {} if chosen else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
