@@ -33,7 +33,7 @@ def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int 
 
 def forecast_lines(found: "Forecast", visual: int) -> list[str]:
     """Memory by part, FLOPs and hours."""
-    from pipeline.train.preflight import RESERVE, UTILISATION
+    from pipeline.train.preflight import RESERVE, SLACK, UTILISATION
     from pipeline.train.preflight_rows import Assumed
 
     memory, work, weights = found.memory, found.work, found.weights
@@ -45,7 +45,11 @@ def forecast_lines(found: "Forecast", visual: int) -> list[str]:
         f"{Assumed(recipe=found.recipe, visual=visual)}",
         f"memory on each of {found.num_gpus} {found.gpu.name}, GiB:",
         *(f"  {name:<20}{size / GIB:8.2f}" for name, size in memory.parts.items()),
-        f"  {'in all':<20}{memory.total / GIB:8.2f}  of {room / GIB:.1f} ({RESERVE // GIB} left to the driver and NCCL)",
+        f"  {'in all':<20}{memory.total / GIB:8.2f}  of {room / GIB:.1f} ({RESERVE // GIB} left to the driver and NCCL; "
+        f"slack: {SLACK:.0%} of what a step allocates, assumed)",
+        f"  beside the state a step takes {memory.step.total / GIB:.2f}, a held-out look {memory.look / GIB:.2f}, a checkpoint "
+        f"{memory.checkpoint / GIB:.2f}: the largest counts",
+        f"memory of rank 0's host while it writes a checkpoint, beside its loaders: {memory.host / GIB:.2f} GiB",
         f"a step: {work.tokens:,} tokens, {work.chunks} chunks a GPU, {work.model / 1e15:.2f} PFLOPs of the model, "
         f"{work.hardware / 1e15:.2f} with replays",
         f"time: {found.seconds:.1f} s a step, {found.pairs_per_second:.1f} pairs/s a GPU, {found.hours:.1f} hours for "

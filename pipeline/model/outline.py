@@ -10,7 +10,7 @@ from pipeline.errors import CheckpointError
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import FAMILIES
 
-OUTLINE_ATTENTION = "role_spans_outline"
+OUTLINE_ATTENTION, OUTLINE_VISION = "role_spans_outline", "picture_flash_outline"
 
 
 def outline_model(path: Path, *, dtype: torch.dtype) -> Any:
@@ -26,6 +26,7 @@ def outline_model(path: Path, *, dtype: torch.dtype) -> Any:
     with torch.device("meta"):
         model = FAMILIES[config.model_type]._from_config(config, dtype=dtype)  # type: ignore[attr-defined]
     model.model.language_model.config._attn_implementation = OUTLINE_ATTENTION
+    model.model.visual.config._attn_implementation = OUTLINE_VISION
     return model
 
 
@@ -60,4 +61,13 @@ def outline_attention(
     return out.index_select(0, plan.spans.take)[None], None
 
 
+def outline_vision(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: object, **_: Any
+) -> tuple[torch.Tensor, None]:
+    """The shapes of `picture_attention` over the variable-length kernel: query (1, H, P, d) -> (1, P, H, d)."""
+    out: torch.Tensor = _KernelMemory.apply(*(part[0].transpose(0, 1) for part in (query, key, value)))  # type: ignore[no-untyped-call]
+    return out[None], None
+
+
 AttentionInterface.register(OUTLINE_ATTENTION, outline_attention)
+AttentionInterface.register(OUTLINE_VISION, outline_vision)

@@ -1,14 +1,18 @@
-"""Floating-point operations of a step: what the model needs, and what this machine does for it.
+"""Floating-point operations of a step, the one count of the log and of the forecast: what the model needs, and what is computed.
 
-A weight costs 2 a token and pass. A forward pass counts 1, the gradient of the inputs 1, that of the weights 1 where they are
-trained. Causal attention over n tokens costs 2 n^2 times the width of its heads a layer, the tower's over a picture of n patches
-4 n^2. Left out, since they are small: norms, activations, adapters, and attention inside of Qwen2.5-VL's windows.
+A linear map costs 2 a weight for each token that meets it. A forward pass counts 1, the gradient of the inputs 1, that of the
+weights 1 where they are trained; so with adapters. Attention costs 4 times the width of its heads for each query and key that it
+sees, and twice that in its gradients. Left out, since they are small: norms, activations, rotations and pooling.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
+from torch import nn
 
 from pipeline.batch import Batch
 from pipeline.model.embedder import Embedder
@@ -18,6 +22,12 @@ from pipeline.train.work import Chunk
 
 PEAKS = {gpu.name.split("-")[0].upper(): gpu.peak for gpu in GPUS.values()}
 """Peak FLOP/s by the word in the device's name: A100, A800, ..."""
+
+_LAST_MAPS = ("mlp.down_proj.weight", "mlp.down_proj.lora_B.default.weight", "mlp.fc2.weight")
+"""The last map of a layer: when a checkpointed layer runs again, torch stops before it, for nothing is kept of its outputs.
+
+Not so under ZeRO-3, whose own map keeps its inputs after it has run: there the count of replays is too low by these.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,74 +41,148 @@ class Flops:
         return Flops(model=self.model + other.model, hardware=self.hardware + other.hardware)
 
 
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Operations of a forward pass, of the gradients after it, and of what is computed again between the two."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    again: float = 0.0
+
+    def __add__(self, other: "Passes") -> "Passes":
+        return Passes(self.forward + other.forward, self.backward + other.backward, self.again + other.again)
+
+    def times(self, number: float) -> "Passes":
+        """Those of so many tokens."""
+        return Passes(self.forward * number, self.backward * number, self.again * number)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of a model: weights that a token of the text, a scored token and a patch meet; widths of attention, all layers together.
+    """Of a model: passes of a packed `token`, of a `score`d one, and of a text's `pair` of a query and a key that it sees.
 
-    `text_passes` and `tower_passes` are those of a whole training pass: 3 where weights are trained, 2 where only adapters
-    are, 1 for a frozen tower. `head_again` is 1 where the head is trained and its logits are computed twice.
+    Likewise of a `patch` and of pairs of patches, in the layers that see whole pictures and in those that see windows of
+    `window` x `window` patches (Qwen2.5-VL). `again` of layers counts where they are checkpointed, that of the head always.
     """
 
-    text: int
-    head: int
-    tower: int
-    attention: int
-    picture_attention: int
-    text_passes: int
-    tower_passes: int
-    head_again: int
+    token: Passes
+    score: Passes
+    pair: Passes
+    patch: Passes
+    picture_pair: Passes
+    window_pair: Passes
+    window: int
+    tower_trains: bool
 
     @classmethod
     def of(cls, embedder: Embedder) -> "Cost":
         """Look at a model before an engine cuts it up or takes its tower out."""
         text, tower = embedder.backbone.text, embedder.backbone.tower
-        layers = list(text.layers.named_parameters())
-        weights = [weight for name, weight in layers if ".lora_" not in name]
         config, head = text.config, embedder.backbone.model.lm_head.weight
+        depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        trains = any(weight.requires_grad for weight in tower.parameters())
+        whole = len(getattr(tower.config, "fullatt_block_indexes", tower.blocks))
+        width = int(tower.blocks[0].attn.qkv.in_features)
+        scored = _map(head)
         return cls(
-            text=sum(weight.numel() for weight in weights),
-            head=head.numel(),
-            tower=sum(_a_patch(name, weight, tower.spatial_merge_size) for name, weight in tower.named_parameters()),
-            attention=config.num_hidden_layers * config.hidden_size,
-            picture_attention=picture_attention(tower),
-            text_passes=3 if any(weight.requires_grad for weight in weights) else 2,
-            tower_passes=3 if any(weight.requires_grad for weight in tower.parameters()) else 1,
-            head_again=int(head.requires_grad),
+            token=_sum(_of_layer(name, weight) for name, weight in _maps(text.layers)),
+            score=Passes(scored.forward, scored.backward, scored.forward * head.requires_grad),
+            pair=_pair(config.num_hidden_layers * config.num_attention_heads * depth, has_gradients=True),
+            patch=_sum(_of_patch(name, weight, tower, trains) for name, weight in _maps(tower)),
+            picture_pair=_pair(whole * width, has_gradients=trains),
+            window_pair=_pair((len(tower.blocks) - whole) * width, has_gradients=trains),
+            window=_window(tower),
+            tower_trains=trains,
         )
 
-    def forward(self, batch: Batch) -> tuple[float, float]:
-        """One forward pass of a batch: the language model's and the tower's part."""
+    def text(self, batch: Batch) -> Passes:
+        """The language model's layers over a batch."""
         lengths = batch.spans.starts.diff().double()
-        text = 2.0 * (self.text * batch.input_ids.numel() + self.head * batch.score_index.numel())
-        patches = batch.grid_thw.prod(dim=-1).double()
-        tower = 2.0 * self.tower * float(patches.sum()) + 4.0 * self.picture_attention * float(patches.square().sum())
-        return text + 2.0 * self.attention * float(lengths.square().sum()), tower
+        seen = float((lengths * (lengths + 1) / 2).sum())
+        return self.token.times(batch.input_ids.numel()) + self.pair.times(seen)
+
+    def head(self, batch: Batch) -> Passes:
+        """The losses of a batch's scored tokens."""
+        return self.score.times(batch.score_index.numel())
+
+    def tower(self, batch: Batch) -> Passes:
+        """The vision tower and its merger over a batch's pictures."""
+        frames, rows, columns = batch.grid_thw.double().unbind(dim=-1)
+        pairs = float((frames * (rows * columns).square()).sum())
+        found = self.patch.times(float((frames * rows * columns).sum())) + self.picture_pair.times(pairs)
+        if not self.window:
+            return found
+        inside = frames * _squares(rows, self.window) * _squares(columns, self.window)
+        return found + self.window_pair.times(float(inside.sum()))
 
     def chunk(self, chunk: Chunk, phase: Phase, *, is_kept: bool) -> Flops:
         """A chunk of a step: the gradient's passes, and on this machine the first pass without a graph as well."""
-        text, tower = self.forward(chunk.full)
-        needed = self.text_passes * text + self.tower_passes * tower
-        head = 2.0 * self.head * chunk.full.score_index.numel()
-        # A trained head's logits are computed again; with checkpointed layers all below it is.
-        again = self.head_again * head + (text - head if phase.gradient_checkpointing else 0.0)
+        text, head, tower = self.text(chunk.full), self.head(chunk.full), self.tower(chunk.full)
+        needed = sum(part.forward + part.backward for part in (text, head, tower))
+        again = head.again + (text.again + tower.again if phase.gradient_checkpointing else 0.0)
         first = self._first_pass(chunk.prefix, phase) if chunk.prefix is not None and not is_kept else 0.0
         return Flops(model=needed, hardware=needed + again + first)
 
+    def step(self, chunks: Sequence[Chunk], phase: Phase) -> Flops:
+        """The chunks of a rank's step, of which the last ones keep their first pass. Idle chunks count nothing."""
+        first_kept = len(chunks) - phase.kept_chunks
+        parts = (self.chunk(chunk, phase, is_kept=index >= first_kept) for index, chunk in enumerate(chunks))
+        return sum(parts, Flops(model=0.0, hardware=0.0))
+
     def _first_pass(self, prefix: Batch, phase: Phase) -> float:
         """The first pass without a graph; a trained tower takes part in it, a frozen one where its features are not kept."""
-        text, tower = self.forward(prefix)
-        return text + tower if self.tower_passes > 1 or phase.features == "recomputed" else text
+        text = self.text(prefix).forward + self.head(prefix).forward
+        return text + self.tower(prefix).forward if self.tower_trains or phase.features == "recomputed" else text
 
 
-def picture_attention(tower: Any) -> int:
-    """Width of the tower's attention over whole pictures, all layers together. Qwen2.5-VL has few layers without windows."""
-    whole = getattr(tower.config, "fullatt_block_indexes", tower.blocks)
-    return len(whole) * int(tower.blocks[0].attn.qkv.in_features)
+def _maps(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """The weights of linear maps, by name: all but biases and gains."""
+    return [(name, weight) for name, weight in module.named_parameters() if weight.ndim > 1]
 
 
-def _a_patch(name: str, weight: torch.Tensor, merge: int) -> int:
-    """Weights that a patch meets: the merger sees merge x merge of them at once."""
-    return weight.numel() // merge**2 if name.startswith("merger.mlp") else weight.numel()
+def _map(weight: torch.Tensor, *, has_input_gradient: bool = True) -> Passes:
+    """Of one token through a map."""
+    product = 2.0 * weight.numel()
+    return Passes(product, product * (has_input_gradient + weight.requires_grad))
+
+
+def _of_layer(name: str, weight: torch.Tensor) -> Passes:
+    """Of one token through a map of a layer that runs again where layers are checkpointed."""
+    passes = _map(weight)
+    return Passes(passes.forward, passes.backward, 0.0 if name.endswith(_LAST_MAPS) else passes.forward)
+
+
+def _of_patch(name: str, weight: torch.Tensor, tower: Any, trains: bool) -> Passes:
+    """Of one patch through a map of the tower: pixels have no gradient, and the merger sees merge x merge patches at once."""
+    if not trains:
+        passes = Passes(_map(weight).forward)
+    elif name.startswith("blocks."):
+        passes = _of_layer(name, weight)
+    else:
+        passes = _map(weight, has_input_gradient=not name.startswith("patch_embed."))
+    return passes.times(1 / tower.spatial_merge_size**2) if name.startswith("merger.mlp") else passes
+
+
+def _pair(width: int, *, has_gradients: bool) -> Passes:
+    """Of a query and a key that it sees: their product and the value's share, in heads of `width` in all."""
+    products = 4.0 * width
+    return Passes(products, 2 * products, products) if has_gradients else Passes(products)
+
+
+def _window(tower: Any) -> int:
+    """Patches on the side of a window; 0 where all layers see whole pictures."""
+    merge = int(tower.spatial_merge_size)
+    size = getattr(tower.config, "window_size", 0) if hasattr(tower.config, "fullatt_block_indexes") else 0
+    return int(size // merge // tower.config.patch_size * merge)
+
+
+def _squares(sides: torch.Tensor, window: int) -> torch.Tensor:
+    """The sum of the squares of the pieces that windows cut a side into; the last piece may be shorter."""
+    return sides.div(window, rounding_mode="floor") * window**2 + sides.remainder(window).square()
+
+
+def _sum(passes: Iterable[Passes]) -> Passes:
+    return reduce(add, passes, Passes())
 
 
 def peak_of(device: torch.device) -> float | None:

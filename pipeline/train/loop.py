@@ -23,10 +23,11 @@ from pipeline.train.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.engine import Engine
 from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, scheduled, summary, tally
-from pipeline.train.flops import Cost, Flops
+from pipeline.train.flops import Cost
 from pipeline.train.held_out import HeldOut
 from pipeline.train.journal import Journal, drop_after
 from pipeline.train.opening import composition, opening
+from pipeline.train.out_of_memory import naming_settings
 from pipeline.train.parcel import deliveries
 from pipeline.train.places import USUAL, Means, Places
 from pipeline.train.ranks import own_rank, start_process_group
@@ -64,7 +65,8 @@ def train(
         StoppedError: a signal asked for it; the checkpoint is written.
         PipelineError: what the user can mend; the last checkpoint is intact.
     """
-    with StopNote() as note, Watch(places.heartbeats, own_rank(), means.step_timeout) as watch:
+    watched = Watch(places.heartbeats, own_rank(), means.step_timeout)
+    with StopNote() as note, watched as watch, naming_settings(recipe):
         run = _Run(places, recipe, tracker, progress, note, watch)
         begin = run.resume()
         end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
@@ -197,18 +199,13 @@ class _Run:
         rate = learning_rate(step, self.phase)
         report = train_step(self.engine, work, self.recipe, self.phase, rate)
         clock = Clock(time.monotonic() - begun + waited, waited)
-        total = tally(self.engine, work, clock, self._flops(work), asked_to_stop=bool(self.note.asked))
+        total = tally(self.engine, work, clock, self.cost.step(work.chunks, self.phase), asked_to_stop=bool(self.note.asked))
         self.skips.note(step, report)
         if total.unreadable:
             self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
         figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.recipe, self.phase, step)}
         return figures, total
-
-    def _flops(self, work: StepWork) -> Flops:
-        first_kept = len(work.chunks) - self.phase.kept_chunks
-        parts = (self.cost.chunk(chunk, self.phase, is_kept=index >= first_kept) for index, chunk in enumerate(work.chunks))
-        return sum(parts, Flops(model=0.0, hardware=0.0))
 
     def _look(self, done: int) -> dict[str, float]:
         """Figures of the held-out slice where they are due: a checkpoint that may be the best must have them."""

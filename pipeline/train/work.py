@@ -50,21 +50,15 @@ class StepWork:
 
 def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> StepWork:
     """Cut rows into chunks by the token budget and pack them for both passes. Rows that neither loss looks at are left out."""
-    pooled, last = recipe.pooling.positions, recipe.pooling.role
     used = [row for row in rows if row.slot >= 0 or row.num_scored]
-    chunks = []
-    for part in chunk_by_tokens(used, phase.chunk_tokens):
-        embedded = truncate(part, last)
-        prefix = pack(embedded, recipe.layout, pooled) if embedded else None
-        chunks.append(Chunk(pack(part, recipe.layout, pooled), prefix, _embedded_features(part)))
     units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
     for row in used:
         units[row.group] += recipe.language.units(row.num_scored)
         if row.slot >= 0:
             items[row.slot] = row.item
     return StepWork(
-        chunks=chunks,
-        idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], recipe.layout, pooled),
+        chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.chunk_tokens)],
+        idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], recipe.layout, recipe.pooling.positions),
         num_pairs=plan.num_pairs,
         items=items,
         asks=any(item.asks for item in plan.items),
@@ -74,6 +68,13 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
         num_tokens=sum(len(row.sequence) for row in used),
         num_cut=sum(row.sequence.cut for row in rows),
     )
+
+
+def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:
+    """Rows packed for both passes."""
+    pooled, embedded = recipe.pooling.positions, truncate(rows, recipe.pooling.role)
+    prefix = pack(embedded, recipe.layout, pooled) if embedded else None
+    return Chunk(pack(rows, recipe.layout, pooled), prefix, _embedded_features(rows))
 
 
 def _embedded_features(rows: Sequence[Row]) -> torch.Tensor:

@@ -23,6 +23,7 @@ from tests.mutants import (
     engine,
     evaluation,
     exports,
+    forecast,
     holes,
     method,
     mistakes,
@@ -55,6 +56,7 @@ MUTANTS = (
     *holes.MUTANTS,
     *checkpoints.MUTANTS,
     *mistakes.MUTANTS,
+    *forecast.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

@@ -4,24 +4,30 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 
+from data_prep.tiny_model import build_tiny_model
+from pipeline.batch import Batch
 from pipeline.model.adapters import Full, LoRA
 from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import figures
 from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.engine import linear_as_run
+from pipeline.train.features import with_features
 from pipeline.train.feed import Feed
 from pipeline.train.figures import Clock, Tally, figures_of, utilisation
-from pipeline.train.flops import Cost, Flops, peak_of
+from pipeline.train.flops import Cost, Flops, Passes, peak_of
 from pipeline.train.journal import Journal
 from pipeline.train.opening import opening
 from pipeline.train.step import StepReport
 from pipeline.train.work import StepWork
-from tests.pipeline.corpus import corpus, measured, small_recipe
+from tests.pipeline.corpus import SMALL, TEXTS, corpus, measured, small_recipe
 from tests.pipeline.train.counted import counting
+from tests.pipeline.variants import whole_table_under_lora
 
 TALLY = Tally(
     tokens=600.0,
@@ -71,19 +77,50 @@ def test_utilisation_is_of_all_ranks_together(model_folder: Path, monkeypatch: p
     assert (found["model_flops_utilisation"], found["hardware_flops_utilisation"]) == (0.75, 1.0)
 
 
-def test_operations_of_a_forward_pass_are_torchs_own_count(model_folder: Path) -> None:
-    """But for attention, which padding and the causal mask make another number: by hand."""
-    work, cost, embedder = work_of(model_folder, small_recipe(chunk_tokens=10**6))
+def by_hand(batch: Batch, *, of_text: int, of_tower: int) -> float:
+    """Attention of the small model, so often: 4 operations a query, a key it sees and a number of its width, 32 in two layers."""
+    texts = sum(n * (n + 1) // 2 for n in batch.spans.starts.diff().tolist())
+    pictures = sum(int(grid.prod()) ** 2 for grid in batch.grid_thw)
+    return float(4 * 32 * 2 * (of_text * texts + of_tower * pictures))
+
+
+def counted_pass(embedder: torch.nn.Module, batch: Batch) -> float:
+    """Operations, but for attention's, of a chunk forward and backward, by torch's own count of the real modules."""
+    with counting(attention=False) as counted:
+        trained = any(weight.requires_grad for weight in embedder.backbone.tower.parameters())  # type: ignore[union-attr]
+        tower = None if trained else embedder.release_tower(torch.device("cpu"), torch.float32)  # type: ignore[operator]
+        outputs = embedder(batch if tower is None else with_features(batch, tower(batch)))
+        (outputs.embeddings.sum() + outputs.token_losses.sum()).backward()
+        return counted()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("adapter", [Full(), LoRA(rank=8, targets=("q_proj", "down_proj")), LoRA(rank=4)])
+@pytest.mark.parametrize("tower", ["trained", "frozen"])
+def test_operations_of_a_chunk_are_torchs_own_count(
+    model_folder: Path, adapter: Full | LoRA, tower: Literal["trained", "frozen"], checkpointing: bool
+) -> None:
+    recipe = replace(small_recipe(chunk_tokens=10**6), adapter=adapter, tower=tower)
+    work, cost, embedder = work_of(model_folder, recipe)
     (chunk,) = work.chunks
-    with counting(attention=False) as counted, torch.no_grad():
-        embedder(chunk.full)
-    text, tower = replace(cost, attention=0, picture_attention=0).forward(chunk.full)
-    assert text + tower == pytest.approx(counted(), rel=0.02)
-    lengths = chunk.full.spans.starts.diff().tolist()
-    by_hand = sum(2 * 2 * length**2 * 32 for length in lengths)  # two layers of width 32, 2 n^2 d each
-    assert cost.forward(chunk.full)[0] - text == by_hand
-    pictures = [int(grid.prod()) for grid in chunk.full.grid_thw]
-    assert cost.forward(chunk.full)[1] - tower == sum(2 * 4 * patches**2 * 32 for patches in pictures)
+    if checkpointing:
+        embedder.train().checkpoint_layers()  # type: ignore[operator]
+    found = cost.chunk(chunk, replace(recipe.phases[0], gradient_checkpointing=checkpointing), is_kept=True)
+    passes = 3 + checkpointing
+    attention = by_hand(chunk.full, of_text=passes, of_tower=passes if tower == "trained" else 1)
+    with linear_as_run(recipe.phases[0]):
+        assert found.hardware == counted_pass(embedder, chunk.full) + attention
+    logits = 2.0 * len(chunk.full.score_index) * table_of(embedder).numel()
+    twice = logits if isinstance(adapter, Full) else 0.0
+    assert checkpointing or found.model == found.hardware - twice
+
+
+def test_a_trained_table_that_is_the_head_costs_its_gradient_under_adapters(model_folder: Path) -> None:
+    """The layers' weights have none, the head's have, and its logits are computed twice."""
+    work, cost, embedder = work_of(model_folder, whole_table_under_lora(small_recipe(chunk_tokens=10**6)))
+    (chunk,) = work.chunks
+    found = cost.chunk(chunk, small_recipe().phases[0], is_kept=True)
+    assert found.hardware - by_hand(chunk.full, of_text=3, of_tower=1) == counted_pass(embedder, chunk.full)
 
 
 def test_operations_of_a_large_picture_are_torchs_own_count(model_folder: Path) -> None:
@@ -92,20 +129,33 @@ def test_operations_of_a_large_picture_are_torchs_own_count(model_folder: Path) 
     grid = torch.tensor([[1, 36, 36]])
     with counting(attention=True) as counted, torch.no_grad():
         embedder.backbone.features(torch.zeros(36 * 36, 1176), grid)  # type: ignore[union-attr,operator]
-    assert cost.forward(replace(work.chunks[0].full, grid_thw=grid))[1] == pytest.approx(counted(), rel=0.005)
+    assert cost.tower(replace(work.chunks[0].full, grid_thw=grid)).forward == counted()
+
+
+def test_attention_inside_windows_is_torchs_own_count(model_folder: Path, tmp_path: Path) -> None:
+    """Qwen2.5-VL: windows of 4 x 4 patches, of which some are cut; one layer sees the whole picture."""
+    work, _, _ = work_of(model_folder, small_recipe())
+    build_tiny_model(tmp_path, TEXTS, replace(SMALL, family="qwen2_5_vl"), seed=0)
+    embedder, _ = build_embedder(tmp_path, small_recipe(), dtype=torch.float32)
+    cost, grid = Cost.of(embedder), torch.tensor([[1, 10, 14], [1, 6, 8]])
+    with counting(attention=True) as counted, torch.no_grad():
+        embedder.backbone.features(torch.zeros(10 * 14 + 48, 1176), grid)
+    assert cost.window == 4 and min(cost.window_pair.forward, cost.picture_pair.forward) > 0
+    assert cost.tower(replace(work.chunks[0].full, grid_thw=grid)).forward == counted()
 
 
 def test_weights_that_a_token_meets_by_hand(model_folder: Path) -> None:
-    """Two layers of width 32: q, o, k and v (half as wide), three maps of the MLP; beside them biases and norms."""
-    recipe = small_recipe()
-    layer = (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64) + (32 + 16 + 16 + 2 * 32)
-    found = {}
-    for adapter, tower in ((Full(), "trained"), (LoRA(rank=8), "frozen")):
-        _, cost, embedder = work_of(model_folder, replace(recipe, adapter=adapter, tower=tower))
-        assert (cost.text, cost.head, cost.attention) == (2 * layer, 32 * len(table_of(embedder)), 2 * 32), "adapters left out"
-        assert cost.picture_attention == 2 * 32
-        found[tower] = (cost.text_passes, cost.tower_passes)
-    assert found == {"trained": (3, 3), "frozen": (2, 1)}
+    """Two layers of width 32: q, o, k and v (half as wide), three maps of the MLP; adapters of rank 8 beside q, k, v and o."""
+    layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64
+    adapters = 8 * (2 * (32 + 32) + 2 * (32 + 16))
+    _, full, embedder = work_of(model_folder, replace(small_recipe(), adapter=Full(), tower="trained"))
+    head = 2 * 32 * len(table_of(embedder))
+    # The last map of an MLP does not run again.
+    assert full.token == Passes(2 * 2 * layer, 2 * 2 * 2 * layer, 2 * 2 * (layer - 32 * 64))
+    assert full.score == Passes(head, 2 * head, head) and full.tower_trains
+    _, lora, _ = work_of(model_folder, replace(small_recipe(), adapter=LoRA(rank=8), tower="frozen"))
+    assert lora.token.forward == 2 * 2 * (layer + adapters) and lora.token.backward == 2 * 2 * (layer + 2 * adapters)
+    assert lora.score == Passes(head, head, 0) and lora.patch.backward == lora.picture_pair.backward == 0
 
 
 def table_of(embedder: torch.nn.Module) -> torch.Tensor:
@@ -113,27 +163,23 @@ def table_of(embedder: torch.nn.Module) -> torch.Tensor:
     return weight
 
 
-def test_passes_of_a_chunk_by_hand(model_folder: Path) -> None:
-    """Three passes where weights are trained, two under adapters, one of a frozen tower; replays for the machine only."""
+def test_passes_of_a_step_by_hand(model_folder: Path) -> None:
+    """First passes of the chunks that keep none; a tower sees them where it is trained or its features are made anew."""
     recipe = small_recipe()
     work, cost, _ = work_of(model_folder, recipe)
     chunk = next(chunk for chunk in work.chunks if chunk.prefix is not None and len(chunk.full.grid_thw))
     assert chunk.prefix is not None
-    (text, tower), (first, seen) = cost.forward(chunk.full), cost.forward(chunk.prefix)
-    logits = 2 * cost.head * len(chunk.full.score_index)
-    assert min(text, tower, first, seen, logits) > 0 and cost.head_again == 1
-    phase, adapted = recipe.phases[0], replace(cost, text_passes=2, tower_passes=1, head_again=0)
-    cheap, anew = replace(phase, gradient_checkpointing=True), replace(phase, features="recomputed")
-    needed = 3 * text + 3 * tower
-    assert cost.chunk(chunk, phase, is_kept=True) == Flops(model=needed, hardware=needed + logits)
-    assert cost.chunk(chunk, phase, is_kept=False) == Flops(model=needed, hardware=needed + logits + first + seen)
-    assert cost.chunk(chunk, cheap, is_kept=True) == Flops(model=needed, hardware=needed + text)
-    needed = 2 * text + tower
-    assert adapted.chunk(chunk, phase, is_kept=True) == Flops(model=needed, hardware=needed)
-    assert adapted.chunk(chunk, phase, is_kept=False) == Flops(model=needed, hardware=needed + first)
-    assert adapted.chunk(chunk, anew, is_kept=False) == Flops(model=needed, hardware=needed + first + seen)
-    assert adapted.chunk(chunk, cheap, is_kept=True) == Flops(model=needed, hardware=needed + text - logits)
-    assert Flops(model=1.0, hardware=2.0) + Flops(model=3.0, hardware=5.0) == Flops(model=4.0, hardware=7.0)
+    first, seen = cost.text(chunk.prefix).forward, cost.tower(chunk.prefix).forward
+    assert min(first, seen) > 0 and len(chunk.prefix.score_index) == 0
+    phase, frozen = recipe.phases[0], replace(cost, tower_trains=False)
+    kept = cost.chunk(chunk, phase, is_kept=True)
+    assert cost.chunk(chunk, phase, is_kept=False) == Flops(model=kept.model, hardware=kept.hardware + first + seen)
+    assert frozen.chunk(chunk, phase, is_kept=False).hardware == kept.hardware + first
+    anew = replace(phase, features="recomputed")
+    assert frozen.chunk(chunk, anew, is_kept=False).hardware == kept.hardware + first + seen
+    assert cost.step([chunk] * 3, replace(phase, kept_chunks=2)) == Flops(
+        model=3 * kept.model, hardware=3 * kept.hardware + first + seen
+    )
 
 
 @pytest.mark.parametrize(
