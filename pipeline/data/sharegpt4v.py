@@ -1,10 +1,10 @@
 """Reader of the ShareGPT-4V files: one JSON list of conversations about a picture, in LLaVA's form.
 
 A row has one picture (`image`: a path, or a list of one) or none. What would teach a model to answer about a picture that it does
-not see is a reject: a picture or video under a key that is not read, several pictures, and a row without a picture where a
-question has a place for one. That place is `<image>` (or `<video>`, `<|image_1|>` and the like) at the beginning or the end of a
-question or alone on a line, and anywhere in a row whose `image` is there but empty. Elsewhere in a row without a picture such a
-word is text: people ask about HTML and SVG.
+not see is a reject: a picture or video under a key that is not read, several pictures, a row without a picture that has a key
+nobody knows (it may name one), and one where a question has a place for a picture. That place is `<image>` (or `<video>`,
+`<|image_1|>` and the like) at the beginning or the end of a question or alone on a line, and anywhere in a row whose `image` is
+there but empty. Elsewhere in a row without a picture such a word is text: people ask about HTML and SVG.
 """
 
 import re
@@ -32,7 +32,12 @@ _UNREAD = re.compile(
 )
 """Keys that hold a picture, a video or a sound for other programs. `image_id`, `image_size` and the like say something of one."""
 
-_MARK = r"<\|?(?:image|img|picture|video|audio)(?:_?\d+|_pad)?\|?>"
+_OF_A_TEXT = frozenset(
+    "conversations id idx index uid image model source dataset data_source split type task category language lang".split()
+)
+"""Keys of a row without a picture that say nothing of one. Another one might name a picture, by whatever name."""
+
+_MARK = r"(?:<\|?(?:image|img|picture|video|audio|vision)(?:_?\d+|_pad|_start|_?placeholder|_?here)?\|?>|\[(?:image|img)\])"
 _ANY_MARK = re.compile(_MARK, re.I)
 _PLACE = re.compile(rf"\A\s*{_MARK}|{_MARK}\s*\Z|^[^\S\n]*{_MARK}[^\S\n]*$", re.I | re.M)
 
@@ -74,6 +79,7 @@ def conversation(row: object, picture: Callable[[str], bytes], counts: Counter[s
     turns = _turns(fields.get("conversations"))
     path = _path(fields)
     if not path:
+        _refuse_unknown(fields)
         _refuse_blind(turns, strict=fields.get("image") is not None)
         if not turns[0].question.strip():
             raise RowError("it has neither a picture nor a question")
@@ -89,14 +95,27 @@ def _path(fields: Mapping[str, Any]) -> str:
     unread = [key for key, value in fields.items() if key != "image" and value and _UNREAD.fullmatch(key)]
     if unread:
         raise RowError(f"its key {unread[0]} is not read; the one picture of a row stands under image")
-    path = fields.get("image") or ""
-    if isinstance(path, list):
+    path = fields.get("image")
+    if isinstance(path, list) and path:
         if len(path) > 1:
             raise RowError(f"its image is a list of {len(path)}; a conversation has one picture")
-        path = path[0]
+        (path,) = path
+        if not path:
+            raise RowError("its image is a list of nothing")
+    if path is None or path == []:
+        return ""
     if not isinstance(path, str):
         raise RowError("its image is not a text")
     return checked_text(path, "its image")
+
+
+def _refuse_unknown(fields: Mapping[str, Any]) -> None:
+    """Refuse a row without a picture that has a key which nobody knows: the picture may stand there."""
+    unknown = [key for key, value in fields.items() if value and key not in _OF_A_TEXT]
+    if unknown:
+        raise RowError(
+            f"it has no image, and its key {unknown[0]} is not known; if it names a picture, call it image, else take it away"
+        )
 
 
 def _refuse_blind(turns: Sequence[Turn], *, strict: bool) -> None:

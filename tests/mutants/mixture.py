@@ -11,6 +11,13 @@ PRINTED = ("tests/pipeline/recipes/test_printed.py",)
 
 MUTANTS = (
     Mutant(
+        "a row of text may name its picture by any key",
+        "pipeline/data/sharegpt4v.py",
+        "        _refuse_unknown(fields)\n",
+        "",
+        ("tests/pipeline/data/test_sharegpt4v.py",),
+    ),
+    Mutant(
         "the paper's headline is rounded up",
         "pipeline/recipes/printed.py",
         '"crem_7b", (68.3, 69.4, 72.9, 86.1, 75.6, 67.8, 72.1)',

@@ -70,7 +70,7 @@ TEXTS = [
     talk("Say hello.", "<image>\nis what HTML lacks."),
     talk("What does this do:\n  <svg><image/></svg>", "It shows one."),
     talk("Hello.", "Hi.", "Is <video> a tag?", "Yes.") | {"image": None, "images": [], "video": ""},
-    talk("Hello.", "Hi.") | {"image": "", "image_id": "7", "image_size": [1, 2], "source": "a book", "media_type": "text"},
+    talk("Hello.", "Hi.") | {"image": "", "source": "a book", "type": "text", "model": "one", "language": "en", "tags": []},
     talk("Hello.", "Hi.") | {"image": []},
 ]
 
@@ -84,12 +84,31 @@ def test_words_about_pictures_in_a_row_of_text_are_text(tmp_path: Path, row: dic
     assert not +counts
 
 
+@pytest.mark.parametrize(
+    "key", ["image_1", "img_fn", "pic", "image_b64", "image-path", "figure", "screenshot", "visual", "image_id", "messages"]
+)
+def test_a_row_without_a_picture_has_no_key_that_nobody_knows(tmp_path: Path, key: str) -> None:
+    """Whatever it is called, it may be the picture; beside a picture that is read it says something of that one."""
+    rows = [talk("Which bird?", "A robin.") | {key: "a.png"}, talk("<image>\nq", "a", image="coco/a.jpg") | {key: "a.png"}]
+    (blind, seeing), _ = read(tmp_path, rows)
+    assert isinstance(blind, Reject) and f"its key {key} " in blind.reason
+    assert isinstance(seeing, Sample) and seeing.query.images == (A,)
+
+
+@pytest.mark.parametrize(("image", "reason"), [([""], "list of nothing"), (0, "not a text"), ({}, "not a text")])
+def test_a_picture_that_is_none_is_a_reject(tmp_path: Path, image: object, reason: str) -> None:
+    (item,), _ = read(tmp_path, [talk("Which bird?", "A robin.") | {"image": image}])
+    assert isinstance(item, Reject) and reason in item.reason
+
+
 NOT_READ = (
     "images image_path image_paths imagePath Image img image_url picture photos video videos video_path audio image_bytes frames"
 )
 BLIND = [
     "<image>\nWhat?", "What?\n<image>", "<image>", "<image>What?", "Look.\n<image>\nWhat?", "<Image>\nWhat?", "What? <image>",
     "<video>\nWhat?", "<|image_1|>\nWhat?", "<image_2> What?", "<audio>\nWhat?", "<img>\nWhat?", "<|image_pad|>What?",
+    "<ImageHere>What?", "[IMG]\nWhat?", "<img>a.jpg</img>What?", "<image_placeholder>\nWhat?",
+    "<|vision_start|><|image_pad|><|vision_end|>What?",
 ]  # fmt: skip
 
 
