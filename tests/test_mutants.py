@@ -68,3 +68,17 @@ def is_running(process: int) -> bool:
         return Path(f"/proc/{process}/cmdline").read_bytes() != b""
     except FileNotFoundError:
         return False
+
+
+def test_every_mutant_breaks_something_that_is_there_and_runs_tests_that_are() -> None:
+    """Code moves on, and a mutant whose text is gone shows nothing until somebody runs it."""
+    names = [mutant.name for mutant in mutants.MUTANTS]
+    assert len(set(names)) == len(names) > 500
+    for mutant in mutants.MUTANTS:
+        text = (mutants.ROOT / mutant.file).read_text()
+        assert text.count(mutant.old) == 1, f"{mutant.name}: its text occurs {text.count(mutant.old)} times in {mutant.file}"
+        for test in (argument for argument in mutant.tests if argument.startswith("tests/")):
+            file, _, function = test.partition("::")
+            place = mutants.ROOT / file
+            assert place.exists(), f"{mutant.name}: {test}"
+            assert not function or f"def {function.split('[')[0]}(" in place.read_text(), f"{mutant.name}: {test}"

@@ -104,7 +104,7 @@ MUTANTS = (
     Mutant(
         "of two members of a name the last is taken",
         "pipeline/data/pictures.py",
-        "if member.filename in self._doubled:",
+        "if member.filename in self._doubled or _doubled(members, by_name=False):",
         "if False:",
         BROKEN,
     ),
@@ -181,8 +181,8 @@ MUTANTS = (
     Mutant(
         "missing pictures are not counted",
         "pipeline/data/picture_count.py",
-        "self.missing += not is_there",
-        "self.missing += 0",
+        "            self.missing += 1\n",
+        "            self.missing += 0\n",
         ("tests/pipeline/data/test_sharegpt4v_release.py",),
     ),
     Mutant(

@@ -49,9 +49,9 @@ MUTANTS = (
     ),
     Mutant(
         "a file system without locks runs nothing",
-        "jobs/runner.py",
-        "        except OSError as error:  # Lustre",
-        "        except ChildProcessError as error:  # Lustre",
+        "pipeline/lock.py",
+        "    except OSError as error:  # Lustre",
+        "    except ChildProcessError as error:  # Lustre",
         STAGE,
     ),
     Mutant(
@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant(
         "half a character goes into the journal",
         "pipeline/chat.py",
-        "        str(text).encode()  # half of a surrogate pair is no text\n",
+        '        f"{text}{finish}".encode()  # half of a surrogate pair is no text\n',
         "",
         CHAT,
     ),

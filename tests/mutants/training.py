@@ -419,8 +419,8 @@ MUTANTS = (
     Mutant(
         "a rank that waits gives up while another gets on",
         "pipeline/train/watch.py",
-        "and all(other.idle > self._patience(other) for other in others)",
-        "",
+        "return longest < 0",
+        "return True",
         GUARDS,
     ),
     Mutant(
