@@ -115,7 +115,7 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
     return Batch(
         input_ids=torch.from_numpy(np.concatenate(ids)),
         position_ids=torch.from_numpy(np.concatenate(position_ids, axis=1)),
-        pixels=_stacks([picture for row in rows for picture in row.pixels]),
+        pixels=stacks([picture for row in rows for picture in row.pixels]),
         grid_thw=torch.from_numpy(np.concatenate([row.sequence.grid_thw for row in rows])),
         image_index=torch.from_numpy(np.concatenate(images)),
         spans=causal_spans([(row.sequence.roles, row.compressed) for row in rows], places, layout),
@@ -184,7 +184,7 @@ def chunk_by_tokens(rows: Sequence[Row], budget: int) -> list[list[Row]]:
     return chunks
 
 
-def _stacks(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
+def stacks(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Stack runs of equally large neighbours, so that a run is normalised and cut into patches by one call."""
     stacks: list[list[np.ndarray]] = []
     for picture in pictures:

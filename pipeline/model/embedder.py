@@ -60,6 +60,7 @@ class Embedder(nn.Module):
         if batch.features is not None:
             return embeddings.index_put((batch.image_index,), batch.features.to(embeddings.dtype))
         if not batch.pixels:
+            assert not len(batch.image_index), "its pictures have neither pixels nor features"
             return embeddings + 0.0 * self._dummy_features(embeddings).sum() if self.always_use_tower else embeddings
         features = self.backbone.features(cut(self.cutter, batch.pixels).to(embeddings.dtype), batch.grid_thw)
         return embeddings.index_put((batch.image_index,), features)

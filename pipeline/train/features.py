@@ -44,9 +44,8 @@ class Inside:
         return chunk.full
 
     def prefix(self, chunk: Chunk) -> Batch:
-        """The shortened rows as they are."""
-        assert chunk.prefix is not None
-        return chunk.prefix
+        """The shortened rows with their pixels."""
+        return chunk.prefix_with_pixels()
 
     def forget(self, chunk: Chunk) -> None:
         """Nothing was kept."""
@@ -68,8 +67,7 @@ class Recomputed:
 
     def prefix(self, chunk: Chunk) -> Batch:
         """The shortened rows with features."""
-        assert chunk.prefix is not None
-        return self.see(chunk.prefix)
+        return self.see(chunk.prefix_with_pixels())
 
     def forget(self, chunk: Chunk) -> None:
         """Nothing was kept."""
@@ -89,7 +87,7 @@ class Kept(Recomputed):
     def prefix(self, chunk: Chunk) -> Batch:
         """The shortened rows with their part of the chunk's features."""
         assert chunk.prefix is not None
-        if not chunk.prefix.pixels:
+        if not len(chunk.prefix.grid_thw):
             return chunk.prefix
         features = self._features(chunk)
         return with_features(chunk.prefix, features[chunk.prefix_features.to(features.device)])

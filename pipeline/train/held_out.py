@@ -57,7 +57,7 @@ class HeldOut:
         embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
         for chunk in work.chunks:
             if chunk.prefix is not None:
-                embeddings[chunk.prefix.slots.to(engine.device)] = engine(chunk.prefix).embeddings
+                embeddings[chunk.prefix.slots.to(engine.device)] = engine(chunk.prefix_with_pixels()).embeddings
         items = work.items.to(engine.device)
         slots = readable_slots(items, work.num_pairs)
         num_pairs = int((slots < work.num_pairs).sum())

@@ -1,12 +1,12 @@
 """What one rank does in a step: packed chunks, and the little it must know of the global batch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, truncate
+from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, stacks, truncate
 from pipeline.recipe import Phase, Recipe
 from pipeline.train.plan import Plan
 from pipeline.train.unreadable import Unreadable
@@ -16,12 +16,20 @@ from pipeline.train.unreadable import Unreadable
 class Chunk:
     """`full` rows for the second pass; `prefix` (the embedded rows, ended at their pooled tokens), if any, for the first.
 
-    `prefix_features` (V',) int64 are the places of the prefix's visual tokens among those of the whole rows.
+    The prefix travels without pixels: they are among those of the whole rows. `prefix_pictures` (I',) and `prefix_features` (V',)
+    int64 are the places of its pictures and of its visual tokens among those of the whole rows.
     """
 
     full: Batch
     prefix: Batch | None
+    prefix_pictures: torch.Tensor
     prefix_features: torch.Tensor
+
+    def prefix_with_pixels(self) -> Batch:
+        """The prefix with its pixels, copied from those of the whole rows."""
+        assert self.prefix is not None
+        pictures = [picture for stack in self.full.pixels for picture in stack.numpy()]
+        return replace(self.prefix, pixels=stacks([pictures[place] for place in self.prefix_pictures.tolist()]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,12 +80,16 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
 
 def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:
     """Rows packed for both passes."""
-    pooled, embedded = recipe.pooling.positions, truncate(rows, recipe.pooling.role)
-    prefix = pack(embedded, recipe.layout, pooled) if embedded else None
-    return Chunk(pack(rows, recipe.layout, pooled), prefix, _embedded_features(rows))
+    pooled, embedded = recipe.pooling.positions, [replace(row, pixels=()) for row in truncate(rows, recipe.pooling.role)]
+    return Chunk(
+        full=pack(rows, recipe.layout, pooled),
+        prefix=pack(embedded, recipe.layout, pooled) if embedded else None,
+        prefix_pictures=_embedded(rows, lambda row: len(row.pixels)),
+        prefix_features=_embedded(rows, lambda row: len(row.sequence.image_tokens())),
+    )
 
 
-def _embedded_features(rows: Sequence[Row]) -> torch.Tensor:
-    """Places of the embedded rows' visual tokens among those of all rows."""
-    embedded = [np.full(len(row.sequence.image_tokens()), row.slot >= 0) for row in rows]
+def _embedded(rows: Sequence[Row], count: Callable[[Row], int]) -> torch.Tensor:
+    """Places of what the embedded rows have (a row has `count` of it) among that of all rows."""
+    embedded = [np.full(count(row), row.slot >= 0) for row in rows]
     return torch.from_numpy(np.flatnonzero(np.concatenate(embedded)))

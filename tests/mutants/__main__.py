@@ -34,6 +34,7 @@ from tests.mutants import (
     synthesis,
     tracking,
     training,
+    travel,
 )
 from tests.mutants.mutant import Mutant
 
@@ -57,6 +58,7 @@ MUTANTS = (
     *checkpoints.MUTANTS,
     *mistakes.MUTANTS,
     *forecast.MUTANTS,
+    *travel.MUTANTS,
 )
 
 LIMIT_SECONDS = 900

@@ -171,8 +171,8 @@ MUTANTS = (
     Mutant(
         "coin redrawn in the replay",
         "pipeline/train/work.py",
-        "Chunk(pack(rows, recipe.layout, pooled),",
-        "Chunk(pack([__import__('dataclasses').replace(r, compressed=not r.compressed) for r in rows], recipe.layout, pooled),",
+        "full=pack(rows, recipe.layout, pooled),",
+        "full=pack([replace(r, compressed=not r.compressed) for r in rows], recipe.layout, pooled),",
         CACHED,
     ),
     Mutant(

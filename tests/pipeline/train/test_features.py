@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -78,3 +79,26 @@ def test_the_engine_holds_no_weight_of_a_frozen_tower_and_all_of_a_trained_one(m
     assert {buffer.dtype for buffer in tower.buffers()} == {torch.float32}, "rotary frequencies"
     trained, _ = make(model_folder, replace(small_recipe(), tower="trained"))
     assert [name for name in trained.named if "visual" in name]
+
+
+def test_pixels_travel_once_and_the_prefix_finds_its_own(model_folder: Path) -> None:
+    _, feed = make(model_folder, frozen())
+    rows = {row.slot: row for row in feed.global_rows(feed.draw(0), 0) if row.slot >= 0}
+    chunks = [chunk for chunk in feed.work(feed.draw(0), 0).chunks if chunk.prefix is not None]
+    assert not any(chunk.prefix.pixels for chunk in chunks if chunk.prefix)
+    assert any(0 < len(chunk.prefix_pictures) < len(chunk.full.grid_thw) for chunk in chunks), "conversations between pairs"
+    for chunk in chunks:
+        batch = chunk.prefix_with_pixels()
+        expected = [picture for slot in batch.slots.tolist() for picture in rows[slot].pixels]
+        found = [picture for stack in batch.pixels for picture in stack.numpy()]
+        assert len(found) == len(expected) == len(batch.grid_thw)
+        assert all(map(np.array_equal, found, expected))
+
+
+def test_a_picture_without_pixels_and_features_is_no_batch(model_folder: Path) -> None:
+    """Its tokens would be rows of the table, and the embedding that of another picture."""
+    engine, feed = make(model_folder, frozen())
+    chunk = next(chunk for chunk in feed.work(feed.draw(0), 0).chunks if chunk.prefix and len(chunk.prefix.grid_thw))
+    assert chunk.prefix is not None
+    with pytest.raises(AssertionError, match="neither pixels nor features"):
+        engine.module(chunk.prefix)

@@ -1,0 +1,29 @@
+"""What travels from a loader's process to training."""
+
+from tests.mutants.mutant import Mutant
+
+FEATURES = ("tests/pipeline/train/test_features.py::test_pixels_travel_once_and_the_prefix_finds_its_own",)
+
+MUTANTS = (
+    Mutant(
+        "pixels travel twice",
+        "pipeline/train/work.py",
+        "[replace(row, pixels=()) for row in truncate(rows, recipe.pooling.role)]",
+        "truncate(rows, recipe.pooling.role)",
+        FEATURES,
+    ),
+    Mutant(
+        "pixels of other rows",
+        "pipeline/train/work.py",
+        "pictures[place] for place in self.prefix_pictures.tolist()",
+        "pictures[place] for place in range(len(self.prefix_pictures))",
+        FEATURES,
+    ),
+    Mutant(
+        "a picture whose pixels stayed behind is black in silence",
+        "pipeline/model/embedder.py",
+        'assert not len(batch.image_index), "its pictures have neither pixels nor features"',
+        "pass",
+        ("tests/pipeline/train/test_features.py::test_a_picture_without_pixels_and_features_is_no_batch",),
+    ),
+)
