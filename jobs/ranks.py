@@ -3,6 +3,7 @@
 torchrun and the Slurm script set RANK and WORLD_SIZE; a lone process has neither.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -55,8 +56,9 @@ def end(code: int) -> NoReturn:
     if num_ranks() == 1:
         sys.exit(code)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it has gone
+            stream.flush()
     os._exit(code)
 
 

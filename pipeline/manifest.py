@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pipeline.errors import DataError
 
 MANIFEST_NAME = "manifest.json"
 _CHUNK_BYTES = 1 << 20
+_UMASK_LOCK = threading.Lock()
 
 
 def canonical_json(value: object) -> str:
@@ -155,9 +157,10 @@ def _plain_dataclass(value: object) -> dict[str, object]:
 
 
 def _umask() -> int:
-    """The process's umask; reading it means setting it for a moment."""
-    mask = os.umask(0o022)
-    os.umask(mask)
+    """The process's umask; reading it means setting it for a moment, and checkpoints are written in a thread."""
+    with _UMASK_LOCK:
+        mask = os.umask(0o022)
+        os.umask(mask)
     return mask
 
 

@@ -58,8 +58,8 @@ MUTANTS = (
     Mutant(
         "what a rank printed is lost at its end",
         "jobs/ranks.py",
-        "    sys.stdout.flush()\n",
-        "",
+        "for stream in (sys.stdout, sys.stderr):",
+        "for stream in (sys.stderr,):",
         ("tests/jobs/test_ranks.py",),
     ),
     Mutant(
