@@ -4,17 +4,22 @@ torch sends each tensor of a work through a file descriptor of its own, open unt
 the steps that are read ahead, where many nodes allow a process 1,024.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from pipeline.errors import ConfigError
 from pipeline.train.stop import ignore_in_worker
 
 READ_AHEAD = 4
 """Items that each process prepares before they are asked for."""
+
+SHARED, MIB = "/dev/shm", 2**20
+_ADVICE = "give it more (Docker: --shm-size, such as 16g), or read ahead less with a lower --workers"
 
 _ALIGNMENT_BYTES = 16
 """A view of another type must begin at a multiple of that type's size; no tensor of a work has larger numbers."""
@@ -48,11 +53,15 @@ class Parcels(Dataset[Parcel]):
         self.items = items
 
     def __getitem__(self, number: int) -> Parcel:
-        return wrap(self.items[number])
+        parcel = wrap(self.items[number])
+        return shared(parcel) if get_worker_info() else parcel
 
 
 def deliveries(items: Dataset[Any], numbers: Sequence[int], num_workers: int) -> Iterator[Any]:
-    """The items with these numbers in their order, prepared ahead by so many processes, or here (0)."""
+    """The items with these numbers in their order, prepared ahead by so many processes, or here (0).
+
+    Where there is no room to send one, a ConfigError stands in its place. Raises ConfigError when a process has died.
+    """
     loader = DataLoader(
         Parcels(items),
         batch_size=None,
@@ -61,7 +70,37 @@ def deliveries(items: Dataset[Any], numbers: Sequence[int], num_workers: int) ->
         prefetch_factor=READ_AHEAD if num_workers else None,
         worker_init_fn=ignore_in_worker,
     )
-    return map(unwrap, loader)
+    try:
+        yield from map(unwrap, loader)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ConfigError(
+            f"a loader process died ({str(error).splitlines()[0]}); memory or {SHARED} may be full: {_ADVICE}"
+        ) from error
+
+
+def shared(parcel: Parcel) -> Parcel:
+    """The parcel with its bytes in shared memory, or with a ConfigError that says why not.
+
+    torch would move them there itself, behind the queue: a failure there is heard by nobody, and training waits for ever. A file
+    system that is full kills the process at the first byte.
+    """
+    size = parcel.block.nbytes
+    try:
+        free = _free_bytes()
+        if size > free:
+            raise RuntimeError(f"{free / MIB:.0f} MiB are free")
+        parcel.block.share_memory_()  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError) as error:
+        why = f"{SHARED}: no room for a step of {size / MIB:.0f} MiB ({error}): {_ADVICE}"
+        return Parcel(ConfigError(why), torch.empty(0, dtype=torch.uint8))
+    return parcel
+
+
+def _free_bytes() -> int:
+    state = os.statvfs(SHARED)
+    return state.f_bavail * state.f_frsize
 
 
 def wrap(value: Any) -> Parcel:

@@ -4,7 +4,23 @@ from tests.mutants.mutant import Mutant
 
 FEATURES = ("tests/pipeline/train/test_features.py::test_pixels_travel_once_and_the_prefix_finds_its_own",)
 
+PARCEL = ("tests/pipeline/train/test_parcel.py",)
+
 MUTANTS = (
+    Mutant(
+        "a step that finds no room is waited for",
+        "pipeline/train/parcel.py",
+        "return shared(parcel) if get_worker_info() else parcel",
+        "return parcel",
+        (f"{PARCEL[0]}::test_shared_memory_is_looked_at_before_it_is_written",),
+    ),
+    Mutant(
+        "a loader process that died is a traceback",
+        "pipeline/train/parcel.py",
+        'if "DataLoader worker" not in str(error):',
+        "if True:",
+        PARCEL,
+    ),
     Mutant(
         "pixels travel twice",
         "pipeline/train/work.py",

@@ -2,17 +2,20 @@
 
 import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.recipe import Recipe
-from pipeline.train.parcel import Parcels, unwrap, wrap
+from pipeline.train import parcel
+from pipeline.train.parcel import Parcels, deliveries, unwrap, wrap
 from tests.pipeline.train.test_figures import work_of
 
 
@@ -71,3 +74,42 @@ def test_many_tensors_read_ahead_need_few_descriptors() -> None:
         loader = DataLoader(Parcels(Sheets()), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=4, timeout=60)
         for number, parcel in enumerate(loader):
             assert [int(tensor[0]) for tensor in unwrap(parcel)] == [number * 1000 + place for place in range(400)]
+
+
+class Deadly(Dataset[torch.Tensor]):
+    """Its items kill the process that makes them, as a full file system of shared memory does."""
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGBUS)
+        return torch.zeros(1)
+
+
+def test_a_step_that_finds_no_room_says_so_instead_of_waiting() -> None:
+    """A loader's process may not write more than 1,000 bytes into a file, shared memory included."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        item = next(deliveries(Sheets(), range(2), num_workers=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(item, ConfigError) and "/dev/shm: no room for a step of 0 MiB" in str(item)
+    assert "--shm-size" in str(item) and "\n" not in str(item)
+
+
+def test_shared_memory_is_looked_at_before_it_is_written() -> None:
+    full = os.statvfs_result((4096, 4096, 10, 1, 1, 0, 0, 0, 0, 255))
+    with mock.patch.object(parcel.os, "statvfs", return_value=full):
+        item = next(deliveries(Sheets(), range(1), num_workers=1))
+        assert same(next(deliveries(Sheets(), range(1), num_workers=0)), Sheets()[0]), "nothing is sent"
+    assert isinstance(item, ConfigError) and "0 MiB are free" in str(item)
+
+
+def test_a_loader_process_that_died_is_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"a loader process died .*--shm-size") as caught:
+        next(deliveries(Deadly(), range(1), num_workers=1))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_sent_between_processes_arrives_in_order() -> None:
+    found = list(deliveries(Sheets(), range(3, 9), num_workers=2))
+    assert all(same(item, Sheets()[number]) for item, number in zip(found, range(3, 9), strict=True))
