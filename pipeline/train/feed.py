@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from pipeline.batch import OUTSIDE, Row
+from pipeline.batch import OUTSIDE, Batch, Row, pack
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.model.inputs import WHOLE, View, load_pixels
@@ -136,6 +136,16 @@ class Feed(Dataset[StepWork | PipelineError]):
         hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
         rows, unreadable = self._readable([items[place] for place in hand], step)
         return replace(pack_work(rows, plan, self.recipe, self.phase), unreadable=unreadable)
+
+    def idle(self) -> Batch:
+        """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""
+        unread: UnreadableError | None = None
+        for item in sorted(self.plan(self.draw(0), 0).items, key=self._cost):
+            try:
+                return pack([self._row(item, 0)], self.recipe.layout, self.recipe.pooling.positions)
+            except UnreadableError as error:
+                unread = error
+        raise unread or ConfigError("mixture: the first step has no rows")
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""

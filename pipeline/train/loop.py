@@ -140,10 +140,9 @@ class _Run:
         step = self.found[1].step if self.found else 0
         if self.found:
             folder, state = self.found
-            idle = self.feed.work(self.feed.draw(0), 0).idle
             taken = state.step - state.skipped
             self.watch.beat(0, "resuming")
-            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, idle)
+            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, self.feed.idle())
             logger.info("resumed from %s", folder)
         if self.engine.rank == 0:
             self.journal.go_on_from(step)

@@ -102,7 +102,7 @@ def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "out" / "mmeb.json").read_bytes() == whole
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     sets = {"mmeb.json", "mmeb/n.json", "mmeb-blank.json", "mmeb-blank/n.json"}
-    assert written == sets | {"Q-compressed.json", "Q-compressed.jsonl", "data_states.json"}
+    assert written == sets | {"Q-compressed.json", "Q-compressed.jsonl", "data_states.json", ".data_states.lock"}
 
 
 @pytest.mark.parametrize("name", MAINS)

@@ -6,7 +6,16 @@ FEATURES = ("tests/pipeline/train/test_features.py::test_pixels_travel_once_and_
 
 PARCEL = ("tests/pipeline/train/test_parcel.py",)
 
+FEED = ("tests/pipeline/train/test_feed.py",)
+
 MUTANTS = (
+    Mutant(
+        "a resumed run begins with the dearest row",
+        "pipeline/train/feed.py",
+        "in sorted(self.plan(self.draw(0), 0).items, key=self._cost):",
+        "in sorted(self.plan(self.draw(0), 0).items, key=self._cost, reverse=True):",
+        FEED,
+    ),
     Mutant(
         "a step that finds no room is waited for",
         "pipeline/train/parcel.py",

@@ -2,6 +2,8 @@
 
 import contextlib
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -47,6 +49,36 @@ def test_weights_and_the_cap_decide_how_often_a_dataset_is_drawn(vocabulary: Voc
     runs = [{one.corpus.index.info(row).dataset for row in one.draw(step).pairs} for step in range(800)]
     assert all(len(datasets) == 1 for datasets in runs)
     assert abs(sum(datasets == {"pictures"} for datasets in runs) / 800 - 0.75) < 0.08
+
+
+def test_a_resumed_run_begins_with_one_cheap_row_the_same_on_every_rank(vocabulary: Vocabulary) -> None:
+    """A whole step for it would be read, decoded and packed by every rank."""
+    ranks = [feed(small_recipe(), vocabulary, rank, 2) for rank in range(2)]
+    with mock.patch.object(RowBuilder, "build", autospec=True, side_effect=RowBuilder.build) as built:
+        found = [one.idle() for one in ranks]
+    assert built.call_count == 2
+    assert found[0].input_ids.tolist() == found[1].input_ids.tolist() and not found[0].pixels
+    assert len(found[0].input_ids) == min(len(row.sequence) for row in ranks[0].global_rows(ranks[0].draw(0), 0))
+
+
+def test_a_resumed_run_passes_over_rows_that_cannot_be_read(vocabulary: Vocabulary) -> None:
+    one = feed(small_recipe(), vocabulary)
+    first = one.idle()
+    take, unread = RowBuilder.build, []
+
+    def build(builder: RowBuilder, *given: Any, **named: Any) -> Any:
+        if not unread:
+            unread.append(given)
+            raise DataError("no picture")
+        return take(builder, *given, **named)
+
+    with mock.patch.object(RowBuilder, "build", build):
+        assert one.idle().input_ids.tolist() != first.input_ids.tolist()
+    with (
+        mock.patch.object(RowBuilder, "build", side_effect=DataError("no picture")),
+        pytest.raises(DataError, match="no picture"),
+    ):
+        one.idle()
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
