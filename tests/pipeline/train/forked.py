@@ -70,12 +70,14 @@ FAULTS: dict[str, Callable[[Engine, StepWork], StepWork]] = {
 
 
 def with_fault(fault: dict[str, Any]) -> Callable[..., Any]:
-    """`train_step` that goes wrong on one rank at some steps (counted from 1)."""
+    """`train_step` that goes wrong on one rank at some steps (counted from 1), once the folder that it awaits is there."""
     whole, taken = loop.train_step, [fault.get("begin", 0)]
 
     def step(engine: Engine, work: StepWork, *rest: Any) -> Any:
         taken[0] += 1
         is_here = engine.rank == fault["rank"] and taken[0] in fault["steps"]
+        while is_here and not Path(fault.get("awaits", "/")).exists():
+            time.sleep(0.01)
         return whole(engine, FAULTS[fault["kind"]](engine, work) if is_here else work, *rest)
 
     return step

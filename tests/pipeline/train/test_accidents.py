@@ -88,7 +88,9 @@ def test_too_many_skipped_steps_in_a_row_stop_the_run(forked: Forked, tmp_path: 
 
 def test_a_full_disk_of_the_rank_that_writes_ends_both(forked: Forked, tmp_path: Path) -> None:
     out = tmp_path / "train"
-    assert forked(out, phase=PHASE, fault={"kind": "full disk", "rank": 0, "steps": [3]}) == [1, 1], said(out, 0)
+    whole = checkpoint.folder_of(out / "checkpoints", 2)  # it is written while step 3 begins
+    fault = {"kind": "full disk", "rank": 0, "steps": [3], "awaits": str(whole)}
+    assert forked(out, phase=PHASE, fault=fault) == [1, 1], said(out, 0)
     errors = [[line for line in said(out, rank).splitlines() if line.startswith("error: ")] for rank in (0, 1)]
     assert [len(lines) for lines in errors] == [1, 1]
     assert "step-00000004: checkpoint could not be written" in errors[0][0] and "rank 0 could not write it" in errors[1][0]
