@@ -7,9 +7,9 @@ means over the global batch are multiplied by the number of ranks.
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import deepspeed
 import torch
@@ -39,12 +39,6 @@ _PLAIN_LINEAR = torch.nn.functional.linear
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's tensors for each weight."""
-
-
-class Tensors(Protocol):
-    """Tensors by name, such as those of a file that is read as they are asked for."""
-
-    def __getitem__(self, name: str, /) -> torch.Tensor: ...
 
 
 def _forgo_shared_memory_op() -> None:
@@ -235,7 +229,7 @@ class Engine:
         if tensor is not None and self.rank == 0:
             into[name] = tensor.detach().to("cpu", copy=True)
 
-    def restore(self, weights: Tensors, moments: Tensors, steps: int, idle: Batch) -> None:
+    def restore(self, weights: Mapping[str, torch.Tensor], moments: Mapping[str, torch.Tensor], steps: int, idle: Batch) -> None:
         """Take over the tensors of a checkpoint made at any ZeRO stage on any number of ranks, one after another.
 
         DeepSpeed makes its partitions at the first step, so a step at learning rate 0 on `idle` comes first.
