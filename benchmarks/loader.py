@@ -23,9 +23,9 @@ from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_rec
 from pipeline.model.inputs import View
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
-from pipeline.train.feed import RowBuilder
-from pipeline.train.gpus import GPUS
-from pipeline.train.preflight import forecast
+from pipeline.train.dataloader.step_dataset import RowBuilder
+from pipeline.train.forecast.forecast import forecast
+from pipeline.train.forecast.gpus import GPUS
 
 LARGER = 1.5
 """Area of a stored picture over the area that is asked for."""
@@ -82,14 +82,14 @@ class Rate:
 def rate(bench: Bench, recipe: Recipe, repeats: int) -> Rate:
     """Prepare one step's batch again and again."""
     assert isinstance(recipe.backbone, TinyBackbone)
-    _, feed = bench.feed(bench.model_folder(recipe.backbone, recipe.backbone.vocab_size), recipe)
-    feed.rows = rows = PhotoRows(feed.rows)
-    draw = feed.draw(0)
-    feed.work(draw, 0)
+    _, dataset = bench.dataset(bench.model_folder(recipe.backbone, recipe.backbone.vocab_size), recipe)
+    dataset.rows = rows = PhotoRows(dataset.rows)
+    draw = dataset.draw(0)
+    dataset.work(draw, 0)
     rows.decoding = rows.loading = rows.extra = 0.0
     begun = process_time()
     for _ in range(repeats):
-        feed.work(draw, 0)
+        dataset.work(draw, 0)
     seconds = process_time() - begun - rows.extra
     pairs = repeats * recipe.phases[0].mixture.pairs
     return Rate(pairs=pairs / seconds, decode=rows.decoding / seconds, resize=(rows.loading - rows.decoding) / seconds)

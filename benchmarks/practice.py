@@ -17,8 +17,8 @@ from benchmarks.practice_batches import MicroBatch, Part, StockRows, packed_mask
 from pipeline.batch import NUM_GROUPS, OUTSIDE, Batch, Outputs, Row, chunk_by_tokens, pack, row_places, truncate
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
 from pipeline.model.embedder import Embedder
-from pipeline.train.feed import Feed, RowBuilder
-from pipeline.train.plan import Plan
+from pipeline.train.dataloader.plan import Plan
+from pipeline.train.dataloader.step_dataset import RowBuilder, StepDataset
 from pipeline.train.step import contrastive_gradient, language_sums
 
 ROWS_A_CHUNK = 4
@@ -72,11 +72,11 @@ class Losses:
 class Practice:
     """A step over a global batch: `collate`, then call. Gradients stay in `.grad` until the next step."""
 
-    def __init__(self, embedder: Embedder, feed: Feed, habits: Habits) -> None:
-        self.embedder, self.feed, self.habits = embedder, feed, habits
-        self.recipe, self.phase = feed.recipe, feed.phase
+    def __init__(self, embedder: Embedder, dataset: StepDataset, habits: Habits) -> None:
+        self.embedder, self.dataset, self.habits = embedder, dataset, habits
+        self.recipe, self.phase = dataset.recipe, dataset.phase
         builder = StockRows if habits.stock_pictures else RowBuilder
-        self.rows = builder(feed.recipe, feed.phase, feed.rows.builder.vocabulary)
+        self.rows = builder(dataset.recipe, dataset.phase, dataset.rows.builder.vocabulary)
         self.trained = [parameter for parameter in embedder.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=0.0, weight_decay=0.0)
         self.shrunk = 1.0
@@ -85,9 +85,9 @@ class Practice:
 
     def collate(self, step: int) -> Load:
         """Read, decode, tokenise and batch the rows of a step."""
-        self.feed.rows = self.rows
-        draw = self.feed.draw(step)
-        plan, rows = self.feed.plan(draw, step), self.feed.global_rows(draw, step)
+        self.dataset.rows = self.rows
+        draw = self.dataset.draw(step)
+        plan, rows = self.dataset.plan(draw, step), self.dataset.global_rows(draw, step)
         used = [row for row in rows if row.slot >= 0 or row.num_scored]
         items, units = torch.zeros(plan.num_slots, dtype=torch.int64), torch.zeros(NUM_GROUPS)
         for row in used:

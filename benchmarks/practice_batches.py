@@ -16,7 +16,7 @@ from pipeline.recipe import Phase, Recipe
 from pipeline.roles import Layout, Role
 from pipeline.sequence import Vocabulary
 from pipeline.spans import causal_spans
-from pipeline.train.feed import RowBuilder
+from pipeline.train.dataloader.step_dataset import RowBuilder
 
 Part = tuple[list[Row], int]
 """Rows of a chunk, and the length that they are padded to (0: packed)."""

@@ -18,9 +18,9 @@ from pipeline.batch import pack
 from pipeline.model import head
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.train.engine import Engine
-from pipeline.train.features import Kept
-from pipeline.train.saved_bytes import SavedBytes
+from pipeline.train.forecast.saved_bytes import SavedBytes
 from pipeline.train.step import train_step
+from pipeline.train.vision_features import Kept
 
 MIB = 2**20
 VISUAL = 16
@@ -42,9 +42,9 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
     """Measure one step of the recipe, cached and uncached."""
     assert isinstance(recipe.backbone, TinyBackbone)
     folder = bench.model_folder(recipe.backbone, recipe.backbone.vocab_size)
-    embedder, feed = bench.feed(folder, recipe)
-    draw = feed.draw(0)
-    work, rows = feed.work(draw, 0), feed.global_rows(draw, 0)
+    embedder, dataset = bench.dataset(folder, recipe)
+    draw = dataset.draw(0)
+    work, rows = dataset.work(draw, 0), dataset.global_rows(draw, 0)
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
         whole = embedder(pack(rows, recipe.layout, recipe.pooling.positions))
         uncached = meter.peak

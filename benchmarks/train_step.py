@@ -27,9 +27,9 @@ from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_rec
 from pipeline.model.head import Head
 from pipeline.recipe import Recipe
 from pipeline.recipes.crem import with_joint
+from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.step import StepReport, train_step
-from pipeline.train.work import StepWork
 
 VOCABULARIES = (2_048, 151_936)
 STEP = 0
@@ -92,14 +92,14 @@ class TwoVisits(Head):
 
 def ours(bench: Bench, folder: Path, recipe: Recipe, name: str = OURS, *, head: type[Head] = Head) -> Variant:
     """The pipeline's own step under its engine, as it is trained."""
-    embedder, feed = bench.feed(folder, recipe)
+    embedder, dataset = bench.dataset(folder, recipe)
     embedder.backbone.model.lm_head.__class__ = head
     engine, phase = Remembering(embedder, recipe.phases[0]), recipe.phases[0]
 
     def step(work: StepWork) -> tuple[float, ...]:
         return _losses(train_step(engine, work, recipe, phase, 0.0))
 
-    return Variant(name=name, collate=lambda: feed.work(feed.draw(STEP), STEP), step=step, gradients=lambda: engine.last)
+    return Variant(name=name, collate=lambda: dataset.work(dataset.draw(STEP), STEP), step=step, gradients=lambda: engine.last)
 
 
 def _losses(report: StepReport) -> tuple[float, ...]:
@@ -109,11 +109,11 @@ def _losses(report: StepReport) -> tuple[float, ...]:
 
 def practice(bench: Bench, folder: Path, recipe: Recipe, named: dict[str, Habits]) -> list[Variant]:
     """The common practice with different habits, all on one model."""
-    embedder, feed = bench.feed(folder, recipe)
+    embedder, dataset = bench.dataset(folder, recipe)
     trained = {name: parameter for name, parameter in embedder.named_parameters() if parameter.requires_grad}
 
     def variant(name: str, habits: Habits) -> Variant:
-        made = Practice(embedder, feed, habits)
+        made = Practice(embedder, dataset, habits)
 
         def step(load: Any) -> tuple[float, ...]:
             losses = made(load)
@@ -263,8 +263,8 @@ def main(
 
 
 def _rows(bench: Bench, folder: Path, recipe: Recipe) -> str:
-    _, feed = bench.feed(folder, recipe)
-    return histogram(feed.global_rows(feed.draw(STEP), STEP))
+    _, dataset = bench.dataset(folder, recipe)
+    return histogram(dataset.global_rows(dataset.draw(STEP), STEP))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from pipeline.recipes.crem import with_joint, with_mixture
 from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
 from pipeline.sequence import RECONSTRUCT_TEXT, SequenceBuilder
 from pipeline.train.build import build_embedder, chorus_ids
-from pipeline.train.corpus import Corpus
-from pipeline.train.feed import Feed
-from pipeline.train.measure import Ruler, ensure_lengths
+from pipeline.train.dataloader.corpus import Corpus
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.token_counts import Ruler, ensure_lengths
 
 REAL_MINI = Path(__file__).resolve().parents[2] / "shared" / "real-mini"
 DESCRIBE = "Describe the represented image."
@@ -67,8 +67,8 @@ class Bench:
         tokenizer.save_pretrained(folder)
         return folder
 
-    def feed(self, model_folder: Path, recipe: Recipe) -> tuple[Embedder, Feed]:
-        """The recipe's model, its adapters moved off zero so that every gradient counts, and the feed of its steps."""
+    def dataset(self, model_folder: Path, recipe: Recipe) -> tuple[Embedder, StepDataset]:
+        """The recipe's model, its adapters moved off zero so that every gradient counts, and the dataset of its steps."""
         embedder, opened = build_embedder(model_folder, recipe, dtype=torch.float32)
         _disturb(embedder)
         vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
@@ -77,7 +77,7 @@ class Bench:
         table = self.folder / f"lengths-{recipe.pixels.max_tokens}.parquet"
         lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
         corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
-        return embedder, Feed(corpus, recipe, recipe.phases[0], vocabulary)
+        return embedder, StepDataset(corpus, recipe, recipe.phases[0], vocabulary)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def side_identity(side: Side, *, asked: Sequence[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-class Journal:
+class MetricsLog:
     """Answers by side identity, kept in memory and on disk. Only one process can have a journal open."""
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

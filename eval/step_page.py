@@ -14,8 +14,8 @@ from PIL import Image
 from eval.report_markup import Section, escape, paragraph, picture, row, table, text_cell
 from pipeline.batch import OUTSIDE, Row
 from pipeline.roles import Role
-from pipeline.train.feed import Feed
-from pipeline.train.plan import Item
+from pipeline.train.dataloader.plan import Item
+from pipeline.train.dataloader.step_dataset import StepDataset
 
 _TEMPLATE = Path(__file__).with_name("report_page.html")
 _SIDE = 160
@@ -41,14 +41,14 @@ class Shown:
     pictures: tuple[str, ...]
 
 
-def shown_step(feed: Feed, tokenizer: Tokenizer, step: int) -> list[Shown]:
+def shown_step(dataset: StepDataset, tokenizer: Tokenizer, step: int) -> list[Shown]:
     """The sequences of a step (0-based) in the order of the global batch: queries, positives, negatives, conversations.
 
     They pass through the very code that training reads with, so what is drawn is what was trained on.
     """
-    draw = feed.draw(step)
-    items = feed.plan(draw, step).items
-    return [_shown(feed, tokenizer, item, read) for item, read in zip(items, feed.global_rows(draw, step), strict=True)]
+    draw = dataset.draw(step)
+    items = dataset.plan(draw, step).items
+    return [_shown(dataset, tokenizer, item, read) for item, read in zip(items, dataset.global_rows(draw, step), strict=True)]
 
 
 def step_page(rows: Sequence[Shown], title: str) -> str:
@@ -74,14 +74,14 @@ def _row(shown: Shown) -> str:
     return row([text_cell(shown.key), text_cell(part), f"<td>{drawn}</td>", f"<td>{words}</td>"])
 
 
-def _shown(feed: Feed, tokenizer: Tokenizer, item: Item, read: Row) -> Shown:
+def _shown(dataset: StepDataset, tokenizer: Tokenizer, item: Item, read: Row) -> Shown:
     return Shown(
-        dataset=feed.corpus.index.info(item.row).dataset,
+        dataset=dataset.corpus.index.info(item.row).dataset,
         key=read.key,
         kind="conversation" if item.group == OUTSIDE else item.side.replace("_", " "),
         compressed=read.compressed,
         tokens=len(read.sequence),
-        words=tuple(_words(read, tokenizer, feed.rows.builder.vocabulary.image_pad)),
+        words=tuple(_words(read, tokenizer, dataset.rows.builder.vocabulary.image_pad)),
         pictures=tuple(_uri(pixels) for pixels in read.pixels),
     )
 

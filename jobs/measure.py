@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.tracking import Tracker
 
 if TYPE_CHECKING:
-    from pipeline.train.measure import Ruler
+    from pipeline.train.dataloader.token_counts import Ruler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class MeasureStage:
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Make the table, of the parts that are there and those that are not, and list the rows that pass the cap."""
-        from pipeline.train.measure import ensure_lengths
-        from pipeline.train.reading import count_left_out
+        from pipeline.train.dataloader.measured_corpus import count_left_out
+        from pipeline.train.dataloader.token_counts import ensure_lengths
 
         index, ruler, table = self._opened(out)
         lengths = ensure_lengths(table, index, ruler, self._report)
@@ -57,7 +57,7 @@ class MeasureStage:
 
     def run_slice(self, index: int, of: int) -> int:
         """Count the rows of one slice; returns how many. No lock is taken, since others may be at work in the folder."""
-        from pipeline.train.measure import measure_parts
+        from pipeline.train.dataloader.token_counts import measure_parts
 
         if not 0 <= index < of:
             raise ConfigError(f"--shard-index {index}: slices of {of} are numbered from 0 to {of - 1}")
@@ -68,7 +68,7 @@ class MeasureStage:
         """Shards, what counts their rows, and the file of the table."""
         from pipeline.model.backbone import open_folder
         from pipeline.train.build import chorus_ids
-        from pipeline.train.reading import lengths_file, ruler_of
+        from pipeline.train.dataloader.measured_corpus import lengths_file, ruler_of
 
         index, model = ShardIndex.open(self.context.shards), backbone_folder(self.context)
         folder = open_folder(model)

@@ -17,7 +17,7 @@ from jobs.stage import Context, Input, Result, Stage, Writing
 from pipeline.errors import DataError, PipelineError
 from pipeline.folder_state import corpus_state, every_file_state
 from pipeline.lock import hold
-from pipeline.manifest import MANIFEST_NAME, Manifest, canonical_json, fingerprint, folder_aside, tree_digest, write_atomic
+from pipeline.manifest import MANIFEST_NAME, Manifest, atomic_folder, canonical_json, fingerprint, tree_digest, write_atomic
 from pipeline.recipe_json import recipe_fingerprint
 from pipeline.stage_folder import STARTED_NAME, find_begun, give_place, is_mere_beginning, mark_begun, retire, unfinished_run
 from pipeline.tracking import PARENT_RUN_TAG, NullTracker, Tracker, start_run
@@ -170,7 +170,7 @@ def _run(plan: _Plan, context: Context, reopen: str) -> Manifest:
         if stage.writing is not Writing.ASIDE:
             mark_begun(stage.folder, plan.fingerprint, tracker.run_id)
         if stage.writing is Writing.ASIDE:
-            with folder_aside(stage.folder) as aside:
+            with atomic_folder(stage.folder) as aside:
                 manifest = _fill(plan, aside, tracker)
         else:
             with _leaves_no_mere_beginning(stage.folder):

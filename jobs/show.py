@@ -19,8 +19,8 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     from pipeline.data.shards import ShardIndex
     from pipeline.model.backbone import open_folder
     from pipeline.train.build import chorus_ids
-    from pipeline.train.feed import Feed
-    from pipeline.train.reading import lengths_file, measured, ruler_of
+    from pipeline.train.dataloader.measured_corpus import lengths_file, measured, ruler_of
+    from pipeline.train.dataloader.step_dataset import StepDataset
 
     recipe, phase = context.recipe, context.recipe.phases[0]
     if not 1 <= step <= phase.steps:
@@ -32,8 +32,8 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     ruler = ruler_of(recipe, vocabulary)
     table = lengths_file(context.lengths, index, ruler, model)
     corpus = measured(index, qa, ruler, table, lambda done, total, note: context.progress("lengths", done, total, note))
-    feed = Feed(corpus, recipe, phase, vocabulary)
-    page = step_page(shown_step(feed, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
+    dataset = StepDataset(corpus, recipe, phase, vocabulary)
+    page = step_page(shown_step(dataset, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
     path = out or context.work / "steps" / f"step-{step:08d}.html"
     write_atomic(path, page)
     return path

@@ -46,12 +46,12 @@ class TrainStage:
         """Train from where the folder stands."""
         from pipeline.train.checkpoint import read_state
         from pipeline.train.loop import train
-        from pipeline.train.places import Means, Places
+        from pipeline.train.run_options import RunOptions, TrainingPaths
 
         def report(done: int, total: int, note: str) -> None:
             self.context.progress("train", done, total, note)
 
-        places = Places(shards=self.context.shards, qa=self.context.qa, model=backbone_folder(self.context), out=out)
-        means = Means(num_workers=self.workers, step_timeout=self.step_timeout)
-        state = read_state(train(places, self.context.recipe, tracker, progress=report, means=means))
+        paths = TrainingPaths(shards=self.context.shards, qa=self.context.qa, model=backbone_folder(self.context), out=out)
+        options = RunOptions(num_workers=self.workers, step_timeout=self.step_timeout)
+        state = read_state(train(paths, self.context.recipe, tracker, progress=report, options=options))
         return Result(counts={"steps": state.step}, content=fingerprint(dict(state.digests)))

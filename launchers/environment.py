@@ -3,7 +3,7 @@
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-USUAL = {
+DEFAULT_OPTIONS = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_OFFLINE": "1",
@@ -18,7 +18,7 @@ USUAL = {
 
 def set_usual(variables: MutableMapping[str, str]) -> None:
     """Set what the user has not."""
-    for name, value in {**USUAL, **allocator(variables)}.items():
+    for name, value in {**DEFAULT_OPTIONS, **allocator(variables)}.items():
         variables.setdefault(name, value)
     if not Path("/dev/nvidiactl").exists():
         variables.setdefault("DS_ACCELERATOR", "cpu")

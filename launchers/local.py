@@ -17,7 +17,7 @@ from launchers.environment import allocator
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import Manifest
-from pipeline.train.stop import HINT
+from pipeline.train.fault_tolerance.signals import HINT
 
 STARTED_BY_US = "CREM_STARTED_RANK"
 """Set for the processes of one training; the command that started them does the talking."""

@@ -13,7 +13,7 @@ from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
 from pipeline.tracking import default_uri
-from pipeline.train.gpus import DEFAULT_GPU, GPUS
+from pipeline.train.forecast.gpus import DEFAULT_GPU, GPUS
 
 if TYPE_CHECKING:
     from jobs.stage import Context

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launchers import options
-from pipeline.train.gpus import GIB, GPUS
+from pipeline.train.forecast.gpus import GIB, GPUS
 
 if TYPE_CHECKING:
-    from pipeline.train.preflight import Forecast
+    from pipeline.train.forecast.forecast import Forecast
 
 
 def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int | None, model_folder: Path | None) -> None:
     """Print the forecast of a run. Raises ConfigError when it cannot fit, after the numbers that say so."""
     from jobs.model import backbone_folder
     from pipeline.manifest import canonical_json
-    from pipeline.train import preflight
     from pipeline.train.engine import deepspeed_config
+    from pipeline.train.forecast import forecast
 
     context = options.make_context(**shared)
     recipe = context.recipe
     visual = visual_tokens or recipe.pixels.max_tokens
-    found = preflight.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
+    found = forecast.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
     click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
     config = deepspeed_config(recipe.phases[0], gpus, sum(found.weights.trained))
     click.echo(f"\nDeepSpeed:\n{json.dumps(config, indent=2)}")
@@ -33,8 +33,8 @@ def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int 
 
 def forecast_lines(found: "Forecast", visual: int) -> list[str]:
     """Memory by part, FLOPs and hours."""
-    from pipeline.train.preflight import RESERVE, SLACK, UTILISATION
-    from pipeline.train.preflight_rows import Assumed
+    from pipeline.train.forecast.assumed_rows import Assumed
+    from pipeline.train.forecast.forecast import RESERVE, SLACK, UTILISATION
 
     memory, work, weights = found.memory, found.work, found.weights
     every = sum(weights.trained) + sum(weights.frozen) + sum(weights.outside)

@@ -17,7 +17,7 @@ from pipeline.embedding_json import Prompt, Settings
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.exported import DECISIVE, POOLING, ROWS
 from pipeline.inference import Dtype, EmbeddingModel, load_model
-from pipeline.manifest import canonical_json, folder_aside
+from pipeline.manifest import atomic_folder, canonical_json
 from pipeline.model.adapters import Full, merge
 from pipeline.model.backbone import PICTURE_SETTINGS, folder_digests, name_ids
 from pipeline.recipe import Recipe
@@ -54,7 +54,7 @@ def export(path: Path, out: Path, *, form: Form, recipe: Recipe | None = None, d
     prompt = Prompt.of(model.builder, model.recipe)
     if form == "adapter":
         _check_adapter(model)
-    with folder_aside(out) as aside:
+    with atomic_folder(out) as aside:
         if form == "adapter":
             _write_adapter(model, aside)
         else:

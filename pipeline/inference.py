@@ -30,7 +30,7 @@ from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
-from pipeline.train.feed import conversation_context, side_digest
+from pipeline.train.dataloader.step_dataset import conversation_context, side_digest
 
 logger = logging.getLogger(__name__)
 

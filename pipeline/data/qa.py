@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from pipeline.data.aside import file_aside
+from pipeline.data.atomic_write import atomic_file
 from pipeline.data.keys import slug, source_row
 from pipeline.errors import DataError
 from pipeline.manifest import file_digest, fingerprint
@@ -45,7 +45,7 @@ def write_qa(rows: Iterable[QaEntry], folder: Path, *, dataset: str) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count, last, rest = 0, -1, iter(rows)
     with (
-        file_aside(folder / (slug(dataset) + SUFFIX)) as path,
+        atomic_file(folder / (slug(dataset) + SUFFIX)) as path,
         pa.OSFile(str(path), "wb") as sink,
         pa.ipc.new_file(sink, _SCHEMA) as file,
     ):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.aside import SUFFIX, file_aside
+from pipeline.data.atomic_write import SUFFIX, atomic_file
 from pipeline.data.reject import Reject
 from pipeline.data.shard_format import INDEX_NAME, INDEX_SCHEMA, REJECTS_NAME, STATS_NAME
 from pipeline.data.shard_part import ShardPart, is_whole, read_index, read_part
@@ -49,8 +49,8 @@ def merge(out: Path, plan: ShardPlan) -> DatasetStats:
     hashes: list[npt.NDArray[np.bytes_]] = []
     first: Reject | None = None
     with (
-        file_aside(folder / INDEX_NAME) as index,
-        file_aside(folder / REJECTS_NAME) as rejects,
+        atomic_file(folder / INDEX_NAME) as index,
+        atomic_file(folder / REJECTS_NAME) as rejects,
         pq.ParquetWriter(index, INDEX_SCHEMA) as table,
         rejects.open("w", encoding="utf-8") as log,
     ):

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.aside import file_aside
+from pipeline.data.atomic_write import atomic_file
 from pipeline.data.reject import Reject
 from pipeline.data.shard_stats import ShardStats
 from pipeline.errors import DataError
@@ -40,7 +40,7 @@ def write_part(path: Path, part: ShardPart, index: pa.Table) -> None:
     """Write the file of a part, whole or not at all; `index` has its rows of the dataset's index."""
     note = json.dumps(asdict(part), ensure_ascii=True, separators=(",", ":"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file_aside(path) as aside:
+    with atomic_file(path) as aside:
         pq.write_table(index.replace_schema_metadata({_KEY: note}), aside)
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.data.aside import file_aside
+from pipeline.data.atomic_write import atomic_file
 from pipeline.data.keys import source_row
 from pipeline.data.reject import Reject, RowError
 from pipeline.data.shard_format import STATS_NAME, Member, members, text_bytes
@@ -37,7 +37,11 @@ def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, 
     """
     folder, name, part = out / plan.name, plan.tar_name(number), plan.part_path(out, number)
     folder.mkdir(parents=True, exist_ok=True)
-    with file_aside(folder / name) as aside, aside.open("wb", WRITE_BUFFER) as file, closing(_Shard(file, plan, number)) as shard:
+    with (
+        atomic_file(folder / name) as aside,
+        aside.open("wb", WRITE_BUFFER) as file,
+        closing(_Shard(file, plan, number)) as shard,
+    ):
         shard.take_all(items)
         for path in (folder / STATS_NAME, part):  # they speak of what is replaced now
             path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pipeline.errors import CheckpointError, ConfigError
-from pipeline.manifest import file_digest, folder_aside
+from pipeline.manifest import atomic_folder, file_digest
 from pipeline.recipe import Recipe
 from pipeline.recipe_json import course_fingerprint, recipe_from_json
 
@@ -53,7 +53,7 @@ def save(
     Raises CheckpointError when the disk is full or refuses; what was there before is untouched then.
     """
     try:
-        with folder_aside(folder) as aside:
+        with atomic_folder(folder) as aside:
             save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside / WEIGHTS)
             save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, aside / OPTIMIZER)
             (aside / RECIPE).write_text(recipe_json)

@@ -16,10 +16,10 @@ from pipeline.manifest import canonical_json, fingerprint
 from pipeline.model.backbone import folder_digests
 from pipeline.recipe import Recipe
 from pipeline.recipe_json import recipe_fingerprint
-from pipeline.train import checkpoint, kept
+from pipeline.train import checkpoint, checkpoint_retention
+from pipeline.train.collectives import on_any_rank
 from pipeline.train.engine import Engine
-from pipeline.train.places import Places
-from pipeline.train.together import on_any_rank
+from pipeline.train.run_options import TrainingPaths
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class CheckpointWriter:
     A write that fails is told at the next `save` or `finish`, on every rank. On leaving, a write that has begun is ended.
     """
 
-    def __init__(self, places: Places, recipe: Recipe, engine: Engine, data_fingerprint: str, saved: int | None) -> None:
-        self.places, self.recipe, self.engine, self.saved = places, recipe, engine, saved
+    def __init__(self, paths: TrainingPaths, recipe: Recipe, engine: Engine, data_fingerprint: str, saved: int | None) -> None:
+        self.paths, self.recipe, self.engine, self.saved = paths, recipe, engine, saved
         self._data_fingerprint = data_fingerprint
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -46,7 +46,7 @@ class CheckpointWriter:
 
     def save(self, step: int, skipped: int, figures: Mapping[str, float]) -> Path:
         """Begin to write the state after `step` steps, unless it is there. Raises what the write before it met."""
-        folder = checkpoint.folder_of(self.places.checkpoints, step)
+        folder = checkpoint.folder_of(self.paths.checkpoints, step)
         if self.saved == step:
             return folder
         self.finish()
@@ -82,17 +82,17 @@ class CheckpointWriter:
             recipe=self.recipe.name,
             recipe_fingerprint=recipe_fingerprint(self.recipe),
             data_fingerprint=self._data_fingerprint,
-            model_folder=os.path.relpath(self.places.model.resolve(), folder.resolve()),
+            model_folder=os.path.relpath(self.paths.model.resolve(), folder.resolve()),
             digests={},
             model_digest=self._model_digest,
             skipped=skipped,
             held_out=held_out,
         )
         checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
-        kept.prune(self.places.checkpoints, self.recipe.phases[0], step)
+        checkpoint_retention.prune(self.paths.checkpoints, self.recipe.phases[0], step)
         logger.info("%s: training waited %.1f s, the disk took %.1f s", folder.name, stall, time.monotonic() - begun)
 
     @cached_property
     def _model_digest(self) -> str:
         """Reads the whole folder, so once a run, and on the rank that writes."""
-        return fingerprint(folder_digests(self.places.model))
+        return fingerprint(folder_digests(self.paths.model))

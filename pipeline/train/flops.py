@@ -17,8 +17,8 @@ from torch import nn
 from pipeline.batch import Batch
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Phase
-from pipeline.train.gpus import GPUS
-from pipeline.train.work import Chunk
+from pipeline.train.dataloader.step_work import Chunk
+from pipeline.train.forecast.gpus import GPUS
 
 PEAKS = {gpu.name.split("-")[0].upper(): gpu.peak for gpu in GPUS.values()}
 """Peak FLOP/s by the word in the device's name: A100, A800, ..."""

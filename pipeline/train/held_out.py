@@ -6,10 +6,10 @@ import torch
 
 from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN
 from pipeline.losses.contrastive import precision_at_1
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.step_work import StepWork, pack_work
 from pipeline.train.engine import Engine
-from pipeline.train.feed import Feed
 from pipeline.train.step import language_sums, readable_slots
-from pipeline.train.work import StepWork, pack_work
 
 
 class HeldOut:
@@ -18,13 +18,13 @@ class HeldOut:
     What the phase reads no rows for has no figure.
     """
 
-    def __init__(self, feed: Feed) -> None:
-        self.feed = feed
+    def __init__(self, dataset: StepDataset) -> None:
+        self.dataset = dataset
         self._works: dict[bool, StepWork] | None = None
 
     def evaluate(self, engine: Engine) -> dict[str, float]:
         """Figures by name. Every rank evaluates the whole slice: it is small, and all ranks make the same calls."""
-        if not self.feed.held_out.pairs and not self.feed.held_out.outside:
+        if not self.dataset.held_out.pairs and not self.dataset.held_out.outside:
             return {}
         works = self._works = self._works or {compressed: self._work(compressed) for compressed in (False, True)}
         engine.module.eval()
@@ -34,15 +34,15 @@ class HeldOut:
         return figures
 
     def _work(self, compressed: bool) -> StepWork:
-        rows, plan = self.feed.held_out_batch()
+        rows, plan = self.dataset.held_out_batch()
         rows = [replace(row, compressed=compressed and row.has_compression) for row in rows]
-        return pack_work(rows, plan, self.feed.recipe, self.feed.phase)
+        return pack_work(rows, plan, self.dataset.recipe, self.dataset.phase)
 
     @torch.no_grad()
     def _language(self, engine: Engine, work: StepWork, name: str) -> dict[str, float]:
         sums = torch.zeros(NUM_GROUPS, device=engine.device)
         for chunk in work.chunks:
-            sums += language_sums(engine(chunk.full), chunk.full, self.feed.recipe)
+            sums += language_sums(engine(chunk.full), chunk.full, self.dataset.recipe)
         groups = {"own": OWN, "outside": OUTSIDE}
         return {
             f"held_out/{group}_language_{name}": float(sums[number]) / float(work.units[number])
@@ -64,5 +64,5 @@ class HeldOut:
         if not num_pairs:
             return {}
         queries, candidates, items = embeddings[slots[:num_pairs]], embeddings[slots[num_pairs:]], items[slots[num_pairs:]]
-        loss = float(self.feed.recipe.contrastive(queries, candidates, items))
+        loss = float(self.dataset.recipe.contrastive(queries, candidates, items))
         return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}

@@ -19,27 +19,27 @@ from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
 from pipeline.train.checkpoint_writer import CheckpointWriter
-from pipeline.train.corpus import Corpus, check_datasets, check_pixels
+from pipeline.train.collectives import as_on_rank_0, of_all_ranks, rank_0_first
+from pipeline.train.dataloader.collate_buffer import load_ahead
+from pipeline.train.dataloader.corpus import Corpus, check_datasets, check_pixels
+from pipeline.train.dataloader.measured_corpus import count_left_out, lengths_file, measured, ruler_of, warn_of_counting
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.dataloader.unreadable import UnreadableRows
 from pipeline.train.engine import Engine
-from pipeline.train.feed import Feed
-from pipeline.train.figures import Clock, Tally, figures_of, scheduled, summary, tally
+from pipeline.train.fault_tolerance.out_of_memory import naming_settings
+from pipeline.train.fault_tolerance.signals import StopNote
+from pipeline.train.fault_tolerance.skipped_steps import Skips
+from pipeline.train.fault_tolerance.watchdog import Watchdog
 from pipeline.train.flops import Cost
 from pipeline.train.held_out import HeldOut
-from pipeline.train.journal import Journal, drop_after
-from pipeline.train.opening import composition, opening
-from pipeline.train.out_of_memory import naming_settings
-from pipeline.train.parcel import deliveries
-from pipeline.train.places import USUAL, Means, Places
-from pipeline.train.ranks import own_rank, start_process_group
-from pipeline.train.reading import count_left_out, lengths_file, measured, ruler_of, warn_of_counting
+from pipeline.train.metrics_log import MetricsLog, drop_after
+from pipeline.train.process_group import own_rank, start_process_group
+from pipeline.train.run_header import composition, opening
+from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
-from pipeline.train.skips import Skips
 from pipeline.train.step import train_step
-from pipeline.train.stop import StopNote
-from pipeline.train.together import as_on_rank_0, of_all_ranks, rank_0_first
-from pipeline.train.unreadable import UnreadableRows
-from pipeline.train.watch import Watch
-from pipeline.train.work import StepWork
+from pipeline.train.step_metrics import Clock, Tally, figures_of, scheduled, summary, tally
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +48,12 @@ Progress = Callable[[int, int, str], None]
 
 
 def train(
-    places: Places,
+    paths: TrainingPaths,
     recipe: Recipe,
     tracker: Tracker,
     *,
     progress: Progress,
-    means: Means = USUAL,
+    options: RunOptions = DEFAULT_OPTIONS,
     stop_after: int | None = None,
 ) -> Path:
     """Train the recipe's phase and return the folder of its last checkpoint.
@@ -65,36 +65,36 @@ def train(
         StoppedError: a signal asked for it; the checkpoint is written.
         PipelineError: what the user can mend; the last checkpoint is intact.
     """
-    watched = Watch(places.heartbeats, own_rank(), means.step_timeout)
+    watched = Watchdog(paths.heartbeats, own_rank(), options.step_timeout)
     with StopNote() as note, watched as watch, naming_settings(recipe):
-        run = _Run(places, recipe, tracker, progress, note, watch)
+        run = _Run(paths, recipe, tracker, progress, note, watch)
         begin = run.resume()
         end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
         with run.writer:
-            return run.steps(begin, end, means.num_workers)
+            return run.steps(begin, end, options.num_workers)
 
 
 class _Run:
     """One training run on one rank: what the loop keeps between steps."""
 
     def __init__(
-        self, places: Places, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote, watch: Watch
+        self, paths: TrainingPaths, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote, watch: Watchdog
     ) -> None:
-        self.places, self.recipe, self.progress, self.note, self.watch = places, recipe, progress, note, watch
+        self.paths, self.recipe, self.progress, self.note, self.watch = paths, recipe, progress, note, watch
         self.phase: Phase = recipe.phases[0]
-        self.journal = Journal(places.metrics, tracker)
+        self.journal = MetricsLog(paths.metrics, tracker)
         rank, num_ranks = start_process_group()
         watch.is_queued = num_ranks > 1 and dist.get_backend() == "nccl"
         # All that the user may have to mend is looked at before the model loads.
-        folder = open_folder(places.model)
+        folder = open_folder(paths.model)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
         with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
-        self.feed = Feed(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
-        self.held_out = HeldOut(self.feed)
+        self.dataset = StepDataset(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
+        self.held_out = HeldOut(self.dataset)
         self.data_fingerprint = fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint])
         watch.beat(0, "loading the model")
-        embedder, _ = build_embedder(places.model, recipe, dtype=DTYPES[self.phase.dtype])
+        embedder, _ = build_embedder(paths.model, recipe, dtype=DTYPES[self.phase.dtype])
         watch.beat(0, "choosing a checkpoint")
         self.found = self._newest(rank)
         if self.found:
@@ -104,17 +104,17 @@ class _Run:
         self.engine = Engine(embedder, self.phase)
         self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
         taken, num_rows = self.found[1].step if self.found else 0, len(corpus.index)
-        self.unreadable = UnreadableRows(places.unreadable, self.phase.max_unreadable, num_rows, step=taken)
+        self.unreadable = UnreadableRows(paths.unreadable, self.phase.max_unreadable, num_rows, step=taken)
         saved = self.found[1].step if self.found else None
-        self.writer = CheckpointWriter(places, recipe, self.engine, self.data_fingerprint, saved)
+        self.writer = CheckpointWriter(paths, recipe, self.engine, self.data_fingerprint, saved)
 
     def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
         self.watch.beat(0, "opening the corpus")
-        index, qa = ShardIndex.open(self.places.shards), QaTable.open(self.places.qa)
+        index, qa = ShardIndex.open(self.paths.shards), QaTable.open(self.paths.qa)
         check_datasets(index, self.phase.mixture)
         check_pixels(index, self.recipe.pixels)
         ruler = ruler_of(self.recipe, vocabulary)
-        table = lengths_file(self.places.lengths, index, ruler, self.places.model)
+        table = lengths_file(self.paths.lengths, index, ruler, self.paths.model)
         warn_of_counting(table, len(index))
         corpus = measured(index, qa, ruler, table, self._counted)
         if writes:
@@ -128,7 +128,7 @@ class _Run:
 
     def _newest(self, rank: int) -> tuple[Path, checkpoint.State] | None:
         """The checkpoint to go on from: rank 0 checks and chooses, so that all take the same."""
-        root, none = self.places.checkpoints, -1
+        root, none = self.paths.checkpoints, -1
         course = course_fingerprint(self.recipe)
         found = checkpoint.newest(root, course=course, data_fingerprint=self.data_fingerprint) if rank == 0 else None
         step = as_on_rank_0(checkpoint.step_of(found[0]) if found else none)
@@ -142,11 +142,11 @@ class _Run:
             folder, state = self.found
             taken = state.step - state.skipped
             self.watch.beat(0, "resuming")
-            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, self.feed.idle())
+            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, self.dataset.idle())
             logger.info("resumed from %s", folder)
         if self.engine.rank == 0:
             self.journal.go_on_from(step)
-            drop_after(self.places.unreadable, step)
+            drop_after(self.paths.unreadable, step)
         return step
 
     def steps(self, begin: int, end: int, num_workers: int) -> Path:
@@ -174,7 +174,7 @@ class _Run:
     def _works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork, float]]:
         """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
         asked = time.monotonic()
-        works = deliveries(self.feed, range(begin, end), num_workers)
+        works = load_ahead(self.dataset, range(begin, end), num_workers)
         for step, work in zip(range(begin, end), works, strict=True):
             if isinstance(work, PipelineError):
                 raise work
@@ -185,8 +185,8 @@ class _Run:
         """Say what a step is made of, once."""
         if self.engine.rank == 0:
             said = opening(work, self.recipe, self.phase, self.engine.num_ranks)
-            feed = self.feed
-            drawn = list(composition(feed.corpus.index, self.phase.mixture, feed.pairs.parts(), feed.outside.parts()))
+            dataset = self.dataset
+            drawn = list(composition(dataset.corpus.index, self.phase.mixture, dataset.pairs.parts(), dataset.outside.parts()))
             logger.info("%s", "\n".join([*drawn, said]))
             self.journal.tracker.log_params(
                 {"step": said, "mixture": "\n".join(drawn), "ranks": self.engine.num_ranks, "zero_stage": self.phase.zero_stage}

@@ -14,8 +14,8 @@ from pipeline.batch import NUM_GROUPS, Batch, Outputs
 from pipeline.errors import DataError
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.recipe import Phase, Recipe
+from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
-from pipeline.train.work import StepWork
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError, DataError
 from pipeline.model.backbone import open_folder
 from pipeline.train.build import chorus_ids
-from pipeline.train.feed import Feed
+from pipeline.train.dataloader.step_dataset import StepDataset
 from tests.pipeline.corpus import SMALL, TEXTS, MemoryQa, corpus, measured, small_recipe
 
 
@@ -39,14 +39,14 @@ def test_a_page_draws_the_rows_of_its_step(context: Context, monkeypatch: pytest
     page = show.show_step(context, 2).read_text()
     folder, recipe = open_folder(context.model), context.recipe
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-    feed = Feed(measured(corpus(), recipe, vocabulary), recipe, recipe.phases[0], vocabulary)
-    rows = feed.global_rows(feed.draw(1), 1)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phases[0], vocabulary)
+    rows = dataset.global_rows(dataset.draw(1), 1)
     assert sorted(re.findall(r"<td>((?:pictures|texts|talks)-\d+)</td>", page)) == sorted(row.key for row in rows)
     assert page.count('src="data:image/png;base64,') == sum(len(row.pixels) for row in rows) > 0
     assert page.count("answers see the tokens only") == sum(row.compressed for row in rows)
     assert f"{len(rows)} sequences, {sum(len(row.sequence) for row in rows)} tokens" in page
     assert page.count("COMPRESSION</b> 4 tokens") == sum(row.has_compression for row in rows)
-    escaped = step_page.step_page(step_page.shown_step(feed, Words(), 0), "step")
+    escaped = step_page.step_page(step_page.shown_step(dataset, Words(), 0), "step")
     assert "&lt;script&gt;" in escaped and "<script>" not in escaped
 
 

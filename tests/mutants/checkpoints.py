@@ -43,10 +43,10 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint that cannot be deleted ends the run",
-        "pipeline/train/kept.py",
+        "pipeline/train/checkpoint_retention.py",
         "        except OSError as error:",
         "        except PermissionError as error:",
-        ("tests/pipeline/train/test_kept.py",),
+        ("tests/pipeline/train/test_checkpoint_retention.py",),
     ),
     Mutant(
         "a weight without a place is passed over",

@@ -250,10 +250,10 @@ MUTANTS = (
     ),
     Mutant(
         "a live writer's file is swept away",
-        "pipeline/data/aside.py",
+        "pipeline/data/atomic_write.py",
         "        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "",
-        ("tests/pipeline/data/test_aside.py",),
+        ("tests/pipeline/data/test_atomic_write.py",),
     ),
     Mutant(
         "pictures of a benchmark are not looked at when read",

@@ -86,8 +86,8 @@ MUTANTS = (
     Mutant(
         "another step is drawn",
         "jobs/show.py",
-        "shown_step(feed, folder.tokenizer, step - 1)",
-        "shown_step(feed, folder.tokenizer, step)",
+        "shown_step(dataset, folder.tokenizer, step - 1)",
+        "shown_step(dataset, folder.tokenizer, step)",
         ("tests/jobs/test_show.py",),
     ),
     Mutant(

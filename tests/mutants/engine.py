@@ -4,9 +4,9 @@ from tests.mutants.mutant import Mutant
 
 STEP = "tests/pipeline/train/test_step.py"
 AGAIN = (f"{STEP}::test_a_step_taken_again_has_the_same_gradient",)
-FEED = ("tests/pipeline/train/test_feed.py",)
-UNREADABLE = "tests/pipeline/train/test_unreadable.py"
-MEASURE = "tests/pipeline/train/test_measure.py"
+FEED = ("tests/pipeline/train/dataloader/test_step_dataset.py",)
+UNREADABLE = "tests/pipeline/train/dataloader/test_unreadable.py"
+MEASURE = "tests/pipeline/train/dataloader/test_token_counts.py"
 
 MUTANTS = (
     Mutant(
@@ -47,13 +47,13 @@ MUTANTS = (
     Mutant(
         "a resumed run lists unreadable rows twice",
         "pipeline/train/loop.py",
-        "            drop_after(self.places.unreadable, step)\n",
+        "            drop_after(self.paths.unreadable, step)\n",
         "",
         (f"{UNREADABLE}::test_two_ranks_leave_out_what_one_does_and_a_resumed_run_too",),
     ),
     Mutant(
         "a resumed run forgets how much it could not read",
-        "pipeline/train/unreadable.py",
+        "pipeline/train/dataloader/unreadable.py",
         "for line in lines_until(file, step)",
         "for line in lines_until(file, -1)",
         (f"{UNREADABLE}::test_rows_are_counted_once_and_remembered",),
@@ -67,28 +67,28 @@ MUTANTS = (
     ),
     Mutant(
         "a killed count begins anew",
-        "pipeline/train/measure.py",
+        "pipeline/train/dataloader/token_counts.py",
         "if not _is_whole(folder / part_name(part), len(part))]",
         "if part]",
         (f"{MEASURE}::test_a_killed_count_goes_on_with_the_parts_that_are_missing",),
     ),
     Mutant(
         "half a part is taken for a whole one",
-        "pipeline/train/measure.py",
+        "pipeline/train/dataloader/token_counts.py",
         "return file.exists() and len(read_lengths(file, num_rows)) == num_rows",
         "return file.exists()",
         (f"{MEASURE}::test_a_killed_count_goes_on_with_the_parts_that_are_missing",),
     ),
     Mutant(
         "every slice counts everything",
-        "pipeline/train/measure.py",
+        "pipeline/train/dataloader/token_counts.py",
         "part_rows(len(index))[slice_index::num_slices]",
         "part_rows(len(index))",
         (f"{MEASURE}::test_slices_are_one_table",),
     ),
     Mutant(
         "the gate of a layout is always open",
-        "pipeline/train/feed.py",
+        "pipeline/train/dataloader/step_dataset.py",
         'coin(layout.gate_probability, "gate", *words)',
         'coin(1.0, "gate", *words)',
         FEED,

@@ -2,20 +2,24 @@
 
 from tests.mutants.mutant import Mutant
 
-_FLOPS, _ROWS, _OOM = "pipeline/train/flops.py", "pipeline/train/preflight_rows.py", "pipeline/train/out_of_memory.py"
-_TRACE, _PREFLIGHT = "pipeline/train/preflight_trace.py", "pipeline/train/preflight.py"
-FIGURES = "tests/pipeline/train/test_figures.py"
+_FLOPS, _ROWS, _OOM = (
+    "pipeline/train/flops.py",
+    "pipeline/train/forecast/assumed_rows.py",
+    "pipeline/train/fault_tolerance/out_of_memory.py",
+)
+_TRACE, _PREFLIGHT = "pipeline/train/forecast/trace.py", "pipeline/train/forecast/forecast.py"
+FIGURES = "tests/pipeline/train/test_step_metrics.py"
 COUNTED = (f"{FIGURES}::test_operations_of_a_chunk_are_torchs_own_count",)
 WINDOWS = (f"{FIGURES}::test_attention_inside_windows_is_torchs_own_count",)
 STEP = (f"{FIGURES}::test_passes_of_a_step_by_hand",)
-PREFLIGHT = "tests/pipeline/train/test_preflight.py"
-PREFLIGHT_WORK = "tests/pipeline/train/test_preflight_work.py"
+PREFLIGHT = "tests/pipeline/train/forecast/test_forecast.py"
+PREFLIGHT_WORK = "tests/pipeline/train/forecast/test_forecast_work.py"
 WORK = (f"{PREFLIGHT_WORK}::test_the_forecast_s_work_is_what_the_log_says_and_torch_counts",)
 TOWER = (f"{PREFLIGHT}::test_bytes_that_a_trained_tower_keeps_are_those_measured",)
 PUBLISHED = (f"{PREFLIGHT}::test_a_trained_tower_does_not_fit_where_a_frozen_one_does",)
 MOMENTS = (f"{PREFLIGHT}::test_the_largest_moment_counts_and_slack_is_a_share_of_it",)
 CHECKPOINT = (f"{PREFLIGHT}::test_a_checkpoint_takes_one_tensor_of_the_device_and_twelve_bytes_a_weight_of_the_host",)
-MEMORY = ("tests/pipeline/train/test_out_of_memory.py",)
+MEMORY = ("tests/pipeline/train/fault_tolerance/test_out_of_memory.py",)
 
 MUTANTS = (
     Mutant("flops: adapters have no gradient", _FLOPS, "+ weight.requires_grad))", "+ (weight.numel() > 1024)))", COUNTED),

@@ -2,8 +2,8 @@
 
 from tests.mutants.mutant import Mutant
 
-FIGURES = ("tests/pipeline/train/test_figures.py",)
-PREFLIGHT = ("tests/pipeline/train/test_preflight.py", "-k", "flops or work or hand or two_gib")
+FIGURES = ("tests/pipeline/train/test_step_metrics.py",)
+PREFLIGHT = ("tests/pipeline/train/forecast/test_forecast.py", "-k", "flops or work or hand or two_gib")
 SCHEDULE = ("tests/pipeline/train/test_schedule.py",)
 EMBEDDER = ("tests/pipeline/model/test_embedder.py",)
 METRICS = ("tests/eval/test_metrics.py",)
@@ -12,11 +12,11 @@ SEQUENCE = ("tests/pipeline/test_sequence.py",)
 BATCH = ("tests/pipeline/test_batch.py",)
 TOKENS = ("tests/pipeline/model/test_compression.py", "-k", "start")
 INPUTS = ("tests/pipeline/model/test_inputs.py",)
-FEED = ("tests/pipeline/train/test_feed.py",)
+FEED = ("tests/pipeline/train/dataloader/test_step_dataset.py",)
 SAMPLER = ("tests/pipeline/data/test_sampler.py",)
 LOSSES = ("tests/pipeline/losses/test_losses.py",)
 
-_FLOPS, _PREFLIGHT = "pipeline/train/flops.py", "pipeline/train/preflight.py"
+_FLOPS, _PREFLIGHT = "pipeline/train/flops.py", "pipeline/train/forecast/forecast.py"
 
 MUTANTS = (
     Mutant("figures: a GPU's name with dashes is not known", _FLOPS, '.replace("-", " ").split()', ".split()", FIGURES),
@@ -29,12 +29,12 @@ MUTANTS = (
     Mutant("forecast: nothing is left alone", _PREFLIGHT, "RESERVE = 2 * GIB", "RESERVE = 0", PREFLIGHT),
     Mutant(
         "forecast: hard negatives forgotten",
-        "pipeline/train/preflight_rows.py",
+        "pipeline/train/forecast/assumed_rows.py",
         "mixture.pairs * mixture.negatives, mixture.outside",
         "0, mixture.outside",
         PREFLIGHT,
     ),
-    Mutant("an H100 is an A100", "pipeline/train/gpus.py", '"h100-80g", 79.1, 989', '"h100-80g", 79.1, 312', FIGURES),
+    Mutant("an H100 is an A100", "pipeline/train/forecast/gpus.py", '"h100-80g", 79.1, 989', '"h100-80g", 79.1, 312', FIGURES),
     Mutant("warm-up from zero", "pipeline/train/schedule.py", "(step + 1) / optimizer", "step / optimizer", SCHEDULE),
     Mutant(
         "cosine counts the warm-up",
@@ -169,27 +169,33 @@ MUTANTS = (
     Mutant("photos lie on their side", "pipeline/model/inputs.py", "rgb(upright(picture))", "rgb(picture)", INPUTS),
     Mutant(
         "one coin for all rows of a step",
-        "pipeline/train/feed.py",
+        "pipeline/train/dataloader/step_dataset.py",
         "words = (self.recipe.seed, step, sample.key, item.side)",
         "words = (self.recipe.seed, step, item.side)",
         FEED,
     ),
     Mutant(
         "one coin for a row's two sides",
-        "pipeline/train/feed.py",
+        "pipeline/train/dataloader/step_dataset.py",
         "words = (self.recipe.seed, step, sample.key, item.side)",
         "words = (self.recipe.seed, step, sample.key)",
         FEED,
     ),
-    Mutant("one coin for ever", "pipeline/train/feed.py", '"gate", *words)', '"gate", *words[2:])', FEED),
+    Mutant("one coin for ever", "pipeline/train/dataloader/step_dataset.py", '"gate", *words)', '"gate", *words[2:])', FEED),
     Mutant(
         "pictures are not part of an item",
-        "pipeline/train/feed.py",
+        "pipeline/train/dataloader/step_dataset.py",
         "digest.update(hashlib.sha256(picture).digest())",
         "pass",
         FEED,
     ),
-    Mutant("idle ranks repeat the longest row", "pipeline/train/work.py", "pack([min(rows, key", "pack([max(rows, key", FEED),
+    Mutant(
+        "idle ranks repeat the longest row",
+        "pipeline/train/dataloader/step_work.py",
+        "pack([min(rows, key",
+        "pack([max(rows, key",
+        FEED,
+    ),
     Mutant(
         "a trained head rounds its losses",
         "pipeline/model/head.py",
@@ -243,11 +249,23 @@ MUTANTS = (
     ),
     Mutant(
         "figures: one device's utilisation",
-        "pipeline/train/figures.py",
+        "pipeline/train/step_metrics.py",
         "utilisation(total, clock.seconds * num_ranks,",
         "utilisation(total, clock.seconds,",
         FIGURES,
     ),
-    Mutant("no conversation is native", "pipeline/train/feed.py", "native = outside and coin(", "native = False and coin(", FEED),
-    Mutant("native rows are compressed", "pipeline/train/feed.py", "compressed=not native and bool(", "compressed=bool(", FEED),
+    Mutant(
+        "no conversation is native",
+        "pipeline/train/dataloader/step_dataset.py",
+        "native = outside and coin(",
+        "native = False and coin(",
+        FEED,
+    ),
+    Mutant(
+        "native rows are compressed",
+        "pipeline/train/dataloader/step_dataset.py",
+        "compressed=not native and bool(",
+        "compressed=bool(",
+        FEED,
+    ),
 )

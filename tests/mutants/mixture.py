@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-MIXTURE = ("tests/pipeline/train/test_mixture.py",)
+MIXTURE = ("tests/pipeline/train/dataloader/test_mixture.py",)
 TALKS = ("tests/pipeline/data/test_sharegpt4v.py",)
 RELEASE = ("tests/pipeline/data/test_sharegpt4v_release.py",)
 CHECK = ("tests/data_prep/test_check_inputs.py",)
@@ -26,7 +26,7 @@ MUTANTS = (
     ),
     Mutant(
         "conversations of every set are drawn",
-        "pipeline/train/corpus.py",
+        "pipeline/train/dataloader/corpus.py",
         "if phase.mixture.reads(name)}",
         "}",
         MIXTURE,
@@ -40,21 +40,21 @@ MUTANTS = (
     ),
     Mutant(
         "a named set that is absent is passed over",
-        "pipeline/train/corpus.py",
+        "pipeline/train/dataloader/corpus.py",
         '    if mixture.outside:\n        _refuse_absent("outside_sets"',
         '    if mixture.outside and False:\n        _refuse_absent("outside_sets"',
         MIXTURE,
     ),
     Mutant(
         "a weight of a set that is not read passes",
-        "pipeline/train/corpus.py",
+        "pipeline/train/dataloader/corpus.py",
         "if name in talks and not mixture.reads(name)]",
         "if name in talks and not mixture.reads(name) and False]",
         MIXTURE,
     ),
     Mutant(
         "missing sets of MMEB-train are not said",
-        "pipeline/train/opening.py",
+        "pipeline/train/run_header.py",
         "        yield _mmeb(sizes)\n",
         "",
         MIXTURE,

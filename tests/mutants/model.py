@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 INPUTS = ("tests/pipeline/model/test_inputs.py",)
 INFERENCE = ("tests/pipeline/test_inference.py",)
 BUILD = ("tests/pipeline/train/test_build.py",)
-FEATURES = ("tests/pipeline/train/test_features.py",)
+FEATURES = ("tests/pipeline/train/test_vision_features.py",)
 REPLAY = ("tests/pipeline/train/test_replay.py",)
 COMPONENTS = "tests/pipeline/train/test_components.py"
 FAMILIES = ("tests/pipeline/model/test_families.py",)

@@ -17,8 +17,8 @@ from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary
-from pipeline.train.corpus import Corpus
-from pipeline.train.measure import Ruler, ensure_lengths
+from pipeline.train.dataloader.corpus import Corpus
+from pipeline.train.dataloader.token_counts import Ruler, ensure_lengths
 
 WORDS = "red blue green circle square star top left right bottom what where is the a picture of".split()
 TEXTS = [" ".join(WORDS), *WORDS, "Represent the given image."] * 4

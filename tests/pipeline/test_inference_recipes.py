@@ -17,7 +17,7 @@ from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint, loop
 from pipeline.train.loop import train
-from pipeline.train.places import Means, Places
+from pipeline.train.run_options import RunOptions, TrainingPaths
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
 
 SIDES = [Side(text="red circle"), Side(text="blue star left")]
@@ -33,8 +33,8 @@ def overridden() -> Recipe:
 def trained(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(loop.ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
     monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
-    places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
-    return train(places, overridden(), NullTracker(), progress=lambda *_: None, means=Means(num_workers=0))
+    paths = TrainingPaths(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
+    return train(paths, overridden(), NullTracker(), progress=lambda *_: None, options=RunOptions(num_workers=0))
 
 
 def test_a_checkpoint_of_an_overridden_recipe_loads_by_itself(trained: Path) -> None:

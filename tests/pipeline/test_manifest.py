@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.manifest import Manifest, canonical_json, file_digest, fingerprint, folder_aside, tree_digest, write_atomic
+from pipeline.manifest import Manifest, atomic_folder, canonical_json, file_digest, fingerprint, tree_digest, write_atomic
 from pipeline.roles import Role
 from tests.faults import BREAKS
 
@@ -111,12 +111,12 @@ def test_write_atomic_honours_the_umask(tmp_path: Path) -> None:
 def test_folder_aside_takes_the_place_of_the_old_one_only_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "out"
     for word in ("one", "two"):
-        with folder_aside(target) as aside:
+        with atomic_folder(target) as aside:
             assert list(aside.iterdir()) == []
             (aside / word).write_text(word)
             assert not (target / word).exists()
     assert [path.name for path in target.iterdir()] == ["two"]
-    with pytest.raises(ValueError, match="stop"), folder_aside(target) as aside:
+    with pytest.raises(ValueError, match="stop"), atomic_folder(target) as aside:
         (aside / "three").write_text("three")
         raise ValueError("stop")
     assert [path.name for path in target.iterdir()] == ["two"]
@@ -126,7 +126,7 @@ def test_folder_aside_takes_the_place_of_the_old_one_only_at_the_end(tmp_path: P
 @pytest.mark.parametrize("moment", ["while written", "between the two renames"])
 def test_folder_aside_survives_a_kill(tmp_path: Path, moment: str) -> None:
     target = tmp_path / "out"
-    with folder_aside(target) as aside:
+    with atomic_folder(target) as aside:
         (aside / "old").write_text("old")
     program = f"""
 import os, pathlib
@@ -137,13 +137,13 @@ def replace(source, destination):
         os._exit(9)
     real(source, destination)
 os.replace = replace
-with manifest.folder_aside(pathlib.Path({str(target)!r})) as aside:
+with manifest.atomic_folder(pathlib.Path({str(target)!r})) as aside:
     (aside / "new").write_text("new")
     if {moment == "while written"}:
         os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
-    with pytest.raises(ValueError, match="look"), folder_aside(target):
+    with pytest.raises(ValueError, match="look"), atomic_folder(target):
         assert [path.name for path in target.iterdir()] == ["old"], "the old folder is put back first"
         raise ValueError("look")
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing of the killed run is left"

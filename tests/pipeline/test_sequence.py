@@ -13,7 +13,7 @@ from pipeline.recipe import Recipe
 from pipeline.roles import Layout, Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT, SequenceBuilder, native_layout
-from pipeline.train.feed import conversation_context
+from pipeline.train.dataloader.step_dataset import conversation_context
 from tests.pipeline.corpus import random_row
 
 SIDE = Side(instruction="<|image_1|>\nRepresent the given image.", text=" red star", images=(b"x",))

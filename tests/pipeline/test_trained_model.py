@@ -20,7 +20,7 @@ from pipeline.inference import EmbeddingModel, _name, load_model
 from pipeline.model.generation import Decoding, Greedy, Sampled
 from pipeline.sample import Side
 from pipeline.sequence import RECONSTRUCT_TEXT
-from pipeline.train.feed import conversation_context, side_digest
+from pipeline.train.dataloader.step_dataset import conversation_context, side_digest
 from tests.conftest import require
 from tests.pipeline.answers import Recorder, forward_greedy
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.model import head as module
 from pipeline.model.head import Head
-from pipeline.train.saved_bytes import SavedBytes
+from pipeline.train.forecast.saved_bytes import SavedBytes
 
 WIDTH, VOCABULARY = 8, 50
 

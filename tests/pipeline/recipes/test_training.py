@@ -27,10 +27,10 @@ from pipeline.recipes import RECIPES, load
 from pipeline.roles import Role
 from pipeline.sequence import SequenceBuilder
 from pipeline.train.build import build_embedder, chorus_ids
-from pipeline.train.corpus import Corpus
+from pipeline.train.dataloader.corpus import Corpus
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.token_counts import Ruler, ensure_lengths, table_name
 from pipeline.train.engine import Engine
-from pipeline.train.feed import Feed
-from pipeline.train.measure import Ruler, ensure_lengths, table_name
 from pipeline.train.step import StepReport, train_step
 from tests.pipeline.corpus import SMALL
 from tests.pipeline.train.ranks import every_weight
@@ -71,7 +71,7 @@ class World:
     qa: QaTable
     model: Path
 
-    def feed(self, recipe: Recipe) -> tuple[Feed, Engine]:
+    def dataset(self, recipe: Recipe) -> tuple[StepDataset, Engine]:
         embedder, folder = build_embedder(self.model, recipe, dtype=torch.float32)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
         builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
@@ -79,7 +79,7 @@ class World:
         table = self.model.parent / table_name(self.index, ruler, self.model)
         lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
         corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
-        return Feed(corpus, recipe, recipe.phases[0], vocabulary), Engine(embedder, recipe.phases[0])
+        return StepDataset(corpus, recipe, recipe.phases[0], vocabulary), Engine(embedder, recipe.phases[0])
 
 
 @pytest.fixture(scope="module")
@@ -131,15 +131,15 @@ def run_of(world: World) -> Callable[[str], Run]:
     @cache
     def run(name: str) -> Run:
         recipe = small(name)
-        feed, engine = world.feed(recipe)
+        dataset, engine = world.dataset(recipe)
         before = {weight: parameter.detach().clone() for weight, parameter in every_weight(engine).items()}
-        rows = [row for step in (0, 1) for row in feed.global_rows(feed.draw(step), step)]
-        reports = [train_step(engine, feed[step], recipe, recipe.phases[0], 0.01) for step in (0, 1)]
+        rows = [row for step in (0, 1) for row in dataset.global_rows(dataset.draw(step), step)]
+        reports = [train_step(engine, dataset[step], recipe, recipe.phases[0], 0.01) for step in (0, 1)]
         after = every_weight(engine)
         moved = {weight for weight, tensor in before.items() if not torch.equal(tensor, after[weight])}
-        chorus = feed.rows.builder.vocabulary.chorus
+        chorus = dataset.rows.builder.vocabulary.chorus
         first_spare = min(chorus, default=len(engine.module.backbone.text.embed_tokens.weight) - 64)
-        when_merged = merging_changes(engine, feed[0].chunks[0].full)
+        when_merged = merging_changes(engine, dataset[0].chunks[0].full)
         return Run(recipe, rows, reports, moved, set(before) - moved, first_spare, when_merged)
 
     return run
@@ -245,7 +245,7 @@ def test_every_recipe_of_the_paper_is_observed() -> None:
 
 def gradients(world: World, recipe: Recipe) -> dict[str, np.ndarray]:
     """Gradients of the first step, before the optimizer's move."""
-    feed, engine = world.feed(recipe)
+    dataset, engine = world.dataset(recipe)
     found: dict[str, torch.Tensor] = {}
 
     def look(learning_rate: float) -> float:
@@ -253,7 +253,7 @@ def gradients(world: World, recipe: Recipe) -> dict[str, np.ndarray]:
         return 0.0
 
     engine.step = look  # type: ignore[method-assign]
-    train_step(engine, feed[0], recipe, recipe.phases[0], 0.0)
+    train_step(engine, dataset[0], recipe, recipe.phases[0], 0.0)
     return {name: gradient.numpy() for name, gradient in found.items()}
 
 

@@ -23,11 +23,12 @@ import torch
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.tracking import NullTracker
-from pipeline.train import loop, watch
+from pipeline.train import loop
 from pipeline.train.build import build_embedder
+from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
-from pipeline.train.places import Means, Places
-from pipeline.train.work import StepWork
+from pipeline.train.fault_tolerance import watchdog
+from pipeline.train.run_options import RunOptions, TrainingPaths
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
 
 PATIENCE_SECONDS = 300.0
@@ -96,16 +97,16 @@ def build_or_hang(rank: int) -> Callable[..., Any]:
 
 def train(job: dict[str, Any]) -> None:
     out, recipe = Path(job["out"]), small_recipe(**job["phase"])
-    places = Places(shards=out, qa=None, model=Path(job["folder"]), out=out)
-    means = Means(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
+    paths = TrainingPaths(shards=out, qa=None, model=Path(job["folder"]), out=out)
+    options = RunOptions(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
     with (
-        mock.patch.object(watch, "START_PATIENCE", job.get("start_patience", watch.START_PATIENCE)),
+        mock.patch.object(watchdog, "START_PATIENCE", job.get("start_patience", watchdog.START_PATIENCE)),
         mock.patch.object(loop.ShardIndex, "open", return_value=corpus().broken(*job.get("broken", ()))),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
         mock.patch.object(loop, "build_embedder", build_or_hang(job["hangs"]) if "hangs" in job else loop.build_embedder),
     ):
-        loop.train(places, recipe, NullTracker(), progress=lambda *_: None, means=means, stop_after=job.get("stop_after"))
+        loop.train(paths, recipe, NullTracker(), progress=lambda *_: None, options=options, stop_after=job.get("stop_after"))
 
 
 def be_rank(job: dict[str, Any], rank: int, port: int) -> NoReturn:

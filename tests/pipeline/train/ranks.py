@@ -18,26 +18,26 @@ from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import loop
 from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.step_work import StepWork, pack_work
 from pipeline.train.engine import Engine
-from pipeline.train.features import Recomputed
-from pipeline.train.feed import Feed
 from pipeline.train.held_out import HeldOut
-from pipeline.train.places import Means, Places
+from pipeline.train.run_options import RunOptions, TrainingPaths
 from pipeline.train.step import train_step
-from pipeline.train.work import StepWork, pack_work
+from pipeline.train.vision_features import Recomputed
 from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
 
 CPU = torch.device("cpu")
 
 
-def make(folder: Path, recipe: Recipe) -> tuple[Engine, Feed]:
-    """An engine and this rank's feed over the small corpus."""
+def make(folder: Path, recipe: Recipe) -> tuple[Engine, StepDataset]:
+    """An engine and this rank's dataset over the small corpus."""
     phase = recipe.phases[0]
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     engine = Engine(embedder, phase)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
     read = measured(corpus(), recipe, vocabulary)
-    return engine, Feed(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
+    return engine, StepDataset(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
 
 
 def every_weight(engine: Engine) -> dict[str, torch.Tensor]:
@@ -48,17 +48,17 @@ def every_weight(engine: Engine) -> dict[str, torch.Tensor]:
     return weights
 
 
-def by_pictures(feed: Feed, step: int) -> StepWork:
+def by_pictures(dataset: StepDataset, step: int) -> StepWork:
     """A step's work dealt otherwise: rows with pictures to rank 0, all others to rank 1."""
-    draw = feed.draw(step)
-    rows = [row for row in feed.global_rows(draw, step) if bool(row.pixels) == (feed.rank == 0)]
-    return pack_work(rows, feed.plan(draw, step), feed.recipe, feed.phase)
+    draw = dataset.draw(step)
+    rows = [row for row in dataset.global_rows(draw, step) if bool(row.pixels) == (dataset.rank == 0)]
+    return pack_work(rows, dataset.plan(draw, step), dataset.recipe, dataset.phase)
 
 
 def gradients(folder: Path, recipe: Recipe, step: int = 0, work: StepWork | None = None) -> dict[str, torch.Tensor]:
     """Whole gradients of a step: everything but the optimizer's move."""
-    engine, feed = make(folder, recipe)
-    return step_gradients(engine, work or feed.work(feed.draw(step), step), recipe)
+    engine, dataset = make(folder, recipe)
+    return step_gradients(engine, work or dataset.work(dataset.draw(step), step), recipe)
 
 
 def step_gradients(engine: Engine, work: StepWork, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -76,8 +76,8 @@ def step_gradients(engine: Engine, work: StepWork, recipe: Recipe) -> dict[str, 
 
 def uneven(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Gradients of a step of which one rank has no picture, and each rank's chunks, tokens and pictures."""
-    engine, feed = make(folder, recipe)
-    work = by_pictures(feed, 0)
+    engine, dataset = make(folder, recipe)
+    work = by_pictures(dataset, 0)
     pictures = sum(len(chunk.full.grid_thw) for chunk in work.chunks)
     shares: list[Any] = [None] * engine.num_ranks
     dist.all_gather_object(shares, (len(work.chunks), work.num_tokens, pictures))
@@ -97,8 +97,8 @@ def summed(outputs: Outputs) -> torch.Tensor:
 def added_up(folder: Path, stage: int) -> dict[str, torch.Tensor]:
     """Gradients of `summed` over all chunks of a step, as the engine adds them up over chunks and ranks."""
     recipe = half_recipe(stage)
-    engine, feed = make(folder, recipe)
-    work = feed.work(feed.draw(0), 0)
+    engine, dataset = make(folder, recipe)
+    work = dataset.work(dataset.draw(0), 0)
     calls = engine.most(len(work.chunks))
     for place in range(calls):
         if place < len(work.chunks):
@@ -110,7 +110,7 @@ def added_up(folder: Path, stage: int) -> dict[str, torch.Tensor]:
 
 def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     """One whole step: its gradients, its report, and the held-out figures after it."""
-    engine, feed = make(folder, recipe)
+    engine, dataset = make(folder, recipe)
     found: dict[str, torch.Tensor] = {}
     take = engine.step
 
@@ -119,8 +119,8 @@ def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
         return take(learning_rate)
 
     engine.step = look  # type: ignore[method-assign]
-    report = train_step(engine, feed[0], recipe, recipe.phases[0], 1e-3)  # type: ignore[arg-type]
-    return {"gradients": found, "report": asdict(report), "held_out": HeldOut(feed).evaluate(engine)}
+    report = train_step(engine, dataset[0], recipe, recipe.phases[0], 1e-3)  # type: ignore[arg-type]
+    return {"gradients": found, "report": asdict(report), "held_out": HeldOut(dataset).evaluate(engine)}
 
 
 def again_recipe(tower: str, stage: int) -> Recipe:
@@ -130,13 +130,13 @@ def again_recipe(tower: str, stage: int) -> Recipe:
 
 def taken_again(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Norms and whole gradients of one step taken twice at rate 0, and of a step without any picture after it."""
-    engine, feed = make(folder, recipe)
-    draw, take = feed.draw(0), engine.step
-    work, wordy = feed.work(draw, 0), [row for row in feed.global_rows(draw, 0) if not row.pixels]
+    engine, dataset = make(folder, recipe)
+    draw, take = dataset.draw(0), engine.step
+    work, wordy = dataset.work(draw, 0), [row for row in dataset.global_rows(draw, 0) if not row.pixels]
     works = {
         "first": work,
         "again": work,
-        "no pictures": pack_work(wordy[feed.rank :: feed.num_ranks], feed.plan(draw, 0), recipe, recipe.phases[0]),
+        "no pictures": pack_work(wordy[dataset.rank :: dataset.num_ranks], dataset.plan(draw, 0), recipe, recipe.phases[0]),
     }
     found: dict[str, dict[str, Any]] = {}
     for name, taken in works.items():
@@ -159,8 +159,8 @@ def uneven_recipe(tower: str, stage: int) -> Recipe:
 
 def run_of(folder: Path, recipe: Recipe, steps: int) -> dict[str, Any]:
     """Weights after some steps, the three losses on the way (steps, 3), and how many moves the optimizer counts."""
-    engine, feed = make(folder, recipe)
-    reports = [train_step(engine, feed[step], recipe, recipe.phases[0], 3e-3) for step in range(steps)]  # type: ignore[arg-type]
+    engine, dataset = make(folder, recipe)
+    reports = [train_step(engine, dataset[step], recipe, recipe.phases[0], 3e-3) for step in range(steps)]  # type: ignore[arg-type]
     losses = [(report.contrastive, report.own_language, report.outside_language) for report in reports]
     moves = {float(state["step"]) for state in engine.inner.state.values()}
     return {
@@ -184,8 +184,8 @@ def whole_run(folder: Path, out: Path) -> None:
         mock.patch.object(loop.ShardIndex, "open", return_value=index),
         mock.patch.object(loop.QaTable, "open", return_value=qa),
     ):
-        places = Places(shards=out, qa=None, model=folder, out=out)
-        loop.train(places, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, means=Means(num_workers=0))
+        paths = TrainingPaths(shards=out, qa=None, model=folder, out=out)
+        loop.train(paths, small_recipe(steps=2), NullTracker(), progress=lambda *_: None, options=RunOptions(num_workers=0))
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ TABLE = "backbone.model.model.language_model.embed_tokens.weight"
 
 def moved(folder: Path, recipe: Recipe) -> tuple[set[str], set[str]]:
     """Names of the weights that two steps moved, and of those that stayed bit for bit."""
-    engine, feed = make(folder, recipe)
+    engine, dataset = make(folder, recipe)
     before = {name: parameter.detach().clone() for name, parameter in every_weight(engine).items()}
     for step in range(2):
-        train_step(engine, feed[step], recipe, recipe.phases[0], 1e-2)  # type: ignore[arg-type]
+        train_step(engine, dataset[step], recipe, recipe.phases[0], 1e-2)  # type: ignore[arg-type]
     after = every_weight(engine)
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     return changed, set(before) - changed

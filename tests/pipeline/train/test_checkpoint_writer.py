@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from pipeline.errors import CheckpointError
-from pipeline.train import checkpoint, checkpoint_writer, engine, kept
+from pipeline.train import checkpoint, checkpoint_retention, checkpoint_writer, engine
 from pipeline.train.build import load_trained
 from pipeline.train.checkpoint_writer import CheckpointWriter
 from pipeline.train.engine import Engine
-from pipeline.train.places import Places
+from pipeline.train.run_options import TrainingPaths
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train.ranks import make
@@ -27,8 +27,8 @@ DATA = "these shards"
 def trained(model_folder: Path, request: pytest.FixtureRequest) -> Engine:
     """An engine after one step at each sort of ZeRO stage, so that it has optimizer tensors."""
     recipe = small_recipe(zero_stage=request.param)
-    made, feed = make(model_folder, recipe)
-    train_step(made, feed.work(feed.draw(0), 0), recipe, recipe.phases[0], 1e-3)
+    made, dataset = make(model_folder, recipe)
+    train_step(made, dataset.work(dataset.draw(0), 0), recipe, recipe.phases[0], 1e-3)
     return made
 
 
@@ -36,8 +36,8 @@ def trained(model_folder: Path, request: pytest.FixtureRequest) -> Engine:
 def writer(model_folder: Path, tmp_path: Path) -> Iterator[CheckpointWriter]:
     recipe = small_recipe(zero_stage=0)
     made, _ = make(model_folder, recipe)
-    places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path / "train")
-    with CheckpointWriter(places, recipe, made, DATA, None) as one:
+    paths = TrainingPaths(shards=tmp_path, qa=None, model=model_folder, out=tmp_path / "train")
+    with CheckpointWriter(paths, recipe, made, DATA, None) as one:
         yield one
 
 
@@ -97,7 +97,7 @@ def test_a_write_that_failed_is_told_by_the_next_call(writer: CheckpointWriter, 
         writer.save(1, 0, {})
         with pytest.raises(CheckpointError, match="no room"):
             writer.save(2, 0, {}) if then == "save" else writer.finish()
-    assert not checkpoint.steps(writer.places.checkpoints)
+    assert not checkpoint.steps(writer.paths.checkpoints)
 
 
 def test_other_ranks_are_told_too(writer: CheckpointWriter) -> None:
@@ -108,7 +108,7 @@ def test_other_ranks_are_told_too(writer: CheckpointWriter) -> None:
 
 def test_ranks_agree_whatever_the_write_met(writer: CheckpointWriter) -> None:
     with (
-        mock.patch.object(kept, "prune", side_effect=PermissionError("no")),
+        mock.patch.object(checkpoint_retention, "prune", side_effect=PermissionError("no")),
         mock.patch.object(checkpoint_writer, "on_any_rank", side_effect=bool) as told,
     ):
         writer.save(1, 0, {})
@@ -121,7 +121,7 @@ def test_what_is_there_is_not_written_again(writer: CheckpointWriter) -> None:
     writer.save(1, 0, {})
     writer.finish()
     with mock.patch.object(writer.engine, "state_tensors", side_effect=AssertionError):
-        assert writer.save(1, 0, {}) == checkpoint.folder_of(writer.places.checkpoints, 1)
+        assert writer.save(1, 0, {}) == checkpoint.folder_of(writer.paths.checkpoints, 1)
 
 
 def test_a_weight_that_is_missing_foreign_or_of_another_shape_is_refused(writer: CheckpointWriter) -> None:

@@ -9,7 +9,7 @@ import torch
 from pipeline.batch import OUTSIDE, OWN, pack
 from pipeline.model.adapters import LoRA
 from pipeline.recipe import Recipe
-from pipeline.train.feed import Feed
+from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.held_out import HeldOut
 from tests.pipeline.conftest import build_disturbed
 from tests.pipeline.corpus import small_recipe
@@ -17,10 +17,10 @@ from tests.pipeline.train import ranks
 from tests.pipeline.train.ranks import make
 
 
-def plain_figures(folder: Path, recipe: Recipe, feed: Feed) -> dict[str, float]:
-    """Means by group with every coin tossed by hand, and the contrastive loss and hits term by term."""
+def plain_figures(folder: Path, recipe: Recipe, dataset: StepDataset) -> dict[str, float]:
+    """RunOptions by group with every coin tossed by hand, and the contrastive loss and hits term by term."""
     embedder = build_disturbed(folder, recipe, dtype=torch.float32)[0].eval()
-    rows, plan = feed.held_out_batch()
+    rows, plan = dataset.held_out_batch()
     found: dict[str, float] = {}
     for name, compressed in (("full", False), ("compressed", True)):
         tossed = [replace(row, compressed=compressed and row.has_compression) for row in rows]
@@ -41,9 +41,9 @@ def plain_figures(folder: Path, recipe: Recipe, feed: Feed) -> dict[str, float]:
 def test_figures_are_those_of_one_plain_pass(model_folder: Path, monkeypatch: pytest.MonkeyPatch, tower: str) -> None:
     monkeypatch.setattr(ranks, "build_embedder", build_disturbed)
     recipe = replace(small_recipe(chunk_tokens=200), adapter=LoRA(rank=2, dropout=0.5), tower=tower)
-    engine, feed = make(model_folder, recipe)
-    found = HeldOut(feed).evaluate(engine)
-    assert found == pytest.approx(plain_figures(model_folder, recipe, feed), rel=1e-5)
+    engine, dataset = make(model_folder, recipe)
+    found = HeldOut(dataset).evaluate(engine)
+    assert found == pytest.approx(plain_figures(model_folder, recipe, dataset), rel=1e-5)
     for group in ("own", "outside"):
         assert found[f"held_out/{group}_language_full"] != pytest.approx(found[f"held_out/{group}_language_compressed"], rel=1e-3)
-    assert engine.module.training and len(feed.held_out_batch()[0]) > 4
+    assert engine.module.training and len(dataset.held_out_batch()[0]) > 4

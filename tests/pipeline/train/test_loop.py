@@ -18,14 +18,14 @@ from pipeline.recipe import Recipe
 from pipeline.sample import Side
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
+from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.loop import train
-from pipeline.train.places import Means, Places
+from pipeline.train.run_options import RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
-from pipeline.train.work import StepWork
 from tests.pipeline.corpus import MemoryIndex, MemoryQa, corpus, small_recipe
 
-IN_PROCESS = Means(num_workers=0)
+IN_PROCESS = RunOptions(num_workers=0)
 CLOCKS = ("seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib")
 
 
@@ -38,8 +38,8 @@ def corpus_in_memory(monkeypatch: pytest.MonkeyPatch) -> MemoryIndex:
 
 
 def run(out: Path, model: Path, recipe: Recipe, stop_after: int | None = None) -> Path:
-    places = Places(shards=out, qa=None, model=model, out=out)
-    return train(places, recipe, NullTracker(), progress=lambda *_: None, means=IN_PROCESS, stop_after=stop_after)
+    paths = TrainingPaths(shards=out, qa=None, model=model, out=out)
+    return train(paths, recipe, NullTracker(), progress=lambda *_: None, options=IN_PROCESS, stop_after=stop_after)
 
 
 def figures(out: Path) -> list[dict[str, float]]:
@@ -95,9 +95,9 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
     for row in (2, 27, 30):
         corpus_in_memory.samples[row] = replace(corpus_in_memory.samples[row], positive=Side(text="red " * 600))
     tracker, out = Notes(), tmp_path / "train"
-    places = Places(shards=out, qa=None, model=model_folder, out=out)
+    paths = TrainingPaths(shards=out, qa=None, model=model_folder, out=out)
     with caplog.at_level(logging.WARNING):
-        train(places, small_recipe(), tracker, progress=lambda *_: None, means=IN_PROCESS)
+        train(paths, small_recipe(), tracker, progress=lambda *_: None, options=IN_PROCESS)
     assert tracker.params.items() >= {"rows": 72, "rows_over_max_length": 3}.items()
     (listed,) = (tmp_path / "lengths").glob("*-over-512.jsonl")
     assert [json.loads(line)["key"] for line in listed.read_text().splitlines()] == ["pictures-2", "texts-3", "texts-6"]
@@ -118,9 +118,9 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(
 ) -> None:
     caplog.set_level(logging.INFO, loop.__name__)
     recipe, tracker = small_recipe(steps=3, evaluate_every=9, held_out=0), Notes()
-    places = Places(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
-    train(places, recipe, tracker, progress=lambda *_: None, means=IN_PROCESS)
-    lines = [json.loads(line) for line in places.metrics.read_text().splitlines()]
+    paths = TrainingPaths(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
+    train(paths, recipe, tracker, progress=lambda *_: None, options=IN_PROCESS)
+    lines = [json.loads(line) for line in paths.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3] and all(set(line) == OF_EVERY_STEP for line in lines)
     for number, line in enumerate(lines):
         assert (line["temperature"], line["skipped_steps"]) == (recipe.contrastive.temperature, 0.0)

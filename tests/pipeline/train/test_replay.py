@@ -49,10 +49,10 @@ def test_both_passes_draw_the_masks_of_the_full_batch(model_folder: Path) -> Non
 
 
 def test_masks_change_from_step_to_step_and_rows_share_those_of_their_system_tokens(model_folder: Path) -> None:
-    _, feed = make(model_folder, adapted(0.3, chunk_tokens=10**6))
-    one, other = (feed.work(feed.draw(0), step).chunks[0].full.token_noise for step in (0, 1))
+    _, dataset = make(model_folder, adapted(0.3, chunk_tokens=10**6))
+    one, other = (dataset.work(dataset.draw(0), step).chunks[0].full.token_noise for step in (0, 1))
     assert len(one.unique()) == len(one) and not set(one.tolist()) & set(other.tolist())
-    full, chunks = one, feed.work(feed.draw(0), 0).chunks
+    full, chunks = one, dataset.work(dataset.draw(0), 0).chunks
     assert chunks[0].prefix is not None and set(chunks[0].prefix.token_noise.tolist()) <= set(full.tolist())
 
 
@@ -69,7 +69,7 @@ def test_a_checkpointed_layer_keeps_its_input_alone(model_folder: Path) -> None:
     """Bytes saved for the backward pass of one chunk, by torch's own hooks."""
     saved = {}
     for on in (False, True):
-        engine, feed = make(model_folder, small_recipe(chunk_tokens=10**6, gradient_checkpointing=on))
+        engine, dataset = make(model_folder, small_recipe(chunk_tokens=10**6, gradient_checkpointing=on))
         total = 0
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ def test_a_checkpointed_layer_keeps_its_input_alone(model_folder: Path) -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            engine(engine.vision.full(feed.work(feed.draw(0), 0).chunks[0]))
+            engine(engine.vision.full(dataset.work(dataset.draw(0), 0).chunks[0]))
         saved[on] = total
     assert saved[True] < 0.5 * saved[False]
 

@@ -19,8 +19,8 @@ from pipeline.losses.weights import Stepwise
 from pipeline.recipe import Recipe
 from pipeline.sample import Turn
 from pipeline.train.build import build_embedder, chorus_ids
-from pipeline.train.feed import Feed
-from pipeline.train.ranks import PATIENCE
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.process_group import PATIENCE
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 from tests.pipeline.train.ranks import again_recipe, gradients, half_recipe, make, run_of, summed, taken_again, trial
@@ -36,8 +36,8 @@ def plain_gradients(
     phase = recipe.phases[0]
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    feed = Feed(measured(corpus(), recipe, vocabulary), recipe, phase, vocabulary)
-    rows = feed.global_rows(feed.draw(step), step)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, phase, vocabulary)
+    rows = dataset.global_rows(dataset.draw(step), step)
     batch = pack(rows, recipe.layout, recipe.pooling.positions)
     outputs = embedder(batch)
     contrastive = torch.zeros(())
@@ -229,8 +229,8 @@ def half_chunks(model_folder: Path) -> Gradients:
         parameter.data = parameter.data.bfloat16()
     total: Gradients = {}
     for rank in range(2):
-        feed = Feed(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=2)
-        for chunk in feed.work(feed.draw(0), 0).chunks:
+        dataset = StepDataset(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=2)
+        for chunk in dataset.work(dataset.draw(0), 0).chunks:
             embedder.zero_grad()
             summed(embedder(chunk.full)).backward()
             found = {name: p.grad.double() for name, p in embedder.named_parameters() if p.grad is not None}
@@ -308,9 +308,9 @@ class NoAnswers:
 def test_a_weighted_loss_without_a_value_is_an_error(model_folder: Path) -> None:
     phase = small_recipe().phases[0]
     recipe = small_recipe(mixture=replace(phase.mixture, outside=0))
-    engine, feed = make(model_folder, recipe)
-    feed.corpus = replace(feed.corpus, qa=NoAnswers())  # type: ignore[arg-type]
-    work = feed.work(feed.draw(0), 0)
+    engine, dataset = make(model_folder, recipe)
+    dataset.corpus = replace(dataset.corpus, qa=NoAnswers())  # type: ignore[arg-type]
+    work = dataset.work(dataset.draw(0), 0)
     with pytest.raises(DataError, match=r"language_weight: 0\.5 at this step, whose questions have no answer to score"):
         train_step(engine, work, recipe, recipe.phases[0], 1e-3)
     assert train_step(engine, replace(work, language_weight=0.0), recipe, recipe.phases[0], 1e-3).own_language is None

@@ -1,0 +1,140 @@
+"""A step's work on its way from a loader's process: all its tensors in one block of shared memory.
+
+torch sends each tensor of a work through a file descriptor of its own, open until the work is used up: hundreds a step, times
+the steps that are read ahead, where many nodes allow a process 1,024.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from pipeline.errors import ConfigError
+from pipeline.train.fault_tolerance.signals import ignore_in_worker
+
+READ_AHEAD = 4
+"""Items that each process prepares before they are asked for."""
+
+SHARED, MIB = "/dev/shm", 2**20
+_ADVICE = "give it more (Docker: --shm-size, such as 16g), or read ahead less with a lower --workers"
+
+_ALIGNMENT_BYTES = 16
+"""A view of another type must begin at a multiple of that type's size; no tensor of a work has larger numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor lies in the block."""
+
+    start: int
+    dtype: torch.dtype
+    shape: torch.Size
+
+    @property
+    def end(self) -> int:
+        return self.start + self.dtype.itemsize * self.shape.numel()
+
+
+@dataclass(frozen=True, slots=True)
+class CollateBuffer:
+    """Something with `_Place`s where its tensors were, and the bytes (N,) uint8 of all of them."""
+
+    outline: Any
+    block: torch.Tensor
+
+
+class BufferedDataset(Dataset[CollateBuffer]):
+    """A dataset whose items travel as buffers."""
+
+    def __init__(self, items: Dataset[Any]) -> None:
+        self.items = items
+
+    def __getitem__(self, number: int) -> CollateBuffer:
+        buffer = wrap(self.items[number])
+        return shared(buffer) if get_worker_info() else buffer
+
+
+def load_ahead(items: Dataset[Any], numbers: Sequence[int], num_workers: int) -> Iterator[Any]:
+    """The items with these numbers in their order, prepared ahead by so many processes, or here (0).
+
+    Where there is no room to send one, a ConfigError stands in its place. Raises ConfigError when a process has died.
+    """
+    loader = DataLoader(
+        BufferedDataset(items),
+        batch_size=None,
+        sampler=numbers,
+        num_workers=num_workers,
+        prefetch_factor=READ_AHEAD if num_workers else None,
+        worker_init_fn=ignore_in_worker,
+    )
+    try:
+        yield from map(unwrap, loader)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ConfigError(
+            f"a loader process died ({str(error).splitlines()[0]}); memory or {SHARED} may be full: {_ADVICE}"
+        ) from error
+
+
+def shared(buffer: CollateBuffer) -> CollateBuffer:
+    """The buffer with its bytes in shared memory, or with a ConfigError that says why not.
+
+    torch would move them there itself, behind the queue: a failure there is heard by nobody, and training waits for ever. A file
+    system that is full kills the process at the first byte.
+    """
+    size = buffer.block.nbytes
+    try:
+        free = _free_bytes()
+        if size > free:
+            raise RuntimeError(f"{free / MIB:.0f} MiB are free")
+        buffer.block.share_memory_()  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError) as error:
+        why = f"{SHARED}: no room for a step of {size / MIB:.0f} MiB ({error}): {_ADVICE}"
+        return CollateBuffer(ConfigError(why), torch.empty(0, dtype=torch.uint8))
+    return buffer
+
+
+def _free_bytes() -> int:
+    state = os.statvfs(SHARED)
+    return state.f_bavail * state.f_frsize
+
+
+def wrap(value: Any) -> CollateBuffer:
+    """Copy the CPU tensors in dataclasses, tuples and lists into one block. Anything else is left as it is."""
+    tensors: list[tuple[_Place, torch.Tensor]] = []
+
+    def put(tensor: torch.Tensor) -> _Place:
+        end = tensors[-1][0].end if tensors else 0
+        place = _Place(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES, tensor.dtype, tensor.shape)
+        tensors.append((place, tensor))
+        return place
+
+    outline = _replaced(value, torch.Tensor, put)
+    block = torch.empty(tensors[-1][0].end if tensors else 0, dtype=torch.uint8)
+    for place, tensor in tensors:
+        _view(block, place).copy_(tensor)
+    return CollateBuffer(outline, block)
+
+
+def unwrap(buffer: CollateBuffer) -> Any:
+    """What was wrapped; its tensors are views of the block."""
+    return _replaced(buffer.outline, _Place, lambda place: _view(buffer.block, place))
+
+
+def _view(block: torch.Tensor, place: _Place) -> torch.Tensor:
+    return block[place.start : place.end].view(place.dtype).view(place.shape)
+
+
+def _replaced(value: Any, kind: type, other: Callable[[Any], Any]) -> Any:
+    """The value with all of a kind inside it replaced."""
+    if isinstance(value, kind):
+        return other(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{item.name: _replaced(getattr(value, item.name), kind, other) for item in fields(value)})
+    if isinstance(value, tuple | list):
+        return type(value)([_replaced(item, kind, other) for item in value])
+    return value

@@ -1,0 +1,206 @@
+"""From the corpus to a rank's chunks of a step: plan the global batch, deal it to ranks, read, tokenise, decode and pack.
+
+A map from step number to work, so torch's DataLoader can run it in any number of workers without changing what is read.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from pipeline.batch import OUTSIDE, Batch, Row, pack
+from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
+from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.model.inputs import WHOLE, View, load_pixels
+from pipeline.recipe import Phase, Recipe
+from pipeline.sample import Sample, Side, Turn
+from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
+from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
+from pipeline.train.dataloader.plan import SIDES, Item, Plan, least_rows, make_plan, plan_step
+from pipeline.train.dataloader.step_work import StepWork, pack_work
+from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
+
+logger = logging.getLogger(__name__)
+
+
+class RowBuilder:
+    """Turns a side of a sample into a Row, with every random choice drawn from (seed, step, key, side)."""
+
+    def __init__(self, recipe: Recipe, phase: Phase, vocabulary: Vocabulary) -> None:
+        self.recipe, self.phase = recipe, phase
+        self.builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+        self.native_builder = replace(self.builder, layout=native_layout(recipe.layout))
+
+    def has_room(self, turn: Turn, context: int) -> bool:
+        """Whether a question and one token of its answer fit behind so many tokens of context."""
+        return context + len(self.builder.question_ids(turn.question)) < self.recipe.max_length
+
+    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
+        """An encoded picture of the row `key`, decoded, cut to its view and resized: uint8 (3, H, W)."""
+        return load_pixels(picture, self.recipe.pixels, where=key, view=view)
+
+    def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
+        """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
+        side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.recipe.layout
+        words = (self.recipe.seed, step, sample.key, item.side)
+        native = outside and coin(self.phase.mixture.native_share, "native", *words)
+        side = conversation_context(side, native=native) if outside else side
+        pixels = tuple(
+            self.pixels(picture, sample.key, self._view(step, place, *words)) for place, picture in enumerate(side.images)
+        )
+        patch = self.recipe.pixels.patch
+        grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
+        return Row(
+            key=sample.key,
+            sequence=(self.native_builder if native else self.builder).build(side, grids, turns, key=sample.key),
+            pixels=pixels,
+            compressed=not native and bool(layout.hidden) and coin(layout.gate_probability, "gate", *words),
+            slot=item.slot,
+            item=side_digest(side),
+            group=item.group,
+            noise=(seed_of("noise", self.recipe.seed, step), seed_of("noise", *words)),
+        )
+
+    def _view(self, step: int, *words: object) -> View:
+        """What is seen of a picture at a step; held-out rows (step -1) are seen whole."""
+        least = self.phase.mixture.least_view
+        return WHOLE if step < 0 or least == 1 else View.draw(least, generator("view", *words))
+
+
+def side_digest(side: Side) -> int:
+    """A number that is equal for equal contents: instruction, text and pictures."""
+    digest = hashlib.sha256(f"{side.instruction}\0{side.text}".encode())
+    for picture in side.images:
+        digest.update(hashlib.sha256(picture).digest())
+    return int.from_bytes(digest.digest()[:7], "little")
+
+
+def conversation_context(side: Side, *, native: bool) -> Side:
+    """What is represented of a conversation: its pictures under the paper's generic [eInst], or the bare pictures natively."""
+    if native or not side.images or side.instruction or side.text:
+        return side
+    return replace(
+        side, instruction=" ".join(f"<|image_{n + 1}|>" for n in range(len(side.images))) + "\nRepresent the given image."
+    )
+
+
+class StepDataset(Dataset[StepWork | PipelineError]):
+    """`dataset[step]` is this rank's work of that step. `held_out` rows are kept out of training, for the running evaluation."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        recipe: Recipe,
+        phase: Phase,
+        vocabulary: Vocabulary,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+    ) -> None:
+        """Raises ConfigError where the corpus cannot fill the mixture."""
+        self.corpus, self.recipe, self.phase = corpus, recipe, phase
+        self.rank, self.num_ranks = rank, num_ranks
+        self.rows = RowBuilder(recipe, phase, vocabulary)
+        _refuse_few(phase, num_ranks)
+        mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.seed)
+        self.held_out = division.held_out
+        if mixture.pairs:
+            warn_of_small(division.pairs, mixture.sub_batch)
+        runs, pair_shares = mixture.pairs // mixture.sub_batch, shares(division.pairs, mixture, cap=mixture.cap)
+        self.pairs = Stream(division.pairs, pair_shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
+        talk_shares = shares(division.talks, mixture)
+        self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed)
+
+    def draw(self, step: int) -> Draw:
+        """Corpus rows of a step."""
+        return Draw(tuple(self.pairs.at(step)), tuple(self.outside.at(step)))
+
+    def __getitem__(self, step: int) -> StepWork | PipelineError:
+        """This rank's work of a step; a bad row comes back as the error itself: a worker process cannot raise it whole."""
+        try:
+            return self.work(self.draw(step), step)
+        except PipelineError as error:
+            return error
+
+    def plan(self, draw: Draw, step: int) -> Plan:
+        """What a step trains on; it does not depend on ranks."""
+        return plan_step(draw, self._negatives(draw), self.phase, step)
+
+    def work(self, draw: Draw, step: int) -> StepWork:
+        """This rank's share of a global batch, read and packed."""
+        plan = self.plan(draw, step)
+        items = plan.items
+        hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
+        rows, unreadable = self._readable([items[place] for place in hand], step)
+        return replace(pack_work(rows, plan, self.recipe, self.phase), unreadable=unreadable)
+
+    def idle(self) -> Batch:
+        """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""
+        unread: UnreadableError | None = None
+        for item in sorted(self.plan(self.draw(0), 0).items, key=self._cost):
+            try:
+                return pack([self._row(item, 0)], self.recipe.layout, self.recipe.pooling.positions)
+            except UnreadableError as error:
+                unread = error
+        raise unread or ConfigError("mixture: the first step has no rows")
+
+    def global_rows(self, draw: Draw, step: int) -> list[Row]:
+        """All rows of a global batch, whatever the rank."""
+        return [self._row(item, step) for item in self.plan(draw, step).items]
+
+    def held_out_batch(self) -> tuple[list[Row], Plan]:
+        """The rows set aside, as far as they can be read, as both losses see them, whatever their weights."""
+        plan = make_plan(self.held_out, self._negatives(self.held_out), self.phase.mixture, (1.0, 1.0))
+        rows, unreadable = self._readable(plan.items, step=-1)
+        for side in unreadable if self.rank == 0 else ():
+            logger.warning("held-out slice: left out, %s: %s", side.shard, side.reason)
+        return rows, plan
+
+    def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
+        most = self.phase.mixture.negatives
+        return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
+
+    def _readable(self, items: Sequence[Item], step: int) -> tuple[list[Row], tuple[Unreadable, ...]]:
+        """The rows of items, and what is left out of them. Raises the error of the last one where nothing is left."""
+        rows, unreadable = [], []
+        for item in items:
+            try:
+                rows.append(self._row(item, step))
+            except UnreadableError as error:
+                unreadable.append(error.found)
+        if items and not rows:
+            raise UnreadableError(unreadable[-1])
+        return rows, tuple(unreadable)
+
+    def _row(self, item: Item, step: int) -> Row:
+        """The row of an item. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
+        sample = self.corpus.index.read(item.row)
+        turns, is_cut = self._turns(sample, item)
+        try:
+            row = self.rows.build(sample, item, turns, step=step)
+        except DataError as error:
+            shard = str(self.corpus.index.shard(item.row))
+            raise UnreadableError(Unreadable(key=sample.key, side=item.side, shard=shard, reason=str(error))) from error
+        return replace(row, sequence=replace(row.sequence, cut=True)) if is_cut else row
+
+    def _turns(self, sample: Sample, item: Item) -> tuple[Sequence[Turn], bool]:
+        """What a side is asked, and whether its own question was left out for want of room."""
+        if item.group == OUTSIDE or not item.asks:
+            return sample.query.turns if item.asks else (), False
+        turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])
+        if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(item.row, item.place)):
+            return turns, False
+        # The pair itself fits: it stays, and its question counts as a cut answer.
+        return (), True
+
+    def _cost(self, item: Item) -> float:
+        return self.corpus.lengths.cost(item.row, item.place)
+
+
+def _refuse_few(phase: Phase, num_ranks: int) -> None:
+    least = least_rows(phase)
+    if least < num_ranks:
+        raise ConfigError(f"mixture: a step of {least} rows is less than one for each of {num_ranks} processes; start fewer")

@@ -1,0 +1,38 @@
+"""A GPU whose memory does not suffice: said in one line, with the settings that a run may go on with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from pipeline.errors import PipelineError
+from pipeline.recipe import Recipe
+from pipeline.train.process_group import own_rank
+
+
+class OutOfMemoryError(PipelineError):
+    """A GPU ran out of memory."""
+
+
+@contextmanager
+def naming_settings(recipe: Recipe) -> Iterator[None]:
+    """Inside of the block a GPU that runs out of memory is an OutOfMemoryError of one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = str(error).split(". GPU ")[0].splitlines()[0]
+        raise OutOfMemoryError(
+            f"rank {own_rank()}: {said}; go on from the newest checkpoint with less: --set {', '.join(_settings(recipe))}"
+        ) from error
+
+
+def _settings(recipe: Recipe) -> list[str]:
+    """What still can be lowered, none of which changes what is trained."""
+    phase = recipe.phases[0]
+    found = [f"phases.0.chunk_tokens={max(1, phase.chunk_tokens // 2)}"]
+    found += ["phases.0.kept_chunks=0"] if phase.kept_chunks else []
+    found += ["phases.0.features=host"] if recipe.tower == "frozen" and phase.features == "device" else []
+    found += [] if phase.gradient_checkpointing else ["phases.0.gradient_checkpointing=true"]
+    # ZeRO-3 frees weights between passes, so it keeps no graphs.
+    found += [f"phases.0.zero_stage={phase.zero_stage + 1}"] if phase.zero_stage < 3 else []
+    return [*found[:-1], f"or {found[-1]}"] if len(found) > 1 else found

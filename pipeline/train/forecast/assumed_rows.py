@@ -1,0 +1,77 @@
+"""The batch that a forecast assumes where no data has been looked at: every pair a picture and a text, all of them asked."""
+
+from dataclasses import dataclass
+from math import isqrt
+
+import numpy as np
+
+from pipeline.batch import Row, chunk_by_tokens
+from pipeline.data.sampler import deal
+from pipeline.recipe import Recipe
+from pipeline.roles import Role
+from pipeline.sequence import TokenSequence
+from pipeline.train.dataloader.step_work import Chunk, pack_chunk
+
+SYSTEM, WORDS, QUESTION = 21, 40, 24
+"""Tokens of the template's head, of a side's instruction and text, and of a question with its template."""
+OWN_ANSWER, OUTSIDE_ANSWER = 64, 192
+"""Tokens of the answer about a pair's own side, and of an outside conversation (the paper's are captions)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumed:
+    """Rows of a global batch: `visual` tokens a picture; one picture a pair and a conversation; texts of fixed lengths."""
+
+    recipe: Recipe
+    visual: int
+
+    def __str__(self) -> str:
+        return (
+            f"pairs of a picture of {self.visual} visual tokens and a text of {WORDS} tokens, answers of {OWN_ANSWER} "
+            f"(outside: {OUTSIDE_ANSWER}) tokens"
+        )
+
+    def counted(self) -> list[tuple[Row, int]]:
+        """Each sort of row and how many of it a global batch has."""
+        mixture = self.recipe.phases[0].mixture
+        query = self._row(self.visual, OWN_ANSWER if "query" in mixture.own_sides else 0, slot=0)
+        positive = self._row(0, OWN_ANSWER if "positive" in mixture.own_sides else 0, slot=1)
+        negative, talk = self._row(0, 0, slot=2), self._row(self.visual, OUTSIDE_ANSWER, slot=-1)
+        numbers = mixture.pairs, mixture.pairs, mixture.pairs * mixture.negatives, mixture.outside
+        return [(row, number) for row, number in zip((query, positive, negative, talk), numbers, strict=True) if number]
+
+    def steps(self, num_ranks: int) -> list[list[Chunk]]:
+        """The chunks of each rank, dealt and cut as training does it. Equal chunks are packed once."""
+        rows = [row for row, number in self.counted() for _ in range(number)]
+        packed: dict[tuple[int, ...], Chunk] = {}
+
+        def chunk(part: list[Row]) -> Chunk:
+            sorts = tuple(map(id, part))
+            if sorts not in packed:
+                packed[sorts] = pack_chunk(part, self.recipe)
+            return packed[sorts]
+
+        budget = self.recipe.phases[0].chunk_tokens
+        hands = deal([len(row.sequence) for row in rows], num_ranks)
+        return [[chunk(part) for part in chunk_by_tokens([rows[place] for place in hand], budget)] for hand in hands]
+
+    def _row(self, visual: int, answer: int, *, slot: int) -> Row:
+        counts = {
+            Role.SYSTEM: SYSTEM,
+            Role.CONTEXT: visual + WORDS,
+            Role.COMPRESSION: self.recipe.tokens.count,
+            Role.QUESTION: QUESTION if answer else 0,
+            Role.ANSWER: answer,
+        }
+        roles = np.repeat([int(role) for role in self.recipe.layout.order], [counts[role] for role in self.recipe.layout.order])
+        roles = roles[: self.recipe.max_length].astype(np.int8)
+        side = np.array([_grid(visual)] if visual else np.zeros((0, 3)), dtype=np.int64)
+        starts = np.array([SYSTEM if Role.SYSTEM in self.recipe.layout.order else 0] if visual else [], dtype=np.int64)
+        sequence = TokenSequence(np.zeros(len(roles), dtype=np.int64), roles, side, starts)
+        return Row(key="assumed", sequence=sequence, compressed=Role.COMPRESSION in self.recipe.layout.order, slot=slot)
+
+
+def _grid(visual: int) -> tuple[int, int, int]:
+    """The grid of patches, as square as can be, of a picture of so many visual tokens: 2 x 2 patches each."""
+    rows = next(side for side in range(isqrt(visual), 0, -1) if visual % side == 0)
+    return 1, 2 * rows, 2 * visual // rows

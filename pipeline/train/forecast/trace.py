@@ -1,0 +1,111 @@
+"""What a chunk keeps for its backward pass, found by running the recipe's model on the meta device.
+
+Nothing is computed and no weight exists, so a model of any size takes seconds; what is counted is what the training step runs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.batch import Batch
+from pipeline.model.attention import SpanPlan
+from pipeline.model.backbone import CLIP_MEAN, CLIP_STD, Backbone
+from pipeline.model.compression import make_bank
+from pipeline.model.embedder import Embedder
+from pipeline.model.head import HEAD_ROWS
+from pipeline.model.inputs import PatchCutter
+from pipeline.model.outline import outline_model
+from pipeline.recipe import Recipe
+from pipeline.train.build import DTYPES
+from pipeline.train.engine import linear_as_run
+from pipeline.train.forecast.saved_bytes import SavedBytes
+
+META = torch.device("meta")
+
+
+def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
+    """The recipe's model over a folder's config, without weights, with what it trains marked. All in the phase's type."""
+    dtype = DTYPES[recipe.phases[0].dtype]
+    backbone = Backbone(outline_model(folder, dtype=dtype))
+    count, table = recipe.tokens.count, backbone.text.embed_tokens.weight
+    with META:
+        bank = make_bank(torch.empty(count, backbone.width, dtype=dtype), range(backbone.vocab_size, backbone.vocab_size + count))
+        recipe.adapter.apply(backbone.text, backbone.model.lm_head)
+        pooling = recipe.pooling.build(backbone.width)
+    recipe.tokens.mark(bank, table)
+    backbone.tower.requires_grad_(recipe.tower == "trained")
+    return Embedder(backbone, bank, pooling, PatchCutter(mean=CLIP_MEAN, std=CLIP_STD)).to(dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkBytes:
+    """Of one chunk: what the `text`'s and the `tower`'s graphs keep for its backward pass.
+
+    `text_layer` and `tower_layer` are what one layer keeps where nothing is checkpointed: the most that exists of it at once.
+    `head` are logits while they exist. A frozen tower makes no graph.
+    """
+
+    text: int
+    tower: int
+    text_layer: int
+    tower_layer: int
+    head: int
+
+    @property
+    def kept(self) -> int:
+        """All that a graph keeps."""
+        return self.text + self.tower
+
+
+def chunk_bytes(embedder: Embedder, batch: Batch, recipe: Recipe) -> ChunkBytes:
+    """Run a chunk through the model on the meta device, without computing anything."""
+    whole = _kept(embedder, batch, recipe)
+    kept = whole
+    if recipe.phases[0].gradient_checkpointing:
+        embedder.checkpoint_layers()
+        kept = _kept(embedder, batch, recipe)
+        embedder.backbone.model.activation_checkpointing_disable()
+    itemsize = embedder.backbone.text.embed_tokens.weight.itemsize
+    return ChunkBytes(
+        text=kept[0],
+        tower=kept[1],
+        text_layer=whole[0] // embedder.backbone.text.config.num_hidden_layers,
+        tower_layer=whole[1] // len(embedder.backbone.tower.blocks),
+        # Logits in the weights' type and in float32, and the gradient of the latter.
+        head=min(len(batch.score_index), HEAD_ROWS) * embedder.backbone.vocab_size * (itemsize + 4 + 4),
+    )
+
+
+def _kept(embedder: Embedder, batch: Batch, recipe: Recipe) -> tuple[int, int]:
+    """Bytes that the language model, its pooling and its head keep, and those that the tower keeps."""
+    with linear_as_run(recipe.phases[0]):
+        return _kept_by_text(embedder.train(), batch.to(META)), _kept_by_tower(embedder, batch.grid_thw)
+
+
+def _kept_by_text(embedder: Embedder, batch: Batch) -> int:
+    backbone = embedder.backbone
+    dtype = backbone.text.embed_tokens.weight.dtype
+    embeddings = torch.empty(len(batch.input_ids), embedder.width, dtype=dtype, device=META, requires_grad=True)
+    with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
+        with embedder.noise.of(batch.token_noise):
+            states = backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
+        graphs = embedder.pool(states, batch), backbone.token_losses(states[batch.score_index], batch.score_target)
+        kept = meter.now
+        del graphs
+    return kept
+
+
+def _kept_by_tower(embedder: Embedder, grids: torch.Tensor) -> int:
+    """Of pictures with grids (I, 3), which stay on the CPU: the tower reads their numbers."""
+    tower, num_patches = embedder.backbone.tower, int(grids.prod(dim=-1).sum())
+    weight = tower.patch_embed.proj.weight
+    if not weight.requires_grad or not num_patches:
+        return 0
+    patches = torch.empty(num_patches, weight[0].numel(), dtype=weight.dtype, device=META)
+    places = torch.empty(num_patches, 2, dtype=torch.int64, device=META)
+    with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
+        features = tower(patches, grid_thw=grids, position_ids=places).pooler_output
+        kept = meter.now
+        del features
+    return kept

@@ -1,0 +1,65 @@
+"""What a run says of its steps before the first one: what they are drawn from, and the numbers that users of gradient caching
+mix up.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
+from pipeline.data.shards import ShardIndex
+from pipeline.recipe import Mixture, Phase, Recipe
+from pipeline.train.dataloader.corpus import sets_of
+from pipeline.train.dataloader.step_work import StepWork
+
+
+def opening(work: StepWork, recipe: Recipe, phase: Phase, num_ranks: int) -> str:
+    """One line: global batch, sub-batch, ranks, and the chunks of this rank's first step."""
+    mixture = phase.mixture
+    pairs = f"{mixture.pairs} pairs in one-dataset runs of {mixture.sub_batch}" if mixture.pairs else "no pairs"
+    longest = max((chunk.full.input_ids.numel() for chunk in work.chunks), default=0)
+    replayed = max(0, len(work.chunks) - phase.kept_chunks)
+    return (
+        f"global batch: {pairs} and {mixture.outside} conversations, one optimizer step each; {num_ranks} rank(s), "
+        f"ZeRO {phase.zero_stage}; first step on rank 0: {len(work.chunks)} chunks of at most {longest} positions "
+        f"(chunk_tokens {phase.chunk_tokens}), {replayed} of them replayed; rows of at most {recipe.max_length} tokens"
+    )
+
+
+def composition(index: ShardIndex, mixture: Mixture, pairs: Mapping[str, float], talks: Mapping[str, float]) -> Iterator[str]:
+    """Lines that say what the rows of a step are drawn from, by the shares of the datasets, and what is not read.
+
+    A folder with other sets than the paper's trains another model: sets of MMEB-train that are missing or short, and sets of
+    conversations that the recipe does not name, are named.
+    """
+    sizes = {name: len(rows) for name, rows in index.datasets.items()}
+    if mixture.pairs:
+        yield f"pairs are drawn from {_drawn(pairs, sets_of(index, 'pairs'))}"
+        yield _mmeb(sizes)
+    if not mixture.outside:
+        return
+    there = sets_of(index, "conversations")
+    read = [name for name in there if mixture.reads(name)]
+    chosen = "mixture.outside_sets" if mixture.outside_sets else "all that are there: mixture.outside_sets names none"
+    yield f"conversations are drawn from {_drawn(talks, read)} ({chosen})"
+    unread = [f"{name} ({sizes[name]} rows)" for name in there if not mixture.reads(name)]
+    if unread:
+        yield f"conversations that mixture.outside_sets does not name, so that none is drawn: {', '.join(unread)}"
+
+
+def _drawn(parts: Mapping[str, float], names: Sequence[str]) -> str:
+    """Datasets with their parts of a stream, largest first; then those of which nothing is ever drawn."""
+    order = sorted((name for name in names if parts.get(name)), key=lambda name: -parts[name])
+    drawn = ", ".join(f"{name} {parts[name]:.1%}" for name in order)
+    never = ", ".join(name for name in names if not parts.get(name))
+    return f"{drawn}; never from {never}" if never else drawn
+
+
+def _mmeb(sizes: Mapping[str, int]) -> str:
+    absent = [name for name in TRAIN_SETS if name not in sizes]
+    short = [
+        f"{name} ({sizes[name]} of {known.rows})"
+        for name, known in TRAIN_SETS.items()
+        if shortfall(name, sizes.get(name, known.rows))
+    ]
+    lacks = [f"not in the shards: {', '.join(absent)}"] if absent else []
+    lacks += [f"fewer rows than printed: {', '.join(short)}"] if short else []
+    return "; ".join([f"MMEB-train: {len(TRAIN_SETS) - len(absent)} of {len(TRAIN_SETS)} sets", *lacks])

@@ -1,0 +1,93 @@
+"""The figures of a training step: what its log line says beside the losses."""
+
+import resource
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+
+from pipeline.losses.weights import Stepwise, weight_at
+from pipeline.recipe import Phase, Recipe
+from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.engine import Engine
+from pipeline.train.flops import Flops, peak_of
+from pipeline.train.step import StepReport
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds of a step on this rank: all of them, and those spent waiting for its data."""
+
+    seconds: float
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Sums over the ranks of a step: tokens of its sequences, seconds waited, operations, answers that were cut, sides that
+    could not be read, and ranks that were asked to stop.
+    """
+
+    tokens: float
+    waited: float
+    model_flops: float
+    hardware_flops: float
+    cut_answers: float
+    unreadable: float
+    asked_to_stop: float
+
+
+def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_to_stop: bool) -> Tally:
+    """Add up over all ranks; every rank must call it."""
+    own = [work.num_tokens, clock.waited, flops.model, flops.hardware]
+    own += [work.num_cut, len(work.unreadable), asked_to_stop]
+    return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
+
+
+def figures_of(
+    report: StepReport, work: StepWork, clock: Clock, total: Tally, *, num_ranks: int, device: torch.device
+) -> dict[str, float]:
+    """The step's figures by name. Rates are over the global batch, peak memory is this rank's."""
+    losses = {name: float(value) for name, value in asdict(report).items() if value is not None}
+    return losses | {
+        "seconds": clock.seconds,
+        "pairs_per_second": work.num_pairs / clock.seconds,
+        "tokens_per_second": total.tokens / clock.seconds,
+        "data_wait_share": total.waited / num_ranks / clock.seconds,
+        "peak_memory_gib": peak_memory(device) / 2**30,
+        "chunks": float(len(work.chunks)),
+        "cut_answers": total.cut_answers,
+        "unreadable": total.unreadable,
+        **utilisation(total, clock.seconds * num_ranks, peak_of(device)),
+    }
+
+
+def utilisation(total: Tally, seconds: float, peak: float | None) -> dict[str, float]:
+    """Shares of the devices' peak: what the model needs, and with what is computed twice. Nothing where the peak is not known."""
+    if peak is None:
+        return {}
+    return {
+        "model_flops_utilisation": total.model_flops / seconds / peak,
+        "hardware_flops_utilisation": total.hardware_flops / seconds / peak,
+    }
+
+
+def scheduled(recipe: Recipe, phase: Phase, step: int) -> Mapping[str, float]:
+    """What the recipe sets at a step: the temperature, and the weights of the losses as far as they change in the phase."""
+    weights = {"contrastive_weight": phase.contrastive_weight, "language_weight": phase.language_weight}
+    changing = {name: weight_at(weight, step) for name, weight in weights.items() if isinstance(weight, Stepwise)}
+    return {"temperature": recipe.contrastive.temperature, **changing}
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes in use so far: of the device where there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def summary(figures: Mapping[str, float], steps_per_second: float) -> str:
+    """What the progress line says of a step."""
+    names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
+    shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items() if name in figures)
+    return f"{shown}  {steps_per_second:.2f} steps/s"

@@ -1,0 +1,148 @@
+"""A row that cannot be read is left out of its step: on all ranks, in every pass, and named; too many end the run."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.batch import pack
+from pipeline.errors import DataError
+from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.unreadable import Unreadable, UnreadableRows
+from pipeline.train.step import readable_slots
+from tests.pipeline.corpus import MemoryIndex, corpus, measured, small_recipe
+from tests.pipeline.train.conftest import Forked
+from tests.pipeline.train.ranks import make, step_gradients
+from tests.pipeline.train.test_loop import corpus_in_memory, figures, run  # noqa: F401
+from tests.pipeline.train.test_step import worst
+
+
+@pytest.mark.parametrize(
+    ("items", "num_pairs", "slots"),
+    [
+        ([5, 6, 7, 8], 2, [0, 1, 2, 3]),
+        ([0, 6, 7, 8], 2, [1, 3]),
+        ([5, 6, 7, 0], 2, [0, 2]),
+        ([5, 6, 7, 8, 9, 0, 4], 2, [0, 1, 2, 3, 4, 6]),
+        ([0, 6, 7, 0, 9], 2, []),
+        ([], 0, []),
+    ],
+)
+def test_a_pair_counts_with_both_its_sides(items: list[int], num_pairs: int, slots: list[int]) -> None:
+    """Slots are queries, positives in the same order, then hard negatives; 0 is what nobody could read."""
+    assert readable_slots(torch.tensor(items, dtype=torch.int64), num_pairs).tolist() == slots
+
+
+def keys_of_step(folder: Path, step: int = 0) -> tuple[str, ...]:
+    """A pair with a picture, if a step reads one (the first does), and a conversation."""
+    recipe = small_recipe()
+    _, dataset = make(folder, recipe)
+    draw = dataset.draw(step)
+    pairs = [row for row in draw.pairs if dataset.corpus.index.info(row).dataset == "pictures"]
+    return tuple(dataset.corpus.index.info(row).key for row in (*pairs[:1], draw.outside[0]))
+
+
+def plain_gradients(folder: Path, pair: str, talk: str) -> dict[str, torch.Tensor]:
+    """The full batch's in one graph: the contrastive loss without the pair, the other without its query and the conversation."""
+    recipe = small_recipe()
+    embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
+    vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phases[0], vocabulary)
+    every = dataset.global_rows(dataset.draw(0), 0)
+    lost = next(row.slot for row in every if row.key == pair and row.slot < 8)
+    rows = [row for row in every if row.key != talk and row.slot != lost]
+    batch = pack(rows, recipe.layout, recipe.pooling.positions)
+    outputs = embedder(batch)
+    embeddings = torch.zeros(16, embedder.width).index_put((batch.slots,), outputs.embeddings)
+    kept = [number for number in range(8) if number != lost]
+    scores = embeddings[kept] @ embeddings[[8 + number for number in kept]].T / recipe.contrastive.temperature
+    contrastive = -(scores.diagonal() - scores.logsumexp(dim=1)).mean()
+    losses = torch.split(outputs.token_losses, [row.num_scored for row in rows])
+    means = [torch.stack([part.mean() for part, row in zip(losses, rows, strict=True) if row.group == group and len(part)]).mean()
+             for group in (0, 1)]  # fmt: skip
+    (contrastive + 0.5 * (means[0] + means[1])).backward()
+    return {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
+
+
+def test_a_step_without_what_it_cannot_read_has_the_gradient_of_the_rest(model_folder: Path) -> None:
+    pair, talk = keys_of_step(model_folder)
+    recipe = small_recipe(chunk_tokens=300)
+    engine, dataset = make(model_folder, recipe)
+    assert isinstance(dataset.corpus.index, MemoryIndex)
+    dataset.corpus.index.broken(pair, talk)
+    work = dataset.work(dataset.draw(0), 0)
+    assert {(side.key, side.side) for side in work.unreadable} == {(pair, "query"), (talk, "query")}
+    assert all(side.shard and "picture cannot be decoded" in side.reason for side in work.unreadable)
+    assert worst(step_gradients(engine, work, recipe), plain_gradients(model_folder, pair, talk)) < 1e-5
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "unreadable.jsonl").read_text().splitlines()]
+
+
+def test_two_ranks_leave_out_what_one_does_and_a_resumed_run_too(
+    tmp_path: Path,
+    model_folder: Path,
+    forked: Forked,
+    corpus_in_memory: MemoryIndex,  # noqa: F811
+) -> None:
+    """Losses as one rank's; each time that a row is met has a line; the resumed run's file and log are the unbroken one's."""
+    broken, phase = (
+        (*keys_of_step(model_folder), *keys_of_step(model_folder, 2)),
+        {"max_unreadable": 0.06, "steps": 4, "checkpoint_every": 1},
+    )
+    corpus_in_memory.broken(*broken)
+    recipe = small_recipe(**phase)
+    run(tmp_path / "one", model_folder, recipe)
+    shutil.rmtree(run(tmp_path / "resumed", model_folder, recipe, stop_after=3))  # so it goes on after step 2, and takes 3 again
+    run(tmp_path / "resumed", model_folder, recipe)
+    assert forked(tmp_path / "two", phase=phase, broken=broken) == [0, 0]
+    one, two = (figures(tmp_path / name) for name in ("one", "two"))
+    assert figures(tmp_path / "resumed") == one and lines(tmp_path / "resumed") == lines(tmp_path / "one")
+    assert {line["key"] for line in lines(tmp_path / "one")} == set(broken)
+    assert sorted(map(str, lines(tmp_path / "two"))) == sorted(map(str, lines(tmp_path / "one")))
+    for name in ("contrastive", "own_language", "outside_language", "precision_at_1", "gradient_norm", "unreadable"):
+        assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-4)
+    met = [sum(line["step"] == step for line in lines(tmp_path / "one")) for step in (1, 2, 3, 4)]
+    assert [line["unreadable"] for line in one] == met and met[0] >= 2 and met[2]
+
+
+def test_too_many_end_the_run_on_every_rank(tmp_path: Path, model_folder: Path, forked: Forked) -> None:
+    """A pair and a conversation are 2 of 72 rows; the rank that read neither ends with the same message."""
+    pair, talk = keys_of_step(model_folder)
+    assert forked(tmp_path / "train", phase={"max_unreadable": 0.02}, broken=(pair, talk)) == [1, 1]
+    for rank in (0, 1):
+        said = (tmp_path / f"train-{rank}.txt").read_text()
+        assert "error: step 1: 2 of 72 rows could not be read, more than phase.max_unreadable = 0.02 of them; last " in said
+        assert "picture cannot be decoded" in said and "unreadable.jsonl" in said
+    assert {line["key"] for line in lines(tmp_path / "train")} == {pair, talk}
+
+
+def test_rows_are_counted_once_and_remembered(tmp_path: Path) -> None:
+    def side(key: str) -> Unreadable:
+        return Unreadable(key=key, side="query", shard="set/00000.tar", reason=f"{key}: picture cannot be decoded")
+
+    file = tmp_path / "train" / "unreadable.jsonl"
+    one = UnreadableRows(file, 0.02, 100, step=0)
+    for step in (1, 2, 3):
+        one.note(step, [side("a-1")], writes=True)
+    one.note(4, [side("a-2")], writes=True)
+    again, before = UnreadableRows(file, 0.02, 100, step=4), UnreadableRows(file, 0.02, 100, step=3)
+    assert (again.keys, before.keys) == ({"a-1", "a-2"}, {"a-1"})
+    before.note(4, [side("a-2")], writes=False)
+    with pytest.raises(DataError, match=r"^step 5: 3 of 100 rows .*max_unreadable = 0.02 .*last set/00000.tar: a-3: picture"):
+        again.note(5, [side("a-3")], writes=False)
+
+
+def test_a_step_that_can_read_nothing_is_an_error(model_folder: Path) -> None:
+    recipe = small_recipe(mixture=replace(small_recipe().phases[0].mixture, pairs=0))
+    _, dataset = make(model_folder, recipe)
+    assert isinstance(dataset.corpus.index, MemoryIndex)
+    dataset.corpus.index.broken(*(sample.key for sample in dataset.corpus.index.samples))
+    with pytest.raises(DataError, match=r"^talks/00000.tar: talks-\d+: picture cannot be decoded"):
+        dataset.work(dataset.draw(0), 0)

@@ -1,0 +1,84 @@
+"""The forecast's operations and chunks: those that the log of a run says, and that torch counts."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal
+
+import pytest
+import torch
+
+from pipeline.batch import Batch, pack, truncate
+from pipeline.model.adapters import Full, LoRA
+from pipeline.model.embedder import Embedder
+from pipeline.recipes.crem import with_joint
+from pipeline.roles import Role
+from pipeline.train.build import build_embedder
+from pipeline.train.dataloader.step_work import pack_work
+from pipeline.train.flops import Cost, Flops
+from pipeline.train.forecast.assumed_rows import Assumed
+from pipeline.train.forecast.forecast import batch_work
+from pipeline.train.forecast.trace import outline_embedder
+from tests.pipeline.train.counted import counting
+from tests.pipeline.train.forecast.test_forecast import lora
+from tests.pipeline.train.test_step_metrics import by_hand
+
+
+@pytest.mark.parametrize("adapter", [LoRA(rank=8, alpha=8), Full()])
+@pytest.mark.parametrize("tower", ["frozen", "trained"])
+def test_the_forecast_s_work_is_what_the_log_says_and_torch_counts(
+    model_folder: Path, adapter: LoRA | Full, tower: Literal["frozen", "trained"]
+) -> None:
+    """One chunk holds the whole batch: 8 queries, 8 positives and 4 conversations. Both passes of it, counted by torch."""
+    recipe = replace(lora(chunk_tokens=10**6), adapter=adapter, tower=tower)
+    assumed = Assumed(recipe=recipe, visual=9)
+    rows = [row for row, number in assumed.counted() for _ in range(number)]
+    assert Counter(len(row.sequence) for row in rows) == {162: 8, 153: 8, 290: 4}
+    embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
+    full, first = (pack(part, recipe.layout, recipe.pooling.positions) for part in (rows, truncate(rows, Role.COMPRESSION)))
+    passes = 3 if tower == "trained" else 1
+    logged, cost = Cost.of(embedder), Cost.of(outline_embedder(model_folder, recipe))
+    assert logged == cost
+    logits = 2 * 32 * embedder.backbone.vocab_size * len(full.score_index) if isinstance(adapter, Full) else 0
+    text, seen = really_counted(embedder, full), counted_tower(embedder, full.grid_thw)
+    model = text - logits + by_hand(full, of_text=3, of_tower=0) + seen * passes
+    # The pictures' patches are no one's inputs: the tower's first map has one gradient.
+    model -= 2 * 32 * 1176 * int(full.grid_thw.prod(dim=-1).sum()) if passes == 3 else 0
+    with counting(attention=False) as counted, torch.no_grad():
+        embedder(replace(first, features=torch.zeros(len(first.image_index), 32)))
+        again = counted() + by_hand(first, of_text=1, of_tower=0)
+    # Conversations have no first pass.
+    again += seen * 8 / 12 if passes == 3 else 0
+    for kept_chunks, twice in ((0, 1), (1, 0)):
+        told = Assumed(recipe=with_joint(recipe, kept_chunks=kept_chunks), visual=9)
+        found = batch_work(cost, told, told.steps(1))
+        assert (found.tokens, found.chunks) == (8 * 162 + 8 * 153 + 4 * 290, 1)
+        assert (found.model, found.hardware) == (model, model + logits + twice * again)
+        plan = SimpleNamespace(items=(), num_pairs=8, num_slots=2, contrastive_weight=1.0, language_weight=0.5)
+        work = pack_work(rows, plan, told.recipe, told.recipe.phases[0])  # type: ignore[arg-type]
+        assert logged.step(work.chunks, told.recipe.phases[0]) == Flops(model=found.model, hardware=found.hardware)
+
+
+def really_counted(embedder: Embedder, batch: Batch) -> float:
+    """Operations but for attention's of a forward and a backward pass, with whatever that computes again."""
+    with counting(attention=False) as counted:
+        outputs = embedder(replace(batch, features=torch.zeros(len(batch.image_index), embedder.width)))
+        (outputs.embeddings.sum() + outputs.token_losses.sum()).backward()
+        return counted()
+
+
+def counted_tower(embedder: Embedder, grids: torch.Tensor) -> float:
+    """Operations of the tower, forward, attention included."""
+    with counting(attention=True) as counted, torch.no_grad():
+        embedder.backbone.features(torch.zeros(int(grids.prod(dim=-1).sum()), 1176), grids)
+        return counted()
+
+
+def test_ranks_are_dealt_all_rows_and_cut_them_as_training_does() -> None:
+    """8 queries of 162, 8 positives of 153, 4 conversations of 290, over 2 ranks; at most 650 tokens a chunk."""
+    steps = Assumed(recipe=lora(chunk_tokens=650), visual=9).steps(2)
+    assert sum(len(chunk.full.slots) for step in steps for chunk in step) == 16
+    packed = [[len(chunk.full.input_ids) for chunk in step] for step in steps]
+    # Four of 153 (the 21 tokens of the head once), four of 162, two of 290.
+    assert packed == [[4 * 132 + 21, 4 * 141 + 21, 2 * 269 + 21]] * 2
