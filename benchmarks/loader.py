@@ -91,7 +91,7 @@ def rate(bench: Bench, recipe: Recipe, repeats: int) -> Rate:
     for _ in range(repeats):
         dataset.work(draw, 0)
     seconds = process_time() - begun - rows.extra
-    pairs = repeats * recipe.phases[0].mixture.pairs
+    pairs = repeats * recipe.phase.mixture.pairs
     return Rate(pairs=pairs / seconds, decode=rows.decoding / seconds, resize=(rows.loading - rows.decoding) / seconds)
 
 

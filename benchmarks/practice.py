@@ -91,7 +91,7 @@ class Practice:
         used = [row for row in rows if row.slot >= 0 or row.num_scored]
         items, units = torch.zeros(plan.num_slots, dtype=torch.int64), torch.zeros(NUM_GROUPS)
         for row in used:
-            units[row.group] += self.recipe.language.units(row.num_scored)
+            units[row.group] += self.phase.language.units(row.num_scored)
             if row.slot >= 0:
                 items[row.slot] = row.item
         first, graph = self._passes(used, plan)
@@ -108,11 +108,11 @@ class Practice:
             for chunk in load.first:
                 embeddings[chunk.batch.slots] = self._forward(chunk).embeddings
         items = load.items[load.plan.num_pairs :]
-        contrast = contrastive_gradient(embeddings, items, self.recipe, load.plan.contrastive_weight)
-        divisors, language = self.recipe.language.divisors(load.units), torch.zeros(NUM_GROUPS)
+        contrast = contrastive_gradient(embeddings, items, self.phase, load.plan.contrastive_weight)
+        divisors, language = self.phase.language.divisors(load.units), torch.zeros(NUM_GROUPS)
         for chunk in load.graph:
             outputs = self._forward(chunk)
-            sums = language_sums(outputs, chunk.batch, self.recipe) / divisors
+            sums = language_sums(outputs, chunk.batch, self.phase) / divisors
             cached = contrast.gradient[chunk.batch.slots]
             loss = (outputs.embeddings * cached).sum() + load.plan.language_weight * sums.sum()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -147,9 +147,9 @@ class Practice:
         return parts
 
     def _micro_batch(self, rows: list[Row], width: int) -> MicroBatch:
-        packed = pack(rows, self.recipe.layout, self.recipe.pooling.positions)
+        packed = pack(rows, self.phase.layout, self.recipe.pooling.positions)
         places = row_places(rows)
-        batch = padded(rows, packed, width, self.recipe.layout) if width else packed
+        batch = padded(rows, packed, width, self.phase.layout) if width else packed
         mask = None
         if self.habits.dense_mask:
             mask = padded_mask(rows, width) if width else packed_mask(rows, places)

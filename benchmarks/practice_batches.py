@@ -12,7 +12,8 @@ from transformers import Qwen2VLImageProcessorPil
 
 from pipeline.batch import Batch, Row, row_places, shared_system
 from pipeline.model.inputs import View
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.roles import Layout, Role
 from pipeline.sequence import Vocabulary
 from pipeline.spans import causal_spans

@@ -46,13 +46,13 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
     draw = dataset.draw(0)
     work, rows = dataset.work(draw, 0), dataset.global_rows(draw, 0)
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
-        whole = embedder(pack(rows, recipe.layout, recipe.pooling.positions))
+        whole = embedder(pack(rows, recipe.phase.layout, recipe.pooling.positions))
         uncached = meter.peak
         del whole
-    engine = Engine(embedder, recipe.phases[0])
+    engine = Engine(embedder, recipe.phase)
     assert isinstance(engine.vision, Kept)
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
-        train_step(engine, work, recipe, recipe.phases[0], 0.0)
+        train_step(engine, work, recipe.phase, 0.0)
     size = engine.module.backbone.text.embed_tokens.weight.itemsize
     features = sum(len(chunk.full.image_index) for chunk in work.chunks) * embedder.width * size
     scored = max(len(chunk.full.score_index) for chunk in work.chunks)

@@ -26,7 +26,6 @@ from benchmarks.practice_batches import StockRows
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe, histogram
 from pipeline.model.head import Head
 from pipeline.recipe import Recipe
-from pipeline.recipes.crem import with_joint
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.step import StepReport, train_step
@@ -94,10 +93,10 @@ def ours(bench: Bench, folder: Path, recipe: Recipe, name: str = OURS, *, head: 
     """The pipeline's own step under its engine, as it is trained."""
     embedder, dataset = bench.dataset(folder, recipe)
     embedder.backbone.model.lm_head.__class__ = head
-    engine, phase = Remembering(embedder, recipe.phases[0]), recipe.phases[0]
+    engine, phase = Remembering(embedder, recipe.phase), recipe.phase
 
     def step(work: StepWork) -> tuple[float, ...]:
-        return _losses(train_step(engine, work, recipe, phase, 0.0))
+        return _losses(train_step(engine, work, phase, 0.0))
 
     return Variant(name=name, collate=lambda: dataset.work(dataset.draw(STEP), STEP), step=step, gradients=lambda: engine.last)
 
@@ -135,7 +134,7 @@ def variants(bench: Bench, folder: Path, recipe: Recipe, habits: tuple[str, ...]
     named = {NONE: off, ALL: on}
     for habit in habits:
         named |= {f"{habit} alone": replace(off, **{habit: True}), f"all but {habit}": replace(on, **{habit: False})}
-    kept = with_joint(recipe, kept_chunks=10**6)
+    kept = recipe.with_phase(kept_chunks=10**6)
     mine = [ours(bench, folder, recipe), ours(bench, folder, kept, KEPT), ours(bench, folder, recipe, TWICE, head=TwoVisits)]
     return [*mine, *practice(bench, folder, recipe, named)]
 

@@ -18,7 +18,7 @@ from pipeline.model.embedder import Embedder
 from pipeline.model.inputs import PixelLimits
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
-from pipeline.recipes.crem import with_joint, with_mixture
+from pipeline.recipes.crem import with_mixture
 from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
 from pipeline.sequence import RECONSTRUCT_TEXT, SequenceBuilder
 from pipeline.train.build import build_embedder, chorus_ids
@@ -41,7 +41,7 @@ def bench_recipe(*, pairs: int, outside: int, chunk_tokens: int, max_tokens: int
     base = with_mixture(load("crem_2b"), pairs=pairs, sub_batch=min(pairs, 16), outside=outside, outside_sets=())
     backbone = TinyBackbone(hidden=hidden, feed_forward=3 * hidden, vocab_size=TOKENIZER_SIZE)
     base = replace(base, name="benchmark", backbone=backbone, pixels=PixelLimits(min_tokens=1, max_tokens=max_tokens))
-    return with_joint(base, steps=100, zero_stage=0, dtype="float32", chunk_tokens=chunk_tokens, held_out=0)
+    return base.with_phase(steps=100, zero_stage=0, dtype="float32", chunk_tokens=chunk_tokens, held_out=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +72,12 @@ class Bench:
         embedder, opened = build_embedder(model_folder, recipe, dtype=torch.float32)
         _disturb(embedder)
         vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         table = self.folder / f"lengths-{recipe.pixels.max_tokens}.parquet"
         lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
         corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
-        return embedder, StepDataset(corpus, recipe, recipe.phases[0], vocabulary)
+        return embedder, StepDataset(corpus, recipe, recipe.phase, vocabulary)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pipeline.data.picture_count import PictureCount
 from pipeline.data.sharegpt4v_release import ConversationFile, find_conversations, unread_files
 from pipeline.data.sharegpt4v_survey import survey
 from pipeline.errors import DataError
-from pipeline.recipe import Mixture
+from pipeline.phase import Mixture
 from pipeline.recipes import load
 
 EVAL_QUERIES = 1000
@@ -127,7 +127,7 @@ def _check_talks(data: Path, mixture: Mixture | None) -> Iterator[Finding]:
         )
     for each in talks:
         yield from _guarded(each.dataset, partial(check_conversations, each))
-    paper = load("crem_2b").phases[0].mixture
+    paper = load("crem_2b").phase.mixture
     yield from check_mixture([each.dataset for each in talks], mixture or paper, is_asked=mixture is not None)
 
 

@@ -42,8 +42,12 @@ class MeasureStage:
     def settings(self) -> Mapping[str, object]:
         """What decides the lengths, and the cap that rows are held against."""
         recipe = self.context.recipe
-        native = any(phase.mixture.native_share for phase in recipe.phases)
-        shape = {"order": [role.name for role in recipe.layout.order], "template": recipe.layout.template, "native": native}
+        native = recipe.phase.mixture.native_share > 0
+        shape = {
+            "order": [role.name for role in recipe.phase.layout.order],
+            "template": recipe.phase.layout.template,
+            "native": native,
+        }
         return {**shape, "tokens": recipe.tokens.count, "pixels": recipe.pixels, "max_length": recipe.max_length}
 
     def run(self, out: Path, tracker: Tracker) -> Result:

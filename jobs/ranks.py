@@ -29,7 +29,7 @@ def agree(choice: int) -> int:
     import torch
     import torch.distributed as dist
 
-    from pipeline.train.process_group import start_process_group
+    from pipeline.train.distributed import start_process_group
 
     start_process_group()
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"

@@ -22,7 +22,7 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     from pipeline.train.dataloader.measured_corpus import lengths_file, measured, ruler_of
     from pipeline.train.dataloader.step_dataset import StepDataset
 
-    recipe, phase = context.recipe, context.recipe.phases[0]
+    recipe, phase = context.recipe, context.recipe.phase
     if not 1 <= step <= phase.steps:
         raise ConfigError(f"--step {step}: recipe {recipe.name} has steps 1 to {phase.steps}")
     index, qa = ShardIndex.open(context.shards), QaTable.open(context.qa)

@@ -25,7 +25,7 @@ def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int 
     visual = visual_tokens or recipe.pixels.max_tokens
     found = forecast.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
     click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
-    config = deepspeed_config(recipe.phases[0], gpus, sum(found.weights.trained))
+    config = deepspeed_config(recipe.phase, gpus, sum(found.weights.trained))
     click.echo(f"\nDeepSpeed:\n{json.dumps(config, indent=2)}")
     click.echo("\n".join(("", *forecast_lines(found, visual))))
     found.refuse_misfit()
@@ -38,7 +38,7 @@ def forecast_lines(found: "Forecast", visual: int) -> list[str]:
 
     memory, work, weights = found.memory, found.work, found.weights
     every = sum(weights.trained) + sum(weights.frozen) + sum(weights.outside)
-    phase = found.recipe.phases[0]
+    phase = found.recipe.phase
     room = found.gpu.memory - RESERVE
     return [
         f"{every / 1e6:,.1f} M weights, {sum(weights.trained) / 1e6:,.2f} M of them trained; assumed: "

@@ -97,7 +97,7 @@ def _rows(model: EmbeddingModel) -> torch.Tensor:
 
 def _check_adapter(model: EmbeddingModel) -> None:
     """Refuse a recipe of which more is trained than an adapter folder can hold."""
-    if isinstance(model.recipe.adapter, Full):
+    if isinstance(model.recipe.phase.adapter, Full):
         raise ConfigError(f"--form adapter: recipe {model.recipe.name} trains all weights (adapter: Full); take --form merged")
     weights = dict(model.embedder.named_parameters())
     if not any(".lora_" in name for name in weights):
@@ -111,8 +111,8 @@ def _check_adapter(model: EmbeddingModel) -> None:
 
 
 def _write_adapter(model: EmbeddingModel, folder: Path) -> None:
-    assert not isinstance(model.recipe.adapter, Full), "_check_adapter refused"
-    model.recipe.adapter.save(model.embedder.backbone.text, folder, base=model.folder.resolve())
+    assert not isinstance(model.recipe.phase.adapter, Full), "_check_adapter refused"
+    model.recipe.phase.adapter.save(model.embedder.backbone.text, folder, base=model.folder.resolve())
     save_file({"rows": _rows(model).contiguous()}, folder / ROWS)
 
 

@@ -5,7 +5,7 @@ The folder may have been moved. Its files must be those that were written: `embe
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -54,11 +54,11 @@ class Exported:
         recipe, chorus = self.recipe, tuple(self.settings.prompt.chorus_ids)
         if self.settings.base:
             embedder, folder = build_embedder(self.model_folder, recipe, dtype=dtype, chorus=chorus)
-            assert not isinstance(recipe.adapter, Full), "such a recipe has no adapter to export"
+            assert not isinstance(recipe.phase.adapter, Full), "such a recipe has no adapter to export"
             rows = load_file(self.path / ROWS)["rows"]
-            adapters = recipe.adapter.read(self.path)
+            adapters = recipe.phase.adapter.read(self.path)
         else:
-            embedder, folder = build_embedder(self.path, replace(recipe, adapter=Full()), dtype=dtype, chorus=chorus)
+            embedder, folder = build_embedder(self.path, recipe.with_phase(adapter=Full()), dtype=dtype, chorus=chorus)
             embedder.backbone.requires_grad_(False)
             rows, adapters = embedder.backbone.text.embed_tokens.weight.detach()[list(chorus)].float(), {}
         trained = {f"backbone.model.model.language_model.{name}": weight for name, weight in adapters.items()}

@@ -83,7 +83,7 @@ class EmbeddingModel:
 
         Raises ConfigError when the recipe has no compression tokens, DataError when there are no sides.
         """
-        if Role.COMPRESSION not in self.recipe.layout.order:
+        if Role.COMPRESSION not in self.recipe.phase.layout.order:
             raise ConfigError(
                 f"tokens.count: recipe {self.recipe.name} has no compression tokens to answer from; answer natively"
             )
@@ -114,7 +114,7 @@ class EmbeddingModel:
         if compressed and contexts:
             items = self.compress([conversation_context(side, native=False) for side in contexts])
             return self.answer_from(items, questions, max_new_tokens=max_new_tokens, decoding=decoding)
-        builder = replace(self.builder, layout=native_layout(self.recipe.layout))
+        builder = replace(self.builder, layout=native_layout(self.recipe.phase.layout))
         sides = [conversation_context(side, native=True) for side in contexts]
         answers = [""] * len(questions)
         for rows in self._chunks(builder, sides, [(Turn(question=question),) for question in questions]):
@@ -167,7 +167,7 @@ class EmbeddingModel:
         return Row(key="", sequence=builder.build(side, grids, turns), pixels=pixels, slot=slot, item=side_digest(side))
 
     def _pack(self, rows: Sequence[Row]) -> Batch:
-        return pack(rows, self.recipe.layout, self.recipe.pooling.positions).to(self.device)
+        return pack(rows, self.recipe.phase.layout, self.recipe.pooling.positions).to(self.device)
 
     def _read(self, rows: Sequence[Row], roles: Sequence[Role]) -> tuple[Batch, Memory, torch.Tensor]:
         """Pack and read rows; what is kept of the tokens with one of `roles`, and the states of all tokens."""
@@ -292,7 +292,7 @@ def _model(
         embedder=embedder,
         folder=folder.path,
         recipe=recipe,
-        builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=sys.maxsize),
+        builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=sys.maxsize),
         fingerprint=name,
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )

@@ -27,10 +27,15 @@ NEUTRAL = (
 """Fields of a phase that change memory, time and files, and the weights by rounding at most: a run may go on with others."""
 
 
+_ONCE_OF_THE_RECIPE = ("layout", "adapter", "tower", "contrastive", "language")
+"""Fields of a phase that stood in the recipe while there was one phase."""
+
+
 def recipe_from_json(text: str) -> Recipe:
     """The recipe of its canonical JSON, which a checkpoint stores. Fields that are left out get today's defaults.
 
-    One written when each hidden pair had a probability is read as it was trained.
+    Forms of earlier versions are read as they were trained: one probability for each hidden pair, and values of a phase that once
+    stood in the recipe.
 
     Raises ConfigError for text that is no recipe, naming the field.
     """
@@ -39,6 +44,7 @@ def recipe_from_json(text: str) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"not JSON ({error}); a recipe looks as crem recipes show prints it") from error
     _gate_the_layout(values)
+    _move_into_phases(values)
     recipe = build(Recipe, values)
     assert isinstance(recipe, Recipe)
     return recipe
@@ -51,6 +57,14 @@ def _gate_the_layout(values: object) -> None:
     given = [pair.pop("probability") for pair in pairs or () if isinstance(pair, dict) and "probability" in pair]
     if layout and given:
         layout.setdefault("gate_probability", max(given))
+
+
+def _move_into_phases(values: object) -> None:
+    """Give each phase what the whole recipe had when it allowed one phase."""
+    if not isinstance(values, dict) or not isinstance(values.get("phases"), list):
+        return
+    moved = {name: values.pop(name) for name in _ONCE_OF_THE_RECIPE if name in values}
+    values["phases"] = [{**moved, **phase} if isinstance(phase, dict) else phase for phase in values["phases"]]
 
 
 def decisive_values(recipe: Recipe) -> dict[str, object]:

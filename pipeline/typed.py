@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pipeline.errors import ConfigError
 
-MOVED = {"layout.hidden.probability": "it is layout.gate_probability now, one for the whole layout"}
+MOVED = {"phases.layout.hidden.probability": "it is layout.gate_probability now, one for the whole layout"}
 """Fields of recipes that once were, by their paths without numbers, and what says the same today."""
 
 TYPE = "type"

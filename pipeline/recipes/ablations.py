@@ -9,7 +9,7 @@ from functools import partial
 
 from pipeline.model.pooling import AttentionPool, MLPMean
 from pipeline.recipe import Recipe
-from pipeline.recipes.crem import crem_2b, with_joint, with_mixture
+from pipeline.recipes.crem import crem_2b, with_mixture
 
 NUM_TOKENS = (1, 4, 8, 32, 64)
 """Table 4's numbers of chorus tokens besides crem_2b's 16."""
@@ -70,7 +70,7 @@ def heterogeneous() -> Recipe:
 
 def with_weights(retrieval: float, generation: float, probability: float) -> Recipe:
     """Table 8: other loss weights, another probability of compression."""
-    weighted = with_joint(crem_2b(), contrastive_weight=retrieval, language_weight=generation)
+    weighted = crem_2b().with_phase(contrastive_weight=retrieval, language_weight=generation)
     return replace(
         with_probability(weighted, probability),
         name=f"crem_2b_r{retrieval:g}_g{generation:g}_p{probability:g}".replace(".", ""),
@@ -92,7 +92,7 @@ def attention_pooled() -> Recipe:
 
 def with_probability(recipe: Recipe, probability: float) -> Recipe:
     """A recipe whose answers are compressed with another probability."""
-    return replace(recipe, layout=replace(recipe.layout, gate_probability=probability))
+    return recipe.with_phase(layout=replace(recipe.phase.layout, gate_probability=probability))
 
 
 ABLATIONS: dict[str, Callable[[], Recipe]] = {

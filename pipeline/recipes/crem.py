@@ -13,7 +13,8 @@ from pipeline.model.adapters import LoRA
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import LastToken, MeanOver
-from pipeline.recipe import AdamW, Mixture, Phase, PublishedBackbone, Recipe
+from pipeline.phase import AdamW, Mixture, Phase
+from pipeline.recipe import PublishedBackbone, Recipe
 from pipeline.roles import Hide, Layout, Role
 
 LAYOUT = Layout(
@@ -29,21 +30,21 @@ def crem_2b() -> Recipe:
         name="crem_2b",
         summary="CREM, Qwen2-VL-2B: 16 chorus tokens, InfoNCE + 0.5 stochastic compression LM, 2,000 steps of 1,024 + 128",
         backbone=PublishedBackbone(name="Qwen2-VL-2B-Instruct"),
-        layout=LAYOUT,
         tokens=Chorus(count=16, start="mean"),  # the paper says "unused special tokens"; their start values are not stated
         pooling=MeanOver(Role.COMPRESSION),
-        contrastive=InfoNCE(temperature=0.02),
-        language=NextToken(mean="sample_mean"),
-        adapter=LoRA(rank=16, alpha=64),
-        tower="frozen",  # the LoRA targets are q, k, v, o; the tower is not mentioned
         pixels=PixelLimits(min_tokens=256, max_tokens=1280),
         max_length=2048,
         phases=(
             Phase(
                 name="joint",
                 steps=2000,
+                layout=LAYOUT,
+                adapter=LoRA(rank=16, alpha=64),
+                tower="frozen",  # the LoRA targets are q, k, v, o; the tower is not mentioned
                 # The sub-batch is VLM2Vec-V2's, which CREM follows. Of ShareGPT-4V's three files, Table 6 counts the 665K mix.
                 mixture=Mixture(pairs=1024, sub_batch=64, outside=128, outside_sets=(MIX,)),
+                contrastive=InfoNCE(temperature=0.02),
+                language=NextToken(mean="sample_mean"),
                 optimizer=AdamW(learning_rate=5e-5, warmup_steps=100),
                 contrastive_weight=1.0,
                 language_weight=0.5,
@@ -64,11 +65,12 @@ def crem_2b_generation() -> Recipe:
     the last token of the context. The loss keeps its weight of 0.5: alone, AdamW hardly sees it.
     """
     base = crem_2b()
+    native = replace(LAYOUT, order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER), hidden=())
     return replace(
-        with_mixture(base, pairs=0, native_share=1.0),
+        base,
+        phases=(replace(base.phase, layout=native, mixture=replace(base.phase.mixture, pairs=0, native_share=1.0)),),
         name="crem_2b_generation",
         summary="CREM_G, Qwen2-VL-2B: answers of ShareGPT-4V alone, in the model's native form",
-        layout=replace(base.layout, order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER), hidden=()),
         tokens=replace(base.tokens, count=0),
         pooling=LastToken(Role.CONTEXT),
     )
@@ -77,11 +79,12 @@ def crem_2b_generation() -> Recipe:
 def crem_2b_retrieval() -> Recipe:
     """CREM_R of Table 2: Qwen2-VL trained on MMEB alone as VLM2Vec does it, the embedding being the state of the end token."""
     base = crem_2b()
+    plain = replace(LAYOUT, order=(Role.CONTEXT,), hidden=(), template="plain")
     return replace(
-        with_mixture(base, outside=0, own_sides=()),
+        base,
+        phases=(replace(base.phase, layout=plain, mixture=replace(base.phase.mixture, outside=0, own_sides=())),),
         name="crem_2b_retrieval",
         summary="CREM_R, Qwen2-VL-2B: InfoNCE alone over the end token of a plain prompt, as VLM2Vec",
-        layout=replace(base.layout, order=(Role.CONTEXT,), hidden=(), template="plain"),
         tokens=replace(base.tokens, count=0),
         pooling=LastToken(Role.CONTEXT),
     )
@@ -102,12 +105,6 @@ def on_7b(recipe: Recipe, name: str, summary: str) -> Recipe:
     return replace(recipe, name=name, summary=summary, backbone=PublishedBackbone(name="Qwen2-VL-7B-Instruct"))
 
 
-def with_joint(recipe: Recipe, **fields: Any) -> Recipe:
-    """A recipe with fields of its one phase replaced."""
-    (joint,) = recipe.phases
-    return replace(recipe, phases=(replace(joint, **fields),))
-
-
 def with_mixture(recipe: Recipe, **fields: Any) -> Recipe:
-    """A recipe with fields of its one phase's mixture replaced."""
-    return with_joint(recipe, mixture=replace(recipe.phases[0].mixture, **fields))
+    """A recipe with fields of its last phase's mixture replaced."""
+    return recipe.with_phase(mixture=replace(recipe.phase.mixture, **fields))

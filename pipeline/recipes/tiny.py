@@ -11,8 +11,9 @@ from pipeline.losses.weights import Stepwise
 from pipeline.model.adapters import Full
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
-from pipeline.recipe import AdamW, Mixture, Phase, Recipe, TinyBackbone, ToyWorld
-from pipeline.recipes.crem import crem_2b
+from pipeline.phase import AdamW, Mixture, Phase
+from pipeline.recipe import Recipe, TinyBackbone, ToyWorld
+from pipeline.recipes.crem import LAYOUT, crem_2b
 
 
 def tiny() -> Recipe:
@@ -27,11 +28,6 @@ def tiny() -> Recipe:
         summary="CREM's objective on a 1.3 M-weight Qwen2-VL from scratch, toy world: `make demo`, 15 minutes on 2 CPU cores",
         backbone=TinyBackbone(),
         tokens=Chorus(count=16, start="random"),
-        # Labels of the toy world repeat inside a batch, where each would be a negative of itself.
-        contrastive=InfoNCE(temperature=0.02, mask_duplicates=True),
-        language=NextToken(mean="token_mean"),
-        adapter=Full(),
-        tower="trained",
         pixels=PixelLimits(min_tokens=1, max_tokens=16),
         max_length=512,
         toy=ToyWorld(train_rows=1500, eval_rows=100, conversations=8000, mcq_rows=200),
@@ -39,6 +35,9 @@ def tiny() -> Recipe:
             Phase(
                 name="joint",
                 steps=900,
+                layout=LAYOUT,
+                adapter=Full(),
+                tower="trained",
                 # Small steps did better in equal time (docs/experiments.md). A model that never saw a native row could not
                 # answer natively, so half of the conversations have no compression tokens.
                 mixture=Mixture(
@@ -48,6 +47,9 @@ def tiny() -> Recipe:
                     native_share=0.5,
                     weights=(("MSCOCO_t2i", 2.0), ("MSCOCO_i2t", 2.0), ("OK-VQA", 1.5), ("MSCOCO", 1.5)),
                 ),
+                # Labels of the toy world repeat inside a batch, where each would be a negative of itself.
+                contrastive=InfoNCE(temperature=0.02, mask_duplicates=True),
+                language=NextToken(mean="token_mean"),
                 optimizer=AdamW(learning_rate=1e-3, warmup_steps=60, betas=(0.9, 0.98), floor=0.05),
                 language_weight=Stepwise(((0, 0.5), (300, 5.0))),
                 zero_stage=1,
@@ -71,12 +73,12 @@ def tiny_full() -> Recipe:
         base,
         name="tiny_full",
         summary="tiny with more scenes and steps: `make demo-full`, 35 minutes on 2 CPU cores",
-        layout=replace(base.layout, gate_probability=0.8),
         toy=ToyWorld(train_rows=3000, eval_rows=100, conversations=16_000, mcq_rows=400),
         phases=(
             replace(
                 joint,
                 steps=3000,
+                layout=replace(joint.layout, gate_probability=0.8),
                 mixture=replace(joint.mixture, outside=20),
                 checkpoint_every=200,
                 evaluate_every=200,
@@ -99,10 +101,18 @@ def mini() -> Recipe:
         base,
         name="mini",
         summary="tiny for a small folder of real photos, charts and tables: up to 36 visual tokens, 20 minutes on 2 CPU cores",
-        contrastive=replace(base.contrastive, temperature=0.05),
-        language=NextToken(),
         pixels=PixelLimits(min_tokens=1, max_tokens=36),
-        phases=(replace(joint, steps=500, mixture=mixture, optimizer=optimizer, language_weight=0.5),),
+        phases=(
+            replace(
+                joint,
+                steps=500,
+                mixture=mixture,
+                contrastive=replace(joint.contrastive, temperature=0.05),
+                language=NextToken(),
+                optimizer=optimizer,
+                language_weight=0.5,
+            ),
+        ),
     )
 
 

@@ -34,10 +34,10 @@ def build_embedder(
     bank = make_bank(recipe.tokens.rows(table, folder.vocabulary(ids).im_end, generator), ids)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # adapters and poolings draw their start from torch's own generator
-        recipe.adapter.apply(backbone.text, backbone.model.lm_head)
+        recipe.phase.adapter.apply(backbone.text, backbone.model.lm_head)
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
-    backbone.tower.requires_grad_(recipe.tower == "trained")
+    backbone.tower.requires_grad_(recipe.phase.tower == "trained")
     return Embedder(backbone, bank, pooling, folder.cutter), folder
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
-from pipeline.recipe import HeldOutFigure, Phase
+from pipeline.phase import HeldOutFigure, Phase
 from pipeline.train import checkpoint
 
 logger = logging.getLogger(__name__)

@@ -89,7 +89,7 @@ class CheckpointWriter:
             held_out=held_out,
         )
         checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
-        checkpoint_retention.prune(self.paths.checkpoints, self.recipe.phases[0], step)
+        checkpoint_retention.prune(self.paths.checkpoints, self.recipe.phase, step)
         logger.info("%s: training waited %.1f s, the disk took %.1f s", folder.name, stall, time.monotonic() - begun)
 
     @cached_property

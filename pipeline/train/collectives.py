@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 
-from pipeline.train.process_group import PATIENCE
+from pipeline.train.distributed import PATIENCE
 
 _TURNS = count()
 """Numbers the calls of `rank_0_first`, alike on all ranks: the store forgets nothing."""

@@ -26,8 +26,8 @@ from torch import nn
 
 from pipeline.batch import Batch, Outputs
 from pipeline.model.embedder import Embedder
-from pipeline.recipe import Phase
-from pipeline.train.process_group import PATIENCE, start_process_group
+from pipeline.phase import Phase
+from pipeline.train.distributed import PATIENCE, start_process_group
 from pipeline.train.vision_features import Inside, Vision, outside
 
 logger = logging.getLogger(__name__)

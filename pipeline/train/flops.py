@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.batch import Batch
 from pipeline.model.embedder import Embedder
-from pipeline.recipe import Phase
+from pipeline.phase import Phase
 from pipeline.train.dataloader.step_work import Chunk
 from pipeline.train.forecast.gpus import GPUS
 

@@ -42,7 +42,7 @@ class HeldOut:
     def _language(self, engine: Engine, work: StepWork, name: str) -> dict[str, float]:
         sums = torch.zeros(NUM_GROUPS, device=engine.device)
         for chunk in work.chunks:
-            sums += language_sums(engine(chunk.full), chunk.full, self.dataset.recipe)
+            sums += language_sums(engine(chunk.full), chunk.full, self.dataset.phase)
         groups = {"own": OWN, "outside": OUTSIDE}
         return {
             f"held_out/{group}_language_{name}": float(sums[number]) / float(work.units[number])
@@ -64,5 +64,5 @@ class HeldOut:
         if not num_pairs:
             return {}
         queries, candidates, items = embeddings[slots[:num_pairs]], embeddings[slots[num_pairs:]], items[slots[num_pairs:]]
-        loss = float(self.dataset.recipe.contrastive(queries, candidates, items))
+        loss = float(self.dataset.phase.contrastive(queries, candidates, items))
         return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}

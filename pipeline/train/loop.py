@@ -12,7 +12,8 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import fingerprint
 from pipeline.model.backbone import open_folder
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.recipe_json import course_fingerprint
 from pipeline.sequence import Vocabulary
 from pipeline.tracking import Tracker
@@ -26,6 +27,7 @@ from pipeline.train.dataloader.measured_corpus import count_left_out, lengths_fi
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.dataloader.unreadable import UnreadableRows
+from pipeline.train.distributed import own_rank, start_process_group
 from pipeline.train.engine import Engine
 from pipeline.train.fault_tolerance.out_of_memory import naming_settings
 from pipeline.train.fault_tolerance.signals import StopNote
@@ -34,7 +36,6 @@ from pipeline.train.fault_tolerance.watchdog import Watchdog
 from pipeline.train.flops import Cost
 from pipeline.train.held_out import HeldOut
 from pipeline.train.metrics_log import MetricsLog, drop_after
-from pipeline.train.process_group import own_rank, start_process_group
 from pipeline.train.run_header import composition, opening
 from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
@@ -81,7 +82,7 @@ class _Run:
         self, paths: TrainingPaths, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote, watch: Watchdog
     ) -> None:
         self.paths, self.recipe, self.progress, self.note, self.watch = paths, recipe, progress, note, watch
-        self.phase: Phase = recipe.phases[0]
+        self.phase: Phase = recipe.phase
         self.journal = MetricsLog(paths.metrics, tracker)
         rank, num_ranks = start_process_group()
         watch.is_queued = num_ranks > 1 and dist.get_backend() == "nccl"
@@ -196,14 +197,14 @@ class _Run:
         """Train one step. Returns its figures and the sums over ranks."""
         begun = time.monotonic()
         rate = learning_rate(step, self.phase)
-        report = train_step(self.engine, work, self.recipe, self.phase, rate)
+        report = train_step(self.engine, work, self.phase, rate)
         clock = Clock(time.monotonic() - begun + waited, waited)
         total = tally(self.engine, work, clock, self.cost.step(work.chunks, self.phase), asked_to_stop=bool(self.note.asked))
         self.skips.note(step, report)
         if total.unreadable:
             self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
-        figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.recipe, self.phase, step)}
+        figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.phase, step)}
         return figures, total
 
     def _look(self, done: int) -> dict[str, float]:

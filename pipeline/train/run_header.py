@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
 from pipeline.data.shards import ShardIndex
-from pipeline.recipe import Mixture, Phase, Recipe
+from pipeline.phase import Mixture, Phase
+from pipeline.recipe import Recipe
 from pipeline.train.dataloader.corpus import sets_of
 from pipeline.train.dataloader.step_work import StepWork
 

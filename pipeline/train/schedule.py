@@ -2,7 +2,7 @@
 
 import math
 
-from pipeline.recipe import Phase
+from pipeline.phase import Phase
 
 
 def learning_rate(step: int, phase: Phase) -> float:

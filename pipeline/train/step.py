@@ -13,7 +13,7 @@ import torch
 from pipeline.batch import NUM_GROUPS, Batch, Outputs
 from pipeline.errors import DataError
 from pipeline.losses.contrastive import precision_at_1
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 
@@ -34,21 +34,21 @@ class StepReport:
         return all(math.isfinite(figure) for figure in astuple(self) if figure is not None)
 
 
-def train_step(engine: Engine, work: StepWork, recipe: Recipe, phase: Phase, learning_rate: float) -> StepReport:
+def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: float) -> StepReport:
     """Forward, backward and one optimizer step over a global batch. Raises DataError for a loss with a weight and no value."""
     units = engine.sum(work.units.to(engine.device))
     refuse_unanswered(work, units)
-    divisors = recipe.language.divisors(units)
+    divisors = phase.language.divisors(units)
     first_kept = max(0, len(work.chunks) - phase.kept_chunks)
     kept, embeddings = first_pass(engine, work, first_kept)
-    contrast = contrast_of(embeddings, items_of_all(engine, work), work, recipe)
+    contrast = contrast_of(embeddings, items_of_all(engine, work), work, phase)
     language = torch.zeros(NUM_GROUPS, device=engine.device)
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
     num_idle = max(1, engine.most(len(order))) - len(order)
     for place, index in enumerate(order):
         chunk, full = work.chunks[index], work.chunks[index].full
         outputs = kept.pop(index) if index in kept else engine(engine.vision.full(chunk))
-        sums = language_sums(outputs, full, recipe) / divisors
+        sums = language_sums(outputs, full, phase) / divisors
         cached = contrast.gradient[full.slots.to(engine.device)]
         loss = (outputs.embeddings * cached).sum() + work.language_weight * sums.sum()
         engine.backward(loss, last=place == len(order) - 1 and not num_idle)
@@ -107,11 +107,11 @@ def readable_slots(items: torch.Tensor, num_pairs: int) -> torch.Tensor:
     return is_taken.nonzero()[:, 0]
 
 
-def contrast_of(embeddings: torch.Tensor, items: torch.Tensor, work: StepWork, recipe: Recipe) -> "Contrast":
+def contrast_of(embeddings: torch.Tensor, items: torch.Tensor, work: StepWork, phase: Phase) -> "Contrast":
     """The contrastive loss over what could be read of a global batch; all other embeddings have no gradient."""
     slots = readable_slots(items, work.num_pairs)
     pairs = int((slots < work.num_pairs).sum())
-    found = contrastive_gradient(embeddings[slots], items[slots][pairs:], recipe, work.contrastive_weight)
+    found = contrastive_gradient(embeddings[slots], items[slots][pairs:], phase, work.contrastive_weight)
     return replace(found, gradient=torch.zeros_like(embeddings).index_put((slots,), found.gradient))
 
 
@@ -124,7 +124,7 @@ class Contrast:
     gradient: torch.Tensor
 
 
-def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, recipe: Recipe, weight: float) -> Contrast:
+def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, phase: Phase, weight: float) -> Contrast:
     """The contrastive loss over embeddings (2 Q + H, D) of Q queries and of the candidates `items`.
 
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient
@@ -134,13 +134,13 @@ def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, recipe: 
         return Contrast(None, None, embeddings)
     leaf = embeddings.detach().requires_grad_()
     queries, candidates = leaf[: -len(items)], leaf[-len(items) :]
-    loss = recipe.contrastive(queries, candidates, items)
+    loss = phase.contrastive(queries, candidates, items)
     (gradient,) = torch.autograd.grad(loss, leaf)
     hits = precision_at_1(queries.detach(), candidates.detach())
     return Contrast(float(loss.detach()), hits, weight * gradient)
 
 
-def language_sums(outputs: Outputs, batch: Batch, recipe: Recipe) -> torch.Tensor:
+def language_sums(outputs: Outputs, batch: Batch, phase: Phase) -> torch.Tensor:
     """Sums (2,) of the language loss of a chunk by group."""
     device = outputs.token_losses.device
-    return recipe.language.sums(outputs.token_losses, batch.score_row_tokens.to(device), batch.score_group.to(device), NUM_GROUPS)
+    return phase.language.sums(outputs.token_losses, batch.score_row_tokens.to(device), batch.score_group.to(device), NUM_GROUPS)

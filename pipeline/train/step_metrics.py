@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from pipeline.losses.weights import Stepwise, weight_at
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.flops import Flops, peak_of
@@ -72,11 +72,11 @@ def utilisation(total: Tally, seconds: float, peak: float | None) -> dict[str, f
     }
 
 
-def scheduled(recipe: Recipe, phase: Phase, step: int) -> Mapping[str, float]:
+def scheduled(phase: Phase, step: int) -> Mapping[str, float]:
     """What the recipe sets at a step: the temperature, and the weights of the losses as far as they change in the phase."""
     weights = {"contrastive_weight": phase.contrastive_weight, "language_weight": phase.language_weight}
     changing = {name: weight_at(weight, step) for name, weight in weights.items() if isinstance(weight, Stepwise)}
-    return {"temperature": recipe.contrastive.temperature, **changing}
+    return {"temperature": phase.contrastive.temperature, **changing}
 
 
 def peak_memory(device: torch.device) -> int:

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.batch import Batch
 from pipeline.model.tower import FrozenTower
-from pipeline.recipe import Features
+from pipeline.phase import Features
 from pipeline.train.dataloader.step_work import Chunk
 
 

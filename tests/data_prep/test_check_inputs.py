@@ -58,11 +58,11 @@ def test_conversations_are_held_against_the_recipe(tmp_path: Path) -> None:
         (tmp_path / FOLDER / name).write_text(json.dumps([talk("q", "a")]))
     write_conversations(tmp_path, [talk("q", "a")])
     others = "conversations, ShareGPT4V-cap100k, ShareGPT4V-captions1246k"
-    paper = load("crem_2b").phases[0].mixture
+    paper = load("crem_2b").phase.mixture
     nothing = f"the recipe draws nothing from {others} (mixture.outside_sets)"
     assert [finding.text for finding in check(tmp_path, paper) if "draws" in finding.text] == [nothing]
-    assert not [finding.text for finding in check(tmp_path, load("tiny").phases[0].mixture) if "draws" in finding.text]
-    retrieval = [finding.text for finding in check(tmp_path, load("crem_2b_retrieval").phases[0].mixture)]
+    assert not [finding.text for finding in check(tmp_path, load("tiny").phase.mixture) if "draws" in finding.text]
+    retrieval = [finding.text for finding in check(tmp_path, load("crem_2b_retrieval").phase.mixture)]
     assert f"the recipe draws nothing from {others}, ShareGPT4V-mix665k (mixture.outside_sets)" in retrieval
     (tmp_path / FOLDER / list(FILES)[2]).unlink()
     wanted = "recipe draws from ShareGPT4V-mix665k, which is not here"

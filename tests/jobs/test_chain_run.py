@@ -54,9 +54,9 @@ def test_a_chain_that_was_stopped_goes_on_in_the_run_that_it_had(chain: list[Cop
     assert {parent_of(context, outcome) for outcome in outcomes} == {parent}
     run = tracked.get_run(parent)
     assert (run.info.status, run.data.tags["crem.stage"]) == ("FINISHED", "run")
-    rate = context.recipe.phases[0].optimizer.learning_rate
+    rate = context.recipe.phase.optimizer.learning_rate
     assert float(run.data.params["recipe.phases.0.optimizer.learning_rate"]) == rate
-    assert int(run.data.params["recipe.phases.0.steps"]) == context.recipe.phases[0].steps
+    assert int(run.data.params["recipe.phases.0.steps"]) == context.recipe.phase.steps
     assert "recipe.phases" not in run.data.params
 
 

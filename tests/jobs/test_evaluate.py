@@ -363,7 +363,12 @@ def test_found_results_are_noted_in_the_tracker_too(context: Context, models: Mo
 
 def test_a_model_without_compression_tokens_is_asked_natively_alone(context: Context, models: Models) -> None:
     layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
-    without: Recipe = replace(context.recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
+    without: Recipe = replace(
+        context.recipe,
+        tokens=Chorus(count=0),
+        pooling=LastToken(Role.CONTEXT),
+        phases=(replace(context.recipe.phase, layout=layout),),
+    )
     assert EvaluateStage(context=context).modes == ("native", "compressed", "swapped")
     assert evaluate(replace(context, recipe=without))["measured"] == 9 + 1
     assert EvaluateStage(context=replace(context, recipe=without)).settings()["modes"] == ("native",)

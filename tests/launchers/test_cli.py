@@ -94,11 +94,11 @@ def one_line(error: str) -> str:
         (["run", "--recipe", "my.py:fn"], "--recipe my.py:fn: no such file"),
         (["run", "--set", "tokens.start=eso"], "'eso' is not one of eos, mean, random"),
         (["train", "--set", "phases.0.mixture.pair=3"], "did you mean pairs?"),
-        (["convert", "--set", "layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
+        (["convert", "--set", "phases.0.layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
         (["evaluate", "--set", "pooling=LastToken", "--set", "pooling.role=ANSWER"], "pooling.role: LastToken pools CONTEXT or"),
         (["run", "--set", "tokens.count=0"], "tokens.count: 0; a layout with COMPRESSION needs at least 1"),
         (
-            ["evaluate", "--set", "pooling.role=CONTEXT", "--set", "layout.order=SYSTEM"],
+            ["evaluate", "--set", "pooling.role=CONTEXT", "--set", "phases.0.layout.order=SYSTEM"],
             "layout.hidden: QUESTION is not in layout.order",
         ),
         (["run", "--data", "nowhere"], "--data nowhere: no such folder"),
@@ -266,11 +266,11 @@ def test_every_value_of_a_recipe_is_shown(crem: Run) -> None:
 
 def test_a_recipe_can_be_shown_by_what_differs(crem: Run, tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text("from pipeline.recipes import load\n\ndef mine():\n    return load('crem_2b')\n")
-    arguments = ("--set", "tokens.count=8", "--set", "adapter=Full", "--diff", "crem_2b")
+    arguments = ("--set", "tokens.count=8", "--set", "phases.0.adapter=Full", "--diff", "crem_2b")
     code, output, _ = crem("recipes", "show", "my.py:mine", *arguments)
     assert code == 0
     assert output.splitlines() == [
-        "adapter: LoRA(alpha=64, dropout=0.0, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
+        "phases.0.adapter: LoRA(alpha=64, dropout=0.0, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
         "tokens.count: 16 -> 8",
     ]
     assert crem("recipes", "show", "my.py:mine", "--diff", "crem_2b")[:2] == (0, "")

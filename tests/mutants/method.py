@@ -277,7 +277,7 @@ MUTANTS = (
     ),
     Mutant(
         "tokens before the context they read",
-        "pipeline/recipe.py",
+        "pipeline/phase.py",
         "or list(order) != sorted(set(order)):",
         "or len(order) != len(set(order)):",
         ("tests/pipeline/test_overrides.py",),

@@ -68,7 +68,7 @@ MUTANTS = (
     ),
     Mutant(
         "the last of two weights wins",
-        "pipeline/recipe.py",
+        "pipeline/phase.py",
         '        check_once("mixture.weights", [name for name, _ in self.weights])\n',
         "",
         ("tests/pipeline/test_recipe.py",),

@@ -383,8 +383,8 @@ MUTANTS = (
     Mutant(
         "training's cap refuses sides of a benchmark",
         "pipeline/inference.py",
-        "layout=recipe.layout, max_length=sys.maxsize)",
-        "layout=recipe.layout, max_length=recipe.max_length)",
+        "layout=recipe.phase.layout, max_length=sys.maxsize)",
+        "layout=recipe.phase.layout, max_length=recipe.max_length)",
         INFERENCE,
     ),
     Mutant(

@@ -22,8 +22,8 @@ MUTANTS = (
     Mutant(
         "what describes a shard goes before its pictures are found",
         "pipeline/data/shard_writer.py",
-        "    folder.mkdir(parents=True, exist_ok=True)\n    with atomic_file",
-        "    folder.mkdir(parents=True, exist_ok=True)\n    part.unlink(missing_ok=True)\n    with atomic_file",
+        "    folder.mkdir(parents=True, exist_ok=True)\n    with (\n        atomic_file",
+        "    folder.mkdir(parents=True, exist_ok=True)\n    part.unlink(missing_ok=True)\n    with (\n        atomic_file",
         ("tests/data_prep/test_convert_resume.py::test_a_lost_archive_costs_no_shard",),
     ),
     Mutant(

@@ -171,14 +171,14 @@ MUTANTS = (
     Mutant(
         "coin redrawn in the replay",
         "pipeline/train/dataloader/step_work.py",
-        "full=pack(rows, recipe.layout, pooled),",
-        "full=pack([replace(r, compressed=not r.compressed) for r in rows], recipe.layout, pooled),",
+        "full=pack(rows, recipe.phase.layout, pooled),",
+        "full=pack([replace(r, compressed=not r.compressed) for r in rows], recipe.phase.layout, pooled),",
         CACHED,
     ),
     Mutant(
         "frozen tower trained",
         "pipeline/train/build.py",
-        'backbone.tower.requires_grad_(recipe.tower == "trained")',
+        'backbone.tower.requires_grad_(recipe.phase.tower == "trained")',
         "backbone.tower.requires_grad_(True)",
         BUILD,
     ),
@@ -412,7 +412,7 @@ MUTANTS = (
     Mutant(
         "temperature not logged",
         "pipeline/train/step_metrics.py",
-        '{"temperature": recipe.contrastive.temperature, **changing}',
+        '{"temperature": phase.contrastive.temperature, **changing}',
         "changing",
         (f"{LOOP}::test_every_step_s_figures_go_to_the_file_and_to_the_tracker",),
     ),
@@ -426,13 +426,13 @@ MUTANTS = (
     Mutant(
         "a start that hangs is never found",
         "pipeline/train/loop.py",
-        "Watchdog(paths.heartbeats, own_rank(), means.step_timeout)\n",
+        "Watchdog(paths.heartbeats, own_rank(), options.step_timeout)\n",
         "Watchdog(paths.heartbeats, own_rank(), 1e6)\n",
         (f"{ACCIDENTS}::test_a_rank_that_hangs_before_the_first_step_is_found_too",),
     ),
     Mutant(
         "ranks that do not come end in a traceback",
-        "pipeline/train/process_group.py",
+        "pipeline/train/distributed.py",
         "    except dist.DistError as error:\n",
         "    except ZeroDivisionError as error:\n",
         (f"{GUARDS[0]}::test_ranks_that_do_not_come_are_one_line",),

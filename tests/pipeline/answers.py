@@ -47,7 +47,9 @@ def next_logits(model: EmbeddingModel, side: Side, question: str, answer: Sequen
     roles = np.concatenate([sequence.roles, np.full(len(answer), Role.ANSWER, dtype=np.int8)])
     longer = type(sequence)(ids, roles, sequence.grid_thw, sequence.image_starts)
     batch = pack(
-        [replace(row, sequence=longer, compressed=mode == "compressed")], model.recipe.layout, model.recipe.pooling.positions
+        [replace(row, sequence=longer, compressed=mode == "compressed")],
+        model.recipe.phase.layout,
+        model.recipe.pooling.positions,
     )
     with torch.no_grad():
         states = model.embedder.backbone.hidden(

@@ -30,18 +30,19 @@ SMALL = TinyBackbone(
 def small_recipe(**phase: object) -> Recipe:
     """The tiny recipe with the paper's language loss, at a size that a test can afford; keywords replace fields of its phase."""
     tiny = load("tiny")
-    joint = tiny.phases[0]
+    joint = tiny.phase
     mixture = replace(joint.mixture, pairs=8, sub_batch=4, outside=4, weights=())
     optimizer = replace(joint.optimizer, learning_rate=1.5e-3)
     fields = {"steps": 6, "mixture": mixture, "held_out": 4, "chunk_tokens": 400, "kept_chunks": 0, "zero_stage": 0}
-    joint = replace(joint, **({"language_weight": 0.5, "optimizer": optimizer} | fields | phase))
-    return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), language=NextToken(), phases=(joint,))
+    fields |= {"language": NextToken(), "language_weight": 0.5, "optimizer": optimizer}
+    joint = replace(joint, **(fields | phase))
+    return replace(tiny, backbone=SMALL, tokens=Chorus(count=4, start="random"), phases=(joint,))
 
 
 def variant(name: str, **phase: object) -> Recipe:
     """The small recipe as one of the mixtures that the training step must not tell apart."""
     recipe = small_recipe(**phase)
-    joint = recipe.phases[0]
+    joint = recipe.phase
     mixtures = {
         "joint": joint.mixture,
         "answers": replace(joint.mixture, pairs=0),
@@ -49,7 +50,7 @@ def variant(name: str, **phase: object) -> Recipe:
         "together": replace(joint.mixture, negatives=1),
     }
     language = NextToken(groups="together" if name == "together" else "apart")
-    return replace(recipe, language=language, phases=(replace(joint, mixture=mixtures[name]),))
+    return recipe.with_phase(language=language, mixture=mixtures[name])
 
 
 def sentence(rng: np.random.Generator, least: int = 2, most: int = 7) -> str:
@@ -137,7 +138,7 @@ class MemoryQa:
 
 def measured(index: MemoryIndex, recipe: Recipe, vocabulary: Vocabulary) -> Corpus:
     """The index as training sees it, with questions and lengths."""
-    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
     with tempfile.TemporaryDirectory() as folder:
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         lengths = ensure_lengths(Path(folder) / "table.parquet", index, ruler, lambda done, total: None)  # type: ignore[arg-type]

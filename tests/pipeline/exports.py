@@ -85,7 +85,7 @@ class Case:
 
 
 def lora(recipe: Recipe) -> Recipe:
-    return replace(recipe, adapter=LoRA(rank=4, alpha=16), tower="frozen")
+    return recipe.with_phase(adapter=LoRA(rank=4, alpha=16), tower="frozen")
 
 
 CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {

@@ -15,7 +15,7 @@ def test_the_common_head_is_packed_once_and_every_token_has_its_place(builder: S
     rng = np.random.default_rng(0)
     rows = [random_row(builder, rng, slot=slot) for slot in range(5)]
     head = len(builder.system_ids())
-    batch = pack(rows, recipe.layout, recipe.pooling.positions)
+    batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
     assert shared_system(rows) == head
     assert len(batch.input_ids) == head + sum(len(row.sequence) - head for row in rows)
     for row, place in zip(rows, row_places(rows), strict=True):

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,9 +144,9 @@ def test_an_export_never_takes_the_place_of_a_folder(cases: dict[str, Case], tmp
     ("vary", "words"),
     [
         (lambda recipe: recipe, "trains all weights"),
-        (lambda recipe: replace(recipe, adapter=LoRA(rank=4)), r"also trains .*visual"),
+        (lambda recipe: recipe.with_phase(adapter=LoRA(rank=4)), r"also trains .*visual"),
         (whole_table_under_lora, r"also trains .*embed_tokens"),
-        (lambda recipe: replace(still_rows_at_new_ids(recipe), tower="frozen"), "puts its tokens behind the table's last row"),
+        (lambda recipe: still_rows_at_new_ids(recipe).with_phase(tower="frozen"), "puts its tokens behind the table's last row"),
     ],
 )
 def test_an_adapter_is_refused_where_it_could_not_hold_everything(

@@ -91,7 +91,7 @@ def test_a_recipe_that_agrees_is_taken_and_another_refused_by_its_field(exported
     assert load_model(case.exported, recipe=replace(lora(recipe), name="renamed")).recipe == lora(recipe)
     with pytest.raises(CheckpointError, match=r"trained with tokens\.count = 4, and the recipe given has 3"):
         load_model(case.exported, recipe=override(lora(recipe), ["tokens.count=3"]))
-    with pytest.raises(CheckpointError, match=r"trained with adapter = LoRA"):
+    with pytest.raises(CheckpointError, match=r"trained with phases\.0\.adapter = LoRA"):
         load_model(case.exported, recipe=recipe)
 
 

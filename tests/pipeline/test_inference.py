@@ -124,7 +124,7 @@ def test_a_side_longer_than_training_s_cap_is_embedded_and_answered(model: Embed
 
 
 def test_values_of_the_machine_alone_do_not_refuse_a_checkpoint(trained: Path, recipe: Recipe) -> None:
-    phase = replace(recipe.phases[0], zero_stage=2, chunk_tokens=999, keep_every=7)
+    phase = replace(recipe.phase, zero_stage=2, chunk_tokens=999, keep_every=7)
     assert load_model(trained, recipe=replace(recipe, phases=(phase,))).recipe == recipe
     other = replace(recipe, phases=(replace(phase, steps=phase.steps + 1),))
     with pytest.raises(CheckpointError, match=r"trained with phases\.0\.steps"):

@@ -25,7 +25,14 @@ SIDES = [Side(text="red circle"), Side(text="blue star left")]
 
 def overridden() -> Recipe:
     """Values that no name has: more tokens, another start, adapters."""
-    settings = ["name=mine", "tokens.count=6", "tokens.start=eos", "adapter=LoRA", "adapter.rank=2", "tower=frozen"]
+    settings = [
+        "name=mine",
+        "tokens.count=6",
+        "tokens.start=eos",
+        "phases.0.adapter=LoRA",
+        "phases.0.adapter.rank=2",
+        "phases.0.tower=frozen",
+    ]
     return override(small_recipe(steps=2), settings)
 
 

@@ -21,7 +21,7 @@ from pipeline.typed import build
 from tests.pipeline.recipes_at_random import leaves, plain_values, put
 
 CREM = load("crem_2b")
-JOINT = CREM.phases[0]
+JOINT = CREM.phase
 
 
 def with_joint(**fields: object) -> Recipe:
@@ -44,21 +44,21 @@ BY_HAND = {
     ("phases.0.mixture.own_sides=positive",): with_mixture(own_sides=("positive",)),
     ('phases.0.mixture.weights=[["A", 2], ["B", 0.5]]',): with_mixture(weights=(("A", 2.0), ("B", 0.5))),
     ("phases.0.mixture.pairs=96", "phases.0.mixture.sub_batch=96"): with_mixture(pairs=96, sub_batch=96),
-    ("contrastive.mask_duplicates=True",): replace(CREM, contrastive=replace(CREM.contrastive, mask_duplicates=True)),
+    ("phases.0.contrastive.mask_duplicates=True",): with_joint(contrastive=replace(JOINT.contrastive, mask_duplicates=True)),
     ("pooling=LastToken",): replace(CREM, pooling=LastToken(Role.CONTEXT)),
     ("pooling=LastToken", "pooling.role=COMPRESSION"): replace(CREM, pooling=LastToken(Role.COMPRESSION)),
     ("phases.0.language_weight=Stepwise", "phases.0.language_weight.points=[[0, 5], [2000, 0.0]]"): with_joint(
         language_weight=Stepwise(((0, 5.0), (2000, 0.0)))
     ),
-    ("adapter=Full",): replace(CREM, adapter=Full()),
-    ("adapter.alpha=8", "adapter=LoRA", "adapter.rank=8"): replace(CREM, adapter=LoRA(rank=8)),
-    ('adapter={"type": "LoRA", "rank": 4}', "adapter.targets=q_proj,v_proj"): replace(
-        CREM, adapter=LoRA(rank=4, targets=("q_proj", "v_proj"))
+    ("phases.0.adapter=Full",): with_joint(adapter=Full()),
+    ("phases.0.adapter.alpha=8", "phases.0.adapter=LoRA", "phases.0.adapter.rank=8"): with_joint(adapter=LoRA(rank=8)),
+    ('phases.0.adapter={"type": "LoRA", "rank": 4}', "phases.0.adapter.targets=q_proj,v_proj"): with_joint(
+        adapter=LoRA(rank=4, targets=("q_proj", "v_proj"))
     ),
     ("backbone=TinyBackbone", "backbone.hidden=64"): replace(CREM, backbone=TinyBackbone(hidden=64)),
-    ("layout.hidden=",): replace(CREM, layout=replace(CREM.layout, hidden=())),
-    ("layout.gate_probability=1", "layout.order=SYSTEM,context,COMPRESSION,QUESTION,ANSWER"): replace(
-        CREM, layout=replace(CREM.layout, gate_probability=1.0)
+    ("phases.0.layout.hidden=",): with_joint(layout=replace(JOINT.layout, hidden=())),
+    ("phases.0.layout.gate_probability=1", "phases.0.layout.order=SYSTEM,context,COMPRESSION,QUESTION,ANSWER"): with_joint(
+        layout=replace(JOINT.layout, gate_probability=1.0)
     ),
     ("name=mine", "summary=a = b"): replace(CREM, name="mine", summary="a = b"),
 }
@@ -122,21 +122,21 @@ def test_every_field_can_be_set_to_every_value_of_its_type(data: st.DataObject) 
         ("phases.0.checkpoint_every=0", "phase.checkpoint_every: 0 is less than 1"),
         ("phases.0.optimizer.betas=0.9,1.1", "optimizer.betas: 1.1 is not between 0 and 1"),
         ("phases.0.optimizer.weight_decay=-1", "optimizer.weight_decay: -1.0 is less than 0"),
-        ("contrastive.temperature=0", "contrastive.temperature: 0.0 is not greater than 0"),
+        ("phases.0.contrastive.temperature=0", "contrastive.temperature: 0.0 is not greater than 0"),
         ("pixels.max_tokens=100", "pixels.max_tokens: 100 is less than 256"),
         ("max_length=0", "^max_length: 0 is less than 1"),
         ("toy.eval_rows=0", "toy.eval_rows: 0 is less than 1"),
-        ("adapter.rank=0", "adapter.rank: 0 is less than 1"),
-        ("adapter.targets=", "adapter.targets: none given; name one or more of q_proj"),
-        ("adapter.targets=q_proj,qq_proj", "'qq_proj' is not one of q_proj, k_proj"),
+        ("phases.0.adapter.rank=0", "adapter.rank: 0 is less than 1"),
+        ("phases.0.adapter.targets=", "adapter.targets: none given; name one or more of q_proj"),
+        ("phases.0.adapter.targets=q_proj,qq_proj", "'qq_proj' is not one of q_proj, k_proj"),
         ('backbone={"type": "TinyBackbone", "heads": 3}', "backbone.heads: 3 does not divide backbone.hidden = 128"),
         ("backbone=TinyBackbone backbone.layers=0", "backbone.layers: 0 is less than 1"),
-        ("contrastive.mask_duplicates=yes", "'yes' is not true or false"),
+        ("phases.0.contrastive.mask_duplicates=yes", "'yes' is not true or false"),
         ("pooling.role=IMAGE", "'IMAGE' is not one of SYSTEM, CONTEXT, COMPRESSION, QUESTION, ANSWER"),
         ("backbone=Llama", "'Llama' is not one of PublishedBackbone, TinyBackbone"),
         ("backbone=7", "'7' is not one of PublishedBackbone, TinyBackbone"),
-        ("adapter={", "--set adapter: not JSON"),
-        ('adapter={"type": "Huge"}', "adapter: type 'Huge' is not one of Full, LoRA"),
+        ("phases.0.adapter={", "--set phases.0.adapter: not JSON"),
+        ('phases.0.adapter={"type": "Huge"}', "adapter: type 'Huge' is not one of Full, LoRA"),
         (
             "phases.0.mixture.weights=A,2",
             r"is not a list, each \[a text, a number\] \(write it as JSON, as crem recipes show prints it\)",
@@ -144,22 +144,22 @@ def test_every_field_can_be_set_to_every_value_of_its_type(data: st.DataObject) 
         ('phases.0.mixture.weights=[["A"]]', "phases.0.mixture.weights.0: .* has 1 entries, not 2"),
         ("phases.0.optimizer.betas=0.9", "phases.0.optimizer.betas: .* has 1 entries, not 2"),
         ("phases.0.mixture.own_sides=negative", "'negative' is not one of query, positive"),
-        ("layout.hidden.0=Hide", "layout.hidden.0.queries: Hide needs this field"),
-        ("layout.gate_probability=2", "layout.gate_probability: 2.0 is not between 0 and 1"),
+        ("phases.0.layout.hidden.0=Hide", "layout.hidden.0.queries: Hide needs this field"),
+        ("phases.0.layout.gate_probability=2", "layout.gate_probability: 2.0 is not between 0 and 1"),
         (
-            "layout.hidden.0.probability=1",
+            "phases.0.layout.hidden.0.probability=1",
             "layout.hidden.0 has no field 'probability'; it is layout.gate_probability now, one for the whole layout",
         ),
-        ("layout.hidden.0.queries=ANSWER", "layout.hidden: CONTEXT still reaches ANSWER without COMPRESSION"),
+        ("phases.0.layout.hidden.0.queries=ANSWER", "layout.hidden: CONTEXT still reaches ANSWER without COMPRESSION"),
         (
-            "layout.order=SYSTEM,COMPRESSION,CONTEXT,QUESTION,ANSWER",
+            "phases.0.layout.order=SYSTEM,COMPRESSION,CONTEXT,QUESTION,ANSWER",
             "layout.order: SYSTEM, COMPRESSION, CONTEXT, QUESTION, ANSWER; ",
         ),
-        ("layout.order=SYSTEM,CONTEXT,QUESTION,ANSWER,COMPRESSION", "and others of SYSTEM, .*, ANSWER, in this order"),
-        ("layout.order=CONTEXT,CONTEXT,COMPRESSION,QUESTION,ANSWER", "layout.order: CONTEXT, CONTEXT"),
-        ("layout.order=SYSTEM,CONTEXT,COMPRESSION,ANSWER", "layout.hidden: QUESTION is not in layout.order"),
-        ("layout.template=plain", "layout.template: a plain prompt is CONTEXT alone"),
-        ("layout.order=SYSTEM,CONTEXT,QUESTION,ANSWER", "pooling.role: COMPRESSION is not in layout.order"),
+        ("phases.0.layout.order=SYSTEM,CONTEXT,QUESTION,ANSWER,COMPRESSION", "and others of SYSTEM, .*, ANSWER, in this order"),
+        ("phases.0.layout.order=CONTEXT,CONTEXT,COMPRESSION,QUESTION,ANSWER", "layout.order: CONTEXT, CONTEXT"),
+        ("phases.0.layout.order=SYSTEM,CONTEXT,COMPRESSION,ANSWER", "layout.hidden: QUESTION is not in layout.order"),
+        ("phases.0.layout.template=plain", "layout.template: a plain prompt is CONTEXT alone"),
+        ("phases.0.layout.order=SYSTEM,CONTEXT,QUESTION,ANSWER", "pooling.role: COMPRESSION is not in layout.order"),
         ("tokens.count=0", "tokens.count: 0"),
         ("phases.0.mixture.pairs=100", "mixture.sub_batch: 64 does not divide mixture.pairs = 100"),
         ("phases.0.kept_chunks=1 phases.0.zero_stage=3", "phase.kept_chunks: ZeRO-3"),
@@ -173,4 +173,4 @@ def test_mistakes_name_field_value_and_what_is_allowed(setting: str, message: st
 
 def test_a_field_below_one_without_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"layout.hidden.0.queries has no value yet"):
-        override(CREM, ["layout.hidden.0=Hide", "layout.hidden.0.queries.0=ANSWER"])
+        override(CREM, ["phases.0.layout.hidden.0=Hide", "phases.0.layout.hidden.0.queries.0=ANSWER"])

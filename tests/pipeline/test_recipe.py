@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.recipe import Mixture
+from pipeline.phase import Mixture
 from pipeline.recipes import load
 from pipeline.roles import Role
 
@@ -32,11 +32,11 @@ def test_a_mixture_that_cannot_be_drawn_is_refused(fields: dict[str, Any], messa
 
 def test_questions_need_a_layout_that_has_them() -> None:
     crem = load("crem_2b")
-    plain = replace(crem.layout, order=(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION), hidden=())
+    plain = replace(crem.phase.layout, order=(Role.SYSTEM, Role.CONTEXT, Role.COMPRESSION), hidden=())
     with pytest.raises(ConfigError, match=r"layout.order: has no QUESTION and ANSWER, but phase 'joint' asks"):
-        replace(crem, layout=plain)
-    phase = replace(crem.phases[0], mixture=Mixture(outside=0, own_sides=()))
-    assert replace(crem, layout=plain, phases=(phase,)).phases == (phase,)
+        crem.with_phase(layout=plain)
+    phase = replace(crem.phase, layout=plain, mixture=Mixture(outside=0, own_sides=()))
+    assert replace(crem, phases=(phase,)).phases == (phase,)
 
 
 def test_either_kind_of_rows_may_be_missing() -> None:

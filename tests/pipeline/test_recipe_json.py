@@ -8,7 +8,8 @@ from hypothesis import given, settings
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
 from pipeline.recipe_json import NEUTRAL, course_fingerprint, decisive_values, recipe_fingerprint, recipe_from_json
 from pipeline.recipes import RECIPES, load
@@ -47,16 +48,25 @@ def test_a_changed_sentence_or_name_is_the_same_recipe() -> None:
 def test_a_recipe_of_before_one_gate_a_layout_is_read_as_it_was_trained(given: list[float], gate: float) -> None:
     """Each hidden pair had a probability of its own then, and one coin with the largest of them gated all pairs."""
     plain = json.loads(canonical_json(load("crem_2b")))
+    plain["layout"] = plain["phases"][0].pop("layout")
     del plain["layout"]["gate_probability"]
     (pair,) = plain["layout"]["hidden"]
     plain["layout"]["hidden"] = [{**pair, "probability": probability} for probability in given]
-    layout = recipe_from_json(json.dumps(plain)).layout
-    assert layout.gate_probability == gate and layout.hidden == load("crem_2b").layout.hidden * len(given)
+    layout = recipe_from_json(json.dumps(plain)).phase.layout
+    assert layout.gate_probability == gate and layout.hidden == load("crem_2b").phase.layout.hidden * len(given)
+
+
+def test_a_recipe_of_when_there_was_one_phase_is_read_as_it_was_trained() -> None:
+    """Layout, adapter, tower and losses stood in the recipe then."""
+    for name in ("crem_2b", "tiny_full"):
+        plain = json.loads(canonical_json(load(name)))
+        plain |= {field: plain["phases"][0].pop(field) for field in ("layout", "adapter", "tower", "contrastive", "language")}
+        assert recipe_from_json(json.dumps(plain)) == load(name)
 
 
 def with_phase(**fields: object) -> Recipe:
     tiny = load("tiny")
-    return replace(tiny, phases=(replace(tiny.phases[0], **fields),))
+    return replace(tiny, phases=(replace(tiny.phase, **fields),))
 
 
 def test_a_run_goes_on_with_another_machines_settings_and_with_no_other_values() -> None:

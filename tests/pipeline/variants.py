@@ -12,30 +12,29 @@ from pipeline.roles import Layout, Role
 
 def no_tokens(recipe: Recipe) -> Recipe:
     layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
-    return replace(recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
+    phase = replace(recipe.phase, layout=layout)
+    return replace(recipe, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(phase,))
 
 
 def plain_prompt(recipe: Recipe) -> Recipe:
     """Retrieval alone, as VLM2Vec does it."""
-    phase = recipe.phases[0]
-    phase = replace(phase, mixture=replace(phase.mixture, own_sides=(), outside=0))
     layout = Layout(order=(Role.CONTEXT,), template="plain")
-    return replace(recipe, layout=layout, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(phase,))
+    phase = replace(recipe.phase, layout=layout, mixture=replace(recipe.phase.mixture, own_sides=(), outside=0))
+    return replace(recipe, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(phase,))
 
 
 def plain_beside_native(recipe: Recipe) -> Recipe:
     """Pairs in plain prompts, conversations in the model's native form, both in one packed row."""
-    phase = recipe.phases[0]
-    phase = replace(phase, mixture=replace(phase.mixture, own_sides=(), native_share=1.0))
-    return replace(plain_prompt(recipe), phases=(phase,))
+    mixture = replace(recipe.phase.mixture, own_sides=(), native_share=1.0)
+    return plain_prompt(recipe).with_phase(mixture=mixture)
 
 
 def whole_table_under_lora(recipe: Recipe) -> Recipe:
-    return replace(recipe, adapter=LoRA(rank=2), tower="frozen", tokens=Chorus(count=4, trained="table"))
+    return replace(recipe, tokens=Chorus(count=4, trained="table")).with_phase(adapter=LoRA(rank=2), tower="frozen")
 
 
 def still_rows_at_new_ids(recipe: Recipe) -> Recipe:
-    return replace(recipe, adapter=LoRA(rank=2), tokens=Chorus(count=4, start="eos", trained="none", place="new"))
+    return replace(recipe, tokens=Chorus(count=4, start="eos", trained="none", place="new")).with_phase(adapter=LoRA(rank=2))
 
 
 def mlp_mean(recipe: Recipe) -> Recipe:
@@ -48,8 +47,7 @@ def attention_pool(recipe: Recipe) -> Recipe:
 
 def half_precision_mlp(recipe: Recipe) -> Recipe:
     """The working copies of all weights are bfloat16; masters stay float32."""
-    phase = replace(recipe.phases[0], dtype="bfloat16", zero_stage=2)
-    return replace(mlp_mean(recipe), adapter=LoRA(rank=2), tower="frozen", phases=(phase,))
+    return mlp_mean(recipe).with_phase(adapter=LoRA(rank=2), tower="frozen", dtype="bfloat16", zero_stage=2)
 
 
 VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {

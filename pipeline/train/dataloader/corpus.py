@@ -13,7 +13,7 @@ from pipeline.data.shard_plan import Kind
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
 from pipeline.model.inputs import PixelLimits
-from pipeline.recipe import Mixture, Phase
+from pipeline.phase import Mixture, Phase
 from pipeline.train.dataloader.lengths import Lengths
 
 logger = logging.getLogger(__name__)

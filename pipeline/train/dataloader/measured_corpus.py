@@ -23,10 +23,10 @@ def lengths_file(folder: Path, index: ShardIndex, ruler: Ruler, model: Path) -> 
 
 def ruler_of(recipe: Recipe, vocabulary: Vocabulary) -> Ruler:
     """What counts the tokens of a recipe's rows."""
-    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
     # Within a chat the native form lacks the compression tokens and nothing else, so it is never the longer one.
-    is_longer = recipe.layout.template != "chat" and any(phase.mixture.native_share for phase in recipe.phases)
-    native = replace(builder, layout=native_layout(recipe.layout)) if is_longer else None
+    is_longer = recipe.phase.layout.template != "chat" and recipe.phase.mixture.native_share > 0
+    native = replace(builder, layout=native_layout(recipe.phase.layout)) if is_longer else None
     return Ruler(builder=builder, pixels=recipe.pixels, native=native)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.batch import OUTSIDE, OWN
 from pipeline.data.sampler import Draw
 from pipeline.losses.weights import changes, weight_at
-from pipeline.recipe import Mixture, Phase, SideName
+from pipeline.phase import Mixture, Phase, SideName
 
 Places = Sequence[Sequence[int]]
 """For each pair of a draw, the places of its hard negatives."""

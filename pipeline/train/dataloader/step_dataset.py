@@ -15,7 +15,8 @@ from pipeline.batch import OUTSIDE, Batch, Row, pack
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.model.inputs import WHOLE, View, load_pixels
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
@@ -31,8 +32,8 @@ class RowBuilder:
 
     def __init__(self, recipe: Recipe, phase: Phase, vocabulary: Vocabulary) -> None:
         self.recipe, self.phase = recipe, phase
-        self.builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
-        self.native_builder = replace(self.builder, layout=native_layout(recipe.layout))
+        self.builder = SequenceBuilder(vocabulary=vocabulary, layout=phase.layout, max_length=recipe.max_length)
+        self.native_builder = replace(self.builder, layout=native_layout(phase.layout))
 
     def has_room(self, turn: Turn, context: int) -> bool:
         """Whether a question and one token of its answer fit behind so many tokens of context."""
@@ -44,7 +45,7 @@ class RowBuilder:
 
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
-        side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.recipe.layout
+        side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.phase.layout
         words = (self.recipe.seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
@@ -142,7 +143,7 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         unread: UnreadableError | None = None
         for item in sorted(self.plan(self.draw(0), 0).items, key=self._cost):
             try:
-                return pack([self._row(item, 0)], self.recipe.layout, self.recipe.pooling.positions)
+                return pack([self._row(item, 0)], self.phase.layout, self.recipe.pooling.positions)
             except UnreadableError as error:
                 unread = error
         raise unread or ConfigError("mixture: the first step has no rows")

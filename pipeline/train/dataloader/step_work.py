@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, stacks, truncate
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.train.dataloader.plan import Plan
 from pipeline.train.dataloader.unreadable import Unreadable
 
@@ -61,12 +62,12 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
     used = [row for row in rows if row.slot >= 0 or row.num_scored]
     units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
     for row in used:
-        units[row.group] += recipe.language.units(row.num_scored)
+        units[row.group] += phase.language.units(row.num_scored)
         if row.slot >= 0:
             items[row.slot] = row.item
     return StepWork(
         chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.chunk_tokens)],
-        idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], recipe.layout, recipe.pooling.positions),
+        idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
         num_pairs=plan.num_pairs,
         items=items,
         asks=any(item.asks for item in plan.items),
@@ -82,8 +83,8 @@ def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:
     """Rows packed for both passes."""
     pooled, embedded = recipe.pooling.positions, [replace(row, pixels=()) for row in truncate(rows, recipe.pooling.role)]
     return Chunk(
-        full=pack(rows, recipe.layout, pooled),
-        prefix=pack(embedded, recipe.layout, pooled) if embedded else None,
+        full=pack(rows, recipe.phase.layout, pooled),
+        prefix=pack(embedded, recipe.phase.layout, pooled) if embedded else None,
         prefix_pictures=_embedded(rows, lambda row: len(row.pixels)),
         prefix_features=_embedded(rows, lambda row: len(row.sequence.image_tokens())),
     )

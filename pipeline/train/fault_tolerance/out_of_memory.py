@@ -7,7 +7,7 @@ import torch
 
 from pipeline.errors import PipelineError
 from pipeline.recipe import Recipe
-from pipeline.train.process_group import own_rank
+from pipeline.train.distributed import own_rank
 
 
 class OutOfMemoryError(PipelineError):
@@ -28,10 +28,10 @@ def naming_settings(recipe: Recipe) -> Iterator[None]:
 
 def _settings(recipe: Recipe) -> list[str]:
     """What still can be lowered, none of which changes what is trained."""
-    phase = recipe.phases[0]
+    phase = recipe.phase
     found = [f"phases.0.chunk_tokens={max(1, phase.chunk_tokens // 2)}"]
     found += ["phases.0.kept_chunks=0"] if phase.kept_chunks else []
-    found += ["phases.0.features=host"] if recipe.tower == "frozen" and phase.features == "device" else []
+    found += ["phases.0.features=host"] if phase.tower == "frozen" and phase.features == "device" else []
     found += [] if phase.gradient_checkpointing else ["phases.0.gradient_checkpointing=true"]
     # ZeRO-3 frees weights between passes, so it keeps no graphs.
     found += [f"phases.0.zero_stage={phase.zero_stage + 1}"] if phase.zero_stage < 3 else []

@@ -33,7 +33,7 @@ class Assumed:
 
     def counted(self) -> list[tuple[Row, int]]:
         """Each sort of row and how many of it a global batch has."""
-        mixture = self.recipe.phases[0].mixture
+        mixture = self.recipe.phase.mixture
         query = self._row(self.visual, OWN_ANSWER if "query" in mixture.own_sides else 0, slot=0)
         positive = self._row(0, OWN_ANSWER if "positive" in mixture.own_sides else 0, slot=1)
         negative, talk = self._row(0, 0, slot=2), self._row(self.visual, OUTSIDE_ANSWER, slot=-1)
@@ -51,7 +51,7 @@ class Assumed:
                 packed[sorts] = pack_chunk(part, self.recipe)
             return packed[sorts]
 
-        budget = self.recipe.phases[0].chunk_tokens
+        budget = self.recipe.phase.chunk_tokens
         hands = deal([len(row.sequence) for row in rows], num_ranks)
         return [[chunk(part) for part in chunk_by_tokens([rows[place] for place in hand], budget)] for hand in hands]
 
@@ -63,12 +63,13 @@ class Assumed:
             Role.QUESTION: QUESTION if answer else 0,
             Role.ANSWER: answer,
         }
-        roles = np.repeat([int(role) for role in self.recipe.layout.order], [counts[role] for role in self.recipe.layout.order])
+        order = self.recipe.phase.layout.order
+        roles = np.repeat([int(role) for role in order], [counts[role] for role in order])
         roles = roles[: self.recipe.max_length].astype(np.int8)
         side = np.array([_grid(visual)] if visual else np.zeros((0, 3)), dtype=np.int64)
-        starts = np.array([SYSTEM if Role.SYSTEM in self.recipe.layout.order else 0] if visual else [], dtype=np.int64)
+        starts = np.array([SYSTEM if Role.SYSTEM in order else 0] if visual else [], dtype=np.int64)
         sequence = TokenSequence(np.zeros(len(roles), dtype=np.int64), roles, side, starts)
-        return Row(key="assumed", sequence=sequence, compressed=Role.COMPRESSION in self.recipe.layout.order, slot=slot)
+        return Row(key="assumed", sequence=sequence, compressed=Role.COMPRESSION in order, slot=slot)
 
 
 def _grid(visual: int) -> tuple[int, int, int]:

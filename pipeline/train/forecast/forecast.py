@@ -8,7 +8,8 @@ from pathlib import Path
 from pipeline.batch import Batch
 from pipeline.errors import ConfigError
 from pipeline.model.embedder import Embedder
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.train.dataloader.step_work import Chunk
 from pipeline.train.flops import Cost, Flops
 from pipeline.train.forecast.assumed_rows import Assumed
@@ -110,12 +111,12 @@ class Forecast:
     @property
     def hours(self) -> float:
         """Of the whole phase."""
-        return self.seconds * self.recipe.phases[0].steps / 3600
+        return self.seconds * self.recipe.phase.steps / 3600
 
     @property
     def pairs_per_second(self) -> float:
         """On one GPU: what its loaders must deliver."""
-        return self.recipe.phases[0].mixture.pairs / self.seconds / self.num_gpus
+        return self.recipe.phase.mixture.pairs / self.seconds / self.num_gpus
 
     def refuse_misfit(self) -> None:
         """Raise ConfigError, in one line, when a GPU's memory does not do."""
@@ -132,7 +133,7 @@ class Forecast:
 _SMALLER = "lower phases.0.chunk_tokens or phases.0.kept_chunks, or set phases.0.gradient_checkpointing=true"
 _ADVICE = {
     "activations": _SMALLER,
-    "tower's activations": f"{_SMALLER}, or lower pixels.max_tokens, or set tower=frozen",
+    "tower's activations": f"{_SMALLER}, or lower pixels.max_tokens, or set phases.0.tower=frozen",
     "passing": "lower phases.0.chunk_tokens",
     "feature cache": "set phases.0.features=host or recomputed, or take more GPUs",
     "weights": "set phases.0.zero_stage=3, or take GPUs with more memory",
@@ -140,7 +141,7 @@ _ADVICE = {
 
 
 def _advice(part: str, forecast: Forecast) -> str:
-    return _ADVICE.get(part, f"raise phases.0.zero_stage from {forecast.recipe.phases[0].zero_stage}, or take more GPUs")
+    return _ADVICE.get(part, f"raise phases.0.zero_stage from {forecast.recipe.phase.zero_stage}, or take more GPUs")
 
 
 def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: int) -> Forecast:
@@ -150,7 +151,7 @@ def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: i
     steps, weights = assumed.steps(num_gpus), Weights.of(embedder)
     worst = worst_chunk(embedder, recipe, steps)
     memory = Memory(
-        state=state_bytes(weights, recipe.phases[0], num_gpus),
+        state=state_bytes(weights, recipe.phase, num_gpus),
         step=step_bytes(embedder, assumed, worst, steps),
         look=_look_bytes(worst, recipe),
         checkpoint=max(weights.trained, default=0) * FLOAT32,
@@ -162,14 +163,14 @@ def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: i
 
 def batch_work(cost: Cost, assumed: Assumed, steps: Sequence[Sequence[Chunk]]) -> Work:
     """FLOPs of a step of all ranks, by the count that the log of a run takes."""
-    total = sum((cost.step(chunks, assumed.recipe.phases[0]) for chunks in steps), Flops(model=0.0, hardware=0.0))
+    total = sum((cost.step(chunks, assumed.recipe.phase) for chunks in steps), Flops(model=0.0, hardware=0.0))
     tokens = sum(len(row.sequence) * number for row, number in assumed.counted())
     return Work(model=total.model, hardware=total.hardware, tokens=tokens, chunks=max(map(len, steps)))
 
 
 def step_bytes(embedder: Embedder, assumed: Assumed, worst: ChunkBytes, steps: Sequence[Sequence[Chunk]]) -> Moment:
     """The most that a step needs beside its state: as many graphs of its worst chunk as exist at once."""
-    phase = assumed.recipe.phases[0]
+    phase = assumed.recipe.phase
     graphs = min(phase.kept_chunks, max(map(len, steps)) - 1) + 1
     layer = max(worst.text_layer, worst.tower_layer) if phase.gradient_checkpointing else 0
     return Moment(
@@ -184,20 +185,20 @@ def worst_chunk(embedder: Embedder, recipe: Recipe, steps: Sequence[Sequence[Chu
     """The chunk whose graph keeps most: of those with the most tokens, the most places in attention and the most patches."""
     chunks = [chunk.full for step in steps for chunk in step]
     counts: list[Callable[[Batch], int]] = [lambda batch: len(batch.input_ids), lambda batch: len(batch.spans.gather)]
-    counts += [lambda batch: int(batch.grid_thw.prod(dim=-1).sum())] if recipe.tower == "trained" else []
+    counts += [lambda batch: int(batch.grid_thw.prod(dim=-1).sum())] if recipe.phase.tower == "trained" else []
     candidates = {id(batch): batch for batch in (max(chunks, key=count) for count in counts)}
     return max((chunk_bytes(embedder, batch, recipe) for batch in candidates.values()), key=lambda found: found.kept)
 
 
 def _look_bytes(worst: ChunkBytes, recipe: Recipe) -> int:
     """A held-out chunk as full as a step's, without a graph: one layer's tensors at a time, or logits."""
-    return max(worst.text_layer, worst.tower_layer, worst.head) if recipe.phases[0].held_out else 0
+    return max(worst.text_layer, worst.tower_layer, worst.head) if recipe.phase.held_out else 0
 
 
 def _feature_bytes(embedder: Embedder, assumed: Assumed, num_gpus: int) -> int:
     """Features of a GPU's share of the batch's pictures, kept from the first pass to the replay."""
-    recipe, phase = assumed.recipe, assumed.recipe.phases[0]
-    if recipe.tower == "trained" or phase.features != "device":
+    phase = assumed.recipe.phase
+    if phase.tower == "trained" or phase.features != "device":
         return 0
     tokens = sum(len(row.sequence.image_tokens()) * number for row, number in assumed.counted())
     itemsize: int = embedder.backbone.text.embed_tokens.weight.itemsize

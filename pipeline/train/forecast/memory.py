@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from pipeline.model.embedder import Embedder
-from pipeline.recipe import Phase
+from pipeline.phase import Phase
 from pipeline.train.engine import deepspeed_config, zero_stage
 
 FLOAT32 = 4

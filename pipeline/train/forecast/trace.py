@@ -26,15 +26,15 @@ META = torch.device("meta")
 
 def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
     """The recipe's model over a folder's config, without weights, with what it trains marked. All in the phase's type."""
-    dtype = DTYPES[recipe.phases[0].dtype]
+    dtype = DTYPES[recipe.phase.dtype]
     backbone = Backbone(outline_model(folder, dtype=dtype))
     count, table = recipe.tokens.count, backbone.text.embed_tokens.weight
     with META:
         bank = make_bank(torch.empty(count, backbone.width, dtype=dtype), range(backbone.vocab_size, backbone.vocab_size + count))
-        recipe.adapter.apply(backbone.text, backbone.model.lm_head)
+        recipe.phase.adapter.apply(backbone.text, backbone.model.lm_head)
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
-    backbone.tower.requires_grad_(recipe.tower == "trained")
+    backbone.tower.requires_grad_(recipe.phase.tower == "trained")
     return Embedder(backbone, bank, pooling, PatchCutter(mean=CLIP_MEAN, std=CLIP_STD)).to(dtype)
 
 
@@ -62,7 +62,7 @@ def chunk_bytes(embedder: Embedder, batch: Batch, recipe: Recipe) -> ChunkBytes:
     """Run a chunk through the model on the meta device, without computing anything."""
     whole = _kept(embedder, batch, recipe)
     kept = whole
-    if recipe.phases[0].gradient_checkpointing:
+    if recipe.phase.gradient_checkpointing:
         embedder.checkpoint_layers()
         kept = _kept(embedder, batch, recipe)
         embedder.backbone.model.activation_checkpointing_disable()
@@ -79,7 +79,7 @@ def chunk_bytes(embedder: Embedder, batch: Batch, recipe: Recipe) -> ChunkBytes:
 
 def _kept(embedder: Embedder, batch: Batch, recipe: Recipe) -> tuple[int, int]:
     """Bytes that the language model, its pooling and its head keep, and those that the tower keeps."""
-    with linear_as_run(recipe.phases[0]):
+    with linear_as_run(recipe.phase):
         return _kept_by_text(embedder.train(), batch.to(META)), _kept_by_tower(embedder, batch.grid_thw)
 
 

@@ -1,6 +1,5 @@
 """Low-rank adapters: settings, where they sit, and that merging them changes no output."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -29,12 +28,12 @@ def test_settings_that_are_none_are_refused() -> None:
 
 @pytest.mark.parametrize("targets", [LoRA().targets, get_args(Projection)])
 def test_merged_weights_give_what_the_adapters_gave(model_folder: Path, targets: tuple[str, ...]) -> None:
-    recipe = replace(small_recipe(), adapter=LoRA(rank=3, alpha=7, targets=targets), tower="frozen")
+    recipe = small_recipe().with_phase(adapter=LoRA(rank=3, alpha=7, targets=targets), tower="frozen")
     model = load_model(model_folder, recipe=recipe)
     disturb(model.embedder)
     rng = np.random.default_rng(0)
     rows = [random_row(model.builder, rng, slot=slot, num_images=1, num_turns=1) for slot in range(3)]
-    batch = pack(rows, recipe.layout, recipe.pooling.positions)
+    batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
     sides, questions = [Side(images=(picture(rng),)), Side(text="red star")], ["what is red", "where"]
 
     text = model.embedder.backbone.text

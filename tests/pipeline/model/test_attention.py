@@ -14,7 +14,8 @@ from pipeline.model.compression import Chorus
 from pipeline.model.embedder import Embedder
 from pipeline.model.generation import proceed, remember
 from pipeline.model.pooling import LastToken
-from pipeline.recipe import Phase, Recipe
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
 from pipeline.roles import Hide, Layout, Role
 from pipeline.sequence import SequenceBuilder, native_layout
 from tests.pipeline.cases import Case, random_case
@@ -33,7 +34,7 @@ def dense(embedder: Embedder) -> DenseModel:
 
 
 def packed_states(embedder: Embedder, rows: list[Row], recipe: Recipe) -> list[torch.Tensor]:
-    batch = pack(rows, recipe.layout, POOLED)
+    batch = pack(rows, recipe.phase.layout, POOLED)
     with torch.no_grad():
         states = embedder.backbone.hidden(embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
     return [states[torch.from_numpy(place)] for place in row_places(rows)]
@@ -99,7 +100,8 @@ def test_native_rows_are_packed_beside_plain_prompts(
 ) -> None:
     """Rows of two layouts in one packed row, in either order, are causal each."""
     plain = Layout(order=(Role.CONTEXT,), template="plain")
-    beside = replace(recipe, layout=plain, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(retrieval(recipe),))
+    phase = replace(retrieval(recipe), layout=plain)
+    beside = replace(recipe, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(phase,))
     rng = np.random.default_rng(6)
     native = replace(builder, layout=native_layout(plain))
     rows = [random_row(replace(builder, layout=plain), rng, slot=0), random_row(native, rng, num_turns=2)]
@@ -174,8 +176,8 @@ def test_answers_reach_the_context_through_the_tokens_alone(
 ) -> None:
     """CREM's own layout: with the tokens in place there is a gradient from answers to the context, without them exactly none."""
     row = replace(random_row(builder, np.random.default_rng(seed), num_turns=2), compressed=True)
-    through = Case(layout=recipe.layout, rows=[row])
-    closed = Case(layout=closed_to_tokens(recipe.layout), rows=[row])
+    through = Case(layout=recipe.phase.layout, rows=[row])
+    closed = Case(layout=closed_to_tokens(recipe.phase.layout), rows=[row])
     answers, context = at(through, 0, (Role.QUESTION, Role.ANSWER)), at(through, 0, (Role.CONTEXT,))
     assert gradient_of(embedder, through, answers)[context].abs().sum(dim=1).min() > 0.0
     assert not gradient_of(embedder, closed, answers)[context].any()
@@ -194,8 +196,8 @@ def test_questions_and_answers_never_move_what_stands_before_them(
     embedder: Embedder, builder: SequenceBuilder, recipe: Recipe, seed: int
 ) -> None:
     """Neither their words nor the coin nor the company; and the gradient of the tokens to them is exactly zero."""
-    case = random_case(seed, builder.vocabulary, layout=recipe.layout)
-    donors = random_case(1000 + seed, builder.vocabulary, layout=recipe.layout).rows
+    case = random_case(seed, builder.vocabulary, layout=recipe.phase.layout)
+    donors = random_case(1000 + seed, builder.vocabulary, layout=recipe.phase.layout).rows
     changed = [other_turns(row, donors[number % len(donors)]) for number, row in enumerate(case.rows)]
     before, after = packed_states(embedder, case.rows, recipe), packed_states(embedder, [*changed, *donors], recipe)
     for row, old, new in zip(case.rows, before, after, strict=False):
@@ -217,7 +219,7 @@ def test_continuing_from_system_and_tokens_equals_the_masked_forward(
     roles = [row.sequence.roles for row in rows]
     ends = [int(rng.integers(int((part < Role.QUESTION).sum()) + 1, len(part) + 1)) for part in roles]
     kept = [place[np.isin(part, (Role.SYSTEM, Role.COMPRESSION))] for place, part in zip(places, roles, strict=True)]
-    memory, _ = remember(embedder, pack(rows, recipe.layout, POOLED), kept)
+    memory, _ = remember(embedder, pack(rows, recipe.phase.layout, POOLED), kept)
     asked = [
         row.sequence.input_ids[(row.sequence.roles < Role.QUESTION).sum() : end] for row, end in zip(rows, ends, strict=True)
     ]

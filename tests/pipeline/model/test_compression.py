@@ -30,10 +30,10 @@ def built(folder: Path, recipe: Recipe) -> tuple[Embedder, Batch]:
     """A model, and a batch of two rows with pictures, questions and answers."""
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
     rng = np.random.default_rng(0)
     rows = [random_row(builder, rng, slot=slot, num_images=1, num_turns=1) for slot in range(2)]
-    return embedder, pack(rows, recipe.layout, recipe.pooling.positions)
+    return embedder, pack(rows, recipe.phase.layout, recipe.pooling.positions)
 
 
 def gradients(folder: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -100,7 +100,7 @@ def test_the_bank_replaces_its_ids_and_asks_the_table_for_none_of_them() -> None
 def test_which_weights_have_gradients(
     model_folder: Path, untied_folder: Path, adapter: Full | LoRA, trained: str, tied: bool
 ) -> None:
-    recipe = replace(small_recipe(), adapter=adapter, tokens=Chorus(count=4, trained=trained))
+    recipe = replace(small_recipe(), tokens=Chorus(count=4, trained=trained)).with_phase(adapter=adapter)
     found = gradients(model_folder if tied else untied_folder, recipe)
     full = isinstance(adapter, Full)
     assert ("bank.rows" in found) == (trained != "none")
@@ -171,7 +171,10 @@ LAYOUT = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
 
 def no_tokens() -> Recipe:
     """Pooled from the context's last token: no compression tokens anywhere."""
-    return replace(small_recipe(), layout=LAYOUT, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT))
+    recipe = small_recipe()
+    return replace(
+        recipe, tokens=Chorus(count=0), pooling=LastToken(Role.CONTEXT), phases=(replace(recipe.phase, layout=LAYOUT),)
+    )
 
 
 def test_count_and_layout_must_agree() -> None:

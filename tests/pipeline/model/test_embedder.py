@@ -20,8 +20,8 @@ def test_the_first_pass_may_stop_at_the_tokens(embedder: Embedder, builder: Sequ
     rows = [random_row(builder, rng, slot=slot, compressed=bool(slot % 2), num_turns=1) for slot in range(4)]
     pooled = recipe.pooling.positions
     with torch.no_grad():
-        full = embedder(pack(rows, recipe.layout, pooled))
-        prefix = embedder(pack(truncate(rows, Role.COMPRESSION), recipe.layout, pooled))
+        full = embedder(pack(rows, recipe.phase.layout, pooled))
+        prefix = embedder(pack(truncate(rows, Role.COMPRESSION), recipe.phase.layout, pooled))
     torch.testing.assert_close(prefix.embeddings, full.embeddings, atol=1e-6, rtol=1e-6)
     assert prefix.token_losses.numel() == 0 and full.token_losses.numel() > 0
     torch.testing.assert_close(full.embeddings.norm(dim=1), torch.ones(4))
@@ -34,7 +34,7 @@ def test_an_embedding_is_the_normed_sum_of_its_tokens_states_alone(
     rng = np.random.default_rng(3)
     rows = [random_row(builder, rng, slot=slot, num_images=slot, num_turns=0, compressed=False) for slot in range(3)]
     for row in rows:
-        batch = pack([row], recipe.layout, recipe.pooling.positions)
+        batch = pack([row], recipe.phase.layout, recipe.pooling.positions)
         num_tokens = len(row.sequence)
         with torch.no_grad():
             states = embedder.backbone.text(
@@ -43,7 +43,7 @@ def test_an_embedding_is_the_normed_sum_of_its_tokens_states_alone(
                 attention_mask={"full_attention": None},
                 visible=torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril()[None, None],
             ).last_hidden_state[0]
-            found = embedder(pack(rows, recipe.layout, recipe.pooling.positions)).embeddings[row.slot]
+            found = embedder(pack(rows, recipe.phase.layout, recipe.pooling.positions)).embeddings[row.slot]
         total = [0.0] * embedder.width
         for token in np.flatnonzero(np.isin(row.sequence.input_ids, builder.vocabulary.chorus)):
             total = [sum_so_far + float(value) for sum_so_far, value in zip(total, states[token], strict=True)]
@@ -68,7 +68,7 @@ def test_changing_question_or_answer_never_moves_the_embedding(
             for slot, sequence in enumerate(sequences)
         ]
         with torch.no_grad():
-            embeddings = embedder(pack(rows, recipe.layout, recipe.pooling.positions)).embeddings
+            embeddings = embedder(pack(rows, recipe.phase.layout, recipe.pooling.positions)).embeddings
         torch.testing.assert_close(embeddings[0].expand(3, -1), embeddings, atol=1e-6, rtol=0)
 
 
@@ -82,7 +82,7 @@ def test_a_text_only_conversation_answers_alike_compressed_or_not(
     for compressed in (True, False):
         row = replace(beside, sequence=sequence, pixels=(), compressed=compressed, slot=-1)
         with torch.no_grad():
-            outputs = embedder(pack([beside, row], recipe.layout, recipe.pooling.positions))
+            outputs = embedder(pack([beside, row], recipe.phase.layout, recipe.pooling.positions))
         assert len(outputs.embeddings) == 1 and torch.isfinite(outputs.token_losses).all()
         losses.append(outputs.token_losses)
     assert len(losses[0]) > 1
@@ -93,7 +93,7 @@ def test_token_losses_are_the_negative_log_likelihood_of_the_answers(
     embedder: Embedder, builder: SequenceBuilder, recipe: Recipe
 ) -> None:
     row = random_row(builder, np.random.default_rng(4), num_images=0, num_turns=1, compressed=False)
-    batch = pack([row], recipe.layout, recipe.pooling.positions)
+    batch = pack([row], recipe.phase.layout, recipe.pooling.positions)
     answer = np.flatnonzero(row.sequence.roles == Role.ANSWER)
     with torch.no_grad():
         losses = embedder(batch).token_losses

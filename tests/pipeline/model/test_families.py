@@ -62,7 +62,7 @@ def embedder(loaded: tuple[Embedder, Folder]) -> Embedder:
 @pytest.fixture(scope="module")
 def builder(loaded: tuple[Embedder, Folder], recipe: Recipe) -> SequenceBuilder:
     vocabulary = loaded[1].vocabulary(chorus_ids(loaded[1], recipe))
-    return SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+    return SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
 
 
 def test_the_family_is_its_own_class(embedder: Embedder) -> None:

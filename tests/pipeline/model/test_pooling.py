@@ -111,4 +111,4 @@ def test_roles_that_not_every_row_has_are_refused(pooling: Pooling, message: str
 def test_an_absent_role_is_refused() -> None:
     layout = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
     with pytest.raises(ConfigError, match=r"pooling\.role: COMPRESSION is not in layout\.order"):
-        replace(small_recipe(), layout=layout)
+        small_recipe().with_phase(layout=layout)

@@ -202,7 +202,7 @@ def test_tables_are_computed_once_a_micro_batch(
 ) -> None:
     """All layers of a forward pass read the same starts, of text and of pictures, and no buckets are made for nothing."""
     rows = [random_row(builder, np.random.default_rng(seed), slot=seed, num_images=2, num_turns=1) for seed in range(2)]
-    batch = pack(rows, recipe.layout, recipe.pooling.positions).to(device)
+    batch = pack(rows, recipe.phase.layout, recipe.pooling.positions).to(device)
     model = on_device(embedder, device)
     plan = SpanPlan.of(batch.spans)
     with torch.no_grad():
@@ -221,7 +221,7 @@ def test_a_model_in_half_precision_gives_the_same_by_either_route(
     device: torch.device, embedder: Embedder, builder: SequenceBuilder, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [random_row(builder, np.random.default_rng(seed), slot=seed, compressed=seed > 0) for seed in range(3)]
-    batch = pack(rows, recipe.layout, recipe.pooling.positions).to(device)
+    batch = pack(rows, recipe.phase.layout, recipe.pooling.positions).to(device)
     model = on_device(embedder, device)
     results = []
     for _ in range(2):

@@ -13,23 +13,28 @@ SEVEN = {"backbone.name": ("Qwen2-VL-2B-Instruct", "Qwen2-VL-7B-Instruct")}
 NO_TOKENS = {
     "pooling": ("MeanOver(role=COMPRESSION)", "LastToken(role=CONTEXT)"),
     "tokens.count": ("16", "0"),
-    "layout.hidden": ("[Hide(keys=[CONTEXT], queries=[QUESTION, ANSWER])]", "[]"),
+    "phases.0.layout.hidden": ("[Hide(keys=[CONTEXT], queries=[QUESTION, ANSWER])]", "[]"),
 }
 ORDER = "[SYSTEM, CONTEXT, COMPRESSION, QUESTION, ANSWER]"
 NO_OWN = {"phases.0.mixture.own_sides": ("[query, positive]", "[]")}
 NO_OUTSIDE = {"phases.0.mixture.outside": ("128", "0")}
 NO_PAIRS = {"phases.0.mixture.pairs": ("1024", "0")}
 GENERATION = NO_TOKENS | NO_PAIRS | {
-    "layout.order": (ORDER, "[SYSTEM, CONTEXT, QUESTION, ANSWER]"),
+    "phases.0.layout.order": (ORDER, "[SYSTEM, CONTEXT, QUESTION, ANSWER]"),
     "phases.0.mixture.native_share": ("0.0", "1.0"),
 }  # fmt: skip
-RETRIEVAL = NO_TOKENS | NO_OWN | NO_OUTSIDE | {"layout.order": (ORDER, "[CONTEXT]"), "layout.template": ("chat", "plain")}
+RETRIEVAL = (
+    NO_TOKENS
+    | NO_OWN
+    | NO_OUTSIDE
+    | {"phases.0.layout.order": (ORDER, "[CONTEXT]"), "phases.0.layout.template": ("chat", "plain")}
+)
 ALPHA_G = {"phases.0.language_weight": ("0.5", "1.0")}
 ALPHA_R = {"phases.0.contrastive_weight": ("1.0", "0.5")}
 
 
 def p(value: str) -> dict[str, tuple[str, str]]:
-    return {"layout.gate_probability": ("0.5", value)}
+    return {"phases.0.layout.gate_probability": ("0.5", value)}
 
 
 def k(count: str) -> dict[str, tuple[str, str]]:
@@ -143,6 +148,6 @@ def test_table_8_names_its_recipes_by_their_values() -> None:
         assert row.recipe
         retrieval, generation, probability = map(float, re.findall(r"[\d.]+", row.label))
         recipe = load(row.recipe)
-        phase = recipe.phases[0]
+        phase = recipe.phase
         assert (phase.contrastive_weight, phase.language_weight) == (retrieval, generation)
-        assert recipe.layout.gate_probability == probability
+        assert recipe.phase.layout.gate_probability == probability

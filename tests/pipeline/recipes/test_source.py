@@ -15,7 +15,7 @@ FILE = """
 from dataclasses import dataclass, replace
 
 from beside import SEED
-from pipeline.recipe import Mixture
+from pipeline.phase import Mixture
 from pipeline.recipes import load
 
 
@@ -29,7 +29,7 @@ def mine():
 
 
 def whole_number_for_a_number():
-    return replace(load("tiny"), phases=(replace(load("tiny").phases[0], language_weight=1),))
+    return replace(load("tiny"), phases=(replace(load("tiny").phase, language_weight=1),))
 
 
 def typo():
@@ -49,11 +49,11 @@ def needs(something):
 
 
 def wrong_type():
-    return replace(load("tiny"), tower=7)
+    return load("tiny").with_phase(tower=7)
 
 
 def own_part():
-    return replace(load("tiny"), contrastive=Own())
+    return load("tiny").with_phase(contrastive=Own())
 
 
 NO_FUNCTION = 3
@@ -95,8 +95,8 @@ def test_a_stored_recipe_is_the_recipe(tmp_path: Path) -> None:
         ("refused", r"my\.recipe\.py:27: mixture.sub_batch: 2 does not divide"),
         ("number", r"my\.recipe\.py:number: returns int, not a Recipe"),
         ("needs", r"my\.recipe\.py: TypeError: needs\(\) missing 1 required"),
-        ("wrong_type", r"my\.recipe\.py:wrong_type: tower: 7 is not one of frozen, trained"),
-        ("own_part", r"my\.recipe\.py:own_part: contrastive: type 'Own' is not InfoNCE"),
+        ("wrong_type", r"my\.recipe\.py:wrong_type: phases.0.tower: 7 is not one of frozen, trained"),
+        ("own_part", r"my\.recipe\.py:own_part: phases.0.contrastive: type 'Own' is not InfoNCE"),
         ("nope", r"no function 'nope' in it; there are mine, whole_number_for_a_number, typo, "),
         ("NO_FUNCTION", "no function 'NO_FUNCTION' in it"),
     ],
@@ -143,8 +143,8 @@ def test_a_changed_recipe_does_not_pass_for_ours() -> None:
     assert described(load("tiny")) == "tiny"
     assert described(resolve("tiny", ["summary=told better"])) == "tiny"
     assert described(resolve("tiny", ["seed=3", "tokens.count=8"])) == "tiny, other in seed, tokens.count"
-    many = ["seed=3", "max_length=9", "tokens.count=8", "tokens.start=eos", "tower=frozen"]
-    assert described(resolve("tiny", many)) == "tiny, other in max_length, seed, tokens.count, 2 more"
+    many = ["seed=3", "max_length=9", "tokens.count=8", "tokens.start=eos", "phases.0.tower=frozen"]
+    assert described(resolve("tiny", many)) == "tiny, other in max_length, phases.0.tower, seed, 2 more"
     assert described(resolve("tiny", ["name=mine", "seed=3"])) == "mine"
 
 

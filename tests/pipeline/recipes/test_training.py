@@ -57,7 +57,7 @@ SMALL_SETTINGS = (
 def small(name: str) -> Recipe:
     """A recipe at a size that a test can afford; what it draws nothing of stays at nothing."""
     recipe = load(name)
-    mixture = recipe.phases[0].mixture
+    mixture = recipe.phase.mixture
     sizes = {"pairs": mixture.pairs and 8, "outside": mixture.outside and 16}
     settings = [f"phases.0.mixture.{field}={size}" for field, size in sizes.items()]
     return override(recipe, ["backbone=TinyBackbone", *SMALL_SETTINGS, *settings])
@@ -74,12 +74,12 @@ class World:
     def dataset(self, recipe: Recipe) -> tuple[StepDataset, Engine]:
         embedder, folder = build_embedder(self.model, recipe, dtype=torch.float32)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.layout, max_length=recipe.max_length)
+        builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         table = self.model.parent / table_name(self.index, ruler, self.model)
         lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
         corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
-        return StepDataset(corpus, recipe, recipe.phases[0], vocabulary), Engine(embedder, recipe.phases[0])
+        return StepDataset(corpus, recipe, recipe.phase, vocabulary), Engine(embedder, recipe.phase)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def run_of(world: World) -> Callable[[str], Run]:
         dataset, engine = world.dataset(recipe)
         before = {weight: parameter.detach().clone() for weight, parameter in every_weight(engine).items()}
         rows = [row for step in (0, 1) for row in dataset.global_rows(dataset.draw(step), step)]
-        reports = [train_step(engine, dataset[step], recipe, recipe.phases[0], 0.01) for step in (0, 1)]
+        reports = [train_step(engine, dataset[step], recipe.phase, 0.01) for step in (0, 1)]
         after = every_weight(engine)
         moved = {weight for weight, tensor in before.items() if not torch.equal(tensor, after[weight])}
         chorus = dataset.rows.builder.vocabulary.chorus
@@ -162,7 +162,7 @@ def test_merged_outputs_are_the_adapters_outputs(run_of: Callable[[str], Run], n
     run = run_of(name)
     assert run.when_merged <= 1e-5
     # A merge that changed nothing at all would not have merged anything.
-    assert (run.when_merged > 0) == isinstance(run.recipe.adapter, LoRA)
+    assert (run.when_merged > 0) == isinstance(run.recipe.phase.adapter, LoRA)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -171,7 +171,7 @@ def test_what_a_recipe_trains_moves_and_nothing_else(run_of: Callable[[str], Run
     run = run_of(name)
     assert all(report.finite for report in run.reports)
     adapters = {weight for weight in run.moved | run.stayed if "lora_" in weight}
-    if run.recipe.tower == "trained":
+    if run.recipe.phase.tower == "trained":
         assert not adapters and not run.stayed
         return
     own = {weight for weight in run.moved | run.stayed if weight.startswith(("bank.", "pooling."))}
@@ -253,7 +253,7 @@ def gradients(world: World, recipe: Recipe) -> dict[str, np.ndarray]:
         return 0.0
 
     engine.step = look  # type: ignore[method-assign]
-    train_step(engine, dataset[0], recipe, recipe.phases[0], 0.0)
+    train_step(engine, dataset[0], recipe.phase, 0.0)
     return {name: gradient.numpy() for name, gradient in found.items()}
 
 

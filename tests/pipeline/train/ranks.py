@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,7 +32,7 @@ CPU = torch.device("cpu")
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, StepDataset]:
     """An engine and this rank's dataset over the small corpus."""
-    phase = recipe.phases[0]
+    phase = recipe.phase
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     engine = Engine(embedder, phase)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
@@ -70,7 +70,7 @@ def step_gradients(engine: Engine, work: StepWork, recipe: Recipe) -> dict[str, 
         return 0.0
 
     engine.step = look  # type: ignore[method-assign]
-    train_step(engine, work, recipe, recipe.phases[0], 0.0)
+    train_step(engine, work, recipe.phase, 0.0)
     return found
 
 
@@ -86,7 +86,7 @@ def uneven(folder: Path, recipe: Recipe) -> dict[str, Any]:
 
 def half_recipe(stage: int) -> Recipe:
     """One row a chunk, in bfloat16."""
-    return replace(small_recipe(zero_stage=stage, dtype="bfloat16", chunk_tokens=1), tower="frozen")
+    return small_recipe(zero_stage=stage, dtype="bfloat16", chunk_tokens=1).with_phase(tower="frozen")
 
 
 def summed(outputs: Outputs) -> torch.Tensor:
@@ -119,13 +119,13 @@ def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
         return take(learning_rate)
 
     engine.step = look  # type: ignore[method-assign]
-    report = train_step(engine, dataset[0], recipe, recipe.phases[0], 1e-3)  # type: ignore[arg-type]
+    report = train_step(engine, dataset[0], recipe.phase, 1e-3)  # type: ignore[arg-type]
     return {"gradients": found, "report": asdict(report), "held_out": HeldOut(dataset).evaluate(engine)}
 
 
 def again_recipe(tower: str, stage: int) -> Recipe:
     """Chunks of a few rows; the first of a step have no pictures."""
-    return replace(small_recipe(zero_stage=stage, chunk_tokens=100), tower=tower)
+    return small_recipe(zero_stage=stage, chunk_tokens=100).with_phase(tower=tower)
 
 
 def taken_again(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -136,7 +136,7 @@ def taken_again(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     works = {
         "first": work,
         "again": work,
-        "no pictures": pack_work(wordy[dataset.rank :: dataset.num_ranks], dataset.plan(draw, 0), recipe, recipe.phases[0]),
+        "no pictures": pack_work(wordy[dataset.rank :: dataset.num_ranks], dataset.plan(draw, 0), recipe, recipe.phase),
     }
     found: dict[str, dict[str, Any]] = {}
     for name, taken in works.items():
@@ -146,7 +146,7 @@ def taken_again(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
             return take(learning_rate)
 
         engine.step = look  # type: ignore[method-assign]
-        found[name]["norm"] = train_step(engine, taken, recipe, recipe.phases[0], 0.0).gradient_norm
+        found[name]["norm"] = train_step(engine, taken, recipe.phase, 0.0).gradient_norm
     return found
 
 
@@ -154,13 +154,13 @@ def uneven_recipe(tower: str, stage: int) -> Recipe:
     """Small chunks; with a frozen tower, features on the host and checkpointed layers, with a trained one, kept chunks."""
     frozen = tower == "frozen"
     how = {"features": "host", "gradient_checkpointing": True} if frozen else {"kept_chunks": int(stage < 3)}
-    return replace(small_recipe(zero_stage=stage, chunk_tokens=250, **how), tower=tower)
+    return small_recipe(zero_stage=stage, chunk_tokens=250, **how).with_phase(tower=tower)
 
 
 def run_of(folder: Path, recipe: Recipe, steps: int) -> dict[str, Any]:
     """Weights after some steps, the three losses on the way (steps, 3), and how many moves the optimizer counts."""
     engine, dataset = make(folder, recipe)
-    reports = [train_step(engine, dataset[step], recipe, recipe.phases[0], 3e-3) for step in range(steps)]  # type: ignore[arg-type]
+    reports = [train_step(engine, dataset[step], recipe.phase, 3e-3) for step in range(steps)]  # type: ignore[arg-type]
     losses = [(report.contrastive, report.own_language, report.outside_language) for report in reports]
     moves = {float(state["step"]) for state in engine.inner.state.values()}
     return {

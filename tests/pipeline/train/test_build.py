@@ -9,7 +9,8 @@ import torch
 from pipeline.model.adapters import Full, LoRA
 from pipeline.model.compression import Chorus
 from pipeline.model.pooling import AttentionPool, MLPMean
-from pipeline.recipe import AdamW, Recipe
+from pipeline.phase import AdamW
+from pipeline.recipe import Recipe
 from pipeline.train.build import build_embedder
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import small_recipe
@@ -23,14 +24,14 @@ def moved(folder: Path, recipe: Recipe) -> tuple[set[str], set[str]]:
     engine, dataset = make(folder, recipe)
     before = {name: parameter.detach().clone() for name, parameter in every_weight(engine).items()}
     for step in range(2):
-        train_step(engine, dataset[step], recipe, recipe.phases[0], 1e-2)  # type: ignore[arg-type]
+        train_step(engine, dataset[step], recipe.phase, 1e-2)  # type: ignore[arg-type]
     after = every_weight(engine)
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     return changed, set(before) - changed
 
 
 def with_weight_decay(recipe: Recipe) -> Recipe:
-    phase = replace(recipe.phases[0], optimizer=AdamW(weight_decay=0.1))
+    phase = replace(recipe.phase, optimizer=AdamW(weight_decay=0.1))
     return replace(recipe, phases=(phase,))
 
 
@@ -40,7 +41,7 @@ def with_weight_decay(recipe: Recipe) -> Recipe:
 def test_what_is_marked_moves_and_nothing_else(
     model_folder: Path, adapter: Full | LoRA, tower: str, stage: int, dtype: str
 ) -> None:
-    recipe = replace(with_weight_decay(small_recipe(zero_stage=stage, dtype=dtype)), adapter=adapter, tower=tower)
+    recipe = with_weight_decay(small_recipe(zero_stage=stage, dtype=dtype)).with_phase(adapter=adapter, tower=tower)
     changed, stayed = moved(model_folder, recipe)
     tower_weights = {name for name in changed | stayed if "visual" in name}
     assert tower_weights
@@ -54,7 +55,9 @@ def test_what_is_marked_moves_and_nothing_else(
 @pytest.mark.parametrize("pooling", [MLPMean(), AttentionPool()])
 def test_rows_table_and_pooling_move_as_they_are_told(model_folder: Path, trained: str, pooling: MLPMean | AttentionPool) -> None:
     tokens = Chorus(count=4, trained=trained)
-    recipe = replace(with_weight_decay(small_recipe()), adapter=LoRA(rank=2), tower="frozen", tokens=tokens, pooling=pooling)
+    recipe = replace(with_weight_decay(small_recipe()), tokens=tokens, pooling=pooling).with_phase(
+        adapter=LoRA(rank=2), tower="frozen"
+    )
     changed, stayed = moved(model_folder, recipe)
     pools = {name for name in changed | stayed if name.startswith("pooling.")}
     expected = {"rows": {"bank.rows"}, "table": {"bank.rows", TABLE}, "none": set()}[trained]
@@ -62,7 +65,7 @@ def test_rows_table_and_pooling_move_as_they_are_told(model_folder: Path, traine
 
 
 def test_the_papers_targets_leave_the_tower_alone(model_folder: Path) -> None:
-    recipe = replace(small_recipe(), adapter=LoRA(), tower="frozen")
+    recipe = small_recipe().with_phase(adapter=LoRA(), tower="frozen")
     embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
     trained = [name for name, parameter in embedder.named_parameters() if parameter.requires_grad]
     assert trained and not any("visual" in name for name in trained)

@@ -12,7 +12,8 @@ import torch
 
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import atomic_folder
-from pipeline.recipe import Mixture, Phase
+from pipeline.phase import Mixture, Phase
+from pipeline.recipes.crem import LAYOUT
 from pipeline.train import checkpoint, checkpoint_retention
 
 FIGURES = {1: 0.5, 2: 0.2, 3: 0.9, 4: 0.2, 5: 0.7, 6: 0.4}
@@ -48,7 +49,7 @@ def left(root: Path) -> set[int]:
     ],
 )
 def test_last_marked_and_best_checkpoints_stay(tmp_path: Path, fields: dict[str, object], expected: set[int]) -> None:
-    phase = Phase(name="joint", steps=6, **fields)  # type: ignore[arg-type]
+    phase = Phase(layout=LAYOUT, name="joint", steps=6, **fields)  # type: ignore[arg-type]
     for step, figure in FIGURES.items():
         save(tmp_path, step, contrastive=figure, precision_at_1=figure)
         checkpoint_retention.prune(tmp_path, phase, step)
@@ -57,7 +58,7 @@ def test_last_marked_and_best_checkpoints_stay(tmp_path: Path, fields: dict[str,
 
 def test_folders_that_were_refused_take_no_place(tmp_path: Path) -> None:
     """A run resumed at 2, since 5 is broken, must not lose what it writes to the broken one."""
-    phase = Phase(name="joint", steps=9, keep_checkpoints=1)
+    phase = Phase(layout=LAYOUT, name="joint", steps=9, keep_checkpoints=1)
     (save(tmp_path, 5) / checkpoint.WEIGHTS).unlink()
     for step in (2, 3):
         save(tmp_path, step)
@@ -119,7 +120,7 @@ def refusal(root: Path, good: Path) -> str:
 )
 def test_a_best_that_nothing_measures_is_refused(fields: dict[str, object], figure: str) -> None:
     with pytest.raises(ConfigError, match=f"phase.keep_best: the held-out slice has no {figure}"):
-        Phase(name="joint", steps=1, keep_best=figure, **fields)  # type: ignore[arg-type]
+        Phase(layout=LAYOUT, name="joint", steps=1, keep_best=figure, **fields)  # type: ignore[arg-type]
 
 
 def test_a_link_to_a_checkpoint_elsewhere_stays_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -128,7 +129,7 @@ def test_a_link_to_a_checkpoint_elsewhere_stays_and_is_named(tmp_path: Path, cap
     checkpoint.folder_of(root, 1).symlink_to(moved)
     save(root, 2)
     save(root, 3)
-    checkpoint_retention.prune(root, Phase(name="joint", steps=4, keep_checkpoints=1), 3)
+    checkpoint_retention.prune(root, Phase(layout=LAYOUT, name="joint", steps=4, keep_checkpoints=1), 3)
     assert left(root) == {1, 3} and (moved / checkpoint.STATE).is_file()
     assert "step-00000001: no longer needed" in caplog.text
 

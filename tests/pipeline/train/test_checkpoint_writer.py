@@ -28,7 +28,7 @@ def trained(model_folder: Path, request: pytest.FixtureRequest) -> Engine:
     """An engine after one step at each sort of ZeRO stage, so that it has optimizer tensors."""
     recipe = small_recipe(zero_stage=request.param)
     made, dataset = make(model_folder, recipe)
-    train_step(made, dataset.work(dataset.draw(0), 0), recipe, recipe.phases[0], 1e-3)
+    train_step(made, dataset.work(dataset.draw(0), 0), recipe.phase, 1e-3)
     return made
 
 

@@ -32,7 +32,7 @@ def test_a_variant_trains_resumes_and_is_served(tmp_path: Path, model_folder: Pa
     expected, found = checkpoint.weights(whole), checkpoint.weights(resumed)
     assert set(expected) == set(found) and all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 
-    trained, _ = build_embedder(model_folder, recipe, dtype=DTYPES[recipe.phases[0].dtype])
+    trained, _ = build_embedder(model_folder, recipe, dtype=DTYPES[recipe.phase.dtype])
     starts = {name: parameter for name, parameter in trained.named_parameters() if parameter.requires_grad}
     assert set(expected) == set(starts) and all(tensor.dtype == torch.float32 for tensor in expected.values())
     assert all(not torch.equal(tensor, starts[name].float()) for name, tensor in expected.items())

@@ -25,14 +25,14 @@ def plain_figures(folder: Path, recipe: Recipe, dataset: StepDataset) -> dict[st
     for name, compressed in (("full", False), ("compressed", True)):
         tossed = [replace(row, compressed=compressed and row.has_compression) for row in rows]
         with torch.no_grad():
-            outputs = embedder(pack(tossed, recipe.layout, recipe.pooling.positions))
+            outputs = embedder(pack(tossed, recipe.phase.layout, recipe.pooling.positions))
         losses = torch.split(outputs.token_losses, [row.num_scored for row in rows])
         for group, number in (("own", OWN), ("outside", OUTSIDE)):
             means = [float(part.mean()) for row, part in zip(rows, losses, strict=True) if row.group == number and len(part)]
             found[f"held_out/{group}_language_{name}"] = sum(means) / len(means)
     queries, candidates = outputs.embeddings[: plan.num_pairs], outputs.embeddings[plan.num_pairs :]
     scores = queries @ candidates.T
-    likelihoods = (scores / recipe.contrastive.temperature).log_softmax(dim=1).diagonal()
+    likelihoods = (scores / recipe.phase.contrastive.temperature).log_softmax(dim=1).diagonal()
     hits = [int(row.argmax()) == place for place, row in enumerate(scores)]
     return found | {"held_out/contrastive": -float(likelihoods.mean()), "held_out/precision_at_1": sum(hits) / len(hits)}
 
@@ -40,7 +40,7 @@ def plain_figures(folder: Path, recipe: Recipe, dataset: StepDataset) -> dict[st
 @pytest.mark.parametrize("tower", ["frozen", "trained"])
 def test_figures_are_those_of_one_plain_pass(model_folder: Path, monkeypatch: pytest.MonkeyPatch, tower: str) -> None:
     monkeypatch.setattr(ranks, "build_embedder", build_disturbed)
-    recipe = replace(small_recipe(chunk_tokens=200), adapter=LoRA(rank=2, dropout=0.5), tower=tower)
+    recipe = small_recipe(chunk_tokens=200).with_phase(adapter=LoRA(rank=2, dropout=0.5), tower=tower)
     engine, dataset = make(model_folder, recipe)
     found = HeldOut(dataset).evaluate(engine)
     assert found == pytest.approx(plain_figures(model_folder, recipe, dataset), rel=1e-5)

@@ -123,8 +123,8 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(
     lines = [json.loads(line) for line in paths.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3] and all(set(line) == OF_EVERY_STEP for line in lines)
     for number, line in enumerate(lines):
-        assert (line["temperature"], line["skipped_steps"]) == (recipe.contrastive.temperature, 0.0)
-        assert line["learning_rate"] == learning_rate(number, recipe.phases[0])
+        assert (line["temperature"], line["skipped_steps"]) == (recipe.phase.contrastive.temperature, 0.0)
+        assert line["learning_rate"] == learning_rate(number, recipe.phase)
         assert tracker.metrics[number + 1] == {f"train/{name}": value for name, value in line.items() if name != "step"}
     drawn = str(tracker.params["mixture"])
     assert drawn in caplog.text and "MMEB-train: 0 of 20 sets; not in the shards: ImageNet_1K, " in drawn
@@ -146,7 +146,7 @@ def test_a_mixture_that_the_data_cannot_fill_is_refused_before_the_model_loads(
 ) -> None:
     monkeypatch.setattr(loop, "build_embedder", lambda *given, **named: pytest.fail("the model was loaded"))
     recipe = small_recipe()
-    phase = replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, **mixture))
+    phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, **mixture))
     with pytest.raises(ConfigError, match=message):
         run(tmp_path, model_folder, replace(recipe, phases=(phase,)))
 
@@ -184,7 +184,7 @@ def test_a_skipped_step_is_remembered_by_a_resumed_run(
 
     def at_step_2_not_finite(engine: Engine, work: StepWork, *rest: Any) -> Any:
         spoiled = replace(work, language_weight=float("nan"))
-        return take(engine, spoiled if rest[-1] == learning_rate(1, recipe.phases[0]) else work, *rest)
+        return take(engine, spoiled if rest[-1] == learning_rate(1, recipe.phase) else work, *rest)
 
     monkeypatch.setattr(loop, "train_step", at_step_2_not_finite)
     whole = run(tmp_path / "whole", model_folder, recipe)

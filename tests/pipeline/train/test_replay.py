@@ -1,6 +1,5 @@
 """What is computed again is computed alike: layers under gradient checkpointing, and dropout in the replay."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def adapted(dropout: float, **phase: object) -> Recipe:
-    return replace(small_recipe(**phase), adapter=LoRA(rank=2, dropout=dropout), tower="frozen")
+    return small_recipe(**phase).with_phase(adapter=LoRA(rank=2, dropout=dropout), tower="frozen")
 
 
 WAYS = {
@@ -58,7 +57,7 @@ def test_masks_change_from_step_to_step_and_rows_share_those_of_their_system_tok
 
 @pytest.mark.parametrize("tower", ["trained", "frozen"])
 def test_checkpointed_layers_give_the_same_losses_and_gradients(model_folder: Path, tower: str) -> None:
-    recipes = [replace(small_recipe(chunk_tokens=300, gradient_checkpointing=on), tower=tower) for on in (False, True)]
+    recipes = [small_recipe(chunk_tokens=300, gradient_checkpointing=on).with_phase(tower=tower) for on in (False, True)]
     plain, found = (trial(model_folder, recipe) for recipe in recipes)
     assert set(found["gradients"]) == set(plain["gradients"])
     assert worst(found["gradients"], plain["gradients"]) < 1e-6

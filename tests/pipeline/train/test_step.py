@@ -20,7 +20,7 @@ from pipeline.recipe import Recipe
 from pipeline.sample import Turn
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.dataloader.step_dataset import StepDataset
-from pipeline.train.process_group import PATIENCE
+from pipeline.train.distributed import PATIENCE
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 from tests.pipeline.train.ranks import again_recipe, gradients, half_recipe, make, run_of, summed, taken_again, trial
@@ -33,12 +33,12 @@ def plain_gradients(
     folder: Path, recipe: Recipe, step: int = 0, weights: tuple[float, float] = (1.0, 0.5)
 ) -> dict[str, torch.Tensor]:
     """The definition: one packed batch of all rows, one graph, Eq. 5 written out, no cache, no chunks, no DeepSpeed."""
-    phase = recipe.phases[0]
+    phase = recipe.phase
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
     dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, phase, vocabulary)
     rows = dataset.global_rows(dataset.draw(step), step)
-    batch = pack(rows, recipe.layout, recipe.pooling.positions)
+    batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
     outputs = embedder(batch)
     contrastive = torch.zeros(())
     if phase.mixture.pairs:
@@ -52,7 +52,7 @@ def plain_gradients(
         if row.num_scored:
             means[row.group].append(outputs.token_losses[place : place + row.num_scored].mean())
             place += row.num_scored
-    groups = [means[0] + means[1]] if recipe.language.groups == "together" else [found for found in means.values() if found]
+    groups = [means[0] + means[1]] if recipe.phase.language.groups == "together" else [found for found in means.values() if found]
     language = sum((torch.stack(group).mean() for group in groups), torch.zeros(()))
     (weights[0] * contrastive + weights[1] * language).backward()
     return {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
@@ -96,7 +96,7 @@ def test_either_kind_of_rows_may_be_missing(model_folder: Path, name: str) -> No
 
 
 def test_one_mean_over_own_and_outside_answers(model_folder: Path) -> None:
-    recipe = replace(small_recipe(), language=NextToken(groups="together"))
+    recipe = small_recipe().with_phase(language=NextToken(groups="together"))
     assert worst(gradients(model_folder, recipe), plain_gradients(model_folder, recipe)) < 1e-5
 
 
@@ -176,7 +176,7 @@ def test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage(
     two_ranks: Path, model_folder: Path, tower: str, stage: int
 ) -> None:
     """One rank has no picture, and the ranks differ in tokens and in their natural numbers of chunks."""
-    recipe = replace(small_recipe(), tower=tower)
+    recipe = small_recipe().with_phase(tower=tower)
     found = torch.load(two_ranks / f"uneven-{tower}-{stage}.pt", weights_only=True)
     (chunks, tokens, pictures), (other_chunks, other_tokens, no_pictures) = found["shares"]
     assert chunks != other_chunks and tokens != other_tokens and pictures > no_pictures == 0
@@ -188,7 +188,7 @@ def test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage(
 @pytest.fixture(scope="module")
 def by_tower(model_folder: Path) -> dict[str, Gradients]:
     """The full batch's gradients of step 0."""
-    return {tower: plain_gradients(model_folder, replace(small_recipe(), tower=tower)) for tower in ("frozen", "trained")}
+    return {tower: plain_gradients(model_folder, small_recipe().with_phase(tower=tower)) for tower in ("frozen", "trained")}
 
 
 @pytest.mark.parametrize(("tower", "stage"), AGAIN)
@@ -229,7 +229,7 @@ def half_chunks(model_folder: Path) -> Gradients:
         parameter.data = parameter.data.bfloat16()
     total: Gradients = {}
     for rank in range(2):
-        dataset = StepDataset(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=2)
+        dataset = StepDataset(read, recipe, recipe.phase, vocabulary, rank=rank, num_ranks=2)
         for chunk in dataset.work(dataset.draw(0), 0).chunks:
             embedder.zero_grad()
             summed(embedder(chunk.full)).backward()
@@ -306,11 +306,11 @@ class NoAnswers:
 
 
 def test_a_weighted_loss_without_a_value_is_an_error(model_folder: Path) -> None:
-    phase = small_recipe().phases[0]
+    phase = small_recipe().phase
     recipe = small_recipe(mixture=replace(phase.mixture, outside=0))
     engine, dataset = make(model_folder, recipe)
     dataset.corpus = replace(dataset.corpus, qa=NoAnswers())  # type: ignore[arg-type]
     work = dataset.work(dataset.draw(0), 0)
     with pytest.raises(DataError, match=r"language_weight: 0\.5 at this step, whose questions have no answer to score"):
-        train_step(engine, work, recipe, recipe.phases[0], 1e-3)
-    assert train_step(engine, replace(work, language_weight=0.0), recipe, recipe.phases[0], 1e-3).own_language is None
+        train_step(engine, work, recipe.phase, 1e-3)
+    assert train_step(engine, replace(work, language_weight=0.0), recipe.phase, 1e-3).own_language is None

@@ -43,7 +43,7 @@ TALLY = Tally(
 def work_of(folder: Path, recipe: Recipe) -> tuple[StepWork, Cost, torch.nn.Module]:
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phases[0], vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
     return dataset.work(dataset.draw(0), 0), Cost.of(embedder), embedder
 
 
@@ -100,15 +100,15 @@ def counted_pass(embedder: torch.nn.Module, batch: Batch) -> float:
 def test_operations_of_a_chunk_are_torchs_own_count(
     model_folder: Path, adapter: Full | LoRA, tower: Literal["trained", "frozen"], checkpointing: bool
 ) -> None:
-    recipe = replace(small_recipe(chunk_tokens=10**6), adapter=adapter, tower=tower)
+    recipe = small_recipe(chunk_tokens=10**6).with_phase(adapter=adapter, tower=tower)
     work, cost, embedder = work_of(model_folder, recipe)
     (chunk,) = work.chunks
     if checkpointing:
         embedder.train().checkpoint_layers()  # type: ignore[operator]
-    found = cost.chunk(chunk, replace(recipe.phases[0], gradient_checkpointing=checkpointing), is_kept=True)
+    found = cost.chunk(chunk, replace(recipe.phase, gradient_checkpointing=checkpointing), is_kept=True)
     passes = 3 + checkpointing
     attention = by_hand(chunk.full, of_text=passes, of_tower=passes if tower == "trained" else 1)
-    with linear_as_run(recipe.phases[0]):
+    with linear_as_run(recipe.phase):
         assert found.hardware == counted_pass(embedder, chunk.full) + attention
     logits = 2.0 * len(chunk.full.score_index) * table_of(embedder).numel()
     twice = logits if isinstance(adapter, Full) else 0.0
@@ -119,7 +119,7 @@ def test_a_trained_table_that_is_the_head_costs_its_gradient_under_adapters(mode
     """The layers' weights have none, the head's have, and its logits are computed twice."""
     work, cost, embedder = work_of(model_folder, whole_table_under_lora(small_recipe(chunk_tokens=10**6)))
     (chunk,) = work.chunks
-    found = cost.chunk(chunk, small_recipe().phases[0], is_kept=True)
+    found = cost.chunk(chunk, small_recipe().phase, is_kept=True)
     assert found.hardware - by_hand(chunk.full, of_text=3, of_tower=1) == counted_pass(embedder, chunk.full)
 
 
@@ -148,12 +148,12 @@ def test_weights_that_a_token_meets_by_hand(model_folder: Path) -> None:
     """Two layers of width 32: q, o, k and v (half as wide), three maps of the MLP; adapters of rank 8 beside q, k, v and o."""
     layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64
     adapters = 8 * (2 * (32 + 32) + 2 * (32 + 16))
-    _, full, embedder = work_of(model_folder, replace(small_recipe(), adapter=Full(), tower="trained"))
+    _, full, embedder = work_of(model_folder, small_recipe().with_phase(adapter=Full(), tower="trained"))
     head = 2 * 32 * len(table_of(embedder))
     # The last map of an MLP does not run again.
     assert full.token == Passes(2 * 2 * layer, 2 * 2 * 2 * layer, 2 * 2 * (layer - 32 * 64))
     assert full.score == Passes(head, 2 * head, head) and full.tower_trains
-    _, lora, _ = work_of(model_folder, replace(small_recipe(), adapter=LoRA(rank=8), tower="frozen"))
+    _, lora, _ = work_of(model_folder, small_recipe().with_phase(adapter=LoRA(rank=8), tower="frozen"))
     assert lora.token.forward == 2 * 2 * (layer + adapters) and lora.token.backward == 2 * 2 * (layer + 2 * adapters)
     assert lora.score == Passes(head, head, 0) and lora.patch.backward == lora.picture_pair.backward == 0
 
@@ -171,7 +171,7 @@ def test_passes_of_a_step_by_hand(model_folder: Path) -> None:
     assert chunk.prefix is not None
     first, seen = cost.text(chunk.prefix).forward, cost.tower(chunk.prefix).forward
     assert min(first, seen) > 0 and len(chunk.prefix.score_index) == 0
-    phase, frozen = recipe.phases[0], replace(cost, tower_trains=False)
+    phase, frozen = recipe.phase, replace(cost, tower_trains=False)
     kept = cost.chunk(chunk, phase, is_kept=True)
     assert cost.chunk(chunk, phase, is_kept=False) == Flops(model=kept.model, hardware=kept.hardware + first + seen)
     assert frozen.chunk(chunk, phase, is_kept=False).hardware == kept.hardware + first
@@ -214,7 +214,7 @@ def test_the_journal_goes_on_and_holds_no_nan(tmp_path: Path) -> None:
 def test_the_opening_tells_the_four_numbers_apart(model_folder: Path) -> None:
     recipe = small_recipe(kept_chunks=1)
     work, _, _ = work_of(model_folder, recipe)
-    said = opening(work, recipe, recipe.phases[0], 2)
+    said = opening(work, recipe, recipe.phase, 2)
     assert "8 pairs in one-dataset runs of 4 and 4 conversations" in said and "2 rank(s)" in said
     assert f"{len(work.chunks)} chunks" in said and f"{len(work.chunks) - 1} of them replayed" in said
     assert "\n" not in said

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,7 +22,7 @@ from tests.pipeline.train.test_step import worst
 
 
 def frozen(**phase: object) -> Recipe:
-    return replace(small_recipe(**{"chunk_tokens": 300, "kept_chunks": 1} | phase), tower="frozen")
+    return small_recipe(**{"chunk_tokens": 300, "kept_chunks": 1} | phase).with_phase(tower="frozen")
 
 
 @contextmanager
@@ -66,7 +65,7 @@ def test_each_picture_passes_the_tower_once_a_step(model_folder: Path, features:
     embedded, every = (sum(len(row.pixels) for row in rows if row.slot >= least) for least in (0, -1))
     assert 0 < embedded < every, "conversations have pictures and no embedding"
     with pictures_seen() as seen:
-        train_step(run, work, recipe, recipe.phases[0], 1e-3)
+        train_step(run, work, recipe.phase, 1e-3)
     assert sum(seen) == (every if passes == 1 else every + embedded)
     assert not isinstance(run.vision, Kept) or not run.vision.made, "features are freed with the last pass over their chunk"
 
@@ -77,7 +76,7 @@ def test_the_engine_holds_no_weight_of_a_frozen_tower_and_all_of_a_trained_one(m
     tower = outside.vision.tower.tower  # type: ignore[attr-defined]
     assert {weight.dtype for weight in tower.parameters()} == {torch.bfloat16}
     assert {buffer.dtype for buffer in tower.buffers()} == {torch.float32}, "rotary frequencies"
-    trained, _ = make(model_folder, replace(small_recipe(), tower="trained"))
+    trained, _ = make(model_folder, small_recipe().with_phase(tower="trained"))
     assert [name for name in trained.named if "visual" in name]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.model.inputs import PixelLimits
-from pipeline.recipe import Mixture, Recipe
+from pipeline.phase import Mixture
+from pipeline.recipe import Recipe
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder
 from pipeline.train.dataloader.corpus import check_datasets, check_pixels, divide, shares
@@ -22,7 +23,7 @@ def test_rows_over_the_cap_are_neither_trained_on_nor_held_out(recipe: Recipe, b
     samples[31] = replace(samples[31], query=LONG)
     samples[50] = replace(samples[50], query=replace(samples[50].query, turns=(Turn(question="red " * 600, answer="a"),)))
     read = measured(MemoryIndex(samples), recipe, builder.vocabulary)
-    phase = replace(recipe.phases[0], held_out=1000)
+    phase = replace(recipe.phase, held_out=1000)
     found = divide(read, phase, max_length=recipe.max_length, seed=0)
     trained = {row for rows in (*found.pairs.values(), *found.talks.values()) for row in rows.tolist()}
     held_out = {*found.held_out.pairs, *found.held_out.outside}
@@ -31,7 +32,7 @@ def test_rows_over_the_cap_are_neither_trained_on_nor_held_out(recipe: Recipe, b
 
 
 def test_a_kind_that_the_phase_does_not_read_is_not_held_out(recipe: Recipe, builder: SequenceBuilder) -> None:
-    read, phase = measured(corpus(), recipe, builder.vocabulary), recipe.phases[0]
+    read, phase = measured(corpus(), recipe, builder.vocabulary), recipe.phase
     for pairs, outside, expected in ((0, 4, (0, 2)), (8, 0, (4, 0))):
         mixture = replace(phase.mixture, pairs=pairs, outside=outside)
         found = divide(read, replace(phase, mixture=mixture), max_length=512, seed=0).held_out

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.recipe import Mixture, Recipe
+from pipeline.phase import Mixture
+from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
 from pipeline.sequence import SequenceBuilder
 from pipeline.train.dataloader.corpus import check_datasets
@@ -47,7 +48,7 @@ def test_conversations_come_from_the_named_sets_alone(recipe: Recipe, builder: S
 
 
 def test_held_out_conversations_are_of_the_named_sets(recipe: Recipe, builder: SequenceBuilder) -> None:
-    phase = replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, outside_sets=(CAPTIONS,), weights=()), held_out=9)
+    phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, outside_sets=(CAPTIONS,), weights=()), held_out=9)
     recipe = replace(recipe, phases=(phase,))
     read = measured(three_files(), recipe, builder.vocabulary)
     dataset = StepDataset(read, recipe, replace(phase, mixture=replace(phase.mixture, outside=4)), builder.vocabulary)
@@ -57,7 +58,7 @@ def test_held_out_conversations_are_of_the_named_sets(recipe: Recipe, builder: S
 def test_every_recipe_of_the_paper_names_its_665k_file() -> None:
     paper = [load(name) for name in RECIPES if name.startswith("crem_")]
     assert len(paper) == 22
-    assert {recipe.phases[0].mixture.outside_sets for recipe in paper} == {(MIX,)}
+    assert {recipe.phase.mixture.outside_sets for recipe in paper} == {(MIX,)}
 
 
 def test_a_named_set_that_is_not_there_is_an_error_where_it_would_be_read() -> None:

@@ -8,7 +8,8 @@ from pipeline.batch import OUTSIDE, OWN
 from pipeline.data.sampler import Draw
 from pipeline.errors import ConfigError
 from pipeline.losses.weights import Stepwise
-from pipeline.recipe import Mixture, Phase
+from pipeline.phase import Mixture, Phase
+from pipeline.recipes.crem import LAYOUT
 from pipeline.train.dataloader.plan import least_rows, make_plan, plan_step
 
 DRAW = Draw(pairs=(11, 12, 13), outside=(91, 92))
@@ -52,7 +53,7 @@ def test_hard_negatives_follow_the_positives_and_are_asked_nothing() -> None:
 
 
 def test_a_phase_is_planned_by_the_weights_of_the_step() -> None:
-    phase = Phase(name="a", steps=9, mixture=MIXTURE, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
+    phase = Phase(layout=LAYOUT, name="a", steps=9, mixture=MIXTURE, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
     assert [plan_step(DRAW, NONE, phase, step).language_weight for step in (3, 4)] == [5.0, 0.0]
     assert [len(plan_step(DRAW, NONE, phase, step).items) for step in (3, 4)] == [8, 6]
     assert least_rows(phase) == 6
@@ -60,6 +61,6 @@ def test_a_phase_is_planned_by_the_weights_of_the_step() -> None:
 
 def test_steps_that_would_train_nothing_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"phase.contrastive_weight, phase.language_weight: .* from step 4 on"):
-        Phase(name="a", steps=9, contrastive_weight=0.0, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
+        Phase(layout=LAYOUT, name="a", steps=9, contrastive_weight=0.0, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
     with pytest.raises(ConfigError, match="from step 0 on"):
-        Phase(name="a", steps=9, contrastive_weight=0.0, mixture=replace(MIXTURE, outside=0, own_sides=()))
+        Phase(layout=LAYOUT, name="a", steps=9, contrastive_weight=0.0, mixture=replace(MIXTURE, outside=0, own_sides=()))

@@ -27,7 +27,7 @@ def vocabulary(builder: SequenceBuilder) -> Vocabulary:
 
 def dataset(recipe: Recipe, vocabulary: Vocabulary, rank: int = 0, num_ranks: int = 1) -> StepDataset:
     read = measured(corpus(), recipe, vocabulary)
-    return StepDataset(read, recipe, recipe.phases[0], vocabulary, rank=rank, num_ranks=num_ranks)
+    return StepDataset(read, recipe, recipe.phase, vocabulary, rank=rank, num_ranks=num_ranks)
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 7])
@@ -44,7 +44,7 @@ def test_ranks_share_out_what_one_rank_would_read(vocabulary: Vocabulary, num_ra
 
 def test_weights_and_the_cap_decide_how_often_a_dataset_is_drawn(vocabulary: Vocabulary) -> None:
     """Both datasets have more than 8 rows to train on: capped at 8 and weighed 3 to 1, the first gets three runs of four."""
-    mixture = replace(small_recipe().phases[0].mixture, pairs=4, cap=8, weights=(("pictures", 3.0),))
+    mixture = replace(small_recipe().phase.mixture, pairs=4, cap=8, weights=(("pictures", 3.0),))
     one = dataset(small_recipe(mixture=mixture), vocabulary)
     runs = [{one.corpus.index.info(row).dataset for row in one.draw(step).pairs} for step in range(800)]
     assert all(len(datasets) == 1 for datasets in runs)
@@ -93,7 +93,7 @@ def test_workers_do_not_change_what_is_read(vocabulary: Vocabulary, num_workers:
 
 
 def test_views_change_from_step_to_step_but_not_the_size_or_what_is_held_out(vocabulary: Vocabulary) -> None:
-    recipe = small_recipe(mixture=replace(small_recipe().phases[0].mixture, least_view=0.5))
+    recipe = small_recipe(mixture=replace(small_recipe().phase.mixture, least_view=0.5))
     one, whole = dataset(recipe, vocabulary), dataset(small_recipe(), vocabulary)
     draw = one.draw(3)
     seen, later, all_of_it = (rows.global_rows(draw, step) for rows, step in ((one, 3), (one, 4), (whole, 3)))
@@ -125,7 +125,7 @@ def test_the_dearest_rows_go_to_different_ranks(vocabulary: Vocabulary) -> None:
 
 def test_hard_negatives_are_those_of_the_pairs_that_are_drawn(vocabulary: Vocabulary) -> None:
     recipe = variant("together")
-    recipe = replace(recipe, phases=(replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, negatives=2)),))
+    recipe = replace(recipe, phases=(replace(recipe.phase, mixture=replace(recipe.phase.mixture, negatives=2)),))
     one = dataset(recipe, vocabulary)
     for step in range(4):
         draw = one.draw(step)
@@ -155,7 +155,7 @@ def test_rows_of_a_step_toss_their_own_coins_and_draw_their_own_masks(vocabulary
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_so_many_conversations_are_read_natively_and_never_compressed(vocabulary: Vocabulary, share: float) -> None:
     """80 conversations: a native one has no compression tokens, so nothing to hide its context behind; pairs always have them."""
-    one = dataset(small_recipe(mixture=replace(small_recipe().phases[0].mixture, native_share=share)), vocabulary)
+    one = dataset(small_recipe(mixture=replace(small_recipe().phase.mixture, native_share=share)), vocabulary)
     rows = [row for step in range(20) for row in one.global_rows(one.draw(step), step)]
     assert all(row.has_compression for row in rows if row.slot >= 0)
     talks = [row for row in rows if row.group == OUTSIDE]
@@ -199,7 +199,7 @@ def test_a_question_that_does_not_fit_leaves_the_pair_in(vocabulary: Vocabulary)
     read = measured(corpus(), recipe, vocabulary)
     for words, asked in ((5, True), (600, False)):
         asking = replace(read, qa=LongQa(words))  # type: ignore[arg-type]
-        one = StepDataset(asking, recipe, recipe.phases[0], vocabulary)
+        one = StepDataset(asking, recipe, recipe.phase, vocabulary)
         query, positive = one.global_rows(draw, 0)
         assert one.work(draw, 0).num_cut == int(not asked), "counted among the cut answers"
         assert (query.num_scored > 0, query.sequence.cut, query.slot) == (asked, not asked, 0)
@@ -208,7 +208,7 @@ def test_a_question_that_does_not_fit_leaves_the_pair_in(vocabulary: Vocabulary)
 
 def test_a_question_has_room_exactly_when_it_can_be_built(vocabulary: Vocabulary, builder: SequenceBuilder) -> None:
     recipe = replace(small_recipe(), max_length=100)
-    rows, capped = RowBuilder(recipe, recipe.phases[0], vocabulary), replace(builder, max_length=100)
+    rows, capped = RowBuilder(recipe, recipe.phase, vocabulary), replace(builder, max_length=100)
     context = len(capped.build(Side(text="red star"), np.zeros((0, 3))))
     can_be_built = []
     for words in range(60):
@@ -228,10 +228,10 @@ def test_fewer_rows_than_processes_are_refused(vocabulary: Vocabulary) -> None:
 @pytest.mark.parametrize("gate", [0.0, 0.3, 1.0])
 def test_one_coin_gates_all_hidden_pairs_of_a_sequence(vocabulary: Vocabulary, gate: float) -> None:
     """Of 720 coins, the share of compressed rows is within 4 deviations of the gate; a layout that hides nothing has none."""
-    base, plain = small_recipe().layout, replace(small_recipe().phases[0].mixture, native_share=0.0)
-    recipe = replace(small_recipe(mixture=plain), layout=replace(base, hidden=base.hidden * 2, gate_probability=gate))
+    base, plain = small_recipe().phase.layout, replace(small_recipe().phase.mixture, native_share=0.0)
+    recipe = small_recipe(mixture=plain).with_phase(layout=replace(base, hidden=base.hidden * 2, gate_probability=gate))
     one = dataset(recipe, vocabulary)
     rows = [row for step in range(36) for row in one.global_rows(one.draw(0), step)]
     assert len(rows) == 720 and abs(np.mean([row.compressed for row in rows]) - gate) <= 4 * (gate * (1 - gate) / 720) ** 0.5
-    nothing = dataset(replace(recipe, layout=replace(recipe.layout, hidden=())), vocabulary)
+    nothing = dataset(recipe.with_phase(layout=replace(recipe.phase.layout, hidden=())), vocabulary)
     assert not any(row.compressed for row in nothing.global_rows(nothing.draw(0), 0))

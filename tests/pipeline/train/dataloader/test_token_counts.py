@@ -70,7 +70,7 @@ def built_length(index: MemoryIndex, rows: RowBuilder, row: int, place: int) -> 
 
 
 def test_a_side_is_as_long_as_training_builds_it(index: MemoryIndex, ruler: Ruler, recipe: Recipe, tmp_path: Path) -> None:
-    phase = replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, native_share=0.0))
+    phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, native_share=0.0))
     rows = RowBuilder(replace(recipe, max_length=10**6), phase, ruler.builder.vocabulary)
     lengths = table(index, ruler, tmp_path)
     for row in range(len(index) - 1):
@@ -84,7 +84,7 @@ def test_a_side_is_as_long_as_training_builds_it(index: MemoryIndex, ruler: Rule
 def test_a_row_fits_exactly_when_training_does_not_refuse_it(
     index: MemoryIndex, ruler: Ruler, recipe: Recipe, tmp_path: Path, cap: int
 ) -> None:
-    phase = replace(recipe.phases[0], mixture=replace(recipe.phases[0].mixture, native_share=0.0))
+    phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, native_share=0.0))
     rows = RowBuilder(replace(recipe, max_length=cap), phase, ruler.builder.vocabulary)
     expected = [
         all(built_length(index, rows, row, place) is not None for place in range(2 if index.read(row).positive else 1))
@@ -129,10 +129,10 @@ def test_a_conversation_read_natively_too_counts_in_its_longer_form(ruler: Ruler
     talk = MemoryIndex([Sample(key="talks-0", dataset="talks", query=Side(text="red star", turns=turns))])
     needed = {}
     for share in (0.0, 0.5):
-        mixture = replace(plain.phases[0].mixture, native_share=share)
-        shared = replace(plain, phases=(replace(plain.phases[0], mixture=mixture),))
+        mixture = replace(plain.phase.mixture, native_share=share)
+        shared = replace(plain, phases=(replace(plain.phase, mixture=mixture),))
         needed[share] = int(table(talk, ruler_of(shared, vocabulary), tmp_path / str(share)).needed[0])
-    native = replace(ruler.builder, layout=native_layout(plain.layout))
+    native = replace(ruler.builder, layout=native_layout(plain.phase.layout))
     by_hand = len(native.build(Side(text="red star"), np.zeros((0, 3)))) + len(native.question_ids("what is the star")) + 1
     assert needed[0.5] == by_hand > needed[0.0]
     assert ruler_of(recipe, vocabulary).native is None

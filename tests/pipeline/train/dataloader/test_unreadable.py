@@ -52,15 +52,15 @@ def plain_gradients(folder: Path, pair: str, talk: str) -> dict[str, torch.Tenso
     recipe = small_recipe()
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phases[0], vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
     every = dataset.global_rows(dataset.draw(0), 0)
     lost = next(row.slot for row in every if row.key == pair and row.slot < 8)
     rows = [row for row in every if row.key != talk and row.slot != lost]
-    batch = pack(rows, recipe.layout, recipe.pooling.positions)
+    batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
     outputs = embedder(batch)
     embeddings = torch.zeros(16, embedder.width).index_put((batch.slots,), outputs.embeddings)
     kept = [number for number in range(8) if number != lost]
-    scores = embeddings[kept] @ embeddings[[8 + number for number in kept]].T / recipe.contrastive.temperature
+    scores = embeddings[kept] @ embeddings[[8 + number for number in kept]].T / recipe.phase.contrastive.temperature
     contrastive = -(scores.diagonal() - scores.logsumexp(dim=1)).mean()
     losses = torch.split(outputs.token_losses, [row.num_scored for row in rows])
     means = [torch.stack([part.mean() for part, row in zip(losses, rows, strict=True) if row.group == group and len(part)]).mean()
@@ -140,7 +140,7 @@ def test_rows_are_counted_once_and_remembered(tmp_path: Path) -> None:
 
 
 def test_a_step_that_can_read_nothing_is_an_error(model_folder: Path) -> None:
-    recipe = small_recipe(mixture=replace(small_recipe().phases[0].mixture, pairs=0))
+    recipe = small_recipe(mixture=replace(small_recipe().phase.mixture, pairs=0))
     _, dataset = make(model_folder, recipe)
     assert isinstance(dataset.corpus.index, MemoryIndex)
     dataset.corpus.index.broken(*(sample.key for sample in dataset.corpus.index.samples))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from pipeline.errors import PipelineError
-from pipeline.train import collectives, process_group
+from pipeline.train import collectives, distributed
 from pipeline.train.fault_tolerance import watchdog
 from pipeline.train.fault_tolerance.signals import SIGNALS, StopNote, ignore_in_worker
 from pipeline.train.fault_tolerance.skipped_steps import Skips
@@ -214,12 +214,12 @@ def test_without_nccl_there_is_no_record(tmp_path: Path) -> None:
 
 
 def test_ranks_that_do_not_come_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_group, "JOINING", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "JOINING", timedelta(seconds=1))
     names = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     for name, value in names.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(PipelineError, match=r"rank 0: not all of 2 ranks met at 127\.0\.0\.1:\d+ within 1 s") as caught:
-        process_group.meet()
+        distributed.meet()
     assert "\n" not in str(caught.value)
 
 

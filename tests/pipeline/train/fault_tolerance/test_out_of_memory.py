@@ -1,7 +1,6 @@
 """A GPU that runs out of memory: one line that names what a run may go on with."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ FULL_GPU = torch.OutOfMemoryError(SAID)
 
 def test_the_line_names_what_may_change_on_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "3")
-    recipe = replace(small_recipe(kept_chunks=2, zero_stage=1), adapter=LoRA(), tower="frozen")
+    recipe = small_recipe(kept_chunks=2, zero_stage=1).with_phase(adapter=LoRA(), tower="frozen")
     with pytest.raises(OutOfMemoryError) as error, naming_settings(recipe):
         raise FULL_GPU
     said = str(error.value)
@@ -37,7 +36,7 @@ def test_the_line_names_what_may_change_on_resume(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_is_low_already_is_not_named() -> None:
-    recipe = replace(small_recipe(zero_stage=3, gradient_checkpointing=True), tower="trained")
+    recipe = small_recipe(zero_stage=3, gradient_checkpointing=True).with_phase(tower="trained")
     with pytest.raises(OutOfMemoryError, match=r"--set phases\.0\.chunk_tokens=200$"), naming_settings(recipe):
         raise FULL_GPU
 

@@ -15,7 +15,6 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import Full, LoRA
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
-from pipeline.recipes.crem import with_joint
 from pipeline.train.build import DTYPES, build_embedder
 from pipeline.train.engine import Engine, linear_as_run
 from pipeline.train.forecast.assumed_rows import Assumed
@@ -32,7 +31,7 @@ TRACES = 1200
 
 
 def lora(**phase: object) -> Recipe:
-    return replace(small_recipe(**phase), adapter=LoRA(rank=8, alpha=8), tower="frozen")
+    return small_recipe(**phase).with_phase(adapter=LoRA(rank=8, alpha=8), tower="frozen")
 
 
 def tensors() -> list[torch.Tensor]:
@@ -58,14 +57,14 @@ def test_state_bytes_are_those_of_real_tensors(model_folder: Path, stage: int, d
     old = tensors()  # held, so that nothing of an earlier test is freed while this one counts
     embedder, _ = build_embedder(model_folder, recipe, dtype=DTYPES[dtype])
     weights = Weights.of(embedder.to(DTYPES[dtype]))
-    engine = Engine(embedder, recipe.phases[0])
+    engine = Engine(embedder, recipe.phase)
     found = []
     for last in (True, False):
         engine.idle(batch, last=last)
         if last:
             engine.step(0.0)
         found.append(new_bytes(old))
-    expected = state_bytes(weights, recipe.phases[0], num_ranks=1)
+    expected = state_bytes(weights, recipe.phase, num_ranks=1)
     assert sum(weights.trained) * 4 > 10 * TRACES
     assert found[0] == pytest.approx(expected.weights + expected.optimizer + kept(expected, stage, dtype), abs=TRACES)
 
@@ -82,13 +81,13 @@ def kept(expected: StateBytes, stage: int, dtype: str) -> int:
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_bytes_that_graphs_keep_are_those_measured(model_folder: Path, adapter: str, checkpointing: bool, stage: int) -> None:
     recipe = lora(gradient_checkpointing=checkpointing, zero_stage=stage)
-    recipe = recipe if adapter == "lora" else replace(recipe, adapter=small_recipe().adapter)
-    batch = Assumed(recipe=with_joint(recipe, chunk_tokens=1500), visual=9).steps(1)[0][1].full
+    recipe = recipe if adapter == "lora" else recipe.with_phase(adapter=small_recipe().phase.adapter)
+    batch = Assumed(recipe=recipe.with_phase(chunk_tokens=1500), visual=9).steps(1)[0][1].full
     embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
     if checkpointing:
         embedder.checkpoint_layers()
     seen = replace(batch, features=torch.zeros(len(batch.image_index), embedder.width))
-    with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter, linear_as_run(recipe.phases[0]):
+    with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter, linear_as_run(recipe.phase):
         outputs = embedder.train()(seen)
         found = chunk_bytes(outline_embedder(model_folder, recipe), batch, recipe)
         assert found.tower == 0 < len(batch.grid_thw) and found.text == pytest.approx(meter.now, rel=0.15)
@@ -101,7 +100,7 @@ def test_bytes_that_graphs_keep_are_those_measured(model_folder: Path, adapter: 
 def test_bytes_that_a_trained_tower_keeps_are_those_measured(tmp_path: Path, family: Family, checkpointing: bool) -> None:
     """Two pictures of 10 x 14 and 6 x 8 patches through the real tower, all of whose tensors stay until its gradient."""
     build_tiny_model(tmp_path, TEXTS, replace(SMALL, family=family), seed=0)
-    recipe = replace(small_recipe(gradient_checkpointing=checkpointing), tower="trained")
+    recipe = small_recipe(gradient_checkpointing=checkpointing).with_phase(tower="trained")
     batch, grids = Assumed(recipe=recipe, visual=9).steps(1)[0][0].full, torch.tensor([[1, 10, 14], [1, 6, 8]])
     embedder, _ = build_embedder(tmp_path, recipe, dtype=torch.float32)
     if checkpointing:
@@ -129,19 +128,19 @@ def test_the_meter_counts_each_storage_once_and_forgets_freed_graphs() -> None:
 def test_hours_and_pairs_by_hand() -> None:
     """1e18 operations a step on 8 GPUs of 312e12 a second, at 0.4 of that: 1,001.6 s for 128 pairs of each GPU."""
     weights = Weights(trained=[1], frozen=[], outside=[], itemsize=2)
-    recipe = with_joint(load("crem_2b"), steps=3600)
-    memory = Memory(state=state_bytes(weights, recipe.phases[0], 8), step=Moment(activations=1, features=2, passing=3))
+    recipe = load("crem_2b").with_phase(steps=3600)
+    memory = Memory(state=state_bytes(weights, recipe.phase, 8), step=Moment(activations=1, features=2, passing=3))
     work = Work(model=1.0, hardware=1e18, tokens=1, chunks=1)
     found = Forecast(recipe=recipe, gpu=GPUS["a800-80g"], num_gpus=8, weights=weights, memory=memory, work=work)
     assert found.seconds == pytest.approx(1e18 / (8 * 312e12 * 0.4)) == pytest.approx(1001.6, rel=1e-3)
-    assert found.hours == pytest.approx(1001.6, rel=1e-3) and recipe.phases[0].mixture.pairs == 1024
+    assert found.hours == pytest.approx(1001.6, rel=1e-3) and recipe.phase.mixture.pairs == 1024
     assert found.pairs_per_second == pytest.approx(128 / 1001.6, rel=1e-3)
 
 
 def test_a_hand_worked_model() -> None:
     """Three trained tensors of 5, 6 and 8 elements, 100 frozen ones, a tower of 40, on 4 GPUs in bfloat16."""
     weights = Weights(trained=[5, 6, 8], frozen=[100], outside=[40], itemsize=2)
-    phase = load("crem_2b").phases[0]
+    phase = load("crem_2b").phase
     one, two, three = (state_bytes(weights, replace(phase, zero_stage=stage), 4) for stage in (1, 2, 3))
     assert (one.weights, two.weights) == ((24 + 140) * 2, (24 + 140) * 2), "19 elements, padded to 24"
     assert (one.gradients, two.gradients) == (24 * 4, 6 * 4)
@@ -156,7 +155,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Forecast]:
     """Forecasts of published shapes on eight A800, 1,280 visual tokens a picture."""
     root, gpu = tmp_path_factory.mktemp("shapes"), GPUS["a800-80g"]
     recipes = {"2b": load("crem_2b"), "7b": load("crem_7b")}
-    recipes["full"] = replace(recipes["2b"], adapter=Full(), tower="trained")
+    recipes["full"] = recipes["2b"].with_phase(adapter=Full(), tower="trained")
     folders = {name: config_folder(root / name, "7b" if name == "7b" else "2b") for name in recipes}
     return {name: forecast(folders[name], recipe, gpu, 8, visual=1280) for name, recipe in recipes.items()}
 
@@ -203,10 +202,10 @@ def test_the_largest_moment_counts_and_slack_is_a_share_of_it() -> None:
 def test_what_a_batch_takes_by_hand(model_folder: Path) -> None:
     """8 pairs and 4 conversations of pictures of 9 tokens, on 2 GPUs; float32; 32 numbers an embedding."""
     recipe, gpu = lora(chunk_tokens=400), GPUS["a800-80g"]
-    mixture, embedder = recipe.phases[0].mixture, outline_embedder(model_folder, recipe)
-    mined = with_joint(recipe, mixture=replace(mixture, negatives=2))
+    mixture, embedder = recipe.phase.mixture, outline_embedder(model_folder, recipe)
+    mined = recipe.with_phase(mixture=replace(mixture, negatives=2))
     plain, hard, kept = (
-        forecast(model_folder, form, gpu, 2, visual=9) for form in (recipe, mined, with_joint(recipe, kept_chunks=1))
+        forecast(model_folder, form, gpu, 2, visual=9) for form in (recipe, mined, recipe.with_phase(kept_chunks=1))
     )
     query, positive, negative, talk = 21 + 49 + 4 + 24 + 64, 21 + 40 + 4 + 24 + 64, 21 + 40 + 4, 21 + 49 + 4 + 24 + 192
     assert plain.work.tokens == 8 * (query + positive) + 4 * talk and plain.work.chunks == 6
@@ -243,7 +242,7 @@ def test_both_sizes_fit_on_the_paper_s_gpus(published: dict[str, Forecast]) -> N
 
 def test_what_cannot_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = config_folder(tmp_path, "7b")
-    recipe = with_joint(load("crem_7b"), chunk_tokens=65_536)
+    recipe = load("crem_7b").with_phase(chunk_tokens=65_536)
     found = forecast(folder, recipe, GPUS["a100-40g"], 8, visual=1280)
     with pytest.raises(ConfigError, match=r"crem_7b needs .* GiB on each of 8 a100-40g .*phases.0.chunk_tokens") as error:
         found.refuse_misfit()

@@ -12,7 +12,6 @@ import torch
 from pipeline.batch import Batch, pack, truncate
 from pipeline.model.adapters import Full, LoRA
 from pipeline.model.embedder import Embedder
-from pipeline.recipes.crem import with_joint
 from pipeline.roles import Role
 from pipeline.train.build import build_embedder
 from pipeline.train.dataloader.step_work import pack_work
@@ -31,12 +30,12 @@ def test_the_forecast_s_work_is_what_the_log_says_and_torch_counts(
     model_folder: Path, adapter: LoRA | Full, tower: Literal["frozen", "trained"]
 ) -> None:
     """One chunk holds the whole batch: 8 queries, 8 positives and 4 conversations. Both passes of it, counted by torch."""
-    recipe = replace(lora(chunk_tokens=10**6), adapter=adapter, tower=tower)
+    recipe = lora(chunk_tokens=10**6).with_phase(adapter=adapter, tower=tower)
     assumed = Assumed(recipe=recipe, visual=9)
     rows = [row for row, number in assumed.counted() for _ in range(number)]
     assert Counter(len(row.sequence) for row in rows) == {162: 8, 153: 8, 290: 4}
     embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
-    full, first = (pack(part, recipe.layout, recipe.pooling.positions) for part in (rows, truncate(rows, Role.COMPRESSION)))
+    full, first = (pack(part, recipe.phase.layout, recipe.pooling.positions) for part in (rows, truncate(rows, Role.COMPRESSION)))
     passes = 3 if tower == "trained" else 1
     logged, cost = Cost.of(embedder), Cost.of(outline_embedder(model_folder, recipe))
     assert logged == cost
@@ -51,13 +50,13 @@ def test_the_forecast_s_work_is_what_the_log_says_and_torch_counts(
     # Conversations have no first pass.
     again += seen * 8 / 12 if passes == 3 else 0
     for kept_chunks, twice in ((0, 1), (1, 0)):
-        told = Assumed(recipe=with_joint(recipe, kept_chunks=kept_chunks), visual=9)
+        told = Assumed(recipe=recipe.with_phase(kept_chunks=kept_chunks), visual=9)
         found = batch_work(cost, told, told.steps(1))
         assert (found.tokens, found.chunks) == (8 * 162 + 8 * 153 + 4 * 290, 1)
         assert (found.model, found.hardware) == (model, model + logits + twice * again)
         plan = SimpleNamespace(items=(), num_pairs=8, num_slots=2, contrastive_weight=1.0, language_weight=0.5)
-        work = pack_work(rows, plan, told.recipe, told.recipe.phases[0])  # type: ignore[arg-type]
-        assert logged.step(work.chunks, told.recipe.phases[0]) == Flops(model=found.model, hardware=found.hardware)
+        work = pack_work(rows, plan, told.recipe, told.recipe.phase)  # type: ignore[arg-type]
+        assert logged.step(work.chunks, told.recipe.phase) == Flops(model=found.model, hardware=found.hardware)
 
 
 def really_counted(embedder: Embedder, batch: Batch) -> float:

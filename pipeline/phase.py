@@ -1,0 +1,195 @@
+"""A training phase is a value: what is learnt, from what, of which weights, and how."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipeline.errors import ConfigError
+from pipeline.losses.contrastive import InfoNCE
+from pipeline.losses.language import NextToken
+from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
+from pipeline.model.adapters import Adapter, Full
+from pipeline.ranges import check_between, check_least, check_once
+from pipeline.roles import Layout, Role
+
+SideName = Literal["query", "positive"]
+Features = Literal["device", "host", "recomputed"]
+
+HeldOutFigure = Literal[
+    "none",
+    "contrastive",
+    "precision_at_1",
+    "own_language_full",
+    "own_language_compressed",
+    "outside_language_full",
+    "outside_language_compressed",
+]
+"""A figure of the held-out slice; `none` is no figure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """What a global batch is made of.
+
+    `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none)
+    of the datasets `outside_sets` (empty: of all that are there, in which case what is trained depends on the data folder).
+    `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
+    conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
+    of every query. `weights` scale a dataset's share (default 1 a row), of pairs and of conversations; `cap` limits the rows of
+    pairs that count towards it. A training row shows a part of each picture, drawn anew at every step, at least `least_view` of
+    its width and height (1: all of it).
+    """
+
+    pairs: int = 1024
+    sub_batch: int = 64
+    outside: int = 128
+    own_sides: tuple[SideName, ...] = ("query", "positive")
+    native_share: float = 0.0
+    negatives: int = 0
+    weights: tuple[tuple[str, float], ...] = ()
+    cap: int = 100_000
+    least_view: float = 1.0
+    outside_sets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_least(self, "mixture", pairs=0, outside=0, negatives=0, sub_batch=1, cap=1)
+        if not self.pairs and not self.outside:
+            raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
+        for name, weight in self.weights:
+            check_weight(f"mixture.weights, {name}", weight)
+        check_once("mixture.weights", [name for name, _ in self.weights])
+        check_once("mixture.outside_sets", self.outside_sets)
+        if self.pairs % self.sub_batch:
+            raise ConfigError(f"mixture.sub_batch: {self.sub_batch} does not divide mixture.pairs = {self.pairs}")
+        check_between("mixture.native_share", self.native_share, 0, 1)
+        check_between("mixture.least_view", self.least_view, 0.1, 1)
+
+    def reads(self, conversations: str) -> bool:
+        """Whether a dataset of conversations is one that `outside` draws from."""
+        return not self.outside_sets or conversations in self.outside_sets
+
+    @property
+    def asks_pairs(self) -> bool:
+        """Whether pairs are asked questions of their own."""
+        return self.pairs > 0 and len(self.own_sides) > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdamW:
+    """AdamW with a cosine schedule after a linear warm-up; `clip` bounds the gradient's norm (0: off)."""
+
+    learning_rate: float = 5e-5
+    warmup_steps: int = 100
+    floor: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_least(self, "optimizer", learning_rate=0, warmup_steps=0, eps=0, weight_decay=0, clip=0)
+        check_between("optimizer.floor", self.floor, 0, 1)
+        for beta in self.betas:
+            check_between("optimizer.betas", beta, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One training phase: what is learnt (`layout`, the losses and their weights), from what (`mixture`), of which weights
+    (`adapter`, `tower`), how, and what moves memory and time only.
+
+    The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
+    `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
+    `features` says where a frozen tower's features wait for the replay; `gradient_checkpointing` runs each layer again in the
+    backward pass instead of keeping what it computed. In bfloat16, ZeRO 0 runs as ZeRO 1: DeepSpeed's own would add chunks up in
+    bfloat16.
+    Of the checkpoints, one every `checkpoint_every` steps, the last `keep_checkpoints` stay, those of every `keep_every`-th step
+    (0: none), and the one that is best by the held-out figure `keep_best`. A step whose loss or gradient is not finite is
+    skipped; `skips_in_a_row` of them stop the run. A row that cannot be read is left out; more than the share `max_unreadable` of
+    the corpus's rows stop it too.
+    """
+
+    name: str
+    steps: int
+    layout: Layout
+    adapter: Adapter = field(default_factory=Full)
+    tower: Literal["frozen", "trained"] = "frozen"
+    mixture: Mixture = field(default_factory=Mixture)
+    contrastive: InfoNCE = field(default_factory=InfoNCE)
+    language: NextToken = field(default_factory=NextToken)
+    optimizer: AdamW = field(default_factory=AdamW)
+    contrastive_weight: float | Stepwise = 1.0
+    language_weight: float | Stepwise = 0.5
+    zero_stage: int = 2
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    chunk_tokens: int = 12_288
+    kept_chunks: int = 0
+    features: Features = "device"
+    gradient_checkpointing: bool = False
+    evaluate_every: int = 100
+    checkpoint_every: int = 100
+    keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: HeldOutFigure = "none"
+    skips_in_a_row: int = 10
+    max_unreadable: float = 0.01
+    held_out: int = 256
+
+    def __post_init__(self) -> None:
+        check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
+        check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1, keep_every=0, skips_in_a_row=1)
+        check_between("phase.max_unreadable", self.max_unreadable, 0, 1)
+        if self.zero_stage not in (0, 1, 2, 3):
+            raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
+        if self.kept_chunks and self.zero_stage == 3:
+            raise ConfigError("phase.kept_chunks: ZeRO-3 frees weights between passes; keep no graphs (0) or use stage 2")
+        check_weight("phase.contrastive_weight", self.contrastive_weight)
+        check_weight("phase.language_weight", self.language_weight)
+        self._refuse_idle_steps()
+        self._check_best()
+        self._check_order()
+        self._check_questions()
+
+    def answers(self, step: int) -> bool:
+        """Whether questions are asked at a step."""
+        return bool(weight_at(self.language_weight, step) and (self.mixture.outside or self.mixture.asks_pairs))
+
+    def _check_best(self) -> None:
+        """Refuse to choose by a figure that the held-out slice of this phase does not have."""
+        needs = {
+            "contrastive": self.mixture.pairs > 0,
+            "precision_at_1": self.mixture.pairs > 0,
+            "own": self.mixture.asks_pairs,
+            "outside": self.mixture.outside > 0,
+            "none": True,
+        }
+        figure = self.keep_best if self.keep_best in needs else self.keep_best.partition("_")[0]
+        if not needs[figure] or (figure != "none" and not self.held_out):
+            raise ConfigError(f"phase.keep_best: the held-out slice has no {self.keep_best}; choose another or none")
+
+    def _refuse_idle_steps(self) -> None:
+        """Refuse a phase some of whose steps would train nothing."""
+        for step in sorted({*changes(self.contrastive_weight), *changes(self.language_weight)}):
+            if not (self.mixture.pairs and weight_at(self.contrastive_weight, step)) and not self.answers(step):
+                raise ConfigError(
+                    f"phase.contrastive_weight, phase.language_weight: neither loss has anything to train on from step {step} on"
+                )
+
+    def _check_order(self) -> None:
+        """Refuse an order that no sequence has: tokens read the context before them, and questions follow both."""
+        order = self.layout.order
+        if Role.CONTEXT not in order or list(order) != sorted(set(order)):
+            names = ", ".join(role.name for role in order)
+            raise ConfigError(
+                f"layout.order: {names or 'nothing'}; take CONTEXT and others of {', '.join(Role.__members__)}, in this order"
+            )
+
+    def _check_questions(self) -> None:
+        """Questions need a layout with a place for them; native conversations have a layout of their own."""
+        if {Role.QUESTION, Role.ANSWER} <= set(self.layout.order):
+            return
+        asks = any(self.answers(step) for step in changes(self.language_weight))
+        if asks and (self.mixture.asks_pairs or self.mixture.native_share < 1.0):
+            raise ConfigError(
+                f"layout.order: has no QUESTION and ANSWER, but phase {self.name!r} asks; empty mixture.own_sides and "
+                "mixture.outside, or set native_share to 1"
+            )
