@@ -4,7 +4,9 @@ A line each. A mutant that survives, or whose text is no longer in the code, is 
 """
 
 import argparse
+import importlib
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -16,50 +18,21 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants import (
-    checkpoints,
-    data,
-    edges,
-    engine,
-    evaluation,
-    exports,
-    forecast,
-    holes,
-    method,
-    mistakes,
-    mixture,
-    model,
-    readers,
-    stages,
-    synthesis,
-    tracking,
-    training,
-    travel,
-)
+from tests import mutants
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs")
-MUTANTS = (
-    *method.MUTANTS,
-    *model.MUTANTS,
-    *stages.MUTANTS,
-    *training.MUTANTS,
-    *data.MUTANTS,
-    *edges.MUTANTS,
-    *engine.MUTANTS,
-    *mixture.MUTANTS,
-    *evaluation.MUTANTS,
-    *exports.MUTANTS,
-    *readers.MUTANTS,
-    *tracking.MUTANTS,
-    *synthesis.MUTANTS,
-    *holes.MUTANTS,
-    *checkpoints.MUTANTS,
-    *mistakes.MUTANTS,
-    *forecast.MUTANTS,
-    *travel.MUTANTS,
-)
+
+
+def every_mutant() -> tuple[Mutant, ...]:
+    """The `MUTANTS` of every module of this package: a new module needs no entry anywhere."""
+    names = sorted(module.name for module in pkgutil.iter_modules(mutants.__path__) if module.name not in ("__main__", "mutant"))
+    modules = [importlib.import_module(f"{mutants.__name__}.{name}") for name in names]
+    return tuple(mutant for module in modules for mutant in module.MUTANTS)
+
+
+MUTANTS = every_mutant()
 
 LIMIT_SECONDS = 900
 """A mutant whose tests do not end has shown nothing: a test must fail, not wait for ever."""
