@@ -1,6 +1,6 @@
 """Stage `measure`: how long every row of the shards is in tokens, before any GPU waits for it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,8 @@ from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
+from pipeline.manifest import fingerprint
+from pipeline.phase import Phase
 from pipeline.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -42,22 +44,20 @@ class MeasureStage:
     def settings(self) -> Mapping[str, object]:
         """What decides the lengths, and the cap that rows are held against."""
         recipe = self.context.recipe
-        native = recipe.phase.mixture.native_share > 0
-        shape = {
-            "order": [role.name for role in recipe.phase.layout.order],
-            "template": recipe.phase.layout.template,
-            "native": native,
-        }
-        return {**shape, "tokens": recipe.tokens.count, "pixels": recipe.pixels, "max_length": recipe.max_length}
+        shapes = [_shape(phase) for phase in recipe.phases]
+        return {"phases": shapes, "tokens": recipe.tokens.count, "pixels": recipe.pixels, "max_length": recipe.max_length}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
-        """Make the table, of the parts that are there and those that are not, and list the rows that pass the cap."""
+        """Make the tables, of the parts that are there and those that are not, and list the rows that pass the cap."""
         from pipeline.train.dataloader.measured_corpus import count_left_out
         from pipeline.train.dataloader.token_counts import ensure_lengths
 
-        index, ruler, table = self._opened(out)
-        lengths = ensure_lengths(table, index, ruler, self._report)
-        return Result(counts=count_left_out(lengths, table, self.context.recipe.max_length), content=table.stem)
+        counts: dict[str, int] = {}
+        tables = list(self._opened(out))
+        for index, ruler, table in tables:
+            lengths = ensure_lengths(table, index, ruler, self._report)
+            counts = count_left_out(lengths, table, self.context.recipe.max_length)
+        return Result(counts=counts, content=fingerprint([table.stem for _, _, table in tables]))
 
     def run_slice(self, index: int, of: int) -> int:
         """Count the rows of one slice; returns how many. No lock is taken, since others may be at work in the folder."""
@@ -65,19 +65,32 @@ class MeasureStage:
 
         if not 0 <= index < of:
             raise ConfigError(f"--shard-index {index}: slices of {of} are numbered from 0 to {of - 1}")
-        shards, ruler, table = self._opened(self.folder)
-        return measure_parts(table, shards, ruler, self._report, slice_index=index, num_slices=of)
+        return sum(
+            measure_parts(table, shards, ruler, self._report, slice_index=index, num_slices=of)
+            for shards, ruler, table in self._opened(self.folder)
+        )
 
-    def _opened(self, out: Path) -> "tuple[ShardIndex, Ruler, Path]":
-        """Shards, what counts their rows, and the file of the table."""
+    def _opened(self, out: Path) -> "Iterator[tuple[ShardIndex, Ruler, Path]]":
+        """Shards, what counts their rows, and the file of the table, for every phase whose rows have another form."""
         from pipeline.model.backbone import open_folder
         from pipeline.train.build import chorus_ids
         from pipeline.train.dataloader.measured_corpus import lengths_file, ruler_of
 
-        index, model = ShardIndex.open(self.context.shards), backbone_folder(self.context)
+        recipe, shards, model = self.context.recipe, ShardIndex.open(self.context.shards), backbone_folder(self.context)
         folder = open_folder(model)
-        ruler = ruler_of(self.context.recipe, folder.vocabulary(chorus_ids(folder, self.context.recipe)))
-        return index, ruler, lengths_file(out, index, ruler, model)
+        seen: set[Path] = set()
+        for phase in recipe.phases:
+            ruler = ruler_of(recipe.until(phase.name), folder.vocabulary(chorus_ids(folder, recipe)))
+            table = lengths_file(out, shards, ruler, model)
+            if table not in seen:
+                yield shards, ruler, table
+            seen.add(table)
 
     def _report(self, done: int, total: int) -> None:
         self.context.progress("measure", done, total, "")
+
+
+def _shape(phase: Phase) -> Mapping[str, object]:
+    """What decides the form of a phase's rows."""
+    layout, native = phase.layout, phase.mixture.native_share > 0
+    return {"order": [role.name for role in layout.order], "template": layout.template, "native": native}

@@ -17,6 +17,7 @@ from jobs.synthesize import SynthesizeStage
 from jobs.toy import ToyStage
 from jobs.train import TrainStage
 from pipeline.data.shard_plan import MAX_PIXELS
+from pipeline.errors import ConfigError
 
 Runner = Callable[[Stage, Context], Outcome]
 
@@ -31,6 +32,8 @@ class Machine:
     answer_tokens: int = ANSWER_TOKENS
     max_unanswered: float = MAX_UNANSWERED
     model_folder: Path | None = None
+    phase: str = ""
+    start: Path | None = None
     workers: int = LOADER_WORKERS
     step_timeout: float = STEP_TIMEOUT
     max_pixels: int = MAX_PIXELS
@@ -44,7 +47,16 @@ class Machine:
 def stages(context: Context, machine: Machine) -> list[Stage]:
     """The chain for a context. All settings are checked before anything runs; a user's data replaces the toy world."""
     names = ORDER if context.data == context.toy else ORDER[1:]
-    return [stage(name, context, machine) for name in names]
+    return [made for name in names for made in _made(name, context, machine)]
+
+
+def _made(name: str, context: Context, machine: Machine) -> Iterator[Stage]:
+    """A stage by its name; of `train` one for each phase."""
+    if name != "train":
+        yield stage(name, context, machine)
+        return
+    for phase in context.recipe.phases:
+        yield stage(name, context, replace(machine, phase=phase.name))
 
 
 def stage(name: str, context: Context, machine: Machine) -> Stage:
@@ -57,7 +69,7 @@ def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1
     with chain_run(context) as parent_run:
         within_run = replace(context, parent_run=parent_run)
         for step in chain:
-            if ORDER.index(step.name) > ORDER.index(until):
+            if ORDER.index(step.name.partition("-")[0]) > ORDER.index(until):
                 return
             yield run(step, within_run)
 
@@ -85,13 +97,23 @@ def _synthesize(context: Context, machine: Machine) -> Stage:
     )
 
 
+def _train(context: Context, machine: Machine) -> Stage:
+    names = [phase.name for phase in context.recipe.phases]
+    if not machine.phase and len(names) > 1:
+        raise ConfigError(f"recipe {context.recipe.name} has the phases {', '.join(names)}; name one: --phase {names[0]}")
+    phase = context.recipe.until(machine.phase).phase.name if machine.phase else names[0]
+    return TrainStage(
+        context=context, phase=phase, start=machine.start, workers=machine.workers, step_timeout=machine.step_timeout
+    )
+
+
 _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "toy": lambda context, machine: ToyStage(context=context),
     "convert": lambda context, machine: convert_stage(context, machine),
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
     "measure": lambda context, machine: MeasureStage(context=context),
-    "train": lambda context, machine: TrainStage(context=context, workers=machine.workers, step_timeout=machine.step_timeout),
+    "train": _train,
     "evaluate": lambda context, machine: EvaluateStage(context=context, choice=machine.choice),
     "report": lambda context, machine: ReportStage(context=context),
 }

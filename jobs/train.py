@@ -1,46 +1,67 @@
-"""Stage `train`: the recipe's objective under DeepSpeed, from the newest checkpoint to the last step."""
+"""Stage `train`: one phase of the recipe under DeepSpeed, from the newest checkpoint to the last step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
-from pipeline.manifest import fingerprint
+from pipeline.manifest import Manifest, fingerprint
+from pipeline.recipe import Recipe
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainStage:
-    """Trains; stopped at any moment, the same command goes on from the newest whole checkpoint.
+    """Trains a phase; stopped at any moment, the same command goes on from the newest whole checkpoint.
 
-    `workers` prepare batches ahead; they never change what is read. A step may take `step_timeout` seconds.
+    The last phase (of most recipes the only one) has the folder `train`, those before it `train-<name>`. A phase begins where the
+    one before it ended, the first at the backbone or at the checkpoint `start`. `workers` prepare batches ahead; they never
+    change what is read. A step may take `step_timeout` seconds.
     """
 
     context: Context
+    phase: str = ""
+    start: Path | None = None
     workers: int = LOADER_WORKERS
     step_timeout: float = STEP_TIMEOUT
-    name: str = "train"
-    writing: Writing = Writing.RESUME
+    writing: Writing = field(default=Writing.RESUME)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The context's recipe as far as this phase, which is its last."""
+        recipe = self.context.recipe
+        return recipe.until(self.phase) if self.phase else recipe
+
+    @property
+    def name(self) -> str:
+        """`train`, or `train-<name>` of a phase that others follow."""
+        return stage_name(self.context.recipe, self.recipe)
 
     @property
     def folder(self) -> Path:
         """Checkpoints and the log of steps."""
-        return self.context.train
+        return self.context.work / self.name
 
     def inputs(self) -> Mapping[str, Input]:
-        """Shards, QA and the untrained model."""
-        return {
+        """Shards, QA, the untrained model, and what the weights begin from where that is not the untrained model."""
+        given = {
             "shards": Input(path=self.context.shards, made_by="convert"),
             "qa": Input(path=self.context.qa, made_by="synthesize"),
             "model": Input(path=self.context.model, made_by="model"),
         }
+        before = self._before
+        if before is not None:
+            given["before"] = Input(path=before.folder, made_by=f"train --phase {before.recipe.phase.name}")
+        elif self.start is not None:
+            given["start"] = Input(path=self.start)
+        return given
 
     def settings(self) -> Mapping[str, object]:
         """The recipe as far as it decides what is trained: with another ZeRO stage a run goes on where it stands."""
-        return {"recipe": course_values(self.context.recipe)}
+        return {"recipe": course_values(self.recipe)}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Train from where the folder stands."""
@@ -49,9 +70,33 @@ class TrainStage:
         from pipeline.train.run_options import RunOptions, TrainingPaths
 
         def report(done: int, total: int, note: str) -> None:
-            self.context.progress("train", done, total, note)
+            self.context.progress(self.name, done, total, note)
 
-        paths = TrainingPaths(shards=self.context.shards, qa=self.context.qa, model=backbone_folder(self.context), out=out)
+        context = self.context
+        paths = TrainingPaths(
+            shards=context.shards, qa=context.qa, model=backbone_folder(context), out=out, start=self._start_folder()
+        )
         options = RunOptions(num_workers=self.workers, step_timeout=self.step_timeout)
-        state = read_state(train(paths, self.context.recipe, tracker, progress=report, options=options))
+        state = read_state(train(paths, self.recipe, tracker, progress=report, options=options))
         return Result(counts={"steps": state.step}, content=fingerprint(dict(state.digests)))
+
+    @property
+    def _before(self) -> "TrainStage | None":
+        """The stage of the phase before this one."""
+        phases = self.recipe.phases
+        return replace(self, phase=phases[-2].name) if len(phases) > 1 else None
+
+    def _start_folder(self) -> Path | None:
+        """The checkpoint that the weights begin from; None for the untrained model."""
+        from pipeline.train.checkpoint import folder_of
+
+        if self._before is None:
+            return self.start
+        manifest = Manifest.read(self._before.folder)
+        assert manifest is not None, "the runner has refused a phase whose start is not finished"
+        return folder_of(self._before.folder / "checkpoints", manifest.counts["steps"])
+
+
+def stage_name(recipe: Recipe, part: Recipe) -> str:
+    """The name of the stage that trains the last phase of `part`, which is `recipe` or the beginning of it."""
+    return "train" if len(part.phases) == len(recipe.phases) else f"train-{part.phase.name}"

@@ -204,6 +204,7 @@ def model(**given: Any) -> None:
 
 @group.command()
 @options.shared
+@options.phase
 @options.training
 @options.preflight
 def train(processes: int, dry_run: bool, **given: Any) -> None:
@@ -215,6 +216,7 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
     Examples:
       crem train --recipe tiny
       crem train --recipe crem_2b --work runs/crem_2b --processes 8
+      crem train --recipe crem_2b --work runs/on --start runs/crem_2b/train/checkpoints/step-00002000
       crem train --recipe crem_2b --dry-run --gpus 8 --gpu a800-80g --model-folder models/Qwen2-VL-2B-Instruct
     """
     machines, shared = options.take_preflight(given), options.take_shared(given)

@@ -47,11 +47,11 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
     part_of = {PARENT_VARIABLE: context.parent_run()}
     codes = run_ranks(train_command(stage, context), processes=processes, variables=part_of)
     if STOPPED in codes:
-        raise StoppedError("train: stopped after a checkpoint; the same command goes on from it")
+        raise StoppedError(f"{stage.name}: stopped after a checkpoint; the same command goes on from it")
     manifest = Manifest.read(stage.folder)
     if any(codes) or manifest is None:
         said = ", ".join(f"rank {rank} {_how(code)}" for rank, code in enumerate(codes) if code)
-        raise PipelineError(f"train: {said or 'no process finished it'}; the first error above says why")
+        raise PipelineError(f"{stage.name}: {said or 'no process finished it'}; the first error above says why")
     seconds = time.monotonic() - begun
     return Outcome(stage=stage.name, folder=stage.folder, manifest=manifest, was_done=manifest == before, seconds=seconds)
 
@@ -60,6 +60,8 @@ def train_command(stage: TrainStage, context: Context) -> list[str]:
     """The command line of one process of a training: the resolved recipe, since neither name nor file says what was changed."""
     arguments = ["--recipe", str(write_recipe(context)), "--work", str(context.work)]
     arguments += ["--workers", str(stage.workers), "--step-timeout", str(stage.step_timeout)]
+    arguments += ["--phase", stage.recipe.phase.name]
+    arguments += ["--start", str(stage.start)] if stage.start else []
     arguments += ["--data", str(context.data)] if context.data != context.toy else []
     return [sys.executable, "-m", "launchers.cli", "train", *arguments, *(["--force"] if context.force else [])]
 

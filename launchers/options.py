@@ -105,7 +105,17 @@ _MODEL = (
         help="Downloaded folder of the recipe's backbone, such as Qwen2-VL-2B-Instruct. A tiny recipe needs none.",
     ),
 )
+_PHASE = (
+    click.option(
+        "--phase", default="", metavar="NAME", help="Which phase of the recipe is trained; need not be said where there is one."
+    ),
+)
 _TRAINING = (
+    click.option(
+        "--start",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Checkpoint or exported folder whose weights the first phase begins with, in place of the backbone's.",
+    ),
     click.option("--processes", type=click.IntRange(1), default=1, help="Training processes on this machine: one a GPU."),
     click.option(
         "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
@@ -182,6 +192,11 @@ def teacher(command: Command) -> Command:
 def model(command: Command) -> Command:
     """Where the published backbone lies."""
     return _with(_MODEL, command)
+
+
+def phase(command: Command) -> Command:
+    """Which phase is trained."""
+    return _with(_PHASE, command)
 
 
 def training(command: Command) -> Command:

@@ -1,5 +1,6 @@
 """A training phase is a value: what is learnt, from what, of which weights, and how."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,7 @@ from pipeline.roles import Layout, Role
 
 SideName = Literal["query", "positive"]
 Features = Literal["device", "host", "recomputed"]
+Start = Literal["merged", "continued"]
 
 HeldOutFigure = Literal[
     "none",
@@ -97,6 +99,8 @@ class Phase:
     """One training phase: what is learnt (`layout`, the losses and their weights), from what (`mixture`), of which weights
     (`adapter`, `tower`), how, and what moves memory and time only.
 
+    `start` says how it goes on from the phase before: with that one's adapters merged into the weights, or with its trained
+    weights as they are, adapters included ("continued": both must train the same ones). The first phase begins at the backbone.
     The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
     `features` says where a frozen tower's features wait for the replay; `gradient_checkpointing` runs each layer again in the
@@ -113,6 +117,7 @@ class Phase:
     layout: Layout
     adapter: Adapter = field(default_factory=Full)
     tower: Literal["frozen", "trained"] = "frozen"
+    start: Start = "merged"
     mixture: Mixture = field(default_factory=Mixture)
     contrastive: InfoNCE = field(default_factory=InfoNCE)
     language: NextToken = field(default_factory=NextToken)
@@ -135,6 +140,8 @@ class Phase:
     held_out: int = 256
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9_]+", self.name):
+            raise ConfigError(f"phase.name: {self.name!r} names a folder too; use a-z, 0-9 and _")
         check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
         check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1, keep_every=0, skips_in_a_row=1)
         check_between("phase.max_unreadable", self.max_unreadable, 0, 1)

@@ -6,12 +6,13 @@ A variant is `dataclasses.replace` over another.
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pipeline.data.sampler import seed_of
 from pipeline.errors import ConfigError
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import Pooling
 from pipeline.phase import Phase
-from pipeline.ranges import check_least
+from pipeline.ranges import check_least, check_once
 from pipeline.roles import Role
 
 
@@ -81,8 +82,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_least(self, "", max_length=1, seed=0)
-        if len(self.phases) != 1:
-            raise ConfigError(f"phases: {len(self.phases)} of them, and training runs exactly one")
+        if not self.phases:
+            raise ConfigError("phases: none; a recipe has one or more")
+        check_once("phases, name", [phase.name for phase in self.phases])
         for phase in self.phases:
             self._check_pooling(phase)
             self._check_tokens(phase)
@@ -91,6 +93,23 @@ class Recipe:
     def phase(self) -> Phase:
         """The last phase: the one that a training trains, and whose layout a trained model is used with."""
         return self.phases[-1]
+
+    @property
+    def phase_path(self) -> str:
+        """How `--set` names the last phase."""
+        return f"phases.{len(self.phases) - 1}"
+
+    @property
+    def order_seed(self) -> int:
+        """What the order of the last phase's data is drawn from: later phases draw anew."""
+        return self.seed if len(self.phases) == 1 else seed_of("phase", self.seed, len(self.phases))
+
+    def until(self, name: str) -> "Recipe":
+        """The recipe whose last phase is the one of that name. Raises ConfigError, with the names, where there is none."""
+        names = [phase.name for phase in self.phases]
+        if name not in names:
+            raise ConfigError(f"--phase {name}: recipe {self.name} has {', '.join(names)}")
+        return replace(self, phases=self.phases[: names.index(name) + 1])
 
     def with_phase(self, **fields: Any) -> "Recipe":
         """The recipe with fields of its last phase replaced."""

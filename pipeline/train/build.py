@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from pipeline.errors import CheckpointError
 from pipeline.model.backbone import Backbone, Folder, load_weights, open_folder
@@ -12,6 +13,9 @@ from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+OWN_WEIGHTS = "start.safetensors"
+"""In a model folder: compression rows and the pooling's weights, which no model of the family has, in float32."""
 
 
 def chorus_ids(folder: Folder, recipe: Recipe) -> tuple[int, ...]:
@@ -38,7 +42,24 @@ def build_embedder(
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.phase.tower == "trained")
-    return Embedder(backbone, bank, pooling, folder.cutter), folder
+    embedder = Embedder(backbone, bank, pooling, folder.cutter)
+    if (path / OWN_WEIGHTS).is_file():
+        _load_own(embedder, load_file(path / OWN_WEIGHTS), path)
+    return embedder, folder
+
+
+def _load_own(embedder: Embedder, weights: Mapping[str, torch.Tensor], where: Path) -> None:
+    """Put a folder's compression rows and pooling in the place of new ones. Raises CheckpointError where they do not fit."""
+    own = {name: weight for name, weight in embedder.named_parameters() if name.startswith(("bank.", "pooling."))}
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    if shapes != {name: weight.shape for name, weight in own.items()}:
+        raise CheckpointError(
+            f"{where}: {OWN_WEIGHTS} holds {', '.join(shapes) or 'nothing'}, and the recipe has {', '.join(own) or 'nothing'} of "
+            "these shapes; its tokens and pooling must be those of the start"
+        )
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(weights[name])
 
 
 def load_trained(embedder: Embedder, weights: Mapping[str, torch.Tensor], where: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch.distributed as dist
@@ -39,6 +40,7 @@ from pipeline.train.metrics_log import MetricsLog, drop_after
 from pipeline.train.run_header import composition, opening
 from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
+from pipeline.train.start import load_continued, start_of
 from pipeline.train.step import train_step
 from pipeline.train.step_metrics import Clock, Tally, figures_of, scheduled, summary, tally
 
@@ -57,7 +59,7 @@ def train(
     options: RunOptions = DEFAULT_OPTIONS,
     stop_after: int | None = None,
 ) -> Path:
-    """Train the recipe's phase and return the folder of its last checkpoint.
+    """Train the recipe's last phase and return the folder of its last checkpoint.
 
     Resumes from the newest whole checkpoint of the same course of training and data. `stop_after` ends the run at that step, as
     an interruption would. Every rank calls this; rank 0 writes.
@@ -81,13 +83,16 @@ class _Run:
     def __init__(
         self, paths: TrainingPaths, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote, watch: Watchdog
     ) -> None:
-        self.paths, self.recipe, self.progress, self.note, self.watch = paths, recipe, progress, note, watch
+        self.recipe, self.progress, self.note, self.watch = recipe, progress, note, watch
         self.phase: Phase = recipe.phase
         self.journal = MetricsLog(paths.metrics, tracker)
         rank, num_ranks = start_process_group()
         watch.is_queued = num_ranks > 1 and dist.get_backend() == "nccl"
         # All that the user may have to mend is looked at before the model loads.
-        folder = open_folder(paths.model)
+        with rank_0_first():
+            model, continued = start_of(paths, recipe)
+        self.paths = paths = replace(paths, model=model)
+        folder = open_folder(model)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
         with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
@@ -95,11 +100,13 @@ class _Run:
         self.held_out = HeldOut(self.dataset)
         self.data_fingerprint = fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint])
         watch.beat(0, "loading the model")
-        embedder, _ = build_embedder(paths.model, recipe, dtype=DTYPES[self.phase.dtype])
+        embedder, _ = build_embedder(model, recipe, dtype=DTYPES[self.phase.dtype])
         watch.beat(0, "choosing a checkpoint")
         self.found = self._newest(rank)
         if self.found:
             load_trained(embedder, checkpoint.weights(self.found[0]), self.found[0])
+        elif continued:
+            load_continued(embedder, continued, recipe)
         self.cost = Cost.of(embedder)
         watch.beat(0, "starting DeepSpeed")
         self.engine = Engine(embedder, self.phase)

@@ -6,12 +6,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPaths:
-    """Folders that training reads and writes. `qa` may be missing: then no pair asks its own question."""
+    """Folders that training reads and writes. `qa` may be missing: then no pair asks its own question.
+
+    `start` is the checkpoint that the weights begin from; without one they are those of the model folder.
+    """
 
     shards: Path
     qa: Path | None
     model: Path
     out: Path
+    start: Path | None = None
+
+    @property
+    def started(self) -> Path:
+        """The model folder that is written of the weights of `start`."""
+        return self.out.with_name(f"{self.out.name}-start")
 
     @property
     def lengths(self) -> Path:

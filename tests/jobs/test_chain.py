@@ -1,6 +1,7 @@
 """The chain of stages over a small toy world: order, skipping, and what ties the stages together."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from data_prep.qa_teacher import DESCRIBE
 from jobs.model import ModelStage, backbone_folder
-from jobs.run import Machine, run_chain, stages
+from jobs.run import Machine, run_chain, stage, stages
 from jobs.runner import Outcome
 from jobs.stage import Context
 from launchers.export import export
@@ -21,6 +22,7 @@ from pipeline.manifest import Manifest
 from pipeline.recipe import ToyWorld
 from pipeline.recipes import load
 from pipeline.tracking import NullTracker, default_uri, find_run
+from pipeline.train import checkpoint
 from tests.pipeline.corpus import small_recipe
 
 
@@ -142,3 +144,50 @@ def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path, ca
     (published / "config.json").unlink()
     with pytest.raises(CheckpointError, match="no model there any more"):
         backbone_folder(context)
+
+
+@pytest.mark.slow
+def test_phases_are_stages_one_after_another(trained: tuple[Context, list[Outcome]], tmp_path: Path) -> None:
+    """Each has its folder, manifest and checkpoints; what is done is not done again, nor the first for a change of the second."""
+    context, _ = trained
+    work = tmp_path / "work"
+    shutil.copytree(context.work, work)
+    phases = tuple(replace(context.recipe.phase, name=name, steps=steps) for name, steps in (("compress", 2), ("match", 3)))
+    two = Context(work=work, data=work / "toy", recipe=replace(context.recipe, phases=phases), tracking=default_uri(work))
+
+    def trainings(given: Context) -> dict[str, tuple[bool, int]]:
+        outcomes = [outcome for outcome in run(given, "train") if outcome.stage.startswith("train")]
+        assert outcomes[-1].folder == work / "train"
+        return {outcome.stage: (outcome.was_done, outcome.manifest.counts["steps"]) for outcome in outcomes}
+
+    assert trainings(two) == {"train-compress": (False, 2), "train": (False, 3)}
+    assert trainings(two) == {"train-compress": (True, 2), "train": (True, 3)}
+    (folder,) = (work / "train-compress" / "checkpoints").iterdir()
+    assert [phase.name for phase in checkpoint.recipe(folder).phases] == ["compress"]
+    assert checkpoint.recipe(work / "train" / "checkpoints" / "step-00000003") == two.recipe
+    longer = replace(two, recipe=two.recipe.with_phase(steps=4))
+    assert trainings(longer) == {"train-compress": (True, 2), "train": (False, 4)}
+
+
+@pytest.mark.slow
+def test_a_training_may_start_from_any_checkpoint(trained: tuple[Context, list[Outcome]], tmp_path: Path) -> None:
+    context, _ = trained
+    work = tmp_path / "work"
+    shutil.copytree(context.work, work)
+    start = context.work / "train" / "checkpoints" / "step-00000004"
+    on = Context(work=work, data=work / "toy", recipe=context.recipe.with_phase(steps=1), tracking=default_uri(work))
+    *_, outcome = run_chain(stages(on, Machine(start=start)), on, until="train")
+    assert outcome.manifest.counts == {"steps": 1} and "start" in outcome.manifest.inputs
+    made = checkpoint.peek(outcome.folder / "checkpoints" / "step-00000001")
+    assert (outcome.folder / "checkpoints" / "step-00000001" / made.model_folder).resolve() == work / "train-start"
+
+
+def test_a_phase_must_be_named_where_there_are_several(tmp_path: Path) -> None:
+    recipe = small_recipe()
+    two = replace(recipe, phases=(recipe.phase, replace(recipe.phase, name="match")))
+    context = Context(work=tmp_path, data=tmp_path / "toy", recipe=two, tracking=default_uri(tmp_path))
+    with pytest.raises(ConfigError, match=r"has the phases joint, match; name one: --phase joint"):
+        stage("train", context, Machine())
+    assert [made.name for made in stages(context, Machine())][-4:] == ["train-joint", "train", "evaluate", "report"]
+    before = stage("train", context, Machine(phase="match")).inputs()["before"]
+    assert (before.path, before.made_by) == (tmp_path / "train-joint", "train --phase joint")

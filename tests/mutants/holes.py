@@ -170,15 +170,15 @@ MUTANTS = (
     Mutant(
         "one coin for all rows of a step",
         "pipeline/train/dataloader/step_dataset.py",
-        "words = (self.recipe.seed, step, sample.key, item.side)",
+        "words = (self.recipe.order_seed, step, sample.key, item.side)",
         "words = (self.recipe.seed, step, item.side)",
         FEED,
     ),
     Mutant(
         "one coin for a row's two sides",
         "pipeline/train/dataloader/step_dataset.py",
-        "words = (self.recipe.seed, step, sample.key, item.side)",
-        "words = (self.recipe.seed, step, sample.key)",
+        "words = (self.recipe.order_seed, step, sample.key, item.side)",
+        "words = (self.recipe.order_seed, step, sample.key)",
         FEED,
     ),
     Mutant("one coin for ever", "pipeline/train/dataloader/step_dataset.py", '"gate", *words)', '"gate", *words[2:])', FEED),

@@ -46,7 +46,7 @@ class RowBuilder:
     def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
         side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.phase.layout
-        words = (self.recipe.seed, step, sample.key, item.side)
+        words = (self.recipe.order_seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         side = conversation_context(side, native=native) if outside else side
         pixels = tuple(
@@ -62,7 +62,7 @@ class RowBuilder:
             slot=item.slot,
             item=side_digest(side),
             group=item.group,
-            noise=(seed_of("noise", self.recipe.seed, step), seed_of("noise", *words)),
+            noise=(seed_of("noise", self.recipe.order_seed, step), seed_of("noise", *words)),
         )
 
     def _view(self, step: int, *words: object) -> View:
@@ -106,14 +106,14 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         self.rank, self.num_ranks = rank, num_ranks
         self.rows = RowBuilder(recipe, phase, vocabulary)
         _refuse_few(phase, num_ranks)
-        mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.seed)
+        mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.order_seed)
         self.held_out = division.held_out
         if mixture.pairs:
             warn_of_small(division.pairs, mixture.sub_batch)
         runs, pair_shares = mixture.pairs // mixture.sub_batch, shares(division.pairs, mixture, cap=mixture.cap)
-        self.pairs = Stream(division.pairs, pair_shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.seed)
+        self.pairs = Stream(division.pairs, pair_shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.order_seed)
         talk_shares = shares(division.talks, mixture)
-        self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.seed)
+        self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.order_seed)
 
     def draw(self, step: int) -> Draw:
         """Corpus rows of a step."""

@@ -28,11 +28,11 @@ def naming_settings(recipe: Recipe) -> Iterator[None]:
 
 def _settings(recipe: Recipe) -> list[str]:
     """What still can be lowered, none of which changes what is trained."""
-    phase = recipe.phase
-    found = [f"phases.0.chunk_tokens={max(1, phase.chunk_tokens // 2)}"]
-    found += ["phases.0.kept_chunks=0"] if phase.kept_chunks else []
-    found += ["phases.0.features=host"] if phase.tower == "frozen" and phase.features == "device" else []
-    found += [] if phase.gradient_checkpointing else ["phases.0.gradient_checkpointing=true"]
+    path, phase = recipe.phase_path, recipe.phase
+    found = [f"{path}.chunk_tokens={max(1, phase.chunk_tokens // 2)}"]
+    found += [f"{path}.kept_chunks=0"] if phase.kept_chunks else []
+    found += [f"{path}.features=host"] if phase.tower == "frozen" and phase.features == "device" else []
+    found += [] if phase.gradient_checkpointing else [f"{path}.gradient_checkpointing=true"]
     # ZeRO-3 frees weights between passes, so it keeps no graphs.
-    found += [f"phases.0.zero_stage={phase.zero_stage + 1}"] if phase.zero_stage < 3 else []
+    found += [f"{path}.zero_stage={phase.zero_stage + 1}"] if phase.zero_stage < 3 else []
     return [*found[:-1], f"or {found[-1]}"] if len(found) > 1 else found
