@@ -172,13 +172,15 @@ def _base(folder: Path, settings: dict[str, Any]) -> Path:
 
 
 def _add_adapters(model: Any, folder: Path, chorus: list[int]) -> None:
-    """W + alpha / r * B A for every adapted W, and the compression rows into the table."""
+    """W + alpha / r * B A for every adapted W, with DoRA's lengths of rows, and the compression rows into the table."""
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     adapters = load_file(folder / "adapter_model.safetensors")
     with torch.no_grad():
         for name in (name for name in adapters if ".lora_A." in name):
             weight = model.get_submodule(name.removeprefix(_IN_PEFT).partition(".lora_A.")[0]).weight
             up, down = adapters[name.replace(".lora_A.", ".lora_B.")].float(), adapters[name].float()
-            weight.copy_(weight.float() + config["lora_alpha"] / config["r"] * (up @ down))
+            moved = weight.float() + config["lora_alpha"] / config["r"] * (up @ down)
+            lengths = adapters.get(name.replace(".lora_A.weight", ".lora_magnitude_vector"))
+            weight.copy_(moved if lengths is None else normalize(moved, dim=1) * lengths.float()[:, None])
         if chorus:
             model.get_input_embeddings().weight[chorus] = load_file(folder / "chorus.safetensors")["rows"].to(model.dtype)

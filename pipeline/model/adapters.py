@@ -28,6 +28,9 @@ _TEXT_IN_PEFT = "base_model.model.model.language_model."
 
 _WEIGHTS = "adapter_model.safetensors"
 
+MAGNITUDE = ".lora_magnitude_vector"
+"""DoRA's vector of a target, as PEFT's files call it; in a model it is the weight of a module for each adapter."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
@@ -44,11 +47,16 @@ class LoRA:
     """Low-rank adapters on the named projections of the language model (paper: rank 16, alpha 64 on q, k, v, o).
 
     `dropout` is the share of a target's inputs that its adapter does not see. The paper names none.
+
+    With `dora` a target W (out, in) learns the length of each of its rows, m, apart from their directions (DoRA, Eq. 5):
+    W' = m * V / |V|, V = W + alpha / rank * B A, where |V|, the lengths of V's rows, has no gradient and m begins as those of W.
+    As in PEFT, what comes out under dropout d is W x + (m / |V| - 1) W d(x) + m / |V| * alpha / rank * B A d(x).
     """
 
     rank: int = 16
     alpha: int = 64
     dropout: float = 0.0
+    dora: bool = False
     targets: tuple[Projection, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
     def __post_init__(self) -> None:
@@ -65,7 +73,9 @@ class LoRA:
 
         text.requires_grad_(False)
         head.requires_grad_(False)
-        inject_adapter_in_model(self._config(target_modules=list(self.targets)), text)
+        # With a graph, the first lengths of DoRA's rows would keep a copy of every target.
+        with torch.no_grad():
+            inject_adapter_in_model(self._config(target_modules=list(self.targets)), text)
         if self.dropout:
             for number, (_, layer) in enumerate(_adapted(text)):
                 layer.lora_dropout["default"] = TokenDropout(self.dropout, layer.in_features, number)
@@ -78,7 +88,7 @@ class LoRA:
         targets = rf".*\.language_model\..*\.({'|'.join(self.targets)})"
         config = self._config(target_modules=targets, base_model_name_or_path=str(base), inference_mode=True)
         config.save_pretrained(folder)
-        adapters = {name.replace(".default.", "."): value for name, value in text.state_dict().items() if ".lora_" in name}
+        adapters = {_name_in_file(name): value for name, value in text.state_dict().items() if ".lora_" in name}
         tensors = {_TEXT_IN_PEFT + name: value.contiguous() for name, value in adapters.items()}
         save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
 
@@ -87,13 +97,22 @@ class LoRA:
         from safetensors.torch import load_file
 
         tensors: dict[str, torch.Tensor] = load_file(folder / _WEIGHTS)
-        own = {name.removeprefix(_TEXT_IN_PEFT): value for name, value in tensors.items()}
-        return {re.sub(r"(\.lora_\w+)\.", r"\1.default.", name): value for name, value in own.items()}
+        return {_name_in_model(name.removeprefix(_TEXT_IN_PEFT)): value for name, value in tensors.items()}
 
     def _config(self, **more: object) -> "LoraConfig":
         from peft import LoraConfig
 
-        return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, **more)
+        return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, use_dora=self.dora, **more)
+
+
+def _name_in_file(name: str) -> str:
+    """How PEFT's files call a weight of an adapter."""
+    return name.replace(f"{MAGNITUDE}.default.weight", MAGNITUDE).replace(".default.", ".")
+
+
+def _name_in_model(name: str) -> str:
+    """The inverse of `_name_in_file`."""
+    return f"{name}.default.weight" if name.endswith(MAGNITUDE) else re.sub(r"(\.lora_\w+)\.", r"\1.default.", name)
 
 
 Adapter = Full | LoRA

@@ -2,10 +2,11 @@
 
 A linear map costs 2 a weight for each token that meets it. A forward pass counts 1, the gradient of the inputs 1, that of the
 weights 1 where they are trained; so with adapters. Attention costs 4 times the width of its heads for each query and key that it
-sees, and twice that in its gradients. Left out, since they are small: norms, activations, rotations and pooling.
+sees, and twice that in its gradients. Left out, since they are small: norms, activations, rotations, pooling, and the lengths of
+DoRA's rows, which are taken once a chunk.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 
 from pipeline.batch import Batch
+from pipeline.model.adapters import MAGNITUDE
+from pipeline.model.dropout import TokenDropout
 from pipeline.model.embedder import Embedder
 from pipeline.phase import Phase
 from pipeline.train.dataloader.step_work import Chunk
@@ -85,7 +88,7 @@ class Cost:
         width = int(tower.blocks[0].attn.qkv.in_features)
         scored = _map(head)
         return cls(
-            token=_sum(_of_layer(name, weight) for name, weight in _maps(text.layers)),
+            token=_sum(_of_text(text.layers)),
             score=Passes(scored.forward, scored.backward, scored.forward * head.requires_grad),
             pair=_pair(config.num_hidden_layers * config.num_attention_heads * depth, has_gradients=True),
             patch=_sum(_of_patch(name, weight, tower, trains) for name, weight in _maps(tower)),
@@ -146,10 +149,24 @@ def _map(weight: torch.Tensor, *, has_input_gradient: bool = True) -> Passes:
     return Passes(product, product * (has_input_gradient + weight.requires_grad))
 
 
-def _of_layer(name: str, weight: torch.Tensor) -> Passes:
-    """Of one token through a map of a layer that runs again where layers are checkpointed."""
+def _of_layer(weight: torch.Tensor, *, is_last: bool) -> Passes:
+    """Of one token through a map of a layer that runs again, but for its last map, where layers are checkpointed."""
     passes = _map(weight)
-    return Passes(passes.forward, passes.backward, 0.0 if name.endswith(_LAST_MAPS) else passes.forward)
+    return Passes(passes.forward, passes.backward, 0.0 if is_last else passes.forward)
+
+
+def _of_text(layers: nn.Module) -> Iterator[Passes]:
+    """Of one token through the maps of the language model's layers.
+
+    DoRA keeps what comes out of a target's maps, so none of them is a layer's last; and under dropout it takes the target's own
+    map of both the whole inputs and those that are left.
+    """
+    scaled = {name.partition(MAGNITUDE)[0] for name, _ in layers.named_parameters() if MAGNITUDE in name}
+    has_dropout = any(isinstance(module, TokenDropout) for module in layers.modules())
+    for name, weight in _maps(layers):
+        target = name.partition(".base_layer.")[0]
+        is_last = name.endswith(_LAST_MAPS) and name.partition(".lora_")[0] not in scaled
+        yield _of_layer(weight, is_last=is_last).times(1 + (has_dropout and target in scaled))
 
 
 def _of_patch(name: str, weight: torch.Tensor, tower: Any, trains: bool) -> Passes:
@@ -157,7 +174,7 @@ def _of_patch(name: str, weight: torch.Tensor, tower: Any, trains: bool) -> Pass
     if not trains:
         passes = Passes(_map(weight).forward)
     elif name.startswith("blocks."):
-        passes = _of_layer(name, weight)
+        passes = _of_layer(weight, is_last=name.endswith(_LAST_MAPS))
     else:
         passes = _map(weight, has_input_gradient=not name.startswith("patch_embed."))
     return passes.times(1 / tower.spatial_merge_size**2) if name.startswith("merger.mlp") else passes

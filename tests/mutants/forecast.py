@@ -25,7 +25,7 @@ MUTANTS = (
     Mutant("flops: adapters have no gradient", _FLOPS, "+ weight.requires_grad))", "+ (weight.numel() > 1024)))", COUNTED),
     Mutant("flops: pixels have a gradient", _FLOPS, 'not name.startswith("patch_embed.")', "True", COUNTED),
     Mutant("flops: a frozen tower has gradients", _FLOPS, "    if not trains:\n", "    if False:\n", COUNTED),
-    Mutant("flops: a layer runs again to its end", _FLOPS, "0.0 if name.endswith(_LAST_MAPS) else", "", COUNTED),
+    Mutant("flops: a layer runs again to its end", _FLOPS, "0.0 if is_last else", "", COUNTED),
     Mutant("flops: layers never run again", _FLOPS, "(text.again + tower.again if", "(0.0 if", COUNTED),
     Mutant("flops: a checkpointed tower never runs again", _FLOPS, "(text.again + tower.again if", "(text.again if", COUNTED),
     Mutant("flops: logits of a trained head once", _FLOPS, "scored.forward * head.requires_grad", "0.0", COUNTED),

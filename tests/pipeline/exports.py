@@ -19,7 +19,7 @@ from pipeline.sample import Side
 from pipeline.train.build import build_embedder
 from tests.pipeline.conftest import save_checkpoint
 from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
-from tests.pipeline.variants import attention_pool, mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
+from tests.pipeline.variants import attention_pool, dora, mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
 
 BLOCKED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
 """What a program that has nothing of ours cannot import."""
@@ -95,9 +95,11 @@ CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
     "rows behind the table, own head": (MERGED, "untied", still_rows_at_new_ids),
     "whole table under adapters": (MERGED, "tied", whole_table_under_lora),
     "Qwen2.5-VL": (MERGED, "2.5", lora),
+    "DoRA merged": (MERGED, "tied", dora),
     "MLP and mean": (MERGED, "tied", lambda recipe: lora(mlp_mean(recipe))),
     "attention of a query": (MERGED, "tied", lambda recipe: lora(attention_pool(recipe))),
     "as an adapter": (ADAPTER, "tied", lora),
+    "DoRA as an adapter": (ADAPTER, "tied", dora),
     "as an adapter with an MLP": (ADAPTER, "tied", lambda recipe: lora(mlp_mean(recipe))),
 }
 

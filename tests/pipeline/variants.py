@@ -37,6 +37,16 @@ def still_rows_at_new_ids(recipe: Recipe) -> Recipe:
     return replace(recipe, tokens=Chorus(count=4, start="eos", trained="none", place="new")).with_phase(adapter=LoRA(rank=2))
 
 
+def dora(recipe: Recipe) -> Recipe:
+    """Rows' lengths apart from their directions, with the dropout and all the targets that the published recipes have."""
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "down_proj")
+    return recipe.with_phase(adapter=LoRA(rank=2, alpha=4, dropout=0.1, dora=True, targets=targets), tower="frozen")
+
+
+def half_precision_dora(recipe: Recipe) -> Recipe:
+    return dora(recipe).with_phase(dtype="bfloat16", zero_stage=1)
+
+
 def mlp_mean(recipe: Recipe) -> Recipe:
     return replace(recipe, pooling=MLPMean())
 
@@ -58,6 +68,8 @@ VARIANTS: dict[str, Callable[[Recipe], Recipe]] = {
         plain_beside_native,
         whole_table_under_lora,
         still_rows_at_new_ids,
+        dora,
+        half_precision_dora,
         mlp_mean,
         attention_pool,
         half_precision_mlp,

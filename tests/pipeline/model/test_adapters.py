@@ -6,13 +6,16 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pipeline.batch import pack
 from pipeline.errors import ConfigError
 from pipeline.inference import load_model
 from pipeline.model.adapters import LoRA, Projection, merge
+from pipeline.model.dropout import TokenNoise
 from pipeline.sample import Side
 from pipeline.train.build import build_embedder
+from pipeline.train.forecast.saved_bytes import SavedBytes
 from tests.pipeline.conftest import disturb
 from tests.pipeline.corpus import picture, random_row, small_recipe
 
@@ -26,9 +29,11 @@ def test_settings_that_are_none_are_refused() -> None:
         LoRA(targets=())
 
 
-@pytest.mark.parametrize("targets", [LoRA().targets, get_args(Projection)])
-def test_merged_weights_give_what_the_adapters_gave(model_folder: Path, targets: tuple[str, ...]) -> None:
-    recipe = small_recipe().with_phase(adapter=LoRA(rank=3, alpha=7, targets=targets), tower="frozen")
+@pytest.mark.parametrize(
+    ("targets", "dora"), [(LoRA().targets, False), (get_args(Projection), False), (get_args(Projection), True)]
+)
+def test_merged_weights_give_what_the_adapters_gave(model_folder: Path, targets: tuple[str, ...], dora: bool) -> None:
+    recipe = small_recipe().with_phase(adapter=LoRA(rank=3, alpha=7, dora=dora, targets=targets), tower="frozen")
     model = load_model(model_folder, recipe=recipe)
     disturb(model.embedder)
     rng = np.random.default_rng(0)
@@ -55,7 +60,61 @@ def test_merged_weights_give_what_the_adapters_gave(model_folder: Path, targets:
         (name,) = (name for name in merged if name.startswith("layers.1.") and name.endswith(f"{target}.weight"))
         stem = name.removesuffix(".weight")
         low, high = (weights[f"{stem}.lora_{part}.default.weight"] for part in "AB")
-        torch.testing.assert_close(merged[name], weights[f"{stem}.base_layer.weight"] + 7 / 3 * high @ low)
+        expected = weights[f"{stem}.base_layer.weight"] + 7 / 3 * high @ low
+        if dora:
+            lengths = weights[f"{stem}.lora_magnitude_vector.default.weight"]
+            expected = lengths[:, None] * expected / expected.square().sum(dim=1, keepdim=True).sqrt()
+        torch.testing.assert_close(merged[name], expected)
+
+
+def one_target(dtype: torch.dtype, dropout: float) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    """A map of 12 to 8 with a bias and DoRA beside it, inputs (5, 12), and what (5, 8) its outputs' gradient is."""
+    torch.manual_seed(4)
+    text = nn.ModuleDict({"q_proj": nn.Linear(12, 8)}).to(dtype)
+    LoRA(rank=3, alpha=6, dora=True, dropout=dropout).apply(text, nn.Identity())
+    return text, torch.randn(5, 12, dtype=dtype, requires_grad=True), torch.randn(5, 8, dtype=dtype)
+
+
+def test_dora_begins_as_the_map_it_stands_beside_and_keeps_no_copy_of_it() -> None:
+    with SavedBytes([]) as meter:
+        text, inputs, _ = one_target(torch.float32, 0.0)
+        assert meter.now == 0
+    layer = text["q_proj"]  # type: ignore[index]
+    assert torch.equal(layer(inputs), layer.base_layer(inputs))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_dora_is_its_paper_s_equation_and_peft_s_dropout(dropout: float, dtype: torch.dtype) -> None:
+    """Outputs and gradients of m, A, B and the inputs, written out; the lengths of V's rows are a constant."""
+    text, inputs, gradient = one_target(dtype, dropout)
+    layer, noise = text["q_proj"], TokenNoise()  # type: ignore[index]
+    with torch.no_grad():
+        for name, weight in text.named_parameters():
+            weight.add_(0.3 * torch.randn(weight.shape) * ("lora_" in name))
+    numbers = torch.arange(5) + 2**40
+    mask = torch.ones(5, 12)
+    if dropout:
+        layer.lora_dropout["default"].noise = noise
+        mask = (~layer.lora_dropout["default"].dropped(numbers)).float() / (1 - dropout)
+    with noise.of(numbers):
+        found = layer(inputs)
+        found.backward(gradient)
+
+    names = ("lora_magnitude_vector", "lora_A", "lora_B")
+    leaves = [getattr(layer, name)["default"].weight.detach().float().requires_grad_() for name in names]
+    lengths, low, high = leaves
+    base, bias = layer.base_layer.weight.detach().float(), layer.base_layer.bias.detach().float()
+    given = inputs.detach().float().requires_grad_()
+    direction = base + 6 / 3 * high @ low
+    scale = lengths / direction.detach().square().sum(dim=1).sqrt()
+    expected = given @ base.T + bias + (mask * given) @ (scale[:, None] * direction - base).T
+    expected.backward(gradient.float())
+    near = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.1, "rtol": 0.05}
+    torch.testing.assert_close(found.float(), expected, **near)
+    for name, leaf in zip(names, leaves, strict=True):
+        torch.testing.assert_close(getattr(layer, name)["default"].weight.grad.float(), leaf.grad, **near)
+    torch.testing.assert_close(inputs.grad.float(), given.grad, **near)  # type: ignore[union-attr]
 
 
 def test_a_model_without_adapters_stays_as_it_is(model_folder: Path) -> None:

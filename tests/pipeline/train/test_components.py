@@ -57,8 +57,8 @@ def test_questions_without_a_place_in_the_layout_are_refused() -> None:
 POOLINGS = (("attention_pool", 0), ("mlp_mean", 1), ("attention_pool", 2), ("mlp_mean", 3), ("attention_pool", 3))
 """A pooling for each ZeRO stage; both at stage 3, which gathers weights module by module."""
 
-ADAPTERS = tuple(("whole_table_under_lora", stage) for stage in (0, 1, 2, 3))
-"""Adapters beside a frozen language model and a frozen tower, the whole table trained."""
+ADAPTERS = tuple((name, stage) for name in ("whole_table_under_lora", "dora") for stage in (0, 1, 2, 3))
+"""Adapters beside a frozen language model and a frozen tower: the whole table trained; lengths of rows and dropout."""
 
 
 @pytest.fixture(scope="module")

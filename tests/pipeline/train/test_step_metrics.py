@@ -115,6 +115,23 @@ def test_operations_of_a_chunk_are_torchs_own_count(
     assert checkpointing or found.model == found.hardware - twice
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_operations_of_dora_are_torchs_own_count(model_folder: Path, dropout: float, checkpointing: bool) -> None:
+    """Two layers of q (32 to 32) and of the MLP's last map (64 to 32), whose rows' lengths PEFT takes of B A, rank 4, times 1."""
+    adapter = LoRA(rank=4, dora=True, dropout=dropout, targets=("q_proj", "down_proj"))
+    recipe = small_recipe(chunk_tokens=10**6).with_phase(adapter=adapter, tower="frozen")
+    work, cost, embedder = work_of(model_folder, recipe)
+    (chunk,) = work.chunks
+    if checkpointing:
+        embedder.train().checkpoint_layers()  # type: ignore[operator]
+    found = cost.chunk(chunk, replace(recipe.phase, gradient_checkpointing=checkpointing), is_kept=True)
+    lengths = 2 * 2 * 4 * (32 * (32 + 32) + 64 * (64 + 32)) * (1 + checkpointing)
+    attention = by_hand(chunk.full, of_text=3 + checkpointing, of_tower=1)
+    with linear_as_run(recipe.phase):
+        assert found.hardware == counted_pass(embedder.train(), chunk.full) + attention - lengths
+
+
 def test_a_trained_table_that_is_the_head_costs_its_gradient_under_adapters(model_folder: Path) -> None:
     """The layers' weights have none, the head's have, and its logits are computed twice."""
     work, cost, embedder = work_of(model_folder, whole_table_under_lora(small_recipe(chunk_tokens=10**6)))

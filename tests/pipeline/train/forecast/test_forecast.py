@@ -24,6 +24,7 @@ from pipeline.train.forecast.memory import StateBytes, Weights, state_bytes
 from pipeline.train.forecast.saved_bytes import SavedBytes
 from pipeline.train.forecast.trace import chunk_bytes, outline_embedder
 from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
+from tests.pipeline.variants import dora
 
 Family = Literal["qwen2_vl", "qwen2_5_vl"]
 TRACES = 1200
@@ -78,10 +79,11 @@ def kept(expected: StateBytes, stage: int, dtype: str) -> int:
 
 @pytest.mark.parametrize("stage", [2, 3])
 @pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("adapter", ["lora", "full"])
+@pytest.mark.parametrize("adapter", ["lora", "dora", "full"])
 def test_bytes_that_graphs_keep_are_those_measured(model_folder: Path, adapter: str, checkpointing: bool, stage: int) -> None:
     recipe = lora(gradient_checkpointing=checkpointing, zero_stage=stage)
-    recipe = recipe if adapter == "lora" else recipe.with_phase(adapter=small_recipe().phase.adapter)
+    full = small_recipe().phase.adapter
+    recipe = recipe.with_phase(adapter={"lora": recipe.phase.adapter, "dora": dora(recipe).phase.adapter, "full": full}[adapter])
     batch = Assumed(recipe=recipe.with_phase(chunk_tokens=1500), visual=9).steps(1)[0][1].full
     embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
     if checkpointing:
@@ -167,6 +169,14 @@ def test_published_shapes_need_their_config_alone(published: dict[str, Forecast]
     assert found.memory.step.features == (1024 + 128) // 8 * 1280 * 1536 * 2
     replayed = found.work.hardware / found.work.model
     assert 1.1 < replayed < 1.5, "the language model runs once more over nearly all tokens, the tower does not"
+
+
+def test_the_lengths_of_dora_s_rows_are_trained_weights(model_folder: Path) -> None:
+    """Of q and o (32 rows), k and v (16) and the MLP's last map (32), in two layers."""
+    with_lengths = dora(lora())
+    without = with_lengths.with_phase(adapter=replace(with_lengths.phase.adapter, dora=False))  # type: ignore[type-var]
+    one, other = (sum(Weights.of(outline_embedder(model_folder, recipe)).trained) for recipe in (with_lengths, without))
+    assert one - other == 2 * (32 + 16 + 16 + 32 + 32)
 
 
 def test_a_trained_tower_does_not_fit_where_a_frozen_one_does(published: dict[str, Forecast]) -> None:
