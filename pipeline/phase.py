@@ -13,6 +13,7 @@ from pipeline.ranges import check_between, check_least, check_once
 from pipeline.roles import Layout, Role
 
 SideName = Literal["query", "positive"]
+Schedule = Literal["cosine", "linear", "constant"]
 Features = Literal["device", "host", "recomputed"]
 Start = Literal["merged", "continued"]
 
@@ -77,10 +78,16 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamW:
-    """AdamW with a cosine schedule after a linear warm-up; `clip` bounds the gradient's norm (0: off)."""
+    """AdamW with a schedule after a linear warm-up; `clip` bounds the gradient's norm (0: off).
+
+    The warm-up lasts `warmup_steps`, or `warmup_share` of the phase's steps, rounded up. After it the rate stays ("constant") or
+    falls along half a cosine or a line, as transformers' schedules of these names do, and not below `floor` times its peak.
+    """
 
     learning_rate: float = 5e-5
+    schedule: Schedule = "cosine"
     warmup_steps: int = 100
+    warmup_share: float = 0.0
     floor: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -90,6 +97,12 @@ class AdamW:
     def __post_init__(self) -> None:
         check_least(self, "optimizer", learning_rate=0, warmup_steps=0, eps=0, weight_decay=0, clip=0)
         check_between("optimizer.floor", self.floor, 0, 1)
+        check_between("optimizer.warmup_share", self.warmup_share, 0, 1)
+        if self.warmup_steps and self.warmup_share:
+            raise ConfigError(
+                f"optimizer.warmup_steps, optimizer.warmup_share: {self.warmup_steps} steps and {self.warmup_share} of all steps "
+                "are both set; set one of them to 0"
+            )
         for beta in self.betas:
             check_between("optimizer.betas", beta, 0, 1)
 

@@ -35,12 +35,12 @@ MUTANTS = (
         PREFLIGHT,
     ),
     Mutant("an H100 is an A100", "pipeline/train/forecast/gpus.py", '"h100-80g", 79.1, 989', '"h100-80g", 79.1, 312', FIGURES),
-    Mutant("warm-up from zero", "pipeline/train/schedule.py", "(step + 1) / optimizer", "step / optimizer", SCHEDULE),
+    Mutant("warm-up from zero", "pipeline/train/schedule.py", "(step + 1) / warmup", "step / warmup", SCHEDULE),
     Mutant(
         "cosine counts the warm-up",
         "pipeline/train/schedule.py",
-        "done = (step - optimizer.warmup_steps)",
-        "done = step",
+        "(step - warmup) / max",
+        "step / max",
         SCHEDULE,
     ),
     Mutant(
