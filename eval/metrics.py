@@ -103,7 +103,7 @@ class DatasetHits:
 
 
 def group_scores(datasets: Sequence[DatasetHits], *, seed: int) -> dict[str, Score]:
-    """RunOptions over datasets, each counting once whatever its size: by meta-task, IND, OOD, and `overall`.
+    """Means over datasets, each counting once whatever its size: by meta-task, IND, OOD, and `overall`.
 
     Intervals are stratified by dataset. `count` is the number of datasets; groups without one are left out.
     """
@@ -128,7 +128,7 @@ def _mean_score(members: Sequence[DatasetHits], seed: int) -> Score:
 
 
 def _resampled(values: np.ndarray, generator: np.random.Generator, resamples: int) -> Iterator[np.ndarray]:
-    """RunOptions of resamples in blocks, so that the drawn indices never need more than some 32 MB."""
+    """Means of resamples in blocks, so that the drawn indices never need more than some 32 MB."""
     block = max(1, _BLOCK_DRAWS // len(values))
     for start in range(0, resamples, block):
         draws = generator.integers(len(values), size=(min(block, resamples - start), len(values)))

@@ -154,7 +154,7 @@ def file_name(*, blank: bool) -> str:
 
 
 def merged(results: Sequence[DatasetResult], data: Path) -> MmebResult:
-    """RunOptions over what was measured of a data folder's sets, by one model with one setting. At least one result is given."""
+    """Means over what was measured of a data folder's sets, by one model with one setting. At least one result is given."""
     first = results[0].provenance
     digests = [[item.name, item.provenance.data] for item in results]
     libraries = {name: ", ".join(sorted({item.provenance.libraries[name] for item in results})) for name in first.libraries}

@@ -49,7 +49,7 @@ class MeasureStage:
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Make the tables, of the parts that are there and those that are not, and list the rows that pass the cap."""
-        from pipeline.train.dataloader.measured_corpus import count_left_out
+        from pipeline.train.dataloader.lengths import count_left_out
         from pipeline.train.dataloader.token_counts import ensure_lengths
 
         counts: dict[str, int] = {}
@@ -74,7 +74,7 @@ class MeasureStage:
         """Shards, what counts their rows, and the file of the table, for every phase whose rows have another form."""
         from pipeline.model.backbone import open_folder
         from pipeline.train.build import chorus_ids
-        from pipeline.train.dataloader.measured_corpus import lengths_file, ruler_of
+        from pipeline.train.dataloader.token_counts import lengths_file, ruler_of
 
         recipe, shards, model = self.context.recipe, ShardIndex.open(self.context.shards), backbone_folder(self.context)
         folder = open_folder(model)

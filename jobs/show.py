@@ -19,8 +19,9 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     from pipeline.data.shards import ShardIndex
     from pipeline.model.backbone import open_folder
     from pipeline.train.build import chorus_ids
-    from pipeline.train.dataloader.measured_corpus import lengths_file, measured, ruler_of
+    from pipeline.train.dataloader.corpus import Corpus
     from pipeline.train.dataloader.step_dataset import StepDataset
+    from pipeline.train.dataloader.token_counts import ensure_lengths, lengths_file, ruler_of
 
     recipe, phase = context.recipe, context.recipe.phase
     if not 1 <= step <= phase.steps:
@@ -31,8 +32,8 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
     ruler = ruler_of(recipe, vocabulary)
     table = lengths_file(context.lengths, index, ruler, model)
-    corpus = measured(index, qa, ruler, table, lambda done, total, note: context.progress("lengths", done, total, note))
-    dataset = StepDataset(corpus, recipe, phase, vocabulary)
+    lengths = ensure_lengths(table, index, ruler, lambda done, total: context.progress("lengths", done, total, "rows measured"))
+    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths), recipe, phase, vocabulary)
     page = step_page(shown_step(dataset, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
     path = out or context.work / "steps" / f"step-{step:08d}.html"
     write_atomic(path, page)

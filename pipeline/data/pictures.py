@@ -156,7 +156,7 @@ class FolderPictures:
             raise RowError(f"{path} is unreadable in {self.folder} ({error.strerror})") from error
 
     def _spelt(self, path: str) -> list[Path]:
-        """TrainingPaths below the folder whose names are the path's in another spelling."""
+        """Paths below the folder whose names are the path's in another spelling."""
         return next((found for name in _spellings(path) if (found := [*self._below(self.folder, name.split("/"))])), [])
 
     def _below(self, folder: Path, parts: list[str]) -> Iterator[Path]:

@@ -24,9 +24,10 @@ from pipeline.train.checkpoint_writer import CheckpointWriter
 from pipeline.train.collectives import as_on_rank_0, of_all_ranks, rank_0_first
 from pipeline.train.dataloader.collate_buffer import load_ahead
 from pipeline.train.dataloader.corpus import Corpus, check_datasets, check_pixels
-from pipeline.train.dataloader.measured_corpus import count_left_out, lengths_file, measured, ruler_of, warn_of_counting
+from pipeline.train.dataloader.lengths import count_left_out
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.dataloader.token_counts import ensure_lengths, lengths_file, ruler_of, warn_of_counting
 from pipeline.train.dataloader.unreadable import UnreadableRows
 from pipeline.train.distributed import own_rank, start_process_group
 from pipeline.train.engine import Engine
@@ -124,15 +125,15 @@ class _Run:
         ruler = ruler_of(self.recipe, vocabulary)
         table = lengths_file(self.paths.lengths, index, ruler, self.paths.model)
         warn_of_counting(table, len(index))
-        corpus = measured(index, qa, ruler, table, self._counted)
+        corpus = Corpus(index=index, qa=qa, lengths=ensure_lengths(table, index, ruler, self._counted))
         if writes:
             self.journal.tracker.log_params(count_left_out(corpus.lengths, table, self.recipe.max_length))
         return corpus
 
-    def _counted(self, done: int, total: int, note: str) -> None:
+    def _counted(self, done: int, total: int) -> None:
         """Rows were counted: a large corpus may take longer than a step."""
         self.watch.beat(0, "counting tokens")
-        self.progress(done, total, note)
+        self.progress(done, total, "rows measured")
 
     def _newest(self, rank: int) -> tuple[Path, checkpoint.State] | None:
         """The checkpoint to go on from: rank 0 checks and chooses, so that all take the same."""

@@ -4,6 +4,7 @@ It says which rows fit a recipe's `max_length` before a step needs one of them, 
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
 from pipeline.manifest import write_atomic
+
+logger = logging.getLogger(__name__)
 
 _COUNTS = pa.list_(pa.int32())
 SCHEMA = pa.schema(
@@ -55,7 +58,7 @@ class Lengths:
         return fits
 
     def negatives(self, row: int, max_length: int, most: int) -> tuple[int, ...]:
-        """TrainingPaths among a pair's sides of its first hard negatives that fit, at most `most` of them."""
+        """Numbers, among a pair's sides, of its first hard negatives that fit, at most `most` of them."""
         needed = self.needed[self.starts[row] + 2 : self.starts[row + 1]]
         return tuple((np.flatnonzero(needed <= max_length)[:most] + 2).tolist())
 
@@ -85,6 +88,16 @@ def read_lengths(path: Path, num_rows: int) -> Lengths:
         **{name: column.values.to_numpy() for name, column in lists.items()},
         problems={int(row): problems[int(row)].as_py() for row in bad},
     )
+
+
+def count_left_out(lengths: Lengths, table: Path, cap: int) -> dict[str, int]:
+    """Count and list the rows that pass the cap; returns what is worth noting."""
+    count = int((~lengths.fits(cap)).sum())
+    listed = table.with_name(f"{table.stem}-over-{cap}.jsonl")
+    if write_left_out(listed, table, lengths, cap):
+        message = "%d of %d rows are left out, most for passing max_length = %d; they are listed, with hard negatives, in %s"
+        logger.warning(message, count, len(lengths), cap, listed)
+    return {"rows": len(lengths), "rows_over_max_length": count}
 
 
 def write_left_out(path: Path, table: Path, lengths: Lengths, max_length: int) -> int:

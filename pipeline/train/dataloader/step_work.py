@@ -91,6 +91,6 @@ def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:
 
 
 def _embedded(rows: Sequence[Row], count: Callable[[Row], int]) -> torch.Tensor:
-    """TrainingPaths of what the embedded rows have (a row has `count` of it) among that of all rows."""
+    """Positions of what the embedded rows have (a row has `count` of it) among that of all rows."""
     embedded = [np.full(count(row), row.slot >= 0) for row in rows]
     return torch.from_numpy(np.flatnonzero(np.concatenate(embedded)))

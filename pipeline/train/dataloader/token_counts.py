@@ -21,8 +21,9 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model.inputs import PixelLimits
+from pipeline.recipe import Recipe
 from pipeline.sample import Sample, Side
-from pipeline.sequence import SequenceBuilder
+from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
 from pipeline.train.dataloader.lengths import NEVER_FITS, SCHEMA, Lengths, read_lengths
 from pipeline.train.dataloader.step_dataset import conversation_context
 
@@ -89,6 +90,20 @@ class Ruler:
         return len(builder.build(side, grids, side.turns, key=key)), needed, visual
 
 
+def ruler_of(recipe: Recipe, vocabulary: Vocabulary) -> Ruler:
+    """What counts the tokens of a recipe's rows."""
+    builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
+    # Within a chat the native form lacks the compression tokens and nothing else, so it is never the longer one.
+    is_longer = recipe.phase.layout.template != "chat" and recipe.phase.mixture.native_share > 0
+    native = replace(builder, layout=native_layout(recipe.phase.layout)) if is_longer else None
+    return Ruler(builder=builder, pixels=recipe.pixels, native=native)
+
+
+def lengths_file(folder: Path, index: ShardIndex, ruler: Ruler, model: Path) -> Path:
+    """The table of the rows' lengths, in the folder that keeps such tables."""
+    return folder / table_name(index, ruler, model)
+
+
 def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
     """File name of a corpus's table: it depends on shards, tokenizer, template, order of roles and pixel limits."""
     tokenizer = {name: file_digest(model_folder / name) for name in _TOKENIZER_FILES if (model_folder / name).is_file()}
@@ -117,6 +132,12 @@ def ensure_lengths(path: Path, index: ShardIndex, ruler: Ruler, progress: Progre
             writer.write_table(pq.read_table(folder / part_name(part), schema=SCHEMA))
     shutil.rmtree(folder)
     return read_lengths(path, len(index))
+
+
+def warn_of_counting(table: Path, num_rows: int) -> None:
+    """Say that ranks are about to wait for a count that needs no GPU, where it takes a while."""
+    if num_rows >= ROWS_A_PROCESS and not table.exists():
+        logger.warning("tokens of %d rows are counted first, while all GPUs wait; crem measure does it beforehand", num_rows)
 
 
 def measure_parts(

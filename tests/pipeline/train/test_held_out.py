@@ -18,7 +18,7 @@ from tests.pipeline.train.ranks import make
 
 
 def plain_figures(folder: Path, recipe: Recipe, dataset: StepDataset) -> dict[str, float]:
-    """RunOptions by group with every coin tossed by hand, and the contrastive loss and hits term by term."""
+    """Means by group with every coin tossed by hand, and the contrastive loss and hits term by term."""
     embedder = build_disturbed(folder, recipe, dtype=torch.float32)[0].eval()
     rows, plan = dataset.held_out_batch()
     found: dict[str, float] = {}

@@ -23,10 +23,17 @@ from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train.dataloader.lengths import Lengths, read_lengths, write_left_out
-from pipeline.train.dataloader.measured_corpus import ruler_of
 from pipeline.train.dataloader.plan import Item
 from pipeline.train.dataloader.step_dataset import RowBuilder
-from pipeline.train.dataloader.token_counts import Ruler, ensure_lengths, measure, measure_parts, spare_processes, table_name
+from pipeline.train.dataloader.token_counts import (
+    Ruler,
+    ensure_lengths,
+    measure,
+    measure_parts,
+    ruler_of,
+    spare_processes,
+    table_name,
+)
 from tests.pipeline.corpus import MemoryIndex, corpus, picture
 
 
