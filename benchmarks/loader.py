@@ -24,6 +24,7 @@ from pipeline.model.inputs import View
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
 from pipeline.train.dataloader.step_dataset import RowBuilder
+from pipeline.train.forecast.chunk_planner import ChunkPlanner
 from pipeline.train.forecast.forecast import forecast
 from pipeline.train.forecast.gpus import GPUS
 
@@ -101,7 +102,8 @@ def lines(bench: Bench, pairs: int, repeats: int, tokens: tuple[int, ...]) -> It
     for visual in tokens:
         recipe = bench_recipe(pairs=pairs, outside=pairs // 8, chunk_tokens=16_384, max_tokens=visual)
         found = rate(bench, recipe, repeats)
-        wanted = forecast(shape, load("crem_2b"), GPUS[GPU], NUM_GPUS, visual=visual).pairs_per_second
+        planned = ChunkPlanner(shape, load("crem_2b"), NUM_GPUS, visual=visual).recipe_on(GPUS[GPU])
+        wanted = forecast(shape, planned, GPUS[GPU], NUM_GPUS, visual=visual).pairs_per_second
         cells = (f"{found.pairs:.1f}", f"{found.decode:.0%}", f"{found.resize:.0%}", f"{found.rest:.0%}")
         yield f"| {visual} | {' | '.join(cells)} | {wanted:.1f} | {wanted / found.pairs:.2f} |"
 

@@ -137,7 +137,7 @@ class Practice:
 
     def _parts(self, rows: Sequence[Row], plan: Plan) -> list[Part]:
         if not self.habits.padded:
-            return [(part, 0) for part in chunk_by_tokens(rows, self.phase.chunk_tokens)]
+            return [(part, 0) for part in chunk_by_tokens(rows, self.phase.budget.tokens)]
         sides = {id(row): (row.slot >= plan.num_pairs) + 2 * (row.group == OUTSIDE) for row in rows}
         parts: list[Part] = []
         for side in sorted(set(sides.values())):

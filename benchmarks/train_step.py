@@ -24,10 +24,15 @@ import torch
 from benchmarks.practice import Habits, Practice
 from benchmarks.practice_batches import StockRows
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe, histogram
+from pipeline.chunk_budget import AUTO, ChunkBudget
 from pipeline.model.head import Head
 from pipeline.recipe import Recipe
 from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.distributed import start_process_group
 from pipeline.train.engine import Engine
+from pipeline.train.forecast.chunk_planner import ChunkPlanner
+from pipeline.train.node import Node
+from pipeline.train.run_chunks import room_of
 from pipeline.train.step import StepReport, train_step
 
 VOCABULARIES = (2_048, 151_936)
@@ -199,14 +204,33 @@ def table(times: dict[str, list[Seconds]], pairs: int, habits: tuple[str, ...]) 
         yield line(WHAT[habit], alone, rest)
 
 
-def _ratio(theirs: list[Seconds], mine: list[Seconds]) -> str:
-    ratios = [a.both / b.both for a, b in zip(theirs, mine, strict=True)]
+def _ratio(theirs: list[Seconds], mine: list[Seconds], part: str = "both") -> str:
+    ratios = [getattr(a, part) / getattr(b, part) for a, b in zip(theirs, mine, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def line(*cells: str) -> str:
     """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
+
+
+def auto_line(bench: Bench, folder: Path, recipe: Recipe, repeats: int) -> str:
+    """The contrastive step of four times the pairs, with the chunks that `auto` chooses against those of the time before it."""
+    mixture = recipe.phase.mixture
+    pairs = recipe.with_phase(mixture=replace(mixture, pairs=4 * mixture.pairs, outside=0, own_sides=()))
+    start_process_group()
+    chosen = ChunkPlanner(folder, pairs.with_phase(chunk_tokens=AUTO, kept_chunks=AUTO), 1).choose(room_of(Node.of_this_rank()))
+    budgets = {"before": ChunkBudget(tokens=12_288, kept=0), "auto": chosen}
+    compared = [
+        ours(bench, folder, pairs.with_phase(chunk_tokens=budget.tokens, kept_chunks=budget.kept), name)
+        for name, budget in budgets.items()
+    ]
+    worst, times = check_equal(compared), measure(compared, repeats)
+    return (
+        f"contrastive step of {pairs.phase.mixture.pairs} pairs: auto (chunk_tokens {chosen.tokens}, kept_chunks "
+        f"{chosen.kept}) takes {_ratio(times['auto'], times['before'], 'step')} of 12288 and 0; losses and gradients differ by "
+        f"{worst:.1g}"
+    )
 
 
 def profile(variant: Variant, rows: int = 12) -> str:
@@ -254,7 +278,10 @@ def main(
             print(
                 f"losses and gradients of {len(compared)} variants agree: largest relative difference {worst:.1g}\n", flush=True
             )
-            print("\n".join(table(measure(compared, repeats), pairs, habits)), flush=True)
+            times = measure(compared, repeats)
+            print("\n".join(table(times, pairs, habits)), flush=True)
+            print(f"\njoint step, a frozen head visited once: {_ratio(times[OURS], times[TWICE], 'step')} of two visits")
+            print(auto_line(bench, folder, recipe, repeats), flush=True)
             if with_profile:
                 print(f"\n{profile(compared[0])}")
     gpu = "measured by hand: see docs/benchmarks.md" if torch.cuda.is_available() else "not measured: no GPU"

@@ -41,7 +41,7 @@ def bench_recipe(*, pairs: int, outside: int, chunk_tokens: int, max_tokens: int
     base = with_mixture(load("crem_2b"), pairs=pairs, sub_batch=min(pairs, 16), outside=outside, outside_sets=())
     backbone = TinyBackbone(hidden=hidden, feed_forward=3 * hidden, vocab_size=TOKENIZER_SIZE)
     base = replace(base, name="benchmark", backbone=backbone, pixels=PixelLimits(min_tokens=1, max_tokens=max_tokens))
-    return base.with_phase(steps=100, zero_stage=0, dtype="float32", chunk_tokens=chunk_tokens, held_out=0)
+    return base.with_phase(steps=100, zero_stage=0, dtype="float32", chunk_tokens=chunk_tokens, kept_chunks=0, held_out=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,5 @@ ANSWER_TOKENS = 256
 MAX_UNANSWERED = 0.01
 """Share of the sides with pictures that may stay without an answer to learn: more, and something is wrong with the teacher."""
 
-LOADER_WORKERS = 1
 STEP_TIMEOUT = 1800.0
 """Seconds that a training step, a held-out evaluation or a checkpoint may take before the run counts as hung."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
-from jobs.defaults import ANSWER_TOKENS, LOADER_WORKERS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import ANSWER_TOKENS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import Choice, EvaluateStage
 from jobs.measure import MeasureStage
 from jobs.model import ModelStage
@@ -34,7 +34,7 @@ class Machine:
     model_folder: Path | None = None
     phase: str = ""
     start: Path | None = None
-    workers: int = LOADER_WORKERS
+    workers: int | None = None
     step_timeout: float = STEP_TIMEOUT
     max_pixels: int = MAX_PIXELS
     verify: bool = True

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from jobs.defaults import LOADER_WORKERS, STEP_TIMEOUT
+from jobs.defaults import STEP_TIMEOUT
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.manifest import Manifest, fingerprint
@@ -18,14 +18,14 @@ class TrainStage:
     """Trains a phase; stopped at any moment, the same command goes on from the newest whole checkpoint.
 
     The last phase (of most recipes the only one) has the folder `train`, those before it `train-<name>`. A phase begins where the
-    one before it ended, the first at the backbone or at the checkpoint `start`. `workers` prepare batches ahead; they never
-    change what is read. A step may take `step_timeout` seconds.
+    one before it ended, the first at the backbone or at the checkpoint `start`. `workers` prepare batches ahead (None: as
+    many as the cores allow); they never change what is read. A step may take `step_timeout` seconds.
     """
 
     context: Context
     phase: str = ""
     start: Path | None = None
-    workers: int = LOADER_WORKERS
+    workers: int | None = None
     step_timeout: float = STEP_TIMEOUT
     writing: Writing = field(default=Writing.RESUME)
 

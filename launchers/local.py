@@ -59,7 +59,8 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
 def train_command(stage: TrainStage, context: Context) -> list[str]:
     """The command line of one process of a training: the resolved recipe, since neither name nor file says what was changed."""
     arguments = ["--recipe", str(write_recipe(context)), "--work", str(context.work)]
-    arguments += ["--workers", str(stage.workers), "--step-timeout", str(stage.step_timeout)]
+    arguments += ["--workers", str(stage.workers)] if stage.workers is not None else []
+    arguments += ["--step-timeout", str(stage.step_timeout)]
     arguments += ["--phase", stage.recipe.phase.name]
     arguments += ["--start", str(stage.start)] if stage.start else []
     arguments += ["--data", str(context.data)] if context.data != context.toy else []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import ANSWER_TOKENS, KINDS, LOADER_WORKERS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import ANSWER_TOKENS, KINDS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from launchers.progress import Progress
 from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
@@ -118,7 +118,9 @@ _TRAINING = (
     ),
     click.option("--processes", type=click.IntRange(1), default=1, help="Training processes on this machine: one a GPU."),
     click.option(
-        "--workers", type=click.IntRange(0), default=LOADER_WORKERS, help="Batches prepared ahead, by so many processes."
+        "--workers",
+        type=click.IntRange(0),
+        help="Processes of each rank that prepare batches ahead (default: its share of the cores less one, 1 to 8).",
     ),
     click.option(
         "--step-timeout",

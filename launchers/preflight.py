@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launchers import options
+from pipeline.chunk_budget import AUTO
 from pipeline.train.forecast.gpus import GIB, GPUS
 
 if TYPE_CHECKING:
+    from pipeline.train.forecast.chunk_planner import ChunkPlanner
     from pipeline.train.forecast.forecast import Forecast
 
 
@@ -19,16 +21,29 @@ def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int 
     from pipeline.manifest import canonical_json
     from pipeline.train.engine import deepspeed_config
     from pipeline.train.forecast import forecast
+    from pipeline.train.forecast.chunk_planner import ChunkPlanner
 
     context = options.make_context(**shared)
-    recipe = context.recipe
+    recipe, folder = context.recipe, model_folder or backbone_folder(context)
     visual = visual_tokens or recipe.pixels.max_tokens
-    found = forecast.forecast(model_folder or backbone_folder(context), recipe, GPUS[gpu], gpus, visual=visual)
+    planner = ChunkPlanner(folder, recipe, gpus, visual=visual)
+    found = forecast.forecast(folder, planner.recipe_on(GPUS[gpu]), GPUS[gpu], gpus, visual=visual)
     click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
     config = deepspeed_config(recipe.phase, gpus, sum(found.weights.trained))
     click.echo(f"\nDeepSpeed:\n{json.dumps(config, indent=2)}")
-    click.echo("\n".join(("", *forecast_lines(found, visual))))
+    click.echo("\n".join(("", *forecast_lines(found, visual), *_auto_lines(planner))))
     found.refuse_misfit()
+
+
+def _auto_lines(planner: "ChunkPlanner") -> list[str]:
+    """What `auto` chooses on each kind of GPU, before the first steps' peak corrects it; nothing where the recipe says all."""
+    if AUTO not in (planner.asked.chunk_tokens, planner.asked.kept_chunks):
+        return []
+    chosen = [(name, planner.recipe_on(gpu).phase.budget) for name, gpu in GPUS.items()]
+    return [
+        "auto, before the first steps' peak corrects it, chunk_tokens and kept_chunks: "
+        + "; ".join(f"{name} {budget.tokens:,} and {budget.kept}" for name, budget in chosen)
+    ]
 
 
 def forecast_lines(found: "Forecast", visual: int) -> list[str]:
@@ -50,7 +65,8 @@ def forecast_lines(found: "Forecast", visual: int) -> list[str]:
         f"  beside the state a step takes {memory.step.total / GIB:.2f}, a held-out look {memory.look / GIB:.2f}, a checkpoint "
         f"{memory.checkpoint / GIB:.2f}: the largest counts",
         f"memory of rank 0's host while it writes a checkpoint, beside its loaders: {memory.host / GIB:.2f} GiB",
-        f"a step: {work.tokens:,} tokens, {work.chunks} chunks a GPU, {work.model / 1e15:.2f} PFLOPs of the model, "
+        f"a step: {work.tokens:,} tokens, {work.chunks} chunks a GPU (chunk_tokens {phase.budget.tokens:,}, kept_chunks "
+        f"{phase.budget.kept}), {work.model / 1e15:.2f} PFLOPs of the model, "
         f"{work.hardware / 1e15:.2f} with replays",
         f"time: {found.seconds:.1f} s a step, {found.pairs_per_second:.1f} pairs/s a GPU, {found.hours:.1f} hours for "
         f"{phase.steps:,} steps at {UTILISATION:.0%} of the peak (assumed, not measured)",

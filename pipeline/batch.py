@@ -76,7 +76,11 @@ class Batch:
     features: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device.
+
+        The copy is waited for: loaders send ordinary memory, from which a GPU cannot read by itself. Pinned memory would hold
+        each step a second time, to save some milliseconds of its seconds: a picture of 1,280 tokens is 3 MB.
+        """
         moved = {f.name: _move(getattr(self, f.name), device) for f in fields(self)}
         return replace(self, **moved)
 
@@ -91,11 +95,11 @@ class Outputs:  # no slots: ZeRO-3 looks for weights among a module's outputs th
 
 def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
+        return value.to(device)
     if isinstance(value, tuple):
-        return tuple(part.to(device, non_blocking=True) for part in value)
+        return tuple(part.to(device) for part in value)
     if isinstance(value, Spans):
-        return Spans(**{f.name: getattr(value, f.name).to(device, non_blocking=True) for f in fields(value)})
+        return Spans(**{f.name: getattr(value, f.name).to(device) for f in fields(value)})
     return value
 
 

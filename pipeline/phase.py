@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.chunk_budget import AUTO, ChunkBudget, Count, check_chunks
 from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import InfoNCE
 from pipeline.losses.language import NextToken
@@ -115,7 +116,8 @@ class Phase:
     `start` says how it goes on from the phase before: with that one's adapters merged into the weights, or with its trained
     weights as they are, adapters included ("continued": both must train the same ones). The first phase begins at the backbone.
     The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
-    `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed.
+    `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed;
+    `auto` is what the memory allows, chosen when the run starts.
     `features` says where a frozen tower's features wait for the replay; `gradient_checkpointing` runs each layer again in the
     backward pass instead of keeping what it computed. In bfloat16, ZeRO 0 runs as ZeRO 1: DeepSpeed's own would add chunks up in
     bfloat16.
@@ -139,8 +141,8 @@ class Phase:
     language_weight: float | Stepwise = 0.5
     zero_stage: int = 2
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    chunk_tokens: int = 12_288
-    kept_chunks: int = 0
+    chunk_tokens: Count = AUTO
+    kept_chunks: Count = AUTO
     features: Features = "device"
     gradient_checkpointing: bool = False
     evaluate_every: int = 100
@@ -155,19 +157,23 @@ class Phase:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
             raise ConfigError(f"phase.name: {self.name!r} names a folder too; use a-z, 0-9 and _")
-        check_least(self, "phase", steps=1, chunk_tokens=1, kept_chunks=0, held_out=0)
+        check_least(self, "phase", steps=1, held_out=0)
         check_least(self, "phase", evaluate_every=1, checkpoint_every=1, keep_checkpoints=1, keep_every=0, skips_in_a_row=1)
         check_between("phase.max_unreadable", self.max_unreadable, 0, 1)
         if self.zero_stage not in (0, 1, 2, 3):
             raise ConfigError(f"phase.zero_stage: {self.zero_stage} is not 0, 1, 2 or 3")
-        if self.kept_chunks and self.zero_stage == 3:
-            raise ConfigError("phase.kept_chunks: ZeRO-3 frees weights between passes; keep no graphs (0) or use stage 2")
+        check_chunks(self.chunk_tokens, self.kept_chunks, self.zero_stage)
         check_weight("phase.contrastive_weight", self.contrastive_weight)
         check_weight("phase.language_weight", self.language_weight)
         self._refuse_idle_steps()
         self._check_best()
         self._check_order()
         self._check_questions()
+
+    @property
+    def budget(self) -> ChunkBudget:
+        """`chunk_tokens` and `kept_chunks` as numbers; no `auto` may be left."""
+        return ChunkBudget.of(self.chunk_tokens, self.kept_chunks)
 
     def answers(self, step: int) -> bool:
         """Whether questions are asked at a step."""

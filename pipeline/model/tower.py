@@ -26,6 +26,6 @@ class FrozenTower:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> torch.Tensor:
         """Features (V, D) in the order of `batch.image_index`. The batch has pictures."""
-        patches = cut(self.cutter, [stack.to(self.device, non_blocking=True) for stack in batch.pixels])
+        patches = cut(self.cutter, [stack.to(self.device) for stack in batch.pixels])
         features: torch.Tensor = self.tower(patches.to(self.dtype), grid_thw=batch.grid_thw.to(self.device)).pooler_output
         return features

@@ -128,7 +128,7 @@ class Cost:
 
     def step(self, chunks: Sequence[Chunk], phase: Phase) -> Flops:
         """The chunks of a rank's step, of which the last ones keep their first pass. Idle chunks count nothing."""
-        first_kept = len(chunks) - phase.kept_chunks
+        first_kept = len(chunks) - phase.budget.kept
         parts = (self.chunk(chunk, phase, is_kept=index >= first_kept) for index, chunk in enumerate(chunks))
         return sum(parts, Flops(model=0.0, hardware=0.0))
 

@@ -38,6 +38,8 @@ from pipeline.train.fault_tolerance.watchdog import Watchdog
 from pipeline.train.flops import Cost
 from pipeline.train.held_out import HeldOut
 from pipeline.train.metrics_log import MetricsLog, drop_after
+from pipeline.train.node import Node
+from pipeline.train.run_chunks import RunChunks
 from pipeline.train.run_header import composition, opening
 from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
@@ -70,12 +72,14 @@ def train(
         PipelineError: what the user can mend; the last checkpoint is intact.
     """
     watched = Watchdog(paths.heartbeats, own_rank(), options.step_timeout)
-    with StopNote() as note, watched as watch, naming_settings(recipe):
-        run = _Run(paths, recipe, tracker, progress, note, watch)
-        begin = run.resume()
-        end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
-        with run.writer:
-            return run.steps(begin, end, options.num_workers)
+    with StopNote() as note, watched as watch:
+        with naming_settings(recipe):
+            run = _Run(paths, recipe, tracker, progress, note, watch)
+        chosen = recipe.with_phase(chunk_tokens=run.phase.chunk_tokens, kept_chunks=run.phase.kept_chunks)
+        with naming_settings(chosen), run.writer:
+            begin = run.resume()
+            end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
+            return run.steps(begin, end, run.node.loaders if options.num_workers is None else options.num_workers)
 
 
 class _Run:
@@ -85,7 +89,6 @@ class _Run:
         self, paths: TrainingPaths, recipe: Recipe, tracker: Tracker, progress: Progress, note: StopNote, watch: Watchdog
     ) -> None:
         self.recipe, self.progress, self.note, self.watch = recipe, progress, note, watch
-        self.phase: Phase = recipe.phase
         self.journal = MetricsLog(paths.metrics, tracker)
         rank, num_ranks = start_process_group()
         watch.is_queued = num_ranks > 1 and dist.get_backend() == "nccl"
@@ -93,7 +96,9 @@ class _Run:
         with rank_0_first():
             model, continued = start_of(paths, recipe)
         self.paths = paths = replace(paths, model=model)
-        folder = open_folder(model)
+        folder, self.node = open_folder(model), Node.of_this_rank()
+        self.chunks = RunChunks(paths.chunks, model, recipe, self.node)
+        self.phase: Phase = self.chunks.at(0)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
         with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
@@ -164,7 +169,7 @@ class _Run:
         watch.beat(begin + 1, "reading")
         for step, work, waited in self._works(begin, end, num_workers):
             if step == begin:
-                self._announce(work)
+                self._announce(work, self.chunks.at(step), num_workers)
             watch.beat(step + 1, "training")
             figures, total = self._one_step(step, work, waited)
             figures |= self._look(step + 1)
@@ -190,29 +195,31 @@ class _Run:
             yield step, work, time.monotonic() - asked
             asked = time.monotonic()
 
-    def _announce(self, work: StepWork) -> None:
+    def _announce(self, work: StepWork, phase: Phase, num_workers: int) -> None:
         """Say what a step is made of, once."""
         if self.engine.rank == 0:
-            said = opening(work, self.recipe, self.phase, self.engine.num_ranks)
+            said = opening(work, self.recipe, phase, self.engine.num_ranks, num_workers)
             dataset = self.dataset
             drawn = list(composition(dataset.corpus.index, self.phase.mixture, dataset.pairs.parts(), dataset.outside.parts()))
             logger.info("%s", "\n".join([*drawn, said]))
-            self.journal.tracker.log_params(
-                {"step": said, "mixture": "\n".join(drawn), "ranks": self.engine.num_ranks, "zero_stage": self.phase.zero_stage}
-            )
+            noted = {"step": said, "mixture": "\n".join(drawn), "ranks": self.engine.num_ranks, "loaders": num_workers}
+            noted |= {name: getattr(phase, name) for name in ("zero_stage", "chunk_tokens", "kept_chunks")}
+            self.journal.tracker.log_params(noted)
 
     def _one_step(self, step: int, work: StepWork, waited: float) -> tuple[dict[str, float], Tally]:
         """Train one step. Returns its figures and the sums over ranks."""
-        begun = time.monotonic()
-        rate = learning_rate(step, self.phase)
-        report = train_step(self.engine, work, self.phase, rate)
+        begun, phase = time.monotonic(), self.chunks.at(step)
+        rate = learning_rate(step, phase)
+        report = train_step(self.engine, work, phase, rate)
         clock = Clock(time.monotonic() - begun + waited, waited)
-        total = tally(self.engine, work, clock, self.cost.step(work.chunks, self.phase), asked_to_stop=bool(self.note.asked))
+        total = tally(self.engine, work, clock, self.cost.step(work.chunks, phase), asked_to_stop=bool(self.note.asked))
         self.skips.note(step, report)
         if total.unreadable:
             self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
-        figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(self.phase, step)}
+        figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(phase, step)}
+        figures["kept_chunks"] = float(min(phase.budget.kept, len(work.chunks)))
+        self.chunks.look(step, len(work.chunks))
         return figures, total
 
     def _look(self, done: int) -> dict[str, float]:

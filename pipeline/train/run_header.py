@@ -4,6 +4,7 @@ mix up.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pipeline.chunk_budget import AUTO
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
 from pipeline.data.shards import ShardIndex
 from pipeline.phase import Mixture, Phase
@@ -12,16 +13,19 @@ from pipeline.train.dataloader.corpus import sets_of
 from pipeline.train.dataloader.step_work import StepWork
 
 
-def opening(work: StepWork, recipe: Recipe, phase: Phase, num_ranks: int) -> str:
-    """One line: global batch, sub-batch, ranks, and the chunks of this rank's first step."""
+def opening(work: StepWork, recipe: Recipe, phase: Phase, num_ranks: int, num_workers: int) -> str:
+    """One line: global batch, sub-batch, ranks, and the chunks of this rank's first step. `phase` has numbers for `auto`."""
     mixture = phase.mixture
     pairs = f"{mixture.pairs} pairs in one-dataset runs of {mixture.sub_batch}" if mixture.pairs else "no pairs"
     longest = max((chunk.full.input_ids.numel() for chunk in work.chunks), default=0)
-    replayed = max(0, len(work.chunks) - phase.kept_chunks)
+    replayed, asked = max(0, len(work.chunks) - phase.budget.kept), recipe.phase
+    chosen = [
+        f"{name} {getattr(phase, name)}{' by auto' * (getattr(asked, name) == AUTO)}" for name in ("chunk_tokens", "kept_chunks")
+    ]
     return (
         f"global batch: {pairs} and {mixture.outside} conversations, one optimizer step each; {num_ranks} rank(s), "
-        f"ZeRO {phase.zero_stage}; first step on rank 0: {len(work.chunks)} chunks of at most {longest} positions "
-        f"(chunk_tokens {phase.chunk_tokens}), {replayed} of them replayed; rows of at most {recipe.max_length} tokens"
+        f"ZeRO {phase.zero_stage}, {num_workers} loader process(es) each; first step on rank 0: {len(work.chunks)} chunks of at "
+        f"most {longest} positions ({', '.join(chosen)}), {replayed} of them replayed; rows of at most {recipe.max_length} tokens"
     )
 
 

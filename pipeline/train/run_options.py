@@ -43,6 +43,11 @@ class TrainingPaths:
         return self.out / "unreadable.jsonl"
 
     @property
+    def chunks(self) -> Path:
+        """What `auto` chose for the run."""
+        return self.out / "chunks.json"
+
+    @property
     def metrics(self) -> Path:
         """One JSON line a step."""
         return self.out / "metrics.jsonl"
@@ -50,9 +55,11 @@ class TrainingPaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """What changes with the machine and never what is trained: loader processes, and seconds that a step may take."""
+    """What changes with the machine and never what is trained: loader processes (None: as the cores allow), and seconds that
+    a step may take.
+    """
 
-    num_workers: int = 1
+    num_workers: int | None = None
     step_timeout: float = 1800.0
 
 

@@ -39,7 +39,7 @@ def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: floa
     units = engine.sum(work.units.to(engine.device))
     refuse_unanswered(work, units)
     divisors = phase.language.divisors(units)
-    first_kept = max(0, len(work.chunks) - phase.kept_chunks)
+    first_kept = max(0, len(work.chunks) - phase.budget.kept)
     kept, embeddings = first_pass(engine, work, first_kept)
     contrast = contrast_of(embeddings, items_of_all(engine, work), work, phase)
     language = torch.zeros(NUM_GROUPS, device=engine.device)

@@ -31,6 +31,7 @@ def test_every_habit_gives_the_same_losses_and_gradients(shards: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "losses and gradients of 19 variants agree" in done.output
     assert all(f"| {what} |" in done.output for what in ("logits of all positions", "tower in every forward"))
+    assert "contrastive step of 16 pairs: auto (chunk_tokens 2048, kept_chunks 32) takes " in done.output
     assert "batch 4 + 2: 10 rows" in done.output and "by length" in done.output
 
 

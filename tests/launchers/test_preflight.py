@@ -1,6 +1,7 @@
 """`crem train --dry-run`: everything a run would be, from a config alone, and one line where it cannot fit."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path:
     assert json.loads(recipe)["phases"][0]["zero_stage"] == 3
     settings, tables = rest.split("\n\n", 1)
     assert json.loads(settings)["zero_optimization"]["stage"] == 3 and json.loads(settings)["train_batch_size"] == 4
+    assert re.search(r"a100-40g [\d,]+ and 0; .*h200-141g 24,576 and 0", tables), "ZeRO-3 keeps no graph"
     for part in ("weights", "gradients", "optimizer", "activations", "feature cache", "in all", "PFLOPs", "hours"):
         assert part in tables
     assert not (tmp_path / "work").exists(), "nothing is written"

@@ -69,7 +69,7 @@ MUTANTS = (
     Mutant(
         "forecast: kept chunks take no memory",
         _PREFLIGHT,
-        "min(phase.kept_chunks, max(map(len, steps)) - 1) + 1",
+        "max(1, min(phase.budget.kept, max(map(len, steps))))",
         "1",
         (f"{PREFLIGHT}::test_what_a_batch_takes_by_hand",),
     ),
@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "a full GPU is a traceback",
         "pipeline/train/loop.py",
-        "watched as watch, naming_settings(recipe):",
-        "watched as watch:",
+        "with naming_settings(chosen), run.writer:",
+        "with run.writer:",
         MEMORY,
     ),
     Mutant("a full GPU: what is low already is named", _OOM, "if phase.zero_stage < 3 else []", "", MEMORY),

@@ -66,7 +66,7 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
         if row.slot >= 0:
             items[row.slot] = row.item
     return StepWork(
-        chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.chunk_tokens)],
+        chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],
         idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
         num_pairs=plan.num_pairs,
         items=items,

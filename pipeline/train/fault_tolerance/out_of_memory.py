@@ -16,7 +16,10 @@ class OutOfMemoryError(PipelineError):
 
 @contextmanager
 def naming_settings(recipe: Recipe) -> Iterator[None]:
-    """Inside of the block a GPU that runs out of memory is an OutOfMemoryError of one line."""
+    """Inside of the block a GPU that runs out of memory is an OutOfMemoryError of one line.
+
+    The recipe has numbers for `auto`, once they are chosen.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -29,7 +32,8 @@ def naming_settings(recipe: Recipe) -> Iterator[None]:
 def _settings(recipe: Recipe) -> list[str]:
     """What still can be lowered, none of which changes what is trained."""
     path, phase = recipe.phase_path, recipe.phase
-    found = [f"{path}.chunk_tokens={max(1, phase.chunk_tokens // 2)}"]
+    # Where auto has chosen nothing yet, no chunk takes memory yet either.
+    found = [f"{path}.chunk_tokens={max(1, phase.chunk_tokens // 2)}"] if isinstance(phase.chunk_tokens, int) else []
     found += [f"{path}.kept_chunks=0"] if phase.kept_chunks else []
     found += [f"{path}.features=host"] if phase.tower == "frozen" and phase.features == "device" else []
     found += [] if phase.gradient_checkpointing else [f"{path}.gradient_checkpointing=true"]

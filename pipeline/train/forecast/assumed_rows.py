@@ -51,7 +51,7 @@ class Assumed:
                 packed[sorts] = pack_chunk(part, self.recipe)
             return packed[sorts]
 
-        budget = self.recipe.phase.chunk_tokens
+        budget = self.recipe.phase.budget.tokens
         hands = deal([len(row.sequence) for row in rows], num_ranks)
         return [[chunk(part) for part in chunk_by_tokens([rows[place] for place in hand], budget)] for hand in hands]
 

@@ -145,20 +145,28 @@ def _advice(part: str, forecast: Forecast) -> str:
 
 
 def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: int) -> Forecast:
-    """Forecast a run on GPUs of one kind, where every picture has `visual` tokens. Raises PipelineError for a foreign folder."""
+    """Forecast a run on GPUs of one kind, where every picture has `visual` tokens. Raises PipelineError for a foreign folder.
+
+    No `auto` may be left in the phase: pipeline.train.forecast.chunk_planner chooses.
+    """
     embedder = outline_embedder(folder, recipe)
     assumed = Assumed(recipe=recipe, visual=visual)
-    steps, weights = assumed.steps(num_gpus), Weights.of(embedder)
+    steps = assumed.steps(num_gpus)
+    memory, work = memory_of(embedder, assumed, steps), batch_work(Cost.of(embedder), assumed, steps)
+    return Forecast(recipe=recipe, gpu=gpu, num_gpus=num_gpus, weights=Weights.of(embedder), memory=memory, work=work)
+
+
+def memory_of(embedder: Embedder, assumed: Assumed, steps: Sequence[Sequence[Chunk]]) -> Memory:
+    """What each rank needs; `steps` are the chunks of each."""
+    recipe, weights = assumed.recipe, Weights.of(embedder)
     worst = worst_chunk(embedder, recipe, steps)
-    memory = Memory(
-        state=state_bytes(weights, recipe.phase, num_gpus),
+    return Memory(
+        state=state_bytes(weights, recipe.phase, len(steps)),
         step=step_bytes(embedder, assumed, worst, steps),
         look=_look_bytes(worst, recipe),
         checkpoint=max(weights.trained, default=0) * FLOAT32,
         host=sum(weights.trained) * SAVED_BYTES,
     )
-    work = batch_work(Cost.of(embedder), assumed, steps)
-    return Forecast(recipe=recipe, gpu=gpu, num_gpus=num_gpus, weights=weights, memory=memory, work=work)
 
 
 def batch_work(cost: Cost, assumed: Assumed, steps: Sequence[Sequence[Chunk]]) -> Work:
@@ -171,7 +179,8 @@ def batch_work(cost: Cost, assumed: Assumed, steps: Sequence[Sequence[Chunk]]) -
 def step_bytes(embedder: Embedder, assumed: Assumed, worst: ChunkBytes, steps: Sequence[Sequence[Chunk]]) -> Moment:
     """The most that a step needs beside its state: as many graphs of its worst chunk as exist at once."""
     phase = assumed.recipe.phase
-    graphs = min(phase.kept_chunks, max(map(len, steps)) - 1) + 1
+    # The kept graphs are freed one after another before a replay makes the next, so one alone takes no more than none.
+    graphs = max(1, min(phase.budget.kept, max(map(len, steps))))
     layer = max(worst.text_layer, worst.tower_layer) if phase.gradient_checkpointing else 0
     return Moment(
         activations=worst.text * graphs,

@@ -50,6 +50,11 @@ class StateBytes:
     optimizer: int
     buffers: int
 
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.buffers
+
 
 def state_bytes(weights: Weights, phase: Phase, num_ranks: int) -> StateBytes:
     """Bytes of the state of training on each GPU."""

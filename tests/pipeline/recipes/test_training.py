@@ -47,6 +47,7 @@ SMALL_SETTINGS = (
     "phases.0.zero_stage=0",
     "phases.0.dtype=float32",
     "phases.0.chunk_tokens=2000",
+    "phases.0.kept_chunks=0",
     "phases.0.held_out=2",
     "pixels.min_tokens=1",
     "pixels.max_tokens=4",

@@ -231,7 +231,7 @@ def test_the_journal_goes_on_and_holds_no_nan(tmp_path: Path) -> None:
 def test_the_opening_tells_the_four_numbers_apart(model_folder: Path) -> None:
     recipe = small_recipe(kept_chunks=1)
     work, _, _ = work_of(model_folder, recipe)
-    said = opening(work, recipe, recipe.phase, 2)
+    said = opening(work, recipe, recipe.phase, 2, 3)
     assert "8 pairs in one-dataset runs of 4 and 4 conversations" in said and "2 rank(s)" in said
     assert f"{len(work.chunks)} chunks" in said and f"{len(work.chunks) - 1} of them replayed" in said
     assert "\n" not in said

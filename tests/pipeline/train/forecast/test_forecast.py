@@ -23,7 +23,9 @@ from pipeline.train.forecast.gpus import GIB, GPUS
 from pipeline.train.forecast.memory import StateBytes, Weights, state_bytes
 from pipeline.train.forecast.saved_bytes import SavedBytes
 from pipeline.train.forecast.trace import chunk_bytes, outline_embedder
+from pipeline.train.step import train_step
 from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
+from tests.pipeline.train.ranks import make
 from tests.pipeline.variants import dora
 
 Family = Literal["qwen2_vl", "qwen2_5_vl"]
@@ -156,7 +158,7 @@ def test_a_hand_worked_model() -> None:
 def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Forecast]:
     """Forecasts of published shapes on eight A800, 1,280 visual tokens a picture."""
     root, gpu = tmp_path_factory.mktemp("shapes"), GPUS["a800-80g"]
-    recipes = {"2b": load("crem_2b"), "7b": load("crem_7b")}
+    recipes = {size: load(f"crem_{size}").with_phase(chunk_tokens=12_288, kept_chunks=0) for size in ("2b", "7b")}
     recipes["full"] = recipes["2b"].with_phase(adapter=Full(), tower="trained")
     folders = {name: config_folder(root / name, "7b" if name == "7b" else "2b") for name in recipes}
     return {name: forecast(folders[name], recipe, gpu, 8, visual=1280) for name, recipe in recipes.items()}
@@ -214,9 +216,8 @@ def test_what_a_batch_takes_by_hand(model_folder: Path) -> None:
     recipe, gpu = lora(chunk_tokens=400), GPUS["a800-80g"]
     mixture, embedder = recipe.phase.mixture, outline_embedder(model_folder, recipe)
     mined = recipe.with_phase(mixture=replace(mixture, negatives=2))
-    plain, hard, kept = (
-        forecast(model_folder, form, gpu, 2, visual=9) for form in (recipe, mined, recipe.with_phase(kept_chunks=1))
-    )
+    keeping = [recipe.with_phase(kept_chunks=kept) for kept in (1, 2, 99)]
+    plain, hard, *kept = (forecast(model_folder, form, gpu, 2, visual=9) for form in (recipe, mined, *keeping))
     query, positive, negative, talk = 21 + 49 + 4 + 24 + 64, 21 + 40 + 4 + 24 + 64, 21 + 40 + 4, 21 + 49 + 4 + 24 + 192
     assert plain.work.tokens == 8 * (query + positive) + 4 * talk and plain.work.chunks == 6
     assert hard.work.tokens == plain.work.tokens + 16 * negative
@@ -225,7 +226,21 @@ def test_what_a_batch_takes_by_hand(model_folder: Path) -> None:
     assert plain.memory.step.passing == logits + 4 * (2 * (8 + 8) * 32 + 3 * 8 * 8)
     assert hard.memory.step.passing == logits + 4 * (2 * (8 + 24) * 32 + 3 * 8 * 24)
     assert plain.memory.step.features == (8 + 4) // 2 * 9 * 32 * 4
-    assert kept.memory.step.activations == 2 * plain.memory.step.activations > 0, "the chunk that is kept, and the one at work"
+    assert [each.memory.step.activations / plain.memory.step.activations for each in kept] == [1, 2, 6]
+
+
+def test_one_kept_graph_takes_no_more_than_none_and_each_other_its_own(model_folder: Path) -> None:
+    """A real step's graphs, of chunks that are all alike: the kept ones are freed before a replay makes the next."""
+    peaks = []
+    for kept in (0, 1, 2, 99):
+        recipe = small_recipe(chunk_tokens=1, kept_chunks=kept)
+        engine, dataset = make(model_folder, recipe)
+        work = dataset.work(dataset.draw(0), 0)
+        work = replace(work, chunks=[replace(work.chunks[-1]) for _ in range(3)])
+        with SavedBytes([*engine.module.parameters(), *engine.module.buffers()]) as meter:
+            train_step(engine, work, recipe.phase, 0.0)
+        peaks.append(meter.peak)
+    assert [peak / peaks[0] for peak in peaks] == pytest.approx([1, 1, 2, 3], rel=0.02)
 
 
 def test_two_gib_of_a_gpu_are_left_alone() -> None:
@@ -252,7 +267,7 @@ def test_both_sizes_fit_on_the_paper_s_gpus(published: dict[str, Forecast]) -> N
 
 def test_what_cannot_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = config_folder(tmp_path, "7b")
-    recipe = load("crem_7b").with_phase(chunk_tokens=65_536)
+    recipe = load("crem_7b").with_phase(chunk_tokens=65_536, kept_chunks=0)
     found = forecast(folder, recipe, GPUS["a100-40g"], 8, visual=1280)
     with pytest.raises(ConfigError, match=r"crem_7b needs .* GiB on each of 8 a100-40g .*phases.0.chunk_tokens") as error:
         found.refuse_misfit()
