@@ -8,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from tests.pages import table
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -116,3 +118,33 @@ def test_scripts_can_be_run() -> None:
     for name in (".ci/run", "launchers/slurm_train.sh"):
         assert (ROOT / name).stat().st_mode & 0o111, name
         assert subprocess.run(["bash", "-n", ROOT / name], check=False).returncode == 0
+
+
+def test_the_page_of_the_architecture_names_what_is_there() -> None:
+    """Every form stands as a class in its file; every other path and class of the page exists."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert len(page.splitlines()) <= 150
+    classes = {path: set(re.findall(r"^class (\w+)", path.read_text(), re.MULTILINE)) for path in SOURCES}
+    forms = table(page, "form")
+    assert len(forms) > 10
+    for row in forms:
+        (file,) = quoted(row["file"])
+        assert set(quoted(row["form"])) <= classes[ROOT / file], file
+    named = quoted(re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL))
+    assert [name for name in named if "/" in name and not (ROOT / name).exists()] == []
+    known = set.union(*classes.values())
+    assert [name for name in named if re.fullmatch(r"[A-Z]\w*[a-z]", name) and name not in known] == []
+    drawn = re.findall(r"\b[A-Z][a-z]+[A-Z]\w+", page.split("```")[1])
+    assert set(drawn) <= known and len(drawn) > 5
+
+
+def test_rooms_of_training_are_told() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {names(path) for above in ("pipeline", "pipeline/train") for path in (ROOT / above).iterdir() if path.is_dir()}
+    told = {"pipeline/recipes", "pipeline/tracking"}  # values, and MLflow: a row passes through neither
+    assert {room for room in rooms - told if "__" not in room} == set(re.findall(r"^\*\*`(\w+/[\w/]+)`\*\*", page, re.MULTILINE))
+
+
+def quoted(text: str) -> list[str]:
+    """What stands between single backticks."""
+    return re.findall(r"`([^`\n]+)`", text)
