@@ -20,7 +20,7 @@ from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.train.engine import Engine
 from pipeline.train.forecast.saved_bytes import SavedBytes
 from pipeline.train.step import train_step
-from pipeline.train.vision_features import Kept
+from pipeline.train.vision_features import Cached
 
 MIB = 2**20
 VISUAL = 16
@@ -50,7 +50,7 @@ def peaks(bench: Bench, recipe: Recipe) -> Peaks:
         uncached = meter.peak
         del whole
     engine = Engine(embedder, recipe.phase)
-    assert isinstance(engine.vision, Kept)
+    assert isinstance(engine.vision, Cached)
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
         train_step(engine, work, recipe.phase, 0.0)
     size = engine.module.backbone.text.embed_tokens.weight.itemsize

@@ -1,4 +1,4 @@
-"""A packed micro-batch: sequences one after another in one row, no padding, their common head once.
+"""A packed micro-batch: sequences one after another in one row, no padding, the SYSTEM tokens that they share once.
 
 All randomness that shapes data was spent before a Batch exists, so both passes of gradient caching see the same tensors.
 """
@@ -135,9 +135,9 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
 
 def _noise(row: Row) -> np.ndarray:
     """Numbers of a row's tokens (T_row,) int64; the first SYSTEM tokens have those of all rows, since they may be packed once."""
-    head = int((np.cumsum(row.sequence.roles != Role.SYSTEM) == 0).sum())
+    shared = int((np.cumsum(row.sequence.roles != Role.SYSTEM) == 0).sum())
     step, own = row.noise
-    return np.concatenate([step + np.arange(head), own + np.arange(head, len(row.sequence))])
+    return np.concatenate([step + np.arange(shared), own + np.arange(shared, len(row.sequence))])
 
 
 def shared_system(rows: Sequence[Row]) -> int:

@@ -48,7 +48,7 @@ class Inside:
         return chunk.prefix_with_pixels()
 
     def forget(self, chunk: Chunk) -> None:
-        """Nothing was kept."""
+        """Nothing was cached."""
 
 
 @dataclass(slots=True)
@@ -70,14 +70,14 @@ class Recomputed:
         return self.see(chunk.prefix_with_pixels())
 
     def forget(self, chunk: Chunk) -> None:
-        """Nothing was kept."""
+        """Nothing was cached."""
 
 
 @dataclass(slots=True)
-class Kept(Recomputed):
-    """Features of a chunk are made once and kept on a device: the model's, or the host's for a slower way back."""
+class Cached(Recomputed):
+    """Features of a chunk are made once and cached on a device: the model's, or the host's for a slower way back."""
 
-    place: torch.device
+    cache_device: torch.device
     made: dict[Chunk, torch.Tensor] = field(default_factory=dict)
 
     def full(self, chunk: Chunk) -> Batch:
@@ -98,7 +98,7 @@ class Kept(Recomputed):
 
     def _features(self, chunk: Chunk) -> torch.Tensor:
         if chunk not in self.made:
-            self.made[chunk] = self.tower(chunk.full).to(self.place)
+            self.made[chunk] = self.tower(chunk.full).to(self.cache_device)
         return self.made[chunk].to(self.tower.device)
 
 
@@ -108,7 +108,7 @@ def with_features(batch: Batch, features: torch.Tensor) -> Batch:
 
 
 def outside(tower: FrozenTower, keep: Features) -> Vision:
-    """A frozen tower's features, kept where the phase says."""
+    """A frozen tower's features, cached where the phase says."""
     if keep == "recomputed":
         return Recomputed(tower)
-    return Kept(tower, tower.device if keep == "device" else torch.device("cpu"))
+    return Cached(tower, tower.device if keep == "device" else torch.device("cpu"))

@@ -15,7 +15,7 @@ from pipeline.model.tower import FrozenTower
 from pipeline.recipe import Recipe
 from pipeline.train import engine
 from pipeline.train.step import train_step
-from pipeline.train.vision_features import Inside, Kept
+from pipeline.train.vision_features import Inside, Cached
 from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train.ranks import make, trial
 from tests.pipeline.train.test_step import worst
@@ -67,7 +67,7 @@ def test_each_picture_passes_the_tower_once_a_step(model_folder: Path, features:
     with pictures_seen() as seen:
         train_step(run, work, recipe.phase, 1e-3)
     assert sum(seen) == (every if passes == 1 else every + embedded)
-    assert not isinstance(run.vision, Kept) or not run.vision.made, "features are freed with the last pass over their chunk"
+    assert not isinstance(run.vision, Cached) or not run.vision.made, "features are freed with the last pass over their chunk"
 
 
 def test_the_engine_holds_no_weight_of_a_frozen_tower_and_all_of_a_trained_one(model_folder: Path) -> None:
