@@ -31,7 +31,7 @@ class Spans:
 def causal_spans(rows: Sequence[tuple[np.ndarray, bool]], places: Sequence[np.ndarray], layout: Layout) -> Spans:
     """Split the compression-aware mask of each (roles, compressed) row into plain causal attentions over gathered keys.
 
-    `places` are the packed positions of each row's tokens; rows may share some (their first SYSTEM tokens). Roles that see the same keys
+    `places` are the packed positions of each row's tokens; rows may share their first SYSTEM tokens. Roles that see the same keys
     form a group; a group's causal sequence is every token it may see up to its last own token. This is exact because a query
     of the group sees precisely the earlier tokens of its sequence.
     """

@@ -15,7 +15,7 @@ from pipeline.model.tower import FrozenTower
 from pipeline.recipe import Recipe
 from pipeline.train import engine
 from pipeline.train.step import train_step
-from pipeline.train.vision_features import Inside, Cached
+from pipeline.train.vision_features import Cached, Inside
 from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train.ranks import make, trial
 from tests.pipeline.train.test_step import worst
