@@ -29,7 +29,7 @@ def side_identity(side: Side, *, asked: Sequence[str]) -> str:
     return digest.hexdigest()[:32]
 
 
-class MetricsLog:
+class Journal:
     """Answers by side identity, kept in memory and on disk. Only one process can have a journal open."""
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class MetricsLog:
             self._file.close()
             raise
 
-    def __enter__(self) -> "MetricsLog":
+    def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 
 from data_prep.qa_filters import RULES, WORDS, fault_of
-from data_prep.qa_journal import MetricsLog, side_identity
+from data_prep.qa_journal import Journal, side_identity
 from pipeline.chat import Answer, ChatClient
 from pipeline.errors import EndpointSetupError, RefusedError, ServiceError
 from pipeline.sample import IMAGE_MARKER, Side
@@ -56,7 +56,7 @@ class Teacher:
     A failed call is in no journal: it is made again by the next Teacher.
     """
 
-    def __init__(self, client: ChatClient, journal: MetricsLog, *, workers: int) -> None:
+    def __init__(self, client: ChatClient, journal: Journal, *, workers: int) -> None:
         self.journal = journal
         self.failures: dict[str, Failure] = {}
         self.asked = 0

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from data_prep.qa_journal import MetricsLog
+from data_prep.qa_journal import Journal
 from data_prep.qa_teacher import DESCRIBE, Failure, Teacher
 from pipeline.chat import MAX_ANSWER_TOKENS, ChatClient
 from pipeline.data.keys import source_row
@@ -97,7 +97,7 @@ def synthesize(
         raise ConfigError(f"--workers {workers}: must be at least 1")
     index = ShardIndex.open(shards)
     with contextlib.ExitStack() as stack:
-        journal = stack.enter_context(MetricsLog(out / JOURNAL_NAME))  # also the lock of the folder
+        journal = stack.enter_context(Journal(out / JOURNAL_NAME))  # also the lock of the folder
         teacher = stack.enter_context(Teacher(client, journal, workers=workers)) if client else None
         if not teacher:
             logger.warning("no --url: only sides without pictures get a question; sides with pictures are counted as skipped")

@@ -11,7 +11,6 @@ from data_prep.scene_questions import LETTERS, OPTIONS, ask, is_there, names, op
 from data_prep.scenes import LABELS, Scene
 from data_prep.toy_files import PictureBook
 
-_FIGURES = 2
 _ROWS_PER_SET = 4
 
 

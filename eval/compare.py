@@ -54,17 +54,6 @@ def compare(trained: MmebResult, untrained: MmebResult | None = None, blank: Mme
     ]
 
 
-def comparison_table(lines: Sequence[Comparison]) -> str:
-    """The lines as plain text, in percent; `learned` marks what lies above chance and the untrained model beyond doubt."""
-    head = (
-        f"{'dataset':<22} {'meta-task':<15} {'pool':>5} {'chance':>7} {'untrained':>10} {'blank':>7} {'trained':>8}  "
-        f"{'95 % interval':<14} learned"
-    )
-    sets = [_text_row(line) for line in lines if line.smallest_pool is not None]
-    means = [_text_row(line) for line in lines if line.smallest_pool is None]
-    return "\n".join([head, "-" * len(head), *sets, "-" * len(head), *means])
-
-
 def _dataset_line(item: DatasetResult, untrained: MmebResult | None, blank: MmebResult | None) -> Comparison:
     other = _dataset(untrained, item.name)
     blanked = _dataset(blank, item.name)
@@ -104,17 +93,3 @@ def _gain(members: Sequence[DatasetResult], untrained: MmebResult | None) -> Int
         return None
     theirs = {item.name: np.array(item.hits) for item in untrained.datasets}
     return difference_interval({item.name: np.array(item.hits) for item in members}, theirs, seed=SEED)
-
-
-def _text_row(line: Comparison) -> str:
-    name = line.name if line.smallest_pool is not None else f"mean: {line.name}"
-    pool = "" if line.smallest_pool is None else str(line.smallest_pool)
-    spread = f"{100 * line.trained.low:.1f}-{100 * line.trained.high:.1f}"
-    return (
-        f"{name:<22} {line.kind:<15} {pool:>5} {100 * line.trained.chance:>7.1f} {_percent(line.untrained):>10} "
-        f"{_percent(line.blank):>7} {100 * line.trained.value:>8.1f}  {spread:<14} {'yes' if line.is_learned else 'no'}"
-    )
-
-
-def _percent(value: Score | None) -> str:
-    return "-" if value is None else f"{100 * value.value:.1f}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.data.mmeb_registry import ALIASES, META
-from pipeline.sample import Sample, Side
 
 Form = Literal["I->T", "I+T->T", "T->I", "I->I", "I+T->I", "T->I+T"]
 """What stands on the query side and on the positive side: I a picture, T a text of the item's own (instructions aside)."""
@@ -77,18 +76,7 @@ TRAIN_SETS: dict[str, TrainSet] = dict([
 """By the names of MMEB-train's folders."""
 
 
-def form_of(sample: Sample) -> str:
-    """The form of a pair as it stands, in the notation of Form; texts that are an instruction alone do not count."""
-    assert sample.positive is not None, "a pair"
-    return f"{_parts(sample.query)}->{_parts(sample.positive)}"
-
-
 def shortfall(dataset: str, rows: int) -> int:
     """How many rows a set lacks of those printed; 0 for a whole one, one with more, and one that MMEB does not have."""
     known = TRAIN_SETS.get(dataset)
     return 0 if known is None or rows >= known.rows - SHORT_BY else known.rows - rows
-
-
-def _parts(side: Side) -> str:
-    texts = ["T"] if side.text.strip() else []
-    return "+".join([*(["I"] if side.images else []), *texts])

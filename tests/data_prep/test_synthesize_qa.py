@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from data_prep import qa_teacher
-from data_prep.qa_journal import MetricsLog, side_identity
+from data_prep.qa_journal import Journal, side_identity
 from data_prep.qa_teacher import DESCRIBE, prompt
 from data_prep.synthesize_qa import JOURNAL_NAME, MAX_UNANSWERED, REJECTS_NAME, main, synthesize
 from jobs import defaults
@@ -199,7 +199,7 @@ def test_after_an_error_nobody_goes_on_asking(tmp_path: Path) -> None:
 
     def interrupted(url: str) -> None:
         client = ChatClient(url=url, model="teacher", max_retries=100, pause=pause)
-        with MetricsLog(tmp_path / "answers.jsonl") as journal, qa_teacher.Teacher(client, journal, workers=1) as teacher:
+        with Journal(tmp_path / "answers.jsonl") as journal, qa_teacher.Teacher(client, journal, workers=1) as teacher:
             teacher.want(image_side(0))
             assert begun.wait(30)
             raise KeyboardInterrupt
@@ -248,14 +248,14 @@ def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_
 @pytest.mark.parametrize("tail", [b'{"id": "cut', b'{"id": "a", "answer": "whole but for its end"}'])
 def test_journal_drops_a_line_that_was_cut_short(tmp_path: Path, tail: bytes) -> None:
     told = Answer(text="answer\nwith a line break and \u2028", finish_reason="stop", max_tokens=7)
-    with MetricsLog(tmp_path / "j") as journal:
+    with Journal(tmp_path / "j") as journal:
         journal.record("one", told)
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole + tail)
-    with MetricsLog(tmp_path / "j") as journal:
+    with Journal(tmp_path / "j") as journal:
         assert journal.answers == {"one": told}
         journal.record("two", Answer(text="b"))
-    with MetricsLog(tmp_path / "j") as journal:
+    with Journal(tmp_path / "j") as journal:
         assert set(journal.answers) == {"one", "two"}
 
 
@@ -266,7 +266,7 @@ def test_journal_drops_a_line_that_was_cut_short(tmp_path: Path, tail: bytes) ->
 def test_journal_that_is_none_is_one_clear_error(tmp_path: Path, line: str) -> None:
     (tmp_path / "j").write_text('{"id": "a", "answer": "as old ones are"}\n' + line + "\n")
     with pytest.raises(DataError, match=r"j: line 2 is not an answer"):
-        MetricsLog(tmp_path / "j")
+        Journal(tmp_path / "j")
 
 
 def test_identity_depends_on_pictures_texts_and_question_and_on_where_one_ends() -> None:

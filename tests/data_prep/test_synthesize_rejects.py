@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from data_prep import qa_teacher
-from data_prep.qa_journal import MetricsLog, side_identity
+from data_prep.qa_journal import Journal, side_identity
 from data_prep.qa_teacher import PROMPT
 from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
 from pipeline.chat import Answer, ChatClient
@@ -213,13 +213,13 @@ def test_a_second_process_over_one_folder_ends_with_one_line(shards: Path, tmp_p
     command = ["--shards", str(shards), "--out", str(tmp_path)]
     journal = tmp_path / JOURNAL_NAME
     with chat_server(scripted({})) as server:
-        with MetricsLog(journal) as held:
+        with Journal(journal) as held:
             held.record("one", Answer(text="so far"))
             before = journal.read_bytes()
             second = CliRunner().invoke(main, [*command, "--url", server.url])
             unasked = CliRunner().invoke(main, command)
             with pytest.raises(PipelineError, match="another process"):
-                MetricsLog(journal)
+                Journal(journal)
         assert server.requests == []
         assert journal.read_bytes() == before
         for done in (second, unasked):
@@ -233,7 +233,7 @@ def test_a_second_process_over_one_folder_ends_with_one_line(shards: Path, tmp_p
 
 def test_an_answer_that_has_come_is_kept_before_the_next_side_is_looked_at(tmp_path: Path) -> None:
     """A resumed run walks past many known sides without waiting for anything: a kill there must cost nothing."""
-    with chat_server(scripted({})) as server, MetricsLog(tmp_path / JOURNAL_NAME) as journal:
+    with chat_server(scripted({})) as server, Journal(tmp_path / JOURNAL_NAME) as journal:
         client = ChatClient(url=server.url, model="teacher")
         known = side_identity(side(1, 60), asked=(PROMPT, "teacher"))
         journal.record(known, Answer(text="A car.", finish_reason="stop"))
@@ -258,7 +258,7 @@ def test_what_came_beside_a_failure_that_ends_the_run_is_kept(
         answered.wait(30)
         return described(number) if number == 3 else Reply(b"", status=503)
 
-    with chat_server(together) as server, MetricsLog(tmp_path / JOURNAL_NAME) as journal:
+    with chat_server(together) as server, Journal(tmp_path / JOURNAL_NAME) as journal:
         client = ChatClient(url=server.url, model="teacher", max_retries=0)
         with pytest.raises(ServiceError, match="the 1 answers so far"), qa_teacher.Teacher(client, journal, workers=4) as teacher:
             for number in range(4):

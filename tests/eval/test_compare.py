@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.compare import compare, comparison_table
+from eval.compare import compare
 from eval.metrics import DatasetHits, group_scores, score
 from eval.mmeb import DatasetResult, MmebResult
 from eval.results import Provenance
@@ -85,10 +85,3 @@ def test_a_mean_over_other_sets_counts_as_not_measured() -> None:
     assert lines["b"].untrained is None and lines["b"].gain is None
     assert lines["overall"].untrained is None and lines["overall"].blank is None
     assert lines["overall"].gain is None
-
-
-def test_table_says_dash_where_nothing_was_measured() -> None:
-    text = comparison_table(compare(result({"a": GOOD}), result({"a": BAD})))
-    row = next(line for line in text.splitlines() if line.startswith("a "))
-    assert row.split() == ["a", "retrieval", "10", "10.0", "10.0", "-", "80.0", *row.split()[7:8], "yes"]
-    assert "mean: overall" in text

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.data.mmeb import read_train
 from pipeline.data.mmeb_registry import split_instruction
-from pipeline.data.mmeb_train_sets import TRAIN_SETS, form_of, shortfall
+from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
 from pipeline.sample import Sample, Side
 from tests.pipeline.data.releases import picture, train_row, write_train
 
@@ -81,3 +81,14 @@ def test_a_news_row_as_the_paper_prints_it_has_another_form() -> None:
 )
 def test_rows_that_a_download_lacks(dataset: str, rows: int, short: int) -> None:
     assert shortfall(dataset, rows) == short
+
+
+def form_of(sample: Sample) -> str:
+    """The form of a pair as it stands, in the notation of Form; texts that are an instruction alone do not count."""
+    assert sample.positive is not None, "a pair"
+    return f"{_parts(sample.query)}->{_parts(sample.positive)}"
+
+
+def _parts(side: Side) -> str:
+    texts = ["T"] if side.text.strip() else []
+    return "+".join([*(["I"] if side.images else []), *texts])
