@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from pipeline.recipe import TinyBackbone
-from pipeline.sequence import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT
+from pipeline.roles import REPRESENT_IMAGE, SYSTEM_PROMPT
+from pipeline.sequence import RECONSTRUCT_TEXT
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

@@ -41,7 +41,7 @@ class Row:
     @property
     def num_scored(self) -> int:
         """Tokens that the language loss scores."""
-        return int((self.sequence.roles == Role.ANSWER).sum())
+        return len(self.sequence.scored_tokens())
 
     @property
     def has_compression(self) -> bool:
@@ -203,7 +203,7 @@ def _scored(rows: Sequence[Row], places: Sequence[np.ndarray]) -> tuple[torch.Te
     """Positions before a scored token, the tokens, the number of scored tokens in their row, the row's group: (S,) int64 each."""
     parts: list[np.ndarray] = [np.zeros((4, 0), dtype=np.int64)]
     for row, place in zip(rows, places, strict=True):
-        tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)
+        tokens = row.sequence.scored_tokens()
         targets = row.sequence.input_ids[tokens]
         parts.append(np.stack([place[tokens - 1], targets, np.full_like(tokens, len(tokens)), np.full_like(tokens, row.group)]))
     return tuple(torch.from_numpy(part) for part in np.concatenate(parts, axis=1))

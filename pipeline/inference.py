@@ -27,10 +27,10 @@ from pipeline.recipe_diff import differences
 from pipeline.recipe_json import course_values, recipe_fingerprint
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
-from pipeline.sequence import SequenceBuilder, native_layout
+from pipeline.sequence import SequenceBuilder, conversation_context, native_layout
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
-from pipeline.train.dataloader.step_dataset import conversation_context, side_digest
+from pipeline.train.dataloader.step_dataset import side_digest
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,10 @@ class EmbeddingModel:
         compression tokens.
         """
         if compressed and contexts:
-            items = self.compress([conversation_context(side, native=False) for side in contexts])
+            items = self.compress([conversation_context(side, self.builder.layout) for side in contexts])
             return self.answer_from(items, questions, max_new_tokens=max_new_tokens, decoding=decoding)
         builder = replace(self.builder, layout=native_layout(self.recipe.phase.layout))
-        sides = [conversation_context(side, native=True) for side in contexts]
+        sides = [conversation_context(side, builder.layout) for side in contexts]
         answers = [""] * len(questions)
         for rows in self._chunks(builder, sides, [(Turn(question=question),) for question in questions]):
             _, memory, states = self._read(rows, builder.layout.order)
@@ -146,12 +146,14 @@ class EmbeddingModel:
     def _compress_rows(self, rows: Sequence[Row]) -> CompressedItems:
         batch, memory, states = self._read(rows, CACHED_ROLES)
         roles = [row.sequence.roles for row in rows]
+        kept = compressed_items.split(memory, int((roles[0] == Role.SYSTEM).sum()))
+        kept["positions"] = torch.tensor([row.sequence.next_position() for row in rows])
         return CompressedItems(
             fingerprint=self.fingerprint,
             embeddings=self.embedder.pool(states, batch).cpu(),
             names=torch.tensor([row.item for row in rows]),
             context_tokens=torch.tensor([int((own == Role.CONTEXT).sum()) for own in roles]),
-            **compressed_items.split(memory, int((roles[0] == Role.SYSTEM).sum())),
+            **kept,
         )
 
     def _chunks(self, builder: SequenceBuilder, sides: Sequence[Side], turns: Sequence[Sequence[Turn]]) -> Iterator[list[Row]]:

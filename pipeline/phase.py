@@ -12,8 +12,8 @@ from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
 from pipeline.model.adapters import Adapter, Full
 from pipeline.ranges import check_between, check_least, check_once
 from pipeline.roles import Layout, Role
+from pipeline.targets import OwnQuestions, SideName, Target
 
-SideName = Literal["query", "positive"]
 Schedule = Literal["cosine", "linear", "constant"]
 Features = Literal["device", "host", "recomputed"]
 Start = Literal["merged", "continued"]
@@ -36,7 +36,7 @@ class Mixture:
 
     `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none)
     of the datasets `outside_sets` (empty: of all that are there, in which case what is trained depends on the data folder).
-    `own_sides` are the sides that are asked their own question (homogeneous data; empty: none). `native_share` of the
+    `own_sides` are the sides that are asked the phase's target (empty: none). `native_share` of the
     conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
     of every query. `weights` scale a dataset's share (default 1 a row), of pairs and of conversations; `cap` limits the rows of
     pairs that count towards it. A training row shows a part of each picture, drawn anew at every step, at least `least_view` of
@@ -110,8 +110,8 @@ class AdamW:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One training phase: what is learnt (`layout`, the losses and their weights), from what (`mixture`), of which weights
-    (`adapter`, `tower`), how, and what moves memory and time only.
+    """One training phase: what is learnt (`layout`, `target`, the losses and their weights), from what (`mixture`), of which
+    weights (`adapter`, `tower`), how, and what moves memory and time only.
 
     `start` says how it goes on from the phase before: with that one's adapters merged into the weights, or with its trained
     weights as they are, adapters included ("continued": both must train the same ones). The first phase begins at the backbone.
@@ -134,6 +134,7 @@ class Phase:
     tower: Literal["frozen", "trained"] = "frozen"
     start: Start = "merged"
     mixture: Mixture = field(default_factory=Mixture)
+    target: Target = field(default_factory=OwnQuestions)
     contrastive: InfoNCE = field(default_factory=InfoNCE)
     language: NextToken = field(default_factory=NextToken)
     optimizer: AdamW = field(default_factory=AdamW)

@@ -10,7 +10,13 @@ from typing import Literal, get_args
 
 from pipeline.errors import ConfigError
 
-Template = Literal["chat", "plain"]
+Template = Literal["chat", "plain", "turns", "target"]
+Continues = Literal["next", "count"]
+
+
+SYSTEM_PROMPT = "You are a helpful assistant that can represent and understand multimodal inputs."
+REPRESENT_IMAGE = "Represent the given image."
+"""CREM's wordings (section 3.1)."""
 
 
 class Role(IntEnum):
@@ -33,18 +39,30 @@ class Hide:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The order of roles and the hidden pairs. Tokens of ANSWER are scored by the language loss.
+    """The order of roles, the hidden pairs, the words of the template, and what is scored.
 
     `gate_probability` is the chance that a sequence is compressed (z = 1 in the paper): then all hidden pairs hold, else none.
     The coin is drawn once a sequence and travels in the batch, so that every pass sees the same mask.
-    `template` "chat" is CREM's prompt (section 3.1), one for retrieval and generation. "plain" is VLM2Vec's, for retrieval alone:
-    the pictures and the text of a side and the tokenizer's end token, without a system line and chat tags, all of it CONTEXT.
+    `template` "chat" is CREM's prompt (section 3.1), one for retrieval and generation: what is asked goes on in the user's turn.
+    "plain" is VLM2Vec's, for retrieval alone: the pictures and the text of a side and the tokenizer's end token, without a system
+    line and chat tags, all of it CONTEXT. "turns" is CoMa's: the bare side, the tokens, then turns of a chat, without a system
+    line. "target" is Bottleneck Tokens': the bare side, the tokens, then the assistant's header (QUESTION) and a text (ANSWER).
+    `system` is the system line, `represent` the instruction under which a conversation's bare pictures are compressed, `cue` a
+    line at the end of every CONTEXT.
+    `scored` are the roles whose tokens the language loss scores, template tokens included; visual tokens are never among them.
+    `continues` says at which position the tokens behind the compression tokens go on: at the "next" one, or at the "count" of the
+    tokens before (Bottleneck Tokens), which is further on where pictures take fewer positions than tokens.
     """
 
     order: tuple[Role, ...]
     hidden: tuple[Hide, ...] = ()
     gate_probability: float = 1.0
     template: Template = "chat"
+    system: str = SYSTEM_PROMPT
+    represent: str = REPRESENT_IMAGE
+    cue: str = ""
+    scored: tuple[Role, ...] = (Role.ANSWER,)
+    continues: Continues = "next"
 
     def __post_init__(self) -> None:
         if self.template not in get_args(Template):
@@ -52,6 +70,14 @@ class Layout:
         if self.template == "plain" and self.order != (Role.CONTEXT,):
             named = ", ".join(role.name for role in self.order)
             raise ConfigError(f"layout.template: a plain prompt is CONTEXT alone, and layout.order is {named}; set it to CONTEXT")
+        if self.template in ("turns", "target") and Role.SYSTEM in self.order:
+            raise ConfigError(f"layout.template: {self.template} has no system line; take SYSTEM out of layout.order")
+        if self.continues not in get_args(Continues):
+            raise ConfigError(f"layout.continues: {self.continues!r} is not one of {', '.join(get_args(Continues))}")
+        if self.continues == "count" and Role.COMPRESSION not in self.order:
+            raise ConfigError("layout.continues: nothing is counted without COMPRESSION in layout.order; set it to next")
+        if not self.scored or not set(self.scored) <= {Role.QUESTION, Role.ANSWER}:
+            raise ConfigError("layout.scored: give ANSWER, or QUESTION and ANSWER")
         if not 0.0 <= self.gate_probability <= 1.0:
             raise ConfigError(f"layout.gate_probability: {self.gate_probability} is not between 0 and 1")
         for hide in self.hidden:

@@ -4,7 +4,7 @@ One template serves retrieval and generation (CREM, section 3.1):
 
     System: <system>   User: <image> [eInst] <chorus> [gInst]   Assistant: <answer>
 
-A plain prompt (VLM2Vec's, for retrieval alone) is `<image> [eInst]` and the end token.
+Others are values of a layout (pipeline/roles.py): VLM2Vec's plain prompt, CoMa's turns, Bottleneck Tokens' target.
 
 Text of a corpus is encoded with special tokens switched off: a row cannot smuggle in a template token.
 """
@@ -15,11 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.errors import DataError
-from pipeline.roles import Layout, Role
+from pipeline.roles import Continues, Layout, Role
 from pipeline.sample import IMAGE_MARKER, Side, Turn
 
-SYSTEM_PROMPT = "You are a helpful assistant that can represent and understand multimodal inputs."
-REPRESENT_IMAGE = "Represent the given image."
 RECONSTRUCT_TEXT = "Reconstruct the represented text"
 
 Segment = tuple[Role, Sequence[int]]
@@ -42,7 +40,7 @@ class Vocabulary:
 class TokenSequence:
     """`input_ids` (T,) int64, `roles` (T,) int8, `grid_thw` (I, 3) int64 patches, `image_starts` (I,) each picture's first token.
 
-    `cut` says that an answer was shortened to fit the cap.
+    `cut` says that an answer was shortened to fit the cap; `scored` and `continues` are the layout's.
     """
 
     input_ids: np.ndarray
@@ -50,6 +48,8 @@ class TokenSequence:
     grid_thw: np.ndarray
     image_starts: np.ndarray
     cut: bool = False
+    scored: tuple[Role, ...] = (Role.ANSWER,)
+    continues: Continues = "next"
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -57,7 +57,15 @@ class TokenSequence:
     def until(self, role: Role) -> "TokenSequence":
         """The part that ends with the last token of `role` (what a retrieval pass needs)."""
         end = int(np.flatnonzero(self.roles == role)[-1]) + 1
-        return TokenSequence(self.input_ids[:end], self.roles[:end], self.grid_thw, self.image_starts)
+        return replace(self, input_ids=self.input_ids[:end], roles=self.roles[:end], cut=False)
+
+    def scored_tokens(self) -> np.ndarray:
+        """Indices of the tokens that the language loss scores, int64."""
+        return np.flatnonzero(np.isin(self.roles, self.scored))
+
+    def next_position(self, merge: int = 2) -> int:
+        """The position of a token behind the compression tokens that end this sequence."""
+        return len(self) if self.continues == "count" else int(self.positions(merge)[:, -1].max()) + 1
 
     def image_tokens(self, merge: int = 2) -> np.ndarray:
         """Positions of all visual tokens, picture after picture, int64."""
@@ -80,13 +88,25 @@ class TokenSequence:
             out[:, start : start + height * width] = np.stack([np.zeros_like(rows), rows, columns]) + current
             place, current = start + height * width, current + max(height, width)
         out[:, place:] = np.arange(current, current + len(self) - place)
+        if self.continues == "count":
+            behind = int(np.flatnonzero(self.roles == Role.COMPRESSION)[-1]) + 1
+            out[:, behind:] = np.arange(behind, len(self))
         return out
 
 
 def native_layout(layout: Layout) -> Layout:
     """The layout of native inference, whatever prompt a model embeds with: a chat without compression tokens, nothing hidden
     (CREM, section 3.3)."""
-    return replace(layout, order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER), hidden=(), template="chat")
+    order = (Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER)
+    return Layout(order=order, system=layout.system, represent="")
+
+
+def conversation_context(side: Side, layout: Layout) -> Side:
+    """What is represented of a conversation: its pictures, under the layout's instruction for bare pictures if it has one."""
+    if not layout.represent or not side.images or side.instruction or side.text:
+        return side
+    markers = " ".join(f"<|image_{number + 1}|>" for number in range(len(side.images)))
+    return replace(side, instruction=f"{markers}\n{layout.represent}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,12 +132,13 @@ class SequenceBuilder:
         ids = np.concatenate([np.asarray(part, dtype=np.int64) for _, part in segments])
         roles = np.concatenate([np.full(len(part), role, dtype=np.int8) for role, part in segments])
         starts = np.flatnonzero(ids == self.vocabulary.vision_start) + 1
-        return TokenSequence(ids, roles, grid_thw, starts, cut)
+        layout = self.layout
+        return TokenSequence(ids, roles, grid_thw, starts, cut, scored=layout.scored, continues=layout.continues)
 
     def system_ids(self) -> list[int]:
         """The constant head of every sequence: the system turn and the opening of the user turn."""
         v = self.vocabulary
-        opening = [v.im_start, *v.encode(f"system\n{SYSTEM_PROMPT}"), v.im_end, *v.encode("\n")]
+        opening = [v.im_start, *v.encode(f"system\n{self.layout.system}"), v.im_end, *v.encode("\n")]
         return [*opening, v.im_start, *v.encode("user\n")]
 
     def _segment(self, role: Role, side: Side, grid_thw: np.ndarray, key: str) -> Segment:
@@ -125,8 +146,9 @@ class SequenceBuilder:
             return role, self.system_ids()
         if role is Role.COMPRESSION:
             return role, list(self.vocabulary.chorus)
+        cue = self.vocabulary.encode(f"\n{self.layout.cue}") if self.layout.cue else []
         end = [self.vocabulary.im_end] if self.layout.template == "plain" else []
-        return role, [*self._context_ids((side.instruction + side.text).strip(), side, grid_thw, key), *end]
+        return role, [*self._context_ids((side.instruction + side.text).strip(), side, grid_thw, key), *cue, *end]
 
     def _context_ids(self, text: str, side: Side, grid_thw: np.ndarray, key: str) -> Iterator[int]:
         """Ids of a text with its markers replaced by visual blocks; pictures without a marker come first."""
@@ -147,10 +169,17 @@ class SequenceBuilder:
         return [v.vision_start, *[v.image_pad] * (int(grid.prod()) // self.merge**2), v.vision_end]
 
     def question_ids(self, question: str, *, follows: bool = False) -> list[int]:
-        """A question with the template tokens up to the assistant's answer; `follows` says that an earlier answer precedes it."""
+        """A question with the template tokens up to the assistant's answer; `follows` says that an earlier answer precedes it.
+
+        Behind a target layout's tokens stands the assistant's header alone.
+        """
         v = self.vocabulary
-        opening = [*v.encode("\n"), v.im_start, *v.encode("user\n")] if follows else []
-        return [*opening, *v.encode(question.strip()), v.im_end, *v.encode("\n"), v.im_start, *v.encode("assistant\n")]
+        header = [v.im_start, *v.encode("assistant\n")]
+        if self.layout.template == "target":
+            return header
+        opens = follows or self.layout.template == "turns"
+        opening = [*(v.encode("\n") if follows else ()), v.im_start, *v.encode("user\n")] if opens else []
+        return [*opening, *v.encode(question.strip()), v.im_end, *v.encode("\n"), *header]
 
     def _turn_segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
         """Every question is [gInst] of its turn, template tokens included; the end token belongs to the answer."""

@@ -5,6 +5,7 @@ Nothing is evaluated or unpickled: a class is named, and looked up among those t
 
 import dataclasses
 import difflib
+import inspect
 import reprlib
 import sys
 import types
@@ -44,6 +45,9 @@ def build(kind: Any, value: object, path: str = "") -> Any:
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
     """The members of a union; any other annotation alone."""
+    if inspect.isabstract(kind):
+        # A dataclass with slots is made twice; the second is the one that its name stands for.
+        return tuple({each.__name__: each for each in kind.__subclasses__()}.values())
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 

@@ -106,8 +106,8 @@ MUTANTS = (
     Mutant(
         "end token not scored",
         "pipeline/batch.py",
-        "tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)",
-        "tokens = np.flatnonzero(row.sequence.roles == Role.ANSWER)[:-1]",
+        "tokens = row.sequence.scored_tokens()",
+        "tokens = row.sequence.scored_tokens()[:-1]",
         ("tests/pipeline/model/test_embedder.py",),
     ),
     Mutant(

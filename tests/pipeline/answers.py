@@ -45,7 +45,7 @@ def next_logits(model: EmbeddingModel, side: Side, question: str, answer: Sequen
     sequence = row.sequence
     ids = np.concatenate([sequence.input_ids, np.array(answer, dtype=np.int64)])
     roles = np.concatenate([sequence.roles, np.full(len(answer), Role.ANSWER, dtype=np.int8)])
-    longer = type(sequence)(ids, roles, sequence.grid_thw, sequence.image_starts)
+    longer = replace(sequence, input_ids=ids, roles=roles)
     batch = pack(
         [replace(row, sequence=longer, compressed=mode == "compressed")],
         model.recipe.phase.layout,

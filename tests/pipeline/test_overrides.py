@@ -117,7 +117,7 @@ def test_every_field_can_be_set_to_every_value_of_its_type(data: st.DataObject) 
         ("phases.0.language_weight=Stepwise", "phases.0.language_weight.points: Stepwise needs this field"),
         ("phases.0.mixture.sub_batch=0", "mixture.sub_batch: 0 is less than 1"),
         ("phases.0.mixture.native_share=1.5", "mixture.native_share: 1.5 is not between 0 and 1"),
-        ("phases=[]", "phases: 0 of them, and training runs exactly one"),
+        ("phases=[]", "phases: none; a recipe has one or more"),
         ("phases.0.steps=0", "phase.steps: 0 is less than 1"),
         ("phases.0.checkpoint_every=0", "phase.checkpoint_every: 0 is less than 1"),
         ("phases.0.optimizer.betas=0.9,1.1", "optimizer.betas: 1.1 is not between 0 and 1"),

@@ -10,10 +10,9 @@ from pipeline.errors import DataError
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
-from pipeline.roles import Layout, Role
+from pipeline.roles import REPRESENT_IMAGE, SYSTEM_PROMPT, Layout, Role
 from pipeline.sample import Side, Turn
-from pipeline.sequence import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT, SequenceBuilder, native_layout
-from pipeline.train.dataloader.step_dataset import conversation_context
+from pipeline.sequence import RECONSTRUCT_TEXT, SequenceBuilder, conversation_context, native_layout
 from tests.pipeline.corpus import random_row
 
 SIDE = Side(instruction="<|image_1|>\nRepresent the given image.", text=" red star", images=(b"x",))
@@ -119,7 +118,7 @@ def test_every_question_of_a_conversation_stands_behind_the_tokens(
 
 def test_a_text_only_conversation_has_an_empty_context(loaded: tuple[Embedder, Folder], builder: SequenceBuilder) -> None:
     for native in (False, True):
-        side = conversation_context(Side(turns=tuple(TURNS)), native=native)
+        side = conversation_context(Side(turns=tuple(TURNS)), native_layout(builder.layout) if native else builder.layout)
         sequence = builder.build(side, np.zeros((0, 3)), TURNS)
         assert not (sequence.roles == Role.CONTEXT).any() and len(sequence.image_tokens()) == 0
         assert text_of(loaded, sequence.input_ids[sequence.roles == Role.ANSWER]) == "circle<|im_end|>"

@@ -19,8 +19,8 @@ from data_prep.scenes import LABELS, caption
 from pipeline.inference import EmbeddingModel, _name, load_model
 from pipeline.model.generation import Decoding, Greedy, Sampled
 from pipeline.sample import Side
-from pipeline.sequence import RECONSTRUCT_TEXT
-from pipeline.train.dataloader.step_dataset import conversation_context, side_digest
+from pipeline.sequence import RECONSTRUCT_TEXT, conversation_context, native_layout
+from pipeline.train.dataloader.step_dataset import side_digest
 from tests.conftest import require
 from tests.pipeline.answers import Recorder, forward_greedy
 
@@ -59,7 +59,8 @@ def test_answers_equal_the_forward_pass_s_greedy_continuation(
     sides, questions = zip(*asked, strict=True)
     answers = model.answer(sides, questions, compressed=compressed, max_new_tokens=LENGTH, decoding=recorder)
     for (side, question), answer in zip(asked, answers, strict=True):
-        context = conversation_context(side, native=not compressed)
+        layout = model.builder.layout
+        context = conversation_context(side, layout if compressed else native_layout(layout))
         tokens, logits = forward_greedy(model, context, question, mode=MODES[compressed], length=LENGTH)
         assert answer == " ".join(map(str, tokens))
         found = torch.stack(recorder.logits[_name(side_digest(context), question)])[: len(logits)]

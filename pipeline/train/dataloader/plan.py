@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pipeline.batch import OUTSIDE, OWN
 from pipeline.data.sampler import Draw
 from pipeline.losses.weights import changes, weight_at
-from pipeline.phase import Mixture, Phase, SideName
+from pipeline.phase import Mixture, Phase
+from pipeline.targets import SIDES
 
 Places = Sequence[Sequence[int]]
 """For each pair of a draw, the places of its hard negatives."""
-
-SIDES: tuple[SideName, ...] = ("query", "positive")
-"""Names of the first places among a sample's sides; hard negatives follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,10 @@ from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.sample import Sample, Side, Turn
-from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
+from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
+from pipeline.targets import SIDES
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
-from pipeline.train.dataloader.plan import SIDES, Item, Plan, least_rows, make_plan, plan_step
+from pipeline.train.dataloader.plan import Item, Plan, least_rows, make_plan, plan_step
 from pipeline.train.dataloader.step_work import StepWork, pack_work
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
@@ -48,7 +49,8 @@ class RowBuilder:
         side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.phase.layout
         words = (self.recipe.order_seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
-        side = conversation_context(side, native=native) if outside else side
+        builder = self.native_builder if native else self.builder
+        side = conversation_context(side, builder.layout) if outside else side
         pixels = tuple(
             self.pixels(picture, sample.key, self._view(step, place, *words)) for place, picture in enumerate(side.images)
         )
@@ -56,7 +58,7 @@ class RowBuilder:
         grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
         return Row(
             key=sample.key,
-            sequence=(self.native_builder if native else self.builder).build(side, grids, turns, key=sample.key),
+            sequence=builder.build(side, grids, turns, key=sample.key),
             pixels=pixels,
             compressed=not native and bool(layout.hidden) and coin(layout.gate_probability, "gate", *words),
             slot=item.slot,
@@ -77,15 +79,6 @@ def side_digest(side: Side) -> int:
     for picture in side.images:
         digest.update(hashlib.sha256(picture).digest())
     return int.from_bytes(digest.digest()[:7], "little")
-
-
-def conversation_context(side: Side, *, native: bool) -> Side:
-    """What is represented of a conversation: its pictures under the paper's generic [eInst], or the bare pictures natively."""
-    if native or not side.images or side.instruction or side.text:
-        return side
-    return replace(
-        side, instruction=" ".join(f"<|image_{n + 1}|>" for n in range(len(side.images))) + "\nRepresent the given image."
-    )
 
 
 class StepDataset(Dataset[StepWork | PipelineError]):
@@ -136,7 +129,12 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         items = plan.items
         hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
         rows, unreadable = self._readable([items[place] for place in hand], step)
-        return replace(pack_work(rows, plan, self.recipe, self.phase), unreadable=unreadable)
+        return replace(pack_work(rows, plan, self.recipe, self.phase), asks=self._expects_answers(plan), unreadable=unreadable)
+
+    def _expects_answers(self, plan: Plan) -> bool:
+        """Whether some row of a plan is asked something that ought to have an answer."""
+        target, index = self.phase.target, self.corpus.index
+        return any(item.asks and (item.group == OUTSIDE or target.expects(index.info(item.row).dataset)) for item in plan.items)
 
     def idle(self) -> Batch:
         """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""
@@ -191,7 +189,7 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         """What a side is asked, and whether its own question was left out for want of room."""
         if item.group == OUTSIDE or not item.asks:
             return sample.query.turns if item.asks else (), False
-        turns = self.corpus.qa.turns(sample.dataset, sample.key, SIDES[item.place])
+        turns = self.phase.target.turns(sample, SIDES[item.place], self.corpus.qa)
         if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(item.row, item.place)):
             return turns, False
         # The pair itself fits: it stays, and its question counts as a cut answer.

@@ -22,10 +22,10 @@ from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model.inputs import PixelLimits
 from pipeline.recipe import Recipe
+from pipeline.roles import REPRESENT_IMAGE
 from pipeline.sample import Sample, Side
-from pipeline.sequence import SequenceBuilder, Vocabulary, native_layout
+from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
 from pipeline.train.dataloader.lengths import NEVER_FITS, SCHEMA, Lengths, read_lengths
-from pipeline.train.dataloader.step_dataset import conversation_context
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,9 @@ class Ruler:
         rest = iter(sizes)
         for side in sample.sides:
             grids = np.array([self.pixels.grid(height, width) for width, height in _take(rest, len(side.images))])
-            forms = [(self.builder, side if sample.positive else conversation_context(side, native=False))]
+            forms = [(self.builder, side if sample.positive else conversation_context(side, self.builder.layout))]
             if self.native and not sample.positive:
-                forms.append((self.native, conversation_context(side, native=True)))
+                forms.append((self.native, conversation_context(side, self.native.layout)))
             counts = [self._side(builder, form, grids, sample.key) for builder, form in forms]
             yield tuple(max(numbers) for numbers in zip(*counts, strict=True))
 
@@ -110,7 +110,9 @@ def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
     probe = ruler.builder.build(_PROBE, np.zeros((0, 3))).input_ids.tolist()
     layouts = [builder.layout for builder in (ruler.builder, ruler.native) if builder]
     # What is hidden, and how often, changes no length.
-    shapes = [(layout.order, layout.template) for layout in layouts]
+    shapes: list[object] = [(layout.order, layout.template) for layout in layouts]
+    # Named where it is not the instruction that all tables once were made with.
+    shapes += [ruler.builder.layout.represent] if ruler.builder.layout.represent != REPRESENT_IMAGE else []
     settings = [FORMAT, index.fingerprint, tokenizer, probe, shapes, ruler.pixels]
     return f"{fingerprint(settings)[:16]}.parquet"
 

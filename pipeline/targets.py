@@ -1,0 +1,88 @@
+"""What a pair's sides are trained to say behind their tokens. Conversations of other corpora bring their own turns."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from pipeline.data.qa import QaTable
+from pipeline.errors import ConfigError
+from pipeline.ranges import check_once
+from pipeline.sample import IMAGE_MARKER, Sample, Turn
+
+SideName = Literal["query", "positive"]
+SIDES: tuple[SideName, ...] = get_args(SideName)
+"""Names of the first places among a sample's sides; hard negatives follow, and are asked nothing."""
+
+Told = Literal["query", "positive", "both", "none"]
+"""Whose text is generated, by the tokens of the other side."""
+
+
+class Target(ABC):
+    """What is generated from a side. A subclass that is a frozen dataclass may stand in a phase."""
+
+    needs: ClassVar[str] = ""
+    """The kind of synthesized turns that must have been made; empty for none."""
+
+    @abstractmethod
+    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+        """Questions with the answers to learn about a side of a sample; none where there is nothing to say."""
+
+    def expects(self, dataset: str) -> bool:
+        """Whether rows of a dataset are meant to have something to say: a step in which none of them has is an error."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class OwnQuestions(Target):
+    """One question about the side itself, and its answer: a description of the picture, or the text again (CREM, section 3.2)."""
+
+    needs: ClassVar[str] = "qa"
+
+    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+        """The side's synthesized turns."""
+        return synthesized.turns(sample.dataset, sample.key, side)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue(Target):
+    """Three to five questions about the side's own pictures in one dialogue (CoMa, section 3.2); nothing for a side of text."""
+
+    needs: ClassVar[str] = "dialogue"
+
+    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+        """The side's synthesized dialogue, turn after turn."""
+        return synthesized.turns(sample.dataset, sample.key, side)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherSide(Target):
+    """The text of the paired side (Bottleneck Tokens). Nothing is synthesized.
+
+    `told` says for a dataset whose text is generated ("positive": the query's tokens must yield the positive's text), `otherwise`
+    for all that it does not name. A text is the side's own words, without the wording that all rows of its task share and without
+    picture markers; where no words are left, nothing is generated.
+    """
+
+    told: tuple[tuple[str, Told], ...] = ()
+    otherwise: Told = "positive"
+
+    def __post_init__(self) -> None:
+        check_once("target.told", [name for name, _ in self.told])
+        for name, told in (*self.told, ("otherwise", self.otherwise)):
+            if told not in get_args(Told):
+                raise ConfigError(f"target.told, {name}: {told!r} is not one of {', '.join(get_args(Told))}")
+
+    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+        """One turn without a question, whose answer is the other side's text."""
+        other, name = (sample.positive, "positive") if side == "query" else (sample.query, "query")
+        if other is None or self._told(sample.dataset) not in (name, "both"):
+            return ()
+        text = " ".join(IMAGE_MARKER.sub(" ", other.text).split())
+        return (Turn(question="", answer=text),) if text else ()
+
+    def expects(self, dataset: str) -> bool:
+        """Not of a dataset whose texts are not generated."""
+        return self._told(dataset) != "none"
+
+    def _told(self, dataset: str) -> Told:
+        return dict(self.told).get(dataset, self.otherwise)

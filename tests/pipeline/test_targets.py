@@ -1,0 +1,116 @@
+"""What a pair's sides are trained to say."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline.data.qa import QaTable
+from pipeline.errors import ConfigError, DataError
+from pipeline.manifest import canonical_json
+from pipeline.overrides import override
+from pipeline.recipe_json import recipe_from_json
+from pipeline.roles import Role
+from pipeline.sample import Sample, Side, Turn
+from pipeline.sequence import SequenceBuilder
+from pipeline.targets import Dialogue, OtherSide, OwnQuestions
+from pipeline.train.dataloader.step_dataset import StepDataset
+from tests.pipeline.corpus import corpus, measured, small_recipe
+from tests.pipeline.test_layouts import TARGET
+
+SAMPLE = Sample(
+    key="a-1",
+    dataset="A",
+    query=Side(instruction="<|image_1|>\nFind a text", text="about a red star\n", images=(b"x",)),
+    positive=Side(instruction="Represent", text=" <|image_1|> a  star <|image_2|>", images=(b"x", b"y")),
+)
+NOTHING = QaTable(None)
+
+
+class Written:
+    """Synthesized turns that name what was asked for."""
+
+    def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
+        return (Turn(question=f"{dataset} {key}", answer=side),)
+
+
+@pytest.mark.parametrize(
+    ("told", "query", "positive"),
+    [
+        ("positive", "a star", None),
+        ("query", None, "about a red star"),
+        ("both", "a star", "about a red star"),
+        ("none", None, None),
+    ],
+)
+def test_the_other_side_s_own_words_are_told(told: str, query: str | None, positive: str | None) -> None:
+    """Without the wording of the task and without markers; "positive" is told by the query's tokens."""
+    target = OtherSide(told=(("A", told),), otherwise="none")  # type: ignore[arg-type]
+    expected = [(Turn(question="", answer=text),) if text else () for text in (query, positive)]
+    assert [target.turns(SAMPLE, side, NOTHING) for side in ("query", "positive")] == expected  # type: ignore[arg-type]
+    assert target.expects("A") == (told != "none") and not target.expects("B")
+
+
+def test_a_side_without_words_is_not_told() -> None:
+    for other in (None, Side(images=(b"x",)), Side(instruction="Represent", text=" <|image_1|>\n", images=(b"x",))):
+        assert OtherSide().turns(replace(SAMPLE, positive=other), "query", NOTHING) == ()
+
+
+def test_own_questions_and_dialogues_are_synthesized() -> None:
+    for target, kind in ((OwnQuestions(), "qa"), (Dialogue(), "dialogue")):
+        assert target.needs == kind and target.expects("A")
+        turns = target.turns(SAMPLE, "positive", Written())  # type: ignore[arg-type]
+        assert turns == (Turn(question="A a-1", answer="positive"),)
+    assert OtherSide().needs == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"told": (("A", "query"), ("A", "none"))}, r"target\.told: A stands there twice"),
+        ({"told": (("A", "left"),)}, r"target\.told, A: 'left' is not one of query, positive, both, none"),
+        ({"otherwise": "x"}, r"target\.told, otherwise: 'x' is not one of"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        OtherSide(**fields)  # type: ignore[arg-type]
+
+
+def test_a_target_goes_through_settings_and_json() -> None:
+    recipe = override(small_recipe(), ["phases.0.target=OtherSide", 'phases.0.target.told=[["A", "both"]]'])
+    assert recipe.phase.target == OtherSide(told=(("A", "both"),))
+    assert recipe_from_json(canonical_json(recipe)) == recipe
+    plain = json.loads(canonical_json(small_recipe()))
+    del plain["phases"][0]["target"]
+    assert recipe_from_json(json.dumps(plain)).phase.target == OwnQuestions()
+    with pytest.raises(ConfigError, match=r"phases\.0\.target=Other: 'Other' is not one of OwnQuestions, Dialogue, OtherSide"):
+        override(small_recipe(), ["phases.0.target=Other"])
+
+
+def dataset_of(builder: SequenceBuilder, target: OtherSide) -> StepDataset:
+    recipe = small_recipe().with_phase(layout=TARGET, target=target)
+    recipe = recipe.with_phase(mixture=replace(recipe.phase.mixture, outside=0))
+    return StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, recipe.phase, builder.vocabulary)
+
+
+def test_a_step_scores_what_the_rule_tells(builder: SequenceBuilder) -> None:
+    """Rows of the sides that tell have the other side's text, and the others end with their tokens."""
+    dataset = dataset_of(builder, OtherSide(told=(("texts", "both"),), otherwise="none"))
+    draw, plan = dataset.draw(0), dataset.plan(dataset.draw(0), 0)
+    rows = dataset.global_rows(draw, 0)
+    for item, row in zip(plan.items, rows, strict=True):
+        sample = dataset.corpus.index.read(item.row)
+        assert (row.num_scored > 0) == (sample.dataset == "texts")
+        if row.num_scored:
+            other = sample.positive if item.place == 0 else sample.query
+            assert other is not None
+            told = row.sequence.input_ids[row.sequence.roles == Role.ANSWER].tolist()
+            assert told == [*builder.vocabulary.encode(" ".join(other.text.split())), builder.vocabulary.im_end]
+
+
+def test_a_step_of_which_nothing_is_meant_to_be_told_is_no_error(builder: SequenceBuilder) -> None:
+    """Bottleneck Tokens' CIRR and NIGHTS have nothing to generate; elsewhere a step without an answer is a mistake."""
+    silent, told = (dataset_of(builder, OtherSide(otherwise=otherwise)) for otherwise in ("none", "positive"))
+    assert not silent.work(silent.draw(0), 0).asks and told.work(told.draw(0), 0).asks
+    assert not isinstance(silent[0], DataError)
