@@ -5,7 +5,7 @@ All randomness that shapes data was spent before a Batch exists, so both passes 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,9 +85,11 @@ class Batch:
         return replace(self, **moved)
 
 
-@dataclass(frozen=True)
-class Outputs:  # no slots: ZeRO-3 looks for weights among a module's outputs through vars()
-    """`embeddings` (E, D) float32 of unit norm, `token_losses` (S,) float32 of the scored tokens."""
+class Outputs(NamedTuple):
+    """`embeddings` (E, D) float32 of unit norm, `token_losses` (S,) float32 of the scored tokens.
+
+    A tuple: DeepSpeed's hooks find no tensor in a class of our own.
+    """
 
     embeddings: torch.Tensor
     token_losses: torch.Tensor

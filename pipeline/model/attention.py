@@ -93,19 +93,18 @@ def span_attention(
     query (1, H, T, d), key and value (1, H_kv, T, d), already rotated; returns (1, T, H, d). Without a plan the rows are a
     batch (B, H, n, d) whose keys include the cache's, and `visible` (B, 1, n, L) says which keys each query sees.
     """
+    assert not dropout, "open_folder refuses a model whose attention has dropout"
     if plan is None:
         assert visible is not None, "a row without a plan continues a cache"
         out = scaled_dot_product_attention(query, key, value, attn_mask=visible, scale=scaling, enable_gqa=True)
         return out.transpose(1, 2), None
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
-    if dropout == 0.0 and is_trusted(Heads.of(q, k, causal=True)):  # the kernel has no dropout
+    if is_trusted(Heads.of(q, k, causal=True)):
         return attend_spans(q, k, v, plan.spans, plan.sequences, scale=scaling)[None], None
     outputs = []
     for table in plan.buckets.tables:
         queries, keys, values = (part[table].transpose(1, 2) for part in (q, k, v))
-        attended = scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=True
-        )
+        attended = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scaling, enable_gqa=True)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[plan.buckets.take][None], None
 

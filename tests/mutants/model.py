@@ -57,10 +57,10 @@ MUTANTS = (
         VARLEN,
     ),
     Mutant(
-        "kernel taken under dropout",
+        "attention leaves dropout out in silence",
         "pipeline/model/attention.py",
-        "if dropout == 0.0 and is_trusted(",
-        "if is_trusted(",
+        "    assert not dropout, ",
+        "    assert True, ",
         VARLEN,
     ),
     Mutant(

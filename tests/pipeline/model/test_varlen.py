@@ -181,12 +181,18 @@ def test_the_arguments_of_the_kernel(device: torch.device, calls: list[inspect.B
 def test_what_the_kernel_cannot_do_goes_the_other_way(
     device: torch.device, calls: list[inspect.BoundArguments], builder: SequenceBuilder
 ) -> None:
-    """Dropout and float32."""
+    """Float32."""
     spans = spans_of(3, builder, device)
     leaves = [leaf.detach() for leaf in random_heads(len(spans.take), kv_heads=2, device=device)]
-    span_attention(MODULE, *leaves, None, plan=SpanPlan.of(spans), scaling=0.3, dropout=0.1)
     span_attention(MODULE, *[leaf.float() for leaf in leaves], None, plan=SpanPlan.of(spans), scaling=0.3)
     assert calls == []
+
+
+def test_dropout_is_not_left_out_in_silence(device: torch.device, builder: SequenceBuilder) -> None:
+    spans = spans_of(3, builder, device)
+    leaves = [leaf.detach() for leaf in random_heads(len(spans.take), kv_heads=2, device=device)]
+    with pytest.raises(AssertionError, match="open_folder refuses a model whose attention has dropout"):
+        span_attention(MODULE, *leaves, None, plan=SpanPlan.of(spans), scaling=0.3, dropout=0.1)
 
 
 def on_device(embedder: Embedder, device: torch.device) -> Embedder:
