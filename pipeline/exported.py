@@ -88,7 +88,7 @@ def _refuse_changes(folder: Path, stated: Mapping[str, str], patterns: Sequence[
 def _find_base(path: Path, settings: Settings) -> Path:
     """The adapter's model folder: where it was when it was exported, or where it lies from the folder that was moved with it."""
     places = [Path(settings.base), Path(os.path.normpath(path.resolve() / settings.base_beside))]
-    there = [place for place in places if place.is_dir()]
+    there = [place for place in places if (place / "config.json").is_file()]
     for place in there:
         if folder_digests(place) == settings.base_files:
             return place

@@ -138,8 +138,13 @@ def _cutter(path: Path) -> PatchCutter:
 
 
 def folder_digests(path: Path, patterns: Sequence[str] = READ_FILES) -> dict[str, str]:
-    """The sha256 (hex) of every file that decides what a folder's model computes, by name: weights, settings, tokenizer."""
+    """The sha256 (hex) of every file that decides what a folder's model computes, by name: weights, settings, tokenizer.
+
+    Raises CheckpointError where there is none: folders that are gone would all be equal.
+    """
     files = {file for pattern in patterns for file in path.glob(pattern)}
+    if not files:
+        raise CheckpointError(f"{path}: there is no file of a model; put the model folder back, or name the right one")
     return {file.name: file_digest(file) for file in sorted(files)}
 
 

@@ -3,11 +3,12 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
+from typing import TypeVar
 
 import torch
 
@@ -25,24 +26,33 @@ logger = logging.getLogger(__name__)
 
 _HELD_OUT = "held_out/"
 
+Value = TypeVar("Value")
+
 
 class CheckpointWriter:
     """Rank 0 writes, one checkpoint at a time, in a thread; every rank calls the methods. `saved` is the newest one's step.
 
-    A write that fails is told at the next `save` or `finish`, on every rank. On leaving, a write that has begun is ended.
+    A write that fails is told at the next `save` or `finish`, on every rank, and in the log where another error ends the run
+    first. On leaving, a write that has begun is ended, but for a second Ctrl-C: what is half written is aside, and is removed by
+    the next run.
     """
 
     def __init__(self, paths: TrainingPaths, recipe: Recipe, engine: Engine, data_fingerprint: str, saved: int | None) -> None:
         self.paths, self.recipe, self.engine, self.saved = paths, recipe, engine, saved
         self._data_fingerprint = data_fingerprint
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
+        # Begun now, while the folder is what the model was read from, and by the rank that notes it: it reads the whole folder.
+        self.model_digest = _begin(lambda: fingerprint(folder_digests(paths.model))) if engine.rank == 0 else None
 
     def __enter__(self) -> "CheckpointWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True)
+        if self._writing is None or kind is KeyboardInterrupt:
+            return
+        problem = self._writing.exception()
+        if problem is not None:
+            logger.error("step %s: its checkpoint could not be written: %s", self.saved, problem)
 
     def save(self, step: int, skipped: int, figures: Mapping[str, float]) -> Path:
         """Begin to write the state after `step` steps, unless it is there. Raises what the write before it met."""
@@ -55,7 +65,7 @@ class CheckpointWriter:
         if self.engine.rank == 0:
             held_out = {name.removeprefix(_HELD_OUT): value for name, value in figures.items() if name.startswith(_HELD_OUT)}
             stall = time.monotonic() - begun
-            self._writing = self._pool.submit(self._write, folder, weights, moments, skipped, held_out, stall)
+            self._writing = _begin(lambda: self._write(folder, weights, moments, skipped, held_out, stall))
         self.saved = step
         return folder
 
@@ -84,7 +94,7 @@ class CheckpointWriter:
             data_fingerprint=self._data_fingerprint,
             model_folder=os.path.relpath(self.paths.model.resolve(), folder.resolve()),
             digests={},
-            model_digest=self._model_digest,
+            model_digest=self.model_digest.result() if self.model_digest else "",
             skipped=skipped,
             held_out=held_out,
         )
@@ -92,7 +102,16 @@ class CheckpointWriter:
         checkpoint_retention.prune(self.paths.checkpoints, self.recipe.phase, step)
         logger.info("%s: training waited %.1f s, the disk took %.1f s", folder.name, stall, time.monotonic() - begun)
 
-    @cached_property
-    def _model_digest(self) -> str:
-        """Reads the whole folder, so once a run, and on the rank that writes."""
-        return fingerprint(folder_digests(self.paths.model))
+
+def _begin(work: Callable[[], Value]) -> Future[Value]:
+    """What the work returns or raises, while it goes on in a thread that a process which ends does not wait for."""
+    future = Future[Value]()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (who asks for the result gets it)
+            future.set_exception(error)
+
+    Thread(target=run, name="checkpoint", daemon=True).start()
+    return future

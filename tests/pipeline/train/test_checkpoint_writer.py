@@ -1,5 +1,6 @@
 """Checkpoints written while training goes on: what is gathered, when the step waits, and how a failed write is told."""
 
+import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from pipeline.errors import CheckpointError
+from pipeline.manifest import fingerprint
+from pipeline.model.backbone import folder_digests
 from pipeline.train import checkpoint, checkpoint_retention, checkpoint_writer, engine
 from pipeline.train.build import load_trained
 from pipeline.train.checkpoint_writer import CheckpointWriter
@@ -30,6 +33,15 @@ def trained(model_folder: Path, request: pytest.FixtureRequest) -> Engine:
     made, dataset = make(model_folder, recipe)
     train_step(made, dataset.work(dataset.draw(0), 0), recipe.phase, 1e-3)
     return made
+
+
+@pytest.fixture
+def unentered(model_folder: Path, tmp_path: Path) -> CheckpointWriter:
+    """A writer of a model folder of its own."""
+    shutil.copytree(model_folder, tmp_path / "model")
+    recipe = small_recipe(zero_stage=0)
+    paths = TrainingPaths(shards=tmp_path, qa=None, model=tmp_path / "model", out=tmp_path / "train")
+    return CheckpointWriter(paths, recipe, make(model_folder, recipe)[0], DATA, None)
 
 
 @pytest.fixture
@@ -115,6 +127,49 @@ def test_ranks_agree_whatever_the_write_met(writer: CheckpointWriter) -> None:
         with pytest.raises(PermissionError):
             writer.finish()
     assert told.call_args_list == [mock.call(False), mock.call(True)], "the others would wait for rank 0 for ever"
+
+
+def test_a_write_that_failed_is_told_where_another_error_ends_the_run(
+    unentered: CheckpointWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        mock.patch.object(checkpoint_writer.checkpoint, "save", side_effect=CheckpointError("step 1: no room")),
+        pytest.raises(ValueError, match="another"),
+        unentered as writer,
+    ):
+        writer.save(1, 0, {})
+        raise ValueError("another")
+    assert "step 1: its checkpoint could not be written: step 1: no room" in caplog.text
+
+
+@pytest.mark.parametrize(("error", "waits"), [(ValueError, True), (KeyboardInterrupt, False)])
+def test_a_second_ctrl_c_waits_for_no_write(unentered: CheckpointWriter, error: type[BaseException], waits: bool) -> None:
+    may_write, ended = threading.Event(), threading.Event()
+
+    def slow(*given: Any) -> None:
+        ended.set() if may_write.wait(60) else None
+
+    with mock.patch.object(checkpoint_writer.checkpoint, "save", slow), pytest.raises(error), unentered as writer:
+        writer.save(1, 0, {})
+        threading.Timer(0.2 if waits else 5.0, may_write.set).start()
+        raise error
+    assert ended.is_set() == waits
+
+
+def test_the_model_folder_is_noted_as_it_was_at_the_start(unentered: CheckpointWriter, tmp_path: Path) -> None:
+    before, config = fingerprint(folder_digests(tmp_path / "model")), tmp_path / "model" / "config.json"
+    assert unentered.model_digest and unentered.model_digest.result(60) == before
+    config.write_text(config.read_text() + "\n")
+    with unentered as writer:
+        folder = writer.save(1, 0, {})
+        writer.finish()
+    assert checkpoint.read_state(folder).model_digest == before != fingerprint(folder_digests(tmp_path / "model"))
+
+
+def test_a_model_folder_that_is_gone_has_no_digest(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(CheckpointError, match=f"{folder}: there is no file of a model"):
+            folder_digests(folder)
 
 
 def test_what_is_there_is_not_written_again(writer: CheckpointWriter) -> None:
