@@ -119,8 +119,8 @@ class Phase:
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed;
     `auto` is what the memory allows, chosen when the run starts.
     `features` says where a frozen tower's features wait for the replay; `gradient_checkpointing` runs each layer again in the
-    backward pass instead of keeping what it computed. In bfloat16, ZeRO 0 runs as ZeRO 1: DeepSpeed's own would add chunks up in
-    bfloat16.
+    backward pass instead of keeping what it computed. ZeRO 1 keeps whole gradients in float32 and reduces them once a step; 2 and
+    3 keep a rank's part and reduce each chunk's. In bfloat16, ZeRO 0 runs as 1: DeepSpeed's own would add up in bfloat16.
     Of the checkpoints, one every `checkpoint_every` steps, the last `keep_checkpoints` stay, those of every `keep_every`-th step
     (0: none), and the one that is best by the held-out figure `keep_best`. A step whose loss or gradient is not finite is
     skipped; `skips_in_a_row` of them stop the run. A row that cannot be read is left out; more than the share `max_unreadable` of
@@ -140,7 +140,7 @@ class Phase:
     optimizer: AdamW = field(default_factory=AdamW)
     contrastive_weight: float | Stepwise = 1.0
     language_weight: float | Stepwise = 0.5
-    zero_stage: int = 2
+    zero_stage: int = 1
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     chunk_tokens: Count = AUTO
     kept_chunks: Count = AUTO

@@ -1,8 +1,9 @@
 """The one door to DeepSpeed: ZeRO 0 to 3 around a module, with the accumulation boundary in our hands.
 
-Gradient caching makes several backward passes a step. DeepSpeed must add them up and reduce once: the boundary is set by hand
-before each backward pass, and `scale_wrt_gas=False` keeps it from dividing. It averages over ranks, so losses that are already
-means over the global batch are multiplied by the number of ranks.
+Gradient caching makes several backward passes a step. DeepSpeed must add them up: the boundary is set by hand before each
+backward pass, and `scale_wrt_gas=False` keeps it from dividing. At stages 0 and 1 it reduces the sum once a step; at stages 2 and
+3 a rank keeps its own part of the gradient alone, so each backward pass is reduced (docs/decisions/031-reduced-once-a-step.md).
+It averages over ranks, so losses that are already means over the global batch are multiplied by the number of ranks.
 """
 
 import logging
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 BUCKET = 500_000_000
 """Elements of gradients, at most, that DeepSpeed collects before it reduces them: its own default."""
+
+PERSISTENT = 100_000
+"""Weights of at most so many elements are whole on every rank under ZeRO-3, DeepSpeed's own default: norms, biases and LoRA's
+matrices would each be gathered for every use, and their bytes are few."""
 
 _PLAIN_LINEAR = torch.nn.functional.linear
 
@@ -73,7 +78,7 @@ def deepspeed_config(phase: Phase, num_ranks: int, trained: int) -> dict[str, An
     zero = {
         "stage": zero_stage(phase),
         "overlap_comm": False,
-        "stage3_param_persistence_threshold": 0,
+        "stage3_param_persistence_threshold": PERSISTENT,
         # A buffer of this size is allocated however little is trained.
         "reduce_bucket_size": min(trained, BUCKET),
     }

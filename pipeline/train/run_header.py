@@ -11,6 +11,7 @@ from pipeline.phase import Mixture, Phase
 from pipeline.recipe import Recipe
 from pipeline.train.dataloader.corpus import sets_of
 from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.engine import zero_stage
 
 
 def opening(work: StepWork, recipe: Recipe, phase: Phase, num_ranks: int, num_workers: int) -> str:
@@ -24,9 +25,16 @@ def opening(work: StepWork, recipe: Recipe, phase: Phase, num_ranks: int, num_wo
     ]
     return (
         f"global batch: {pairs} and {mixture.outside} conversations, one optimizer step each; {num_ranks} rank(s), "
-        f"ZeRO {phase.zero_stage}, {num_workers} loader process(es) each; first step on rank 0: {len(work.chunks)} chunks of at "
+        f"ZeRO {_zero(phase)}, {num_workers} loader process(es) each; first step on rank 0: {len(work.chunks)} chunks of at "
         f"most {longest} positions ({', '.join(chosen)}), {replayed} of them replayed; rows of at most {recipe.max_length} tokens"
     )
+
+
+def _zero(phase: Phase) -> str:
+    """The ZeRO stage, what DeepSpeed runs in its place, and how often gradients cross the ranks."""
+    run = zero_stage(phase)
+    named = f"{phase.zero_stage}" if run == phase.zero_stage else f"{phase.zero_stage}, run as {run}"
+    return f"{named} (gradients are reduced once a {'chunk' if run > 1 else 'step'})"
 
 
 def composition(index: ShardIndex, mixture: Mixture, pairs: Mapping[str, float], talks: Mapping[str, float]) -> Iterator[str]:

@@ -9,11 +9,12 @@ from math import ceil
 
 from pipeline.model.embedder import Embedder
 from pipeline.phase import Phase
-from pipeline.train.engine import deepspeed_config, zero_stage
+from pipeline.train.engine import BUCKET, deepspeed_config, zero_stage
 
 FLOAT32 = 4
 ALIGNMENT = 2
 """DeepSpeed pads the trained weights, laid out flat, to a multiple of this many elements a rank."""
+_PERSISTENT = "stage3_param_persistence_threshold"
 LIVE = 1_000_000_000
 """Elements of weights that ZeRO-3 holds gathered at once, at most, where its JSON says nothing."""
 
@@ -60,17 +61,24 @@ def state_bytes(weights: Weights, phase: Phase, num_ranks: int) -> StateBytes:
     """Bytes of the state of training on each GPU."""
     stage, size = zero_stage(phase), weights.itemsize
     flat = ceil(sum(weights.trained) / (ALIGNMENT * num_ranks)) * ALIGNMENT * num_ranks
+    # Where whole gradients are reduced, they are copied into one tensor that passes the bucket's size by at most one weight.
+    copied = min(sum(weights.trained), BUCKET + max(weights.trained)) * FLOAT32
     if stage == 0:
         trained = sum(weights.trained)
-        return StateBytes(weights=_whole(weights, trained), gradients=trained * size, optimizer=2 * trained * FLOAT32, buffers=0)
+        return StateBytes(
+            weights=_whole(weights, trained), gradients=trained * size, optimizer=2 * trained * FLOAT32, buffers=copied
+        )
     settings = deepspeed_config(phase, num_ranks, sum(weights.trained))["zero_optimization"]
     bucket = settings["reduce_bucket_size"]
     if stage == 3:
         own = sum(ceil(number / num_ranks) for number in weights.trained)
         inside = own + sum(ceil(number / num_ranks) for number in weights.frozen)
+        # Beside a rank's own part of each weight, the small ones stay whole; a lone rank's part is the whole.
+        small = [number for number in (*weights.trained, *weights.frozen) if number <= settings[_PERSISTENT]]
+        persistent = sum(small) * (num_ranks > 1)
         gathered = min(settings.get("stage3_max_live_parameters", LIVE), sum(weights.trained) + sum(weights.frozen))
         return StateBytes(
-            weights=(inside + sum(weights.outside)) * size,
+            weights=(inside + persistent + sum(weights.outside)) * size,
             gradients=own * FLOAT32,
             optimizer=3 * own * FLOAT32,
             buffers=bucket * FLOAT32 + gathered * size * (num_ranks > 1),
@@ -78,7 +86,7 @@ def state_bytes(weights: Weights, phase: Phase, num_ranks: int) -> StateBytes:
     own = flat // num_ranks
     if stage == 1 and size < FLOAT32:
         # bfloat16 at stage 1 is another class of DeepSpeed's: all gradients in float32, and none that autograd leaves.
-        return StateBytes(weights=_whole(weights, flat), gradients=flat * FLOAT32, optimizer=3 * own * FLOAT32, buffers=0)
+        return StateBytes(weights=_whole(weights, flat), gradients=flat * FLOAT32, optimizer=3 * own * FLOAT32, buffers=copied)
     gradients = sum(weights.trained) * size if stage == 1 else own * FLOAT32
     optimizer = 3 * own * FLOAT32
     return StateBytes(weights=_whole(weights, flat), gradients=gradients, optimizer=optimizer, buffers=bucket * size)

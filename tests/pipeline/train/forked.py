@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,14 +23,18 @@ import torch
 
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
+from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
-from pipeline.train import loop
+from pipeline.train import engine, loop
 from pipeline.train.build import build_embedder
+from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.fault_tolerance import watchdog
 from pipeline.train.run_options import RunOptions, TrainingPaths
 from tests.pipeline.corpus import MemoryQa, corpus, small_recipe
+from tests.pipeline.train import recorded
+from tests.pipeline.train.ranks import PERSISTENT
 
 PATIENCE_SECONDS = 300.0
 ANSWER = "exit codes: "
@@ -95,8 +100,8 @@ def build_or_hang(rank: int) -> Callable[..., Any]:
     return build
 
 
-def train(job: dict[str, Any]) -> None:
-    out, recipe = Path(job["out"]), small_recipe(**job["phase"])
+def train(job: dict[str, Any], recipe: Recipe) -> None:
+    out = Path(job["out"])
     paths = TrainingPaths(shards=out, qa=None, model=Path(job["folder"]), out=out)
     options = RunOptions(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
     with (
@@ -109,6 +114,25 @@ def train(job: dict[str, Any]) -> None:
         loop.train(paths, recipe, NullTracker(), progress=lambda *_: None, options=options, stop_after=job.get("stop_after"))
 
 
+def record(job: dict[str, Any]) -> None:
+    """Runs one after another with all their collectives; a part "stopped" ends by a signal, the next one takes it up again.
+
+    Of the first step rank 0 has all pictures.
+    """
+    recorder = recorded.Recorder()
+    for name, tower, phase in job["recorded"]:
+        out = Path(job["out"]) / name
+        for part in job["parts"]:
+            step = recorded.stopping(loop.train_step) if part == "stopped" else loop.train_step
+            with (
+                recorder.writing(out.with_name(f"{name}-{part}-{os.environ['RANK']}.json")),
+                mock.patch.object(StepDataset, "__getitem__", recorded.pictures_apart),
+                mock.patch.object(loop, "train_step", step),
+                suppress(StoppedError),
+            ):
+                train({**job, "out": str(out)}, recorded.recipe_of(tower, **phase))
+
+
 def be_rank(job: dict[str, Any], rank: int, port: int) -> NoReturn:
     log = os.open(f"{job['log']}-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -117,7 +141,7 @@ def be_rank(job: dict[str, Any], rank: int, port: int) -> NoReturn:
     os.environ.update({name: str(value) for name, value in names.items()})
     code = 0
     try:
-        train(job)
+        record(job) if "recorded" in job else train(job, small_recipe(**job["phase"]))
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         code = STOPPED if isinstance(error, StoppedError) else 1
@@ -187,6 +211,7 @@ def run(job: dict[str, Any]) -> list[int | None]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    engine.PERSISTENT = PERSISTENT
     for line in sys.stdin:
         sys.stdout.write(ANSWER + json.dumps(run(json.loads(line))) + "\n")
         sys.stdout.flush()

@@ -16,7 +16,7 @@ from pipeline.batch import Outputs
 from pipeline.model import head
 from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
-from pipeline.train import loop
+from pipeline.train import engine, loop
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork, pack_work
@@ -28,6 +28,9 @@ from pipeline.train.vision_features import Recomputed
 from tests.pipeline.corpus import MemoryQa, corpus, measured, small_recipe, variant
 
 CPU = torch.device("cpu")
+
+PERSISTENT = 1500
+"""Under ZeRO-3 these small models hold norms, LoRA's matrices and those of attention, and gather those of the MLP."""
 
 
 def make(folder: Path, recipe: Recipe) -> tuple[Engine, StepDataset]:
@@ -49,10 +52,11 @@ def every_weight(engine: Engine) -> dict[str, torch.Tensor]:
 
 
 def by_pictures(dataset: StepDataset, step: int) -> StepWork:
-    """A step's work dealt otherwise: rows with pictures to rank 0, all others to rank 1."""
-    draw = dataset.draw(step)
+    """A step's work dealt otherwise: rows with pictures to rank 0, all others to the other ranks."""
+    draw, others = dataset.draw(step), dataset.num_ranks - 1
     rows = [row for row in dataset.global_rows(draw, step) if bool(row.pixels) == (dataset.rank == 0)]
-    return pack_work(rows, dataset.plan(draw, step), dataset.recipe, dataset.phase)
+    dealt = rows[dataset.rank - 1 :: others] if dataset.rank else rows
+    return pack_work(dealt, dataset.plan(draw, step), dataset.recipe, dataset.phase)
 
 
 def gradients(folder: Path, recipe: Recipe, step: int = 0, work: StepWork | None = None) -> dict[str, torch.Tensor]:
@@ -190,6 +194,7 @@ def whole_run(folder: Path, out: Path) -> None:
 
 def main() -> None:
     head.HEAD_ROWS = 50  # so that ranks score different numbers of pieces
+    engine.PERSISTENT = PERSISTENT
     job, out = json.loads(sys.stdin.read()), Path(sys.argv[1])
     folder = Path(job["folder"])
     for name, stage in job.get("variants", []):

@@ -21,9 +21,11 @@ from pipeline.train import checkpoint
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.loop import train
+from pipeline.train.run_header import opening
 from pipeline.train.run_options import RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
 from tests.pipeline.corpus import MemoryIndex, MemoryQa, corpus, small_recipe
+from tests.pipeline.train.ranks import make
 
 IN_PROCESS = RunOptions(num_workers=0)
 CLOCKS = ("seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib")
@@ -47,11 +49,11 @@ def figures(out: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines]
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(tmp_path: Path, model_folder: Path, stage: int) -> None:
+@pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "float32"), (1, "bfloat16"), (2, "float32"), (3, "float32")])
+def test_a_resumed_run_equals_the_unbroken_one_bit_for_bit(tmp_path: Path, model_folder: Path, stage: int, dtype: str) -> None:
     """At stage 3 the first chunks of a step, and the row that a resume begins with, have no part in the trained tower."""
     budget = 100 if stage == 3 else 400
-    recipe = small_recipe(zero_stage=stage, evaluate_every=2, checkpoint_every=3, chunk_tokens=budget)
+    recipe = small_recipe(zero_stage=stage, dtype=dtype, evaluate_every=2, checkpoint_every=3, chunk_tokens=budget)
     whole = run(tmp_path / "whole", model_folder, recipe)
     run(tmp_path / "broken", model_folder, recipe, stop_after=4)
     resumed = run(tmp_path / "broken", model_folder, recipe)
@@ -131,6 +133,22 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(
     assert "pairs are drawn from pictures 50.0%, texts 50.0%" in drawn and "conversations are drawn from talks 100.0%" in drawn
     said = str(tracker.params["step"])
     assert "8 pairs in one-dataset runs of 4 and 4 conversations" in said and "1 rank(s)" in said and "chunks" in said
+    assert "ZeRO 0 (gradients are reduced once a step)" in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype", "said"),
+    [
+        (0, "bfloat16", "ZeRO 0, run as 1 (gradients are reduced once a step)"),
+        (1, "bfloat16", "ZeRO 1 (gradients are reduced once a step)"),
+        (2, "float32", "ZeRO 2 (gradients are reduced once a chunk)"),
+    ],
+)
+def test_the_first_line_says_which_stage_runs(model_folder: Path, asked: int, dtype: str, said: str) -> None:
+    recipe = small_recipe(zero_stage=asked, dtype=dtype)
+    _, dataset = make(model_folder, small_recipe())
+    work = dataset.work(dataset.draw(0), 0)
+    assert f"; 2 rank(s), {said}, 3 loader process(es)" in opening(work, recipe, recipe.phase, 2, 3)
 
 
 @pytest.mark.parametrize(

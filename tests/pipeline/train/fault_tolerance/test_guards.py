@@ -40,10 +40,10 @@ def test_skipped_steps_end_the_run_only_in_a_row() -> None:
     assert "\n" not in str(caught.value) and "last checkpoint is intact" in str(caught.value)
 
 
-@pytest.mark.parametrize("stage", [0, 2])
-def test_an_infinite_loss_with_a_finite_gradient_moves_nothing(model_folder: Path, stage: int) -> None:
+@pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "bfloat16"), (2, "float32")])
+def test_an_infinite_loss_with_a_finite_gradient_moves_nothing(model_folder: Path, stage: int, dtype: str) -> None:
     """Such is the log likelihood of a token whose logit is minus infinity."""
-    engine, dataset = make(model_folder, small_recipe(zero_stage=stage))
+    engine, dataset = make(model_folder, small_recipe(zero_stage=stage, dtype=dtype))
     before = {name: weight.detach().clone() for name, weight in engine.named.items()}
     outputs = engine(dataset.work(dataset.draw(0), 0).idle)
     engine.backward(outputs.embeddings.sum() + outputs.token_losses.sum() + float("inf"), last=True)

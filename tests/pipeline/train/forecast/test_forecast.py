@@ -15,6 +15,7 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import Full, LoRA
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
+from pipeline.train import engine
 from pipeline.train.build import DTYPES, build_embedder
 from pipeline.train.engine import Engine, linear_as_run
 from pipeline.train.forecast.assumed_rows import Assumed
@@ -60,16 +61,29 @@ def test_state_bytes_are_those_of_real_tensors(model_folder: Path, stage: int, d
     old = tensors()  # held, so that nothing of an earlier test is freed while this one counts
     embedder, _ = build_embedder(model_folder, recipe, dtype=DTYPES[dtype])
     weights = Weights.of(embedder.to(DTYPES[dtype]))
-    engine = Engine(embedder, recipe.phase)
+    made = Engine(embedder, recipe.phase)
     found = []
     for last in (True, False):
-        engine.idle(batch, last=last)
+        made.idle(batch, last=last)
         if last:
-            engine.step(0.0)
+            made.step(0.0)
         found.append(new_bytes(old))
     expected = state_bytes(weights, recipe.phase, num_ranks=1)
     assert sum(weights.trained) * 4 > 10 * TRACES
     assert found[0] == pytest.approx(expected.weights + expected.optimizer + kept(expected, stage, dtype), abs=TRACES)
+
+
+@pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "bfloat16")])
+def test_buffers_are_what_is_reduced(model_folder: Path, stage: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest tensor that crosses ranks: all gradients at once, a copy beside them."""
+    recipe = lora(zero_stage=stage, dtype=dtype)
+    batch = Assumed(recipe=recipe, visual=4).steps(1)[0][0].full
+    batch = replace(batch, features=torch.zeros(len(batch.image_index), SMALL.hidden))
+    embedder, _ = build_embedder(model_folder, recipe, dtype=DTYPES[dtype])
+    weights, made, sent = Weights.of(embedder.to(DTYPES[dtype])), Engine(embedder, recipe.phase), [0]
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor, **_: sent.append(tensor.nbytes))
+    made.idle(batch, last=True)
+    assert max(sent) == state_bytes(weights, recipe.phase, num_ranks=1).buffers == 4 * sum(weights.trained)
 
 
 def kept(expected: StateBytes, stage: int, dtype: str) -> int:
@@ -141,15 +155,16 @@ def test_hours_and_pairs_by_hand() -> None:
     assert found.pairs_per_second == pytest.approx(128 / 1001.6, rel=1e-3)
 
 
-def test_a_hand_worked_model() -> None:
-    """Three trained tensors of 5, 6 and 8 elements, 100 frozen ones, a tower of 40, on 4 GPUs in bfloat16."""
+def test_a_hand_worked_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three trained tensors of 5, 6 and 8 elements, 100 frozen ones, a tower of 40, on 4 GPUs in bfloat16; 7 are few."""
+    monkeypatch.setattr(engine, "PERSISTENT", 7)
     weights = Weights(trained=[5, 6, 8], frozen=[100], outside=[40], itemsize=2)
     phase = load("crem_2b").phase
     one, two, three = (state_bytes(weights, replace(phase, zero_stage=stage), 4) for stage in (1, 2, 3))
     assert (one.weights, two.weights) == ((24 + 140) * 2, (24 + 140) * 2), "19 elements, padded to 24"
     assert (one.gradients, two.gradients) == (24 * 4, 6 * 4)
     assert one.optimizer == two.optimizer == 3 * 6 * 4
-    assert (three.weights, three.gradients, three.optimizer) == ((2 + 2 + 2 + 25 + 40) * 2, 6 * 4, 3 * 6 * 4)
+    assert (three.weights, three.gradients, three.optimizer) == ((2 + 2 + 2 + 25 + 40 + 5 + 6) * 2, 6 * 4, 3 * 6 * 4)
     plain = state_bytes(replace(weights, itemsize=4), replace(phase, zero_stage=0, dtype="float32"), 4)
     assert (plain.weights, plain.gradients, plain.optimizer) == (159 * 4, 19 * 4, 2 * 19 * 4)
 

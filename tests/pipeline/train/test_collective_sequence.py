@@ -1,0 +1,88 @@
+"""Every rank calls the same collectives in the same order with the same sizes, whatever its rows: NCCL would hang otherwise."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.train import checkpoint
+from tests.pipeline.train.conftest import Forked
+from tests.pipeline.train.ranks import PERSISTENT
+
+RUNS = {f"{tower}-{stage}": (tower, stage) for tower in ("frozen", "trained") for stage in (0, 1, 2, 3)}
+"""Towers and ZeRO stages by name; a frozen one stands beside LoRA in bfloat16."""
+
+PARTS = ("stopped", "resumed")
+"""A run that a signal to the last rank ends after its second step, and the same taken up again."""
+
+SECONDS = 240.0
+"""Ranks that wait for one another for ever are killed then."""
+
+Calls = dict[str, list[list[str]]]
+
+
+def record(forked: Forked, out: Path, num_ranks: int, parts: tuple[str, ...], **phase: Any) -> Path:
+    """Run all, and leave each rank's calls in files."""
+    runs = [(name, tower, {"zero_stage": stage, **phase}) for name, (tower, stage) in RUNS.items()]
+    codes = forked(out, ranks=num_ranks, recorded=runs, parts=parts, log=str(out / "log"), seconds=SECONDS)
+    assert codes == [0] * num_ranks, (out / "log-0.txt").read_text()[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def two(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Calls of two ranks."""
+    return record(forked, tmp_path_factory.mktemp("two"), 2, PARTS)
+
+
+@pytest.fixture(scope="module")
+def four(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Calls of four ranks, in runs of one step."""
+    return record(forked, tmp_path_factory.mktemp("four"), 4, ("whole",), steps=1)
+
+
+def calls(out: Path, name: str, part: str, rank: int = 0) -> Calls:
+    found: Calls = json.loads((out / f"{name}-{part}-{rank}.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("name", RUNS)
+def test_two_ranks_call_alike(two: Path, name: str, part: str) -> None:
+    """Start, steps (in the first of which one rank has all pictures), looks, checkpoints, a stop on a signal, and the end."""
+    found = calls(two, name, part)
+    assert found == calls(two, name, part, 1)
+    doing = {f"{step} {word}" for step in ((1, 2) if part == "stopped" else (3,)) for word in ("training", "saving")}
+    assert doing <= set(found) and ("0 resuming" in found) == (part == "resumed")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_four_ranks_call_alike(four: Path, name: str) -> None:
+    """Three of them have no picture."""
+    first = calls(four, name, "whole")
+    assert {"1 training", "1 saving"} <= set(first)
+    assert [calls(four, name, "whole", rank) for rank in (1, 2, 3)] == [first] * 3
+
+
+def elements(call: list[str]) -> int:
+    return int(call[1].split()[0])
+
+
+@pytest.mark.parametrize("tower", ["frozen", "trained"])
+def test_gradients_are_reduced_once_a_step_where_they_are_whole(two: Path, tower: str) -> None:
+    """A step's sum at stages 0 and 1, each of three chunks' at stage 2: docs/decisions/031-reduced-once-a-step.md."""
+    saved = checkpoint.weights(two / f"{tower}-1" / "checkpoints" / "step-00000003")
+    trained = sum(tensor.numel() for tensor in saved.values())
+    steps = [calls(two, f"{tower}-{stage}", "stopped")["2 training"] for stage in (0, 1, 2)]
+    reduced = [sum(call[0] == "all_reduce" and elements(call) == trained for call in step) for step in steps]
+    assert reduced == [1, 1, 3]
+
+
+def test_small_weights_are_gathered_once_a_step_under_zero_3(two: Path) -> None:
+    """After the optimizer moved, however many chunks there are: in each of two layers two norms, three biases, q, k, v, o and
+    their eight matrices of LoRA; the last norm and the compression rows. The MLP and the table are gathered for each use.
+    """
+    step = calls(two, "frozen-3", "stopped")["2 training"]
+    sizes = [elements(call) for call in step if call[0].startswith("all_gather")]
+    assert sum(size <= PERSISTENT for size in sizes) == 2 * (2 + 3 + 4 + 8) + 2 < len(sizes)
