@@ -25,6 +25,7 @@ from pipeline.train.collectives import as_on_rank_0, of_all_ranks, rank_0_first
 from pipeline.train.dataloader.collate_buffer import load_ahead
 from pipeline.train.dataloader.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.dataloader.lengths import count_left_out
+from pipeline.train.dataloader.shared_memory import limit_of
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.dataloader.token_counts import ensure_lengths, lengths_file, ruler_of, warn_of_counting
@@ -48,6 +49,9 @@ from pipeline.train.step import train_step
 from pipeline.train.step_metrics import Clock, Tally, figures_of, scheduled, summary, tally
 
 logger = logging.getLogger(__name__)
+
+SIZED_STEPS = 3
+"""Steps whose bytes are estimated before loader processes start: all have as many rows."""
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what to say about the last one)."""
@@ -187,9 +191,10 @@ class _Run:
 
     def _works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork, float]]:
         """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
-        asked = time.monotonic()
-        works = load_ahead(self.dataset, range(begin, end), num_workers)
-        for step, work in zip(range(begin, end), works, strict=True):
+        asked, steps = time.monotonic(), range(begin, end)
+        most = max(map(self.dataset.step_bytes, steps[:SIZED_STEPS]), default=0)
+        works = load_ahead(self.dataset, steps, num_workers, limit=limit_of(self.node, most) if num_workers else most)
+        for step, work in zip(steps, works, strict=True):
             if isinstance(work, PipelineError):
                 raise work
             yield step, work, time.monotonic() - asked

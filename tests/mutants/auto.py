@@ -8,6 +8,10 @@ HAND = (f"{_PLANNED}::test_the_choice_by_hand",)
 CORRECTED = (f"{_PLANNED}::test_the_first_steps_correct_the_choice_by_hand",)
 REPEATED = (f"{_RAN}::test_a_resume_repeats_the_choices_bit_for_bit",)
 ANEW = (f"{_RAN}::test_another_machine_or_recipe_decides_anew_and_says_so",)
+_SHM, _BUFFER = "pipeline/train/dataloader/shared_memory.py", "pipeline/train/dataloader/collate_buffer.py"
+_SHM_TEST = "tests/pipeline/train/dataloader/test_shared_memory.py"
+IN_ORDER = (f"{_SHM_TEST}::test_bytes_on_their_way_stay_under_the_limit_and_items_in_order",)
+LIMIT = (f"{_SHM_TEST}::test_a_rank_s_limit_is_its_share_of_what_is_free_less_the_step_in_use",)
 NODE = ("tests/pipeline/train/test_node.py",)
 
 MUTANTS = (
@@ -78,5 +82,28 @@ MUTANTS = (
         "node.host_bytes // 2 // node.num_ranks",
         "node.host_bytes // 2",
         (f"{_RAN}::test_a_cpu_s_room_is_the_rank_s_share_of_half_the_memory",),
+    ),
+    Mutant("bytes on their way have no bound", _SHM, "(not there or there + size <= self.limit)", "True", IN_ORDER),
+    Mutant("a step larger than the limit waits for ever", _SHM, "(not there or there + size", "(there + size", IN_ORDER),
+    Mutant("steps enter shared memory as they come", _SHM, "self._counts[_PLACE] == place and", "True and", IN_ORDER),
+    Mutant("used up bytes stay on their way", _BUFFER, "            in_flight.leave(buffer.block.nbytes)\n", "", IN_ORDER),
+    Mutant(
+        "loaders that wait are not told of the end",
+        _BUFFER,
+        "        in_flight.end()\n",
+        "        pass\n",
+        (f"{_SHM_TEST}::test_a_run_that_ends_early_does_not_wait_for_those_that_wait",),
+    ),
+    Mutant("a rank takes its node's shared memory", _SHM, "min(own) // len(own) - step_bytes", "min(own) - step_bytes", LIMIT),
+    Mutant("shared memory is not looked at beforehand", _SHM, "    if size > free:\n", "    if False:\n", LIMIT),
+    Mutant(
+        "one machine's need alone", _SHM, "for name in sorted({need.name for need in needs}):", "for name in [node.name]:", LIMIT
+    ),
+    Mutant(
+        "a picture's bytes are a third",
+        "pipeline/train/dataloader/step_dataset.py",
+        "visual_token = 3 * self",
+        "visual_token = self",
+        (f"{_SHM_TEST}::test_a_step_s_bytes_are_known_before_it_is_read",),
     ),
 )

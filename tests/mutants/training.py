@@ -248,8 +248,8 @@ MUTANTS = (
     Mutant(
         "ranks read the whole batch",
         "pipeline/train/dataloader/step_dataset.py",
-        "for place in hand]",
-        "for place in range(len(items))]",
+        "for place in hands[self.rank]]",
+        "for place in range(len(plan.items))]",
         ("tests/pipeline/train/dataloader/test_step_dataset.py",),
     ),
     Mutant(

@@ -19,8 +19,8 @@ MUTANTS = (
     Mutant(
         "a step that finds no room is waited for",
         "pipeline/train/dataloader/collate_buffer.py",
-        "return shared(buffer) if get_worker_info() else buffer",
-        "return buffer",
+        "            return shared(buffer)\n",
+        "            return buffer\n",
         (f"{PARCEL[0]}::test_shared_memory_is_looked_at_before_it_is_written",),
     ),
     Mutant(

@@ -4,7 +4,6 @@ torch sends each tensor of a work through a file descriptor of its own, open unt
 the steps that are read ahead, where many nodes allow a process 1,024.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -13,13 +12,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from pipeline.errors import ConfigError
+from pipeline.train.dataloader.shared_memory import MIB, SHARED, InFlight, free_bytes
 from pipeline.train.fault_tolerance.signals import ignore_in_worker
 
 READ_AHEAD = 4
-"""Items that each process prepares before they are asked for."""
+"""Items that each process prepares before they are asked for, as far as there is room for them."""
 
-SHARED, MIB = "/dev/shm", 2**20
-_ADVICE = "give it more (Docker: --shm-size, such as 16g), or read ahead less with a lower --workers"
+_ADVICE = "give it more (Docker: --shm-size, such as 16g, or --ipc=host), or read ahead less with a lower --workers"
 
 _ALIGNMENT_BYTES = 16
 """A view of another type must begin at a multiple of that type's size; no tensor of a work has larger numbers."""
@@ -47,37 +46,46 @@ class CollateBuffer:
 
 
 class BufferedDataset(Dataset[CollateBuffer]):
-    """A dataset whose items travel as buffers."""
+    """The items with these numbers, by their places, as buffers; those of loader processes wait for room in shared memory."""
 
-    def __init__(self, items: Dataset[Any]) -> None:
-        self.items = items
+    def __init__(self, items: Dataset[Any], numbers: Sequence[int], in_flight: InFlight) -> None:
+        self.items, self.numbers, self.in_flight = items, numbers, in_flight
 
-    def __getitem__(self, number: int) -> CollateBuffer:
-        buffer = wrap(self.items[number])
-        return shared(buffer) if get_worker_info() else buffer
+    def __getitem__(self, place: int) -> CollateBuffer:
+        buffer = wrap(self.items[self.numbers[place]])
+        if get_worker_info() and self.in_flight.enter(place, buffer.block.nbytes):
+            return shared(buffer)
+        return buffer
 
 
-def load_ahead(items: Dataset[Any], numbers: Sequence[int], num_workers: int) -> Iterator[Any]:
+def load_ahead(items: Dataset[Any], numbers: Sequence[int], num_workers: int, *, limit: int) -> Iterator[Any]:
     """The items with these numbers in their order, prepared ahead by so many processes, or here (0).
 
-    Where there is no room to send one, a ConfigError stands in its place. Raises ConfigError when a process has died.
+    At most `limit` bytes are on their way at once, or one item. Where there is no room to send one, a ConfigError stands in its
+    place. Raises ConfigError when a process has died.
     """
+    in_flight = InFlight(limit)
     loader = DataLoader(
-        BufferedDataset(items),
+        BufferedDataset(items, numbers, in_flight),
         batch_size=None,
-        sampler=numbers,
+        sampler=range(len(numbers)),
         num_workers=num_workers,
         prefetch_factor=READ_AHEAD if num_workers else None,
         worker_init_fn=ignore_in_worker,
     )
+    buffers = iter(loader)  # by name, or it would end its processes, which wait, before the block below tells them to leave
     try:
-        yield from map(unwrap, loader)
+        for buffer in buffers:
+            yield unwrap(buffer)
+            in_flight.leave(buffer.block.nbytes)
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise ConfigError(
             f"a loader process died ({str(error).splitlines()[0]}); memory or {SHARED} may be full: {_ADVICE}"
         ) from error
+    finally:
+        in_flight.end()
 
 
 def shared(buffer: CollateBuffer) -> CollateBuffer:
@@ -88,7 +96,7 @@ def shared(buffer: CollateBuffer) -> CollateBuffer:
     """
     size = buffer.block.nbytes
     try:
-        free = _free_bytes()
+        free = free_bytes()
         if size > free:
             raise RuntimeError(f"{free / MIB:.0f} MiB are free")
         buffer.block.share_memory_()  # type: ignore[no-untyped-call]
@@ -96,11 +104,6 @@ def shared(buffer: CollateBuffer) -> CollateBuffer:
         why = f"{SHARED}: no room for a step of {size / MIB:.0f} MiB ({error}): {_ADVICE}"
         return CollateBuffer(ConfigError(why), torch.empty(0, dtype=torch.uint8))
     return buffer
-
-
-def _free_bytes() -> int:
-    state = os.statvfs(SHARED)
-    return state.f_bavail * state.f_frsize
 
 
 def wrap(value: Any) -> CollateBuffer:

@@ -66,10 +66,14 @@ class Lengths:
         """Tokens of a side that are never cut."""
         return int(self.needed[self.starts[row] + place])
 
+    def size(self, row: int, place: int) -> tuple[int, int]:
+        """Tokens of a side's whole sequence, and the visual ones among them."""
+        side = self.starts[row] + place
+        return int(self.tokens[side]), int(self.visual[side])
+
     def cost(self, row: int, place: int) -> float:
         """What a side costs a rank: its tokens, visual ones twice, since they pass the vision tower as well."""
-        side = self.starts[row] + place
-        return float(self.tokens[side] + self.visual[side])
+        return float(sum(self.size(row, place)))
 
 
 def read_lengths(path: Path, num_rows: int) -> Lengths:

@@ -27,6 +27,9 @@ from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
 logger = logging.getLogger(__name__)
 
+TOKEN_BYTES = 130
+"""Of a token in a work, at most, in both passes: ids, positions, spans, numbers of noise, places of pictures and scores."""
+
 
 class RowBuilder:
     """Turns a side of a sample into a Row, with every random choice drawn from (seed, step, key, side)."""
@@ -126,15 +129,26 @@ class StepDataset(Dataset[StepWork | PipelineError]):
     def work(self, draw: Draw, step: int) -> StepWork:
         """This rank's share of a global batch, read and packed."""
         plan = self.plan(draw, step)
-        items = plan.items
-        hand = deal([self._cost(item) for item in items], self.num_ranks)[self.rank] if self.num_ranks > 1 else range(len(items))
-        rows, unreadable = self._readable([items[place] for place in hand], step)
+        rows, unreadable = self._readable(self._own(plan), step)
         return replace(pack_work(rows, plan, self.recipe, self.phase), asks=self._expects_answers(plan), unreadable=unreadable)
 
     def _expects_answers(self, plan: Plan) -> bool:
         """Whether some row of a plan is asked something that ought to have an answer."""
         target, index = self.phase.target, self.corpus.index
         return any(item.asks and (item.group == OUTSIDE or target.expects(index.info(item.row).dataset)) for item in plan.items)
+
+    def step_bytes(self, step: int) -> int:
+        """About the bytes of this rank's work of a step, by the table of lengths alone: nothing is read."""
+        sizes = [self.corpus.lengths.size(item.row, item.place) for item in self._own(self.plan(self.draw(step), step))]
+        visual_token = 3 * self.recipe.pixels.factor**2
+        return sum(tokens * TOKEN_BYTES + visual * visual_token for tokens, visual in sizes)
+
+    def _own(self, plan: Plan) -> list[Item]:
+        """The items of a plan that are dealt to this rank."""
+        if self.num_ranks == 1:
+            return list(plan.items)
+        hands = deal([self._cost(item) for item in plan.items], self.num_ranks)
+        return [plan.items[place] for place in hands[self.rank]]
 
     def idle(self) -> Batch:
         """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""

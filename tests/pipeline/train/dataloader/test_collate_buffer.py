@@ -14,9 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.recipe import Recipe
-from pipeline.train.dataloader import collate_buffer
+from pipeline.train.dataloader import shared_memory
 from pipeline.train.dataloader.collate_buffer import BufferedDataset, load_ahead, unwrap, wrap
+from pipeline.train.dataloader.shared_memory import InFlight
 from tests.pipeline.train.test_step_metrics import work_of
+
+ROOM = 2**30
 
 
 class Sheets(Dataset[tuple[torch.Tensor, ...]]):
@@ -71,9 +74,8 @@ def test_an_error_arrives_as_itself() -> None:
 
 def test_many_tensors_read_ahead_need_few_descriptors() -> None:
     with few_descriptors(spare=60):
-        loader = DataLoader(
-            BufferedDataset(Sheets()), batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=4, timeout=60
-        )
+        buffered = BufferedDataset(Sheets(), range(8), InFlight(ROOM))
+        loader = DataLoader(buffered, batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=4, timeout=60)
         for number, parcel in enumerate(loader):
             assert [int(tensor[0]) for tensor in unwrap(parcel)] == [number * 1000 + place for place in range(400)]
 
@@ -91,7 +93,7 @@ def test_a_step_that_finds_no_room_says_so_instead_of_waiting() -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        item = next(load_ahead(Sheets(), range(2), num_workers=1))
+        item = next(load_ahead(Sheets(), range(2), num_workers=1, limit=ROOM))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert isinstance(item, ConfigError) and "/dev/shm: no room for a step of 0 MiB" in str(item)
@@ -100,18 +102,18 @@ def test_a_step_that_finds_no_room_says_so_instead_of_waiting() -> None:
 
 def test_shared_memory_is_looked_at_before_it_is_written() -> None:
     full = os.statvfs_result((4096, 4096, 10, 1, 1, 0, 0, 0, 0, 255))
-    with mock.patch.object(collate_buffer.os, "statvfs", return_value=full):
-        item = next(load_ahead(Sheets(), range(1), num_workers=1))
-        assert same(next(load_ahead(Sheets(), range(1), num_workers=0)), Sheets()[0]), "nothing is sent"
+    with mock.patch.object(shared_memory.os, "statvfs", return_value=full):
+        item = next(load_ahead(Sheets(), range(1), num_workers=1, limit=ROOM))
+        assert same(next(load_ahead(Sheets(), range(1), num_workers=0, limit=ROOM)), Sheets()[0]), "nothing is sent"
     assert isinstance(item, ConfigError) and "0 MiB are free" in str(item)
 
 
 def test_a_loader_process_that_died_is_one_line() -> None:
     with pytest.raises(ConfigError, match=r"a loader process died .*--shm-size") as caught:
-        next(load_ahead(Deadly(), range(1), num_workers=1))
+        next(load_ahead(Deadly(), range(1), num_workers=1, limit=ROOM))
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_sent_between_processes_arrives_in_order() -> None:
-    found = list(load_ahead(Sheets(), range(3, 9), num_workers=2))
+    found = list(load_ahead(Sheets(), range(3, 9), num_workers=2, limit=ROOM))
     assert all(same(item, Sheets()[number]) for item, number in zip(found, range(3, 9), strict=True))
