@@ -125,7 +125,7 @@ class Practice:
 
     def _passes(self, used: Sequence[Row], plan: Plan) -> tuple[list[Part], list[Part]]:
         """Rows of each chunk, with the length that they are padded to (0: packed), in the first pass and with a graph."""
-        last = self.recipe.pooling.role
+        last = self.recipe.pooling.positions.role
         if self.habits.two_forwards or self.habits.padded:
             first = self._parts(truncate(used, last), plan)
         else:

@@ -15,6 +15,9 @@ from pipeline.sequence import SequenceBuilder
 
 SETTINGS = "embedding.json"
 
+POOLED_BY_OTHERS = ("MeanOver", "MLPMean", "AttentionPool", "LastToken")
+"""Poolings that `pipeline/chorus_input.py` computes, and the lines of docs/export.md."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
@@ -30,21 +33,26 @@ class Prompt:
     def of(builder: SequenceBuilder, recipe: Recipe) -> "Prompt":
         """Read off a row of one word, so that it is what the model is given, whatever the recipe's template.
 
-        Raises ConfigError for a pooling whose number of tokens differs from row to row.
+        Raises ConfigError for a pooling of a user's own, and for one whose number of tokens differs from row to row.
         """
-        pooling = recipe.pooling
-        if pooling.role is Role.CONTEXT and not pooling.positions.last:
+        pooling, positions = type(recipe.pooling).__name__, recipe.pooling.positions
+        if pooling not in POOLED_BY_OTHERS:
+            raise ConfigError(
+                f"pooling: {pooling} is of your own, and an exported folder is read by programs that know "
+                f"{', '.join(POOLED_BY_OTHERS)} alone; use the checkpoint"
+            )
+        if positions.role is Role.CONTEXT and not positions.last:
             raise ConfigError("pooling.role: a mean over CONTEXT has no fixed number of tokens, so it cannot be exported")
         word = list(builder.vocabulary.encode("word"))
-        row = builder.build(Side(text="word"), np.zeros((0, 3))).until(pooling.role)
+        row = builder.build(Side(text="word"), np.zeros((0, 3))).until(positions.role)
         ids, start = row.input_ids.tolist(), row.roles.tolist().index(Role.CONTEXT)
         assert ids[start : start + len(word)] == word, "the side's words come first in CONTEXT"
         return Prompt(
             before_ids=ids[:start],
             after_ids=ids[start + len(word) :],
             chorus_ids=list(builder.vocabulary.chorus),
-            pooling=type(pooling).__name__,
-            pooled=len(pooling.positions(row.roles)),
+            pooling=pooling,
+            pooled=len(positions(row.roles)),
         )
 
 

@@ -12,7 +12,19 @@ from typing import Any, Literal, get_args, get_origin
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
 from pipeline.recipe import Recipe
-from pipeline.typed import TYPE, allowed, alternatives, build, dataclasses_in, element_kind, field_kinds, join, unknown_field
+from pipeline.typed import (
+    TYPE,
+    allowed,
+    alternatives,
+    build,
+    class_named,
+    dataclasses_in,
+    element_kind,
+    field_kinds,
+    hint,
+    join,
+    unknown_field,
+)
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -53,7 +65,7 @@ def _change(tree: dict[str, Any], path: str, text: str) -> None:
 def _step(node: Any, kind: Any, part: str, walked: str, tree: object, path: str) -> tuple[Any, Any]:
     """The key and the annotation of the entry `part` of a plain dataclass or tuple at `walked`."""
     if isinstance(node, dict):
-        kinds = field_kinds(dataclasses_in(kind)[node[TYPE]])
+        kinds = field_kinds(class_named(kind, node[TYPE], walked))
         if part not in kinds:
             fuller = [found for found in _paths(tree) if found.endswith(f".{path}")]
             if fuller:
@@ -81,7 +93,7 @@ def _read(kind: Any, text: str, path: str) -> object:
     """The plain value that a text on the command line stands for."""
     classes = dataclasses_in(kind)
     if text in classes:
-        return _with_defaults(classes[text])
+        return _with_defaults(class_named(kind, text, f"--set {path}"))
     tuples = [member for member in alternatives(kind) if get_origin(member) is tuple]
     if (classes or tuples) and text.startswith(("[", "{")):
         return _read_json(kind, text, path)
@@ -94,8 +106,8 @@ def _read(kind: Any, text: str, path: str) -> object:
             parts = text.split(",") if text else []
             kinds = [element_kind(member, min(place, len(get_args(member)) - 1)) for place in range(len(parts))]
             return [_read(entry, part.strip(), path) for entry, part in zip(kinds, parts, strict=True)]
-    hint = " (write it as JSON, as crem recipes show prints it)" if tuples else ""
-    raise ConfigError(f"--set {path}={text}: {text!r} is not {allowed(kind)}{hint}")
+    advice = " (write it as JSON, as crem recipes show prints it)" if tuples else hint(kind, text)
+    raise ConfigError(f"--set {path}={text}: {text!r} is not {allowed(kind)}{advice}")
 
 
 def _scalars(kind: Any, text: str) -> Iterator[object]:

@@ -117,13 +117,14 @@ class Recipe:
 
     def _check_pooling(self, phase: Phase) -> None:
         """Refuse to pool tokens that rows lack or have in different numbers."""
-        if self.pooling.role not in phase.layout.order:
-            raise ConfigError(f"pooling.role: {self.pooling.role.name} is not in layout.order")
-        poolable = (Role.CONTEXT, Role.COMPRESSION) if self.pooling.positions.last else (Role.COMPRESSION,)
-        if self.pooling.role not in poolable:
+        pooled = self.pooling.positions
+        if pooled.role not in phase.layout.order:
+            raise ConfigError(f"pooling.role: {pooled.role.name} is not in layout.order")
+        poolable = (Role.CONTEXT, Role.COMPRESSION) if pooled.last else (Role.COMPRESSION,)
+        if pooled.role not in poolable:
             named = " or ".join(role.name for role in poolable)
             raise ConfigError(
-                f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {self.pooling.role.name}"
+                f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {pooled.role.name}"
             )
 
     def _check_tokens(self, phase: Phase) -> None:

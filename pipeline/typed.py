@@ -1,11 +1,11 @@
 """Plain values (of JSON) become dataclasses again, by their annotations alone; whatever does not fit is refused by its field.
 
-Nothing is evaluated or unpickled: a class is named, and looked up among those that the annotation allows.
+Nothing is evaluated or unpickled: a class is named, and looked up among those that the annotation allows. An abstract base class
+as an annotation (pipeline.components) allows every component below it.
 """
 
 import dataclasses
 import difflib
-import inspect
 import reprlib
 import sys
 import types
@@ -14,6 +14,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pipeline.components import is_open, members, named, shortcoming
 from pipeline.errors import ConfigError
 
 MOVED = {"phases.layout.hidden.probability": "it is layout.gate_probability now, one for the whole layout"}
@@ -26,15 +27,14 @@ TYPE = "type"
 def build(kind: Any, value: object, path: str = "") -> Any:
     """The typed value of a plain one: the inverse of `pipeline.manifest.canonical_json`.
 
-    `kind` is an annotation: bool, int, float, str, Literal, an enum (by name), a tuple, a dataclass, or a union of these.
+    `kind` is an annotation: bool, int, float, str, Literal, an enum (by name), a tuple, a dataclass, an abstract base of some, or
+    a union of these.
     Fields that are left out get their defaults; the dataclasses' own checks run. Raises ConfigError naming the field at `path`.
     """
     classes = dataclasses_in(kind)
     if isinstance(value, Mapping) and classes:
         name = value.get(TYPE, next(iter(classes)) if len(classes) == 1 else None)
-        if name not in classes:
-            raise ConfigError(f"{_in(path)}type {name!r} is not {allowed(kind)}")
-        return _build_dataclass(classes[name], value, path)
+        return _build_dataclass(class_named(kind, name, path), value, path)
     for member in alternatives(kind):
         if get_origin(member) is tuple and isinstance(value, list):
             return _build_tuple(member, value, path)
@@ -44,16 +44,32 @@ def build(kind: Any, value: object, path: str = "") -> Any:
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """The members of a union; any other annotation alone."""
-    if inspect.isabstract(kind):
-        # A dataclass with slots is made twice; the second is the one that its name stands for.
-        return tuple({each.__name__: each for each in kind.__subclasses__()}.values())
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    """The members of a union, with all components in place of an open kind; any other annotation alone."""
+    return tuple(each for member in _union(kind) for each in (members(member) if is_open(member) else (member,)))
 
 
 def dataclasses_in(kind: Any) -> dict[str, Any]:
     """The dataclasses that an annotation allows, by name."""
     return {member.__name__: member for member in alternatives(kind) if isinstance(member, type) and is_dataclass(member)}
+
+
+def class_named(kind: Any, name: object, path: str = "") -> Any:
+    """The one dataclass of that name that an annotation allows. Raises ConfigError naming the field at `path`."""
+    found = [member for member in alternatives(kind) if name in dataclasses_in(member)]
+    if not found:
+        raise ConfigError(f"{_in(path)}type {name!r} is not {allowed(kind)}{hint(kind, name)}")
+    if len(found) > 1:
+        raise ConfigError(f"{_in(path)}{name} is a class of {' and of '.join(each.__module__ for each in found)}; rename one")
+    return found[0]
+
+
+def hint(kind: Any, name: object) -> str:
+    """What to do about a name that no component of an open kind has; empty for other annotations."""
+    bases = [member for member in _union(kind) if is_open(member)]
+    for each in (found for base in bases for found in named(base, str(name)) if shortcoming(found)):
+        return f"; {name} of {each.__module__} {shortcoming(each)}"
+    own = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
+    return f"; a class of your own stands under {own} in the file that --recipe FILE.py:FN names" if bases else ""
 
 
 def field_kinds(cls: Any) -> dict[str, Any]:
@@ -86,6 +102,10 @@ def unknown_field(name: str, names: Iterable[str], path: str) -> ConfigError:
     near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
     return ConfigError(f"{path or 'the recipe'} has no field {name!r}; {hint}")
+
+
+def _union(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

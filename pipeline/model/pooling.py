@@ -1,10 +1,12 @@
 """Pooling: from the final states of a few positions to one embedding (CREM, Table 9, and VLM2Vec's last token).
 
-A pooling is a value of a recipe; `build` makes what computes it. All compute in float32. Weights that one has are held by the
-Embedder: trained, saved and restored like any other, and touched by every chunk, for zero embeddings are pooled as any number.
+A pooling is a value of a recipe, any frozen dataclass under `Pooling`; `build` makes what computes it. Ours compute in float32.
+Weights that one has are held by the Embedder: trained, saved and restored like any other, and touched by every chunk, for zero
+embeddings are pooled as any number.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +21,23 @@ Pool = Callable[[torch.Tensor], torch.Tensor]
 """States (E, K, D) of any type to embeddings (E, D) float32."""
 
 
+class Pooling(ABC):
+    """How a row's embedding is made of its final states."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def positions(self) -> PoolPositions:
+        """Which tokens of a row are pooled: K of them, for every row as many."""
+
+    @abstractmethod
+    def build(self, width: int) -> Pool:
+        """What computes it, for states of `width` D: a module where it has weights."""
+
+
 @dataclass(frozen=True, slots=True)
-class _AllTokens:
+class _AllTokens(Pooling):
     """Pools every token of a role that all rows have equally many of."""
 
     role: Role = Role.COMPRESSION
@@ -59,7 +76,7 @@ class AttentionPool(_AllTokens):
 
 
 @dataclass(frozen=True, slots=True)
-class LastToken:
+class LastToken(Pooling):
     """The state of the last token of a role (VLM2Vec: the end of the context)."""
 
     role: Role = Role.CONTEXT
@@ -72,9 +89,6 @@ class LastToken:
     def build(self, width: int) -> Pool:
         """It has no weights."""
         return _last
-
-
-Pooling = MeanOver | MLPMean | AttentionPool | LastToken
 
 
 class TokenMLP(nn.Module):

@@ -15,8 +15,6 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_json import recipe_from_json
 from pipeline.recipes import load
 
-_MODULE = "recipe_file"
-
 
 def resolve(source: str, settings: Sequence[str] = ()) -> Recipe:
     """The recipe that `source` names, with settings `path.to.field=value` applied.
@@ -63,22 +61,28 @@ def _from_file(path: Path, name: str) -> Recipe:
 
 
 def _module(path: Path) -> ModuleType:
-    """Run the file. Like a script, it may import the files beside it."""
-    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    """Run the file, as the module of its path's name. Like a script, it may import the files beside it."""
+    spec = importlib.util.spec_from_file_location(str(path.resolve()), path)
     assert spec is not None and spec.loader is not None, "a name that ends with .py has a loader"
     module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module  # dataclasses of the file look themselves up there
+    # It stays there: its components are those of the file that was read last, and look up their annotations in it.
+    sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
-    finally:
-        del sys.modules[_MODULE]
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
     return module
 
 
 def _function(module: ModuleType, path: Path, name: str) -> Callable[[], object]:
     found = getattr(module, name, None)
     if not callable(found):
-        own = [each for each, value in vars(module).items() if isinstance(value, FunctionType) and value.__module__ == _MODULE]
+        own = [
+            each
+            for each, value in vars(module).items()
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__
+        ]
         raise ConfigError(f"--recipe {path}:{name}: no function {name!r} in it; there are {', '.join(own) or 'none'}")
     function: Callable[[], object] = found
     return function

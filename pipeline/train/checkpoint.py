@@ -92,7 +92,7 @@ def recipe(folder: Path) -> Recipe:
         return recipe_from_json((folder / RECIPE).read_text(encoding="utf-8"))
     except ConfigError as error:
         raise CheckpointError(
-            f"{folder / RECIPE}: {error}; another version of this program wrote it, so load it with that one"
+            f"{folder / RECIPE}: {error}; if another version of this program wrote it, load it with that one"
         ) from error
 
 

@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "pixels travel twice",
         "pipeline/train/dataloader/step_work.py",
-        "[replace(row, pixels=()) for row in truncate(rows, recipe.pooling.role)]",
-        "truncate(rows, recipe.pooling.role)",
+        "[replace(row, pixels=()) for row in truncate(rows, recipe.pooling.positions.role)]",
+        "truncate(rows, recipe.pooling.positions.role)",
         FEATURES,
     ),
     Mutant(

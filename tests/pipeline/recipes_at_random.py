@@ -1,17 +1,36 @@
 """Random recipes for property tests: any field of any recipe changed to any value of its type, as far as the checks allow."""
 
 import json
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hypothesis import assume
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
+from pipeline.model.pooling import AttentionPool, LastToken, MeanOver, MLPMean, Pooling
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
-from pipeline.typed import TYPE, alternatives, build, dataclasses_in, element_kind, field_kinds
+from pipeline.targets import Dialogue, OtherSide, OwnQuestions, Target
+from pipeline.typed import TYPE, alternatives, build, class_named, element_kind, field_kinds
+
+
+@dataclass(frozen=True)
+class WeighedMean(MeanOver):
+    """A pooling as a user writes one."""
+
+    weights: tuple[float, ...] = ()
+    note: str = ""
+
+
+OPEN: dict[Any, tuple[Any, ...]] = {
+    Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
+    Target: (OwnQuestions, Dialogue, OtherSide),
+}
+"""Open kinds and what they allow here: ours, and one of a user's."""
 
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -23,7 +42,8 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
 
 def plain_values(kind: Any) -> st.SearchStrategy[Any]:
     """Plain values of an annotation, written here again: an oracle must not ask the code that it judges."""
-    return st.one_of([_member(member) for member in alternatives(kind)])
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else OPEN.get(kind, (kind,))
+    return st.one_of([_member(member) for member in members])
 
 
 def _member(kind: Any) -> st.SearchStrategy[Any]:
@@ -46,7 +66,7 @@ def leaves(node: Any, kind: Any, path: str = "") -> list[tuple[str, Any]]:
     """Path and annotation of every field below a plain value."""
     found: list[tuple[str, Any]] = []
     if isinstance(node, dict):
-        kinds = field_kinds(dataclasses_in(kind)[node[TYPE]])
+        kinds = field_kinds(class_named(kind, node[TYPE]))
         entries = [(name, node[name], kinds[name]) for name in kinds]
     else:
         (member,) = (member for member in alternatives(kind) if get_origin(member) is tuple)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, DynamicCache
 
 from pipeline.errors import ConfigError
-from pipeline.export import export
+from pipeline.export import Form, export
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.adapters import LoRA
 from pipeline.recipe import Recipe
 from pipeline.train import checkpoint
 from tests.pages import lines_between
 from tests.pipeline.exports import ADAPTER, BLOCKED, CASES, MERGED, Case, items, save_moved
+from tests.pipeline.recipes_at_random import WeighedMean
 from tests.pipeline.variants import mlp_mean, still_rows_at_new_ids, whole_table_under_lora
 
 PROGRAM = """
@@ -138,6 +140,16 @@ def test_an_export_never_takes_the_place_of_a_folder(cases: dict[str, Case], tmp
     with pytest.raises(ConfigError, match="mine: is there already; name a new folder"):
         export(case.path, tmp_path / "mine", form="merged")
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("form", [MERGED, ADAPTER])
+def test_a_pooling_of_a_users_own_is_refused(model_folder: Path, recipe: Recipe, tmp_path: Path, form: Form) -> None:
+    """Other programs would pool as something else without a word."""
+    own = replace(recipe.with_phase(adapter=LoRA(rank=2)), pooling=WeighedMean())
+    with pytest.raises(
+        ConfigError, match=r"pooling: WeighedMean is of your own, .* know MeanOver, MLPMean, .* use the checkpoint"
+    ):
+        export(model_folder, tmp_path / "mine", form=form, recipe=own)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,10 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
 
 def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:
     """Rows packed for both passes."""
-    pooled, embedded = recipe.pooling.positions, [replace(row, pixels=()) for row in truncate(rows, recipe.pooling.role)]
+    pooled, embedded = (
+        recipe.pooling.positions,
+        [replace(row, pixels=()) for row in truncate(rows, recipe.pooling.positions.role)],
+    )
     return Chunk(
         full=pack(rows, recipe.phase.layout, pooled),
         prefix=pack(embedded, recipe.phase.layout, pooled) if embedded else None,
