@@ -1,4 +1,4 @@
-"""Ways to break what `auto` chooses, and what ranks of a machine share."""
+"""Ways to break what `auto` chooses, what ranks of a machine share, and the benchmark of finished chains."""
 
 from tests.mutants.mutant import Mutant
 
@@ -105,5 +105,19 @@ MUTANTS = (
         "visual_token = 3 * self",
         "visual_token = self",
         (f"{_SHM_TEST}::test_a_step_s_bytes_are_known_before_it_is_read",),
+    ),
+    Mutant(
+        "second start: the last call counts",
+        "benchmarks/second_start.py",
+        "min(taken, seconds.get(command, taken))",
+        "taken",
+        ("tests/benchmarks/test_second_start.py::test_finished_commands_are_timed_by_their_fastest_call",),
+    ),
+    Mutant(
+        "second start: work is timed",
+        "benchmarks/second_start.py",
+        "if len(stages) != (",
+        "if len(stages) > (",
+        ("tests/benchmarks/test_second_start.py::test_a_command_that_works_again_is_not_timed",),
     ),
 )
