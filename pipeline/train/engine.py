@@ -9,7 +9,8 @@ It averages over ranks, so losses that are already means over the global batch a
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import deepspeed
@@ -132,13 +133,14 @@ class Engine:
         self.inner = torch.optim.AdamW(
             self.named.values(), lr=0.0, betas=optimizer.betas, eps=optimizer.eps, weight_decay=optimizer.weight_decay
         )
-        self.deepspeed, self.optimizer, _, _ = deepspeed.initialize(
-            model=module,
-            optimizer=self.inner,
-            model_parameters=list(self.named.values()),
-            config=deepspeed_config(phase, self.num_ranks, sum(weight.numel() for weight in self.named.values())),
-            dist_init_required=False,
-        )
+        with redirect_stdout(StringIO()):  # where it says how much memory is used, between a command's own lines
+            self.deepspeed, self.optimizer, _, _ = deepspeed.initialize(
+                model=module,
+                optimizer=self.inner,
+                model_parameters=list(self.named.values()),
+                config=deepspeed_config(phase, self.num_ranks, sum(weight.numel() for weight in self.named.values())),
+                dist_init_required=False,
+            )
         self.device: torch.device = self.deepspeed.device
         self.deepspeed.train()
         self.steps_taken = 0

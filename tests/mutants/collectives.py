@@ -81,6 +81,13 @@ MUTANTS = (
         (f"{LOOP}::test_the_first_line_says_which_stage_runs",),
     ),
     Mutant(
+        "DeepSpeed prints its memory on stdout",
+        _ENGINE,
+        "with redirect_stdout(StringIO()):",
+        "if True:",
+        ("tests/pipeline/train/fault_tolerance/test_guards.py::test_deepspeed_prints_nothing_between_a_commands_lines",),
+    ),
+    Mutant(
         "a failed write is lost to another error",
         _WRITER,
         "        if problem is not None:\n            logger.error",

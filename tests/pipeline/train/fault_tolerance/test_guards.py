@@ -52,6 +52,11 @@ def test_an_infinite_loss_with_a_finite_gradient_moves_nothing(model_folder: Pat
     assert all(torch.equal(weight, engine.named[name]) for name, weight in before.items())
 
 
+def test_deepspeed_prints_nothing_between_a_commands_lines(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(model_folder, small_recipe(zero_stage=1, dtype="bfloat16"))
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_noted_and_the_handler_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
