@@ -68,6 +68,7 @@ def forecast_lines(found: "Forecast", visual: int) -> list[str]:
         f"a step: {work.tokens:,} tokens, {work.chunks} chunks a GPU (chunk_tokens {phase.budget.tokens:,}, kept_chunks "
         f"{phase.budget.kept}), {work.model / 1e15:.2f} PFLOPs of the model, "
         f"{work.hardware / 1e15:.2f} with replays",
-        f"time: {found.seconds:.1f} s a step, {found.pairs_per_second:.1f} pairs/s a GPU, {found.hours:.1f} hours for "
-        f"{phase.steps:,} steps at {UTILISATION:.0%} of the peak (assumed, not measured)",
+        f"time: {found.seconds:.1f} s a step, {found.pairs_per_second:.1f} pairs/s a GPU, {found.look_seconds:.1f} s a held-out "
+        f"look; {found.hours:.1f} hours for {phase.steps:,} steps and {found.num_looks:,} looks at {UTILISATION:.0%} of the peak "
+        "(assumed, not measured)",
     ]

@@ -7,7 +7,7 @@ DoRA's rows, which are taken once a chunk.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -20,6 +20,7 @@ from pipeline.model.adapters import MAGNITUDE
 from pipeline.model.dropout import TokenDropout
 from pipeline.model.embedder import Embedder
 from pipeline.phase import Phase
+from pipeline.train.dataloader.held_out_work import HeldOutChunk
 from pipeline.train.dataloader.step_work import Chunk
 from pipeline.train.forecast.gpus import GPUS
 
@@ -131,6 +132,17 @@ class Cost:
         first_kept = len(chunks) - phase.budget.kept
         parts = (self.chunk(chunk, phase, is_kept=index >= first_kept) for index, chunk in enumerate(chunks))
         return sum(parts, Flops(model=0.0, hardware=0.0))
+
+    def look(self, chunks: Sequence[HeldOutChunk]) -> float:
+        """The forward passes over held-out rows: with compression, and without where an answer is scored; a frozen tower once."""
+        total = 0.0
+        for chunk in chunks:
+            batch, full = chunk.compressed, chunk.full_spans
+            spans = [batch.spans] if full is None else [batch.spans, full]
+            texts = [self.text(replace(batch, spans=seen)) + self.head(batch) for seen in spans]
+            total += sum(passes.forward for passes in texts)
+            total += self.tower(batch).forward * (len(spans) if self.tower_trains else 1)
+        return total
 
     def _first_pass(self, prefix: Batch, phase: Phase) -> float:
         """The first pass without a graph; a trained tower takes part in it, a frozen one where its features are not kept."""

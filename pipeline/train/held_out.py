@@ -1,68 +1,99 @@
 """The held-out slice of train: what a run looks at every n steps, never the evaluation sets."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN
+from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN, Batch
 from pipeline.losses.contrastive import precision_at_1
-from pipeline.train.dataloader.step_dataset import StepDataset
-from pipeline.train.dataloader.step_work import StepWork, pack_work
+from pipeline.phase import Phase
+from pipeline.train.collectives import of_all_ranks
+from pipeline.train.dataloader.held_out_work import HeldOutWork
+from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 from pipeline.train.engine import Engine
 from pipeline.train.step import language_sums, readable_slots
 
+logger = logging.getLogger(__name__)
+
+
+def is_due(done: int, phase: Phase) -> bool:
+    """Whether the slice is looked at after so many steps: a checkpoint that may be the best must have its figures."""
+    for_checkpoint = phase.keep_best != "none" and done % phase.checkpoint_every == 0
+    return done % phase.evaluate_every == 0 or done == phase.steps or for_checkpoint
+
 
 class HeldOut:
-    """Rows set aside from training, read once: contrastive loss, P@1, and the language loss with and without compression.
+    """Rows set aside from training: contrastive loss, P@1, and the language loss with and without compression.
 
-    What the phase reads no rows for has no figure.
+    What the phase reads no rows for has no figure. `named` are the sides left out that were warned of.
     """
 
-    def __init__(self, dataset: StepDataset) -> None:
-        self.dataset = dataset
-        self._works: dict[bool, StepWork] | None = None
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.named: set[Unreadable] = set()
 
-    def evaluate(self, engine: Engine) -> dict[str, float]:
-        """Figures by name. Every rank evaluates the whole slice: it is small, and all ranks make the same calls."""
-        if not self.dataset.held_out.pairs and not self.dataset.held_out.outside:
-            return {}
-        works = self._works = self._works or {compressed: self._work(compressed) for compressed in (False, True)}
+    @torch.no_grad()
+    def evaluate(self, engine: Engine, work: HeldOutWork, idle: Batch) -> dict[str, float]:
+        """Figures by name, over all ranks' shares. Every rank must call it; one without a share repeats `idle` meanwhile.
+
+        Raises UnreadableError, on all ranks, where nothing of the slice can be read.
+        """
+        unreadable = of_all_ranks(work.unreadable)
+        self._warn(unreadable, says=engine.rank == 0)
         engine.module.eval()
-        figures = self._language(engine, works[False], "full") | self._language(engine, works[True], "compressed")
-        figures |= self._contrastive(engine, works[True])
+        embeddings, sums = self._passes(engine, work, idle)
         engine.module.train()
+        figures = self._language(engine.sum(torch.cat([sums, work.units[None].to(engine.device)])))
+        figures |= self._contrastive(engine.sum(embeddings), engine.sum(work.items.to(engine.device)), work.num_pairs)
+        if unreadable and not figures:
+            raise UnreadableError(unreadable[-1])
         return figures
 
-    def _work(self, compressed: bool) -> StepWork:
-        rows, plan = self.dataset.held_out_batch()
-        rows = [replace(row, compressed=compressed and row.has_compression) for row in rows]
-        return pack_work(rows, plan, self.dataset.recipe, self.dataset.phase)
+    def _warn(self, unreadable: Sequence[Unreadable], *, says: bool) -> None:
+        for side in unreadable if says else ():
+            if side not in self.named:
+                logger.warning("held-out slice: left out, %s: %s", side.shard, side.reason)
+        self.named |= set(unreadable)
 
-    @torch.no_grad()
-    def _language(self, engine: Engine, work: StepWork, name: str) -> dict[str, float]:
-        sums = torch.zeros(NUM_GROUPS, device=engine.device)
+    def _passes(self, engine: Engine, work: HeldOutWork, idle: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of this rank's share: embeddings (2 Q + H, D), and sums (2, NUM_GROUPS) of the language loss, full and compressed.
+
+        An embedding comes from the pass that answers with compression: what follows the pooled tokens is not seen by them.
+        """
+        embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
+        sums = torch.zeros(2, NUM_GROUPS, device=engine.device)
+        num_idle = engine.most(work.num_passes) - work.num_passes  # before any pass: under ZeRO-3 each is full of collectives
         for chunk in work.chunks:
-            sums += language_sums(engine(chunk.full), chunk.full, self.dataset.phase)
+            # Once for both passes: a frozen tower's features stand in for the pixels from here on.
+            batch = engine.vision.see(chunk.compressed).to(engine.device)
+            outputs = engine(batch)
+            embeddings[batch.slots] = outputs.embeddings
+            sums[1] += language_sums(outputs, batch, self.phase)
+            if chunk.full_spans is not None:
+                sums[0] += language_sums(engine(replace(batch, spans=chunk.full_spans)), batch, self.phase)
+        for _ in range(num_idle):
+            engine(idle)
+        return embeddings, sums
+
+    def _language(self, sums: torch.Tensor) -> dict[str, float]:
+        """From sums (3, NUM_GROUPS) over all ranks: of the loss without and with compression, and of its units."""
+        full, compressed, units = sums.tolist()
         groups = {"own": OWN, "outside": OUTSIDE}
         return {
-            f"held_out/{group}_language_{name}": float(sums[number]) / float(work.units[number])
+            f"held_out/{group}_language_{name}": losses[number] / units[number]
+            for name, losses in (("full", full), ("compressed", compressed))
             for group, number in groups.items()
-            if work.units[number]
+            if units[number]
         }
 
-    @torch.no_grad()
-    def _contrastive(self, engine: Engine, work: StepWork) -> dict[str, float]:
-        if not work.num_pairs:
+    def _contrastive(self, embeddings: torch.Tensor, items: torch.Tensor, num_pairs: int) -> dict[str, float]:
+        """From embeddings (2 Q + H, D) and items (2 Q + H,) of the whole slice."""
+        slots = readable_slots(items, num_pairs)
+        whole = int((slots < num_pairs).sum())
+        if not whole:
             return {}
-        embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
-        for chunk in work.chunks:
-            if chunk.prefix is not None:
-                embeddings[chunk.prefix.slots.to(engine.device)] = engine(chunk.prefix_with_pixels()).embeddings
-        items = work.items.to(engine.device)
-        slots = readable_slots(items, work.num_pairs)
-        num_pairs = int((slots < work.num_pairs).sum())
-        if not num_pairs:
-            return {}
-        queries, candidates, items = embeddings[slots[:num_pairs]], embeddings[slots[num_pairs:]], items[slots[num_pairs:]]
-        loss = float(self.dataset.phase.contrastive(queries, candidates, items))
+        queries, candidates = embeddings[slots[:whole]], embeddings[slots[whole:]]
+        loss = float(self.phase.contrastive(queries, candidates, items[slots[whole:]]))
         return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}

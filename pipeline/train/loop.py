@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
+from pipeline.batch import Batch
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError, StoppedError
@@ -24,6 +26,7 @@ from pipeline.train.checkpoint_writer import CheckpointWriter
 from pipeline.train.collectives import as_on_rank_0, of_all_ranks, rank_0_first
 from pipeline.train.dataloader.collate_buffer import load_ahead
 from pipeline.train.dataloader.corpus import Corpus, check_datasets, check_pixels
+from pipeline.train.dataloader.held_out_work import HELD_OUT
 from pipeline.train.dataloader.lengths import count_left_out
 from pipeline.train.dataloader.shared_memory import limit_of
 from pipeline.train.dataloader.step_dataset import StepDataset
@@ -37,7 +40,7 @@ from pipeline.train.fault_tolerance.signals import StopNote
 from pipeline.train.fault_tolerance.skipped_steps import Skips
 from pipeline.train.fault_tolerance.watchdog import Watchdog
 from pipeline.train.flops import Cost
-from pipeline.train.held_out import HeldOut
+from pipeline.train.held_out import HeldOut, is_due
 from pipeline.train.metrics_log import MetricsLog, drop_after
 from pipeline.train.node import Node
 from pipeline.train.run_chunks import RunChunks
@@ -107,7 +110,7 @@ class _Run:
         with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
         self.dataset = StepDataset(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
-        self.held_out = HeldOut(self.dataset)
+        self.held_out = HeldOut(self.phase)
         self.data_fingerprint = fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint])
         watch.beat(0, "loading the model")
         embedder, _ = build_embedder(model, recipe, dtype=DTYPES[self.phase.dtype])
@@ -171,12 +174,14 @@ class _Run:
         """Train the steps of a range; returns the folder of the checkpoint after the last one."""
         started, watch = time.monotonic(), self.watch
         watch.beat(begin + 1, "reading")
-        for step, work, waited in self._works(begin, end, num_workers):
+        works = self._works(begin, end, num_workers)
+        for step in range(begin, end):
+            work, waited = _next(works)
             if step == begin:
                 self._announce(work, self.chunks.at(step), num_workers)
             watch.beat(step + 1, "training")
             figures, total = self._one_step(step, work, waited)
-            figures |= self._look(step + 1)
+            figures |= self._look(step + 1, works, work.idle)
             self._record(step + 1, figures, (step + 1 - begin) / (time.monotonic() - started))
             watch.beat(step + 1, "saving")
             if (step + 1) % self.phase.checkpoint_every == 0:
@@ -189,16 +194,20 @@ class _Run:
         self.writer.finish()
         return folder
 
-    def _works(self, begin: int, end: int, num_workers: int) -> Iterator[tuple[int, StepWork, float]]:
-        """Steps, their work, and the seconds waited for it. Workers that prepare it ahead cannot change what is read."""
-        asked, steps = time.monotonic(), range(begin, end)
-        most = max(map(self.dataset.step_bytes, steps[:SIZED_STEPS]), default=0)
-        works = load_ahead(self.dataset, steps, num_workers, limit=limit_of(self.node, most) if num_workers else most)
-        for step, work in zip(steps, works, strict=True):
-            if isinstance(work, PipelineError):
-                raise work
-            yield step, work, time.monotonic() - asked
-            asked = time.monotonic()
+    def _numbers(self, begin: int, end: int) -> list[int]:
+        """What is read, in order: the steps of a range, and the held-out slice after those where it is looked at."""
+        return [n for step in range(begin, end) for n in ((step, HELD_OUT) if self._is_look_due(step + 1) else (step,))]
+
+    def _is_look_due(self, done: int) -> bool:
+        held_out = self.dataset.held_out
+        return bool(held_out.pairs or held_out.outside) and is_due(done, self.phase)
+
+    def _works(self, begin: int, end: int, num_workers: int) -> Iterator[Any]:
+        """Works in the order of their numbers. Workers that prepare them ahead cannot change what is read."""
+        numbers = self._numbers(begin, end)
+        sized = {*numbers[:SIZED_STEPS], *(number for number in numbers if number == HELD_OUT)}
+        most = max(map(self.dataset.step_bytes, sized), default=0)
+        return load_ahead(self.dataset, numbers, num_workers, limit=limit_of(self.node, most) if num_workers else most)
 
     def _announce(self, work: StepWork, phase: Phase, num_workers: int) -> None:
         """Say what a step is made of, once."""
@@ -227,13 +236,14 @@ class _Run:
         self.chunks.look(step, len(work.chunks))
         return figures, total
 
-    def _look(self, done: int) -> dict[str, float]:
-        """Figures of the held-out slice where they are due: a checkpoint that may be the best must have them."""
-        for_checkpoint = self.phase.keep_best != "none" and done % self.phase.checkpoint_every == 0
-        if done % self.phase.evaluate_every and done != self.phase.steps and not for_checkpoint:
+    def _look(self, done: int, works: Iterator[Any], idle: Batch) -> dict[str, float]:
+        """Figures of the held-out slice where they are due."""
+        if not self._is_look_due(done):
             return {}
+        self.watch.beat(done, "reading")
+        work, _ = _next(works)
         self.watch.beat(done, "evaluating")
-        return self.held_out.evaluate(self.engine)
+        return self.held_out.evaluate(self.engine, work, idle)
 
     def _record(self, done: int, figures: Mapping[str, float], steps_per_second: float) -> None:
         if self.engine.rank == 0:
@@ -246,3 +256,12 @@ class _Run:
         self.writer.finish()
         asked = self.note.asked or "a signal to another rank"
         raise StoppedError(f"stopped by {asked} after step {step}; {folder} is written, and the same command goes on from it")
+
+
+def _next(works: Iterator[Any]) -> tuple[Any, float]:
+    """The next of the works and the seconds waited for it; a PipelineError in its place is raised."""
+    asked = time.monotonic()
+    work = next(works)
+    if isinstance(work, PipelineError):
+        raise work
+    return work, time.monotonic() - asked

@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant(
         "held-out rows are cropped",
         "pipeline/train/dataloader/step_dataset.py",
-        "return WHOLE if step < 0 or least == 1",
+        "return WHOLE if step == HELD_OUT or least == 1",
         "return WHOLE if least == 1",
         ("tests/pipeline/train/dataloader/test_step_dataset.py",),
     ),
@@ -380,9 +380,9 @@ MUTANTS = (
     ),
     Mutant(
         "held-out answers with the coin turned over",
-        "pipeline/train/held_out.py",
-        'self._language(engine, works[False], "full")',
-        'self._language(engine, works[True], "full")',
+        "pipeline/train/dataloader/held_out_work.py",
+        "replace(row, compressed=False, pixels=())",
+        "replace(row, compressed=row.has_compression, pixels=())",
         HELD_OUT,
     ),
     Mutant(

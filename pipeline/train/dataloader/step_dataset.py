@@ -21,6 +21,7 @@ from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
 from pipeline.targets import SIDES
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
+from pipeline.train.dataloader.held_out_work import HELD_OUT, HeldOutWork, pack_held_out
 from pipeline.train.dataloader.plan import Item, Plan, least_rows, make_plan, plan_step
 from pipeline.train.dataloader.step_work import StepWork, pack_work
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
@@ -71,9 +72,9 @@ class RowBuilder:
         )
 
     def _view(self, step: int, *words: object) -> View:
-        """What is seen of a picture at a step; held-out rows (step -1) are seen whole."""
+        """What is seen of a picture at a step; held-out rows are seen whole."""
         least = self.phase.mixture.least_view
-        return WHOLE if step < 0 or least == 1 else View.draw(least, generator("view", *words))
+        return WHOLE if step == HELD_OUT or least == 1 else View.draw(least, generator("view", *words))
 
 
 def side_digest(side: Side) -> int:
@@ -84,8 +85,10 @@ def side_digest(side: Side) -> int:
     return int.from_bytes(digest.digest()[:7], "little")
 
 
-class StepDataset(Dataset[StepWork | PipelineError]):
-    """`dataset[step]` is this rank's work of that step. `held_out` rows are kept out of training, for the running evaluation."""
+class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
+    """`dataset[step]` is this rank's work of that step, `dataset[HELD_OUT]` its share of the `held_out` rows, which are kept out
+    of training.
+    """
 
     def __init__(
         self,
@@ -112,24 +115,31 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.order_seed)
 
     def draw(self, step: int) -> Draw:
-        """Corpus rows of a step."""
+        """Corpus rows of a step, or those held out."""
+        if step == HELD_OUT:
+            return self.held_out
         return Draw(tuple(self.pairs.at(step)), tuple(self.outside.at(step)))
 
-    def __getitem__(self, step: int) -> StepWork | PipelineError:
+    def __getitem__(self, step: int) -> StepWork | HeldOutWork | PipelineError:
         """This rank's work of a step; a bad row comes back as the error itself: a worker process cannot raise it whole."""
         try:
-            return self.work(self.draw(step), step)
+            return self.held_out_work() if step == HELD_OUT else self.work(self.draw(step), step)
         except PipelineError as error:
             return error
 
     def plan(self, draw: Draw, step: int) -> Plan:
-        """What a step trains on; it does not depend on ranks."""
-        return plan_step(draw, self._negatives(draw), self.phase, step)
+        """What a step trains on, whatever the rank. Held-out rows are as both losses see them, whatever their weights."""
+        negatives = self._negatives(draw)
+        if step == HELD_OUT:
+            return make_plan(draw, negatives, self.phase.mixture, (1.0, 1.0))
+        return plan_step(draw, negatives, self.phase, step)
 
     def work(self, draw: Draw, step: int) -> StepWork:
-        """This rank's share of a global batch, read and packed."""
+        """This rank's share of a global batch, read and packed. Raises UnreadableError where nothing of it can be read."""
         plan = self.plan(draw, step)
         rows, unreadable = self._readable(self._own(plan), step)
+        if unreadable and not rows:
+            raise UnreadableError(unreadable[-1])
         return replace(pack_work(rows, plan, self.recipe, self.phase), asks=self._expects_answers(plan), unreadable=unreadable)
 
     def _expects_answers(self, plan: Plan) -> bool:
@@ -150,6 +160,12 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         hands = deal([self._cost(item) for item in plan.items], self.num_ranks)
         return [plan.items[place] for place in hands[self.rank]]
 
+    def held_out_work(self) -> HeldOutWork:
+        """This rank's share of the held-out rows, read and packed; there may be none, or none that can be read."""
+        plan = self.plan(self.held_out, HELD_OUT)
+        rows, unreadable = self._readable(self._own(plan), HELD_OUT)
+        return pack_held_out(rows, plan, self.recipe, self.phase, unreadable)
+
     def idle(self) -> Batch:
         """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""
         unread: UnreadableError | None = None
@@ -164,28 +180,18 @@ class StepDataset(Dataset[StepWork | PipelineError]):
         """All rows of a global batch, whatever the rank."""
         return [self._row(item, step) for item in self.plan(draw, step).items]
 
-    def held_out_batch(self) -> tuple[list[Row], Plan]:
-        """The rows set aside, as far as they can be read, as both losses see them, whatever their weights."""
-        plan = make_plan(self.held_out, self._negatives(self.held_out), self.phase.mixture, (1.0, 1.0))
-        rows, unreadable = self._readable(plan.items, step=-1)
-        for side in unreadable if self.rank == 0 else ():
-            logger.warning("held-out slice: left out, %s: %s", side.shard, side.reason)
-        return rows, plan
-
     def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
         most = self.phase.mixture.negatives
         return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
     def _readable(self, items: Sequence[Item], step: int) -> tuple[list[Row], tuple[Unreadable, ...]]:
-        """The rows of items, and what is left out of them. Raises the error of the last one where nothing is left."""
+        """The rows of items, and what is left out of them."""
         rows, unreadable = [], []
         for item in items:
             try:
                 rows.append(self._row(item, step))
             except UnreadableError as error:
                 unreadable.append(error.found)
-        if items and not rows:
-            raise UnreadableError(unreadable[-1])
         return rows, tuple(unreadable)
 
     def _row(self, item: Item, step: int) -> Row:

@@ -59,12 +59,8 @@ class StepWork:
 
 def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> StepWork:
     """Cut rows into chunks by the token budget and pack them for both passes. Rows that neither loss looks at are left out."""
-    used = [row for row in rows if row.slot >= 0 or row.num_scored]
-    units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
-    for row in used:
-        units[row.group] += phase.language.units(row.num_scored)
-        if row.slot >= 0:
-            items[row.slot] = row.item
+    used = used_rows(rows)
+    items, units = items_and_units(used, plan, phase)
     return StepWork(
         chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],
         idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
@@ -77,6 +73,21 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
         num_tokens=sum(len(row.sequence) for row in used),
         num_cut=sum(row.sequence.cut for row in rows),
     )
+
+
+def used_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows that a loss looks at."""
+    return [row for row in rows if row.slot >= 0 or row.num_scored]
+
+
+def items_and_units(used: Sequence[Row], plan: Plan, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a rank's rows say of the global batch: `items` and `units` of its work."""
+    units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
+    for row in used:
+        units[row.group] += phase.language.units(row.num_scored)
+        if row.slot >= 0:
+            items[row.slot] = row.item
+    return items, units
 
 
 def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:

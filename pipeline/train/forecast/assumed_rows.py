@@ -1,7 +1,9 @@
 """The batch that a forecast assumes where no data has been looked at: every pair a picture and a text, all of them asked."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import isqrt
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,7 +12,10 @@ from pipeline.data.sampler import deal
 from pipeline.recipe import Recipe
 from pipeline.roles import Role
 from pipeline.sequence import TokenSequence
+from pipeline.train.dataloader.held_out_work import HeldOutChunk, pack_held_out_chunk
 from pipeline.train.dataloader.step_work import Chunk, pack_chunk
+
+Packed = TypeVar("Packed")
 
 SYSTEM, WORDS, QUESTION = 21, 40, 24
 """Tokens of the template's head, of a side's instruction and text, and of a question with its template."""
@@ -41,14 +46,27 @@ class Assumed:
         return [(row, number) for row, number in zip((query, positive, negative, talk), numbers, strict=True) if number]
 
     def steps(self, num_ranks: int) -> list[list[Chunk]]:
-        """The chunks of each rank, dealt and cut as training does it. Equal chunks are packed once."""
-        rows = [row for row, number in self.counted() for _ in range(number)]
-        packed: dict[tuple[int, ...], Chunk] = {}
+        """The chunks of each rank, dealt and cut as training does it."""
+        return self._dealt(num_ranks, pack_chunk)
 
-        def chunk(part: list[Row]) -> Chunk:
+    def looks(self, num_ranks: int) -> list[list[HeldOutChunk]]:
+        """The chunks of each rank's share of the held-out slice, which has as many rows as the phase asks for."""
+        phase = self.recipe.phase
+        mixture, most = phase.mixture, phase.held_out
+        if not most:
+            return [[] for _ in range(num_ranks)]
+        held_out = replace(mixture, pairs=most * bool(mixture.pairs), outside=most * bool(mixture.outside), sub_batch=1)
+        return replace(self, recipe=self.recipe.with_phase(mixture=held_out))._dealt(num_ranks, pack_held_out_chunk)
+
+    def _dealt(self, num_ranks: int, pack: Callable[[list[Row], Recipe], Packed]) -> list[list[Packed]]:
+        """The rows dealt to ranks, cut and packed. Equal chunks are packed once."""
+        rows = [row for row, number in self.counted() for _ in range(number)]
+        packed: dict[tuple[int, ...], Packed] = {}
+
+        def chunk(part: list[Row]) -> Packed:
             sorts = tuple(map(id, part))
             if sorts not in packed:
-                packed[sorts] = pack_chunk(part, self.recipe)
+                packed[sorts] = pack(part, self.recipe)
             return packed[sorts]
 
         budget = self.recipe.phase.budget.tokens

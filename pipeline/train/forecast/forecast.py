@@ -1,7 +1,7 @@
 """Before a run: what it will take of each GPU's memory, of FLOPs and of hours, from a recipe and a model's config alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipeline.train.forecast.assumed_rows import Assumed
 from pipeline.train.forecast.gpus import GIB, Gpu
 from pipeline.train.forecast.memory import FLOAT32, StateBytes, Weights, state_bytes
 from pipeline.train.forecast.trace import ChunkBytes, chunk_bytes, outline_embedder
+from pipeline.train.held_out import is_due
 
 RESERVE = 2 * GIB
 """Left to the driver's context and NCCL."""
@@ -84,12 +85,16 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """FLOPs of a global batch: `model` counts what the gradient needs once, `hardware` replays and repeated towers too."""
+    """FLOPs of a global batch: `model` counts what the gradient needs once, `hardware` replays and repeated towers too.
+
+    `look` are those of a look at the held-out slice on the GPU that has most of them to do.
+    """
 
     model: float
     hardware: float
     tokens: int
     chunks: int
+    look: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +114,20 @@ class Forecast:
         return self.work.hardware / (self.num_gpus * self.gpu.peak * UTILISATION)
 
     @property
+    def look_seconds(self) -> float:
+        """Of a look at the held-out slice."""
+        return self.work.look / (self.gpu.peak * UTILISATION)
+
+    @property
+    def num_looks(self) -> int:
+        """Looks at the held-out slice in the whole phase."""
+        phase = self.recipe.phase
+        return sum(is_due(step, phase) for step in range(1, phase.steps + 1))
+
+    @property
     def hours(self) -> float:
-        """Of the whole phase."""
-        return self.seconds * self.recipe.phase.steps / 3600
+        """Of the whole phase: steps and looks."""
+        return (self.seconds * self.recipe.phase.steps + self.look_seconds * self.num_looks) / 3600
 
     @property
     def pairs_per_second(self) -> float:
@@ -152,7 +168,8 @@ def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: i
     embedder = outline_embedder(folder, recipe)
     assumed = Assumed(recipe=recipe, visual=visual)
     steps = assumed.steps(num_gpus)
-    memory, work = memory_of(embedder, assumed, steps), batch_work(Cost.of(embedder), assumed, steps)
+    cost, memory = Cost.of(embedder), memory_of(embedder, assumed, steps)
+    work = replace(batch_work(cost, assumed, steps), look=max(map(cost.look, assumed.looks(num_gpus))))
     return Forecast(recipe=recipe, gpu=gpu, num_gpus=num_gpus, weights=Weights.of(embedder), memory=memory, work=work)
 
 
@@ -163,7 +180,7 @@ def memory_of(embedder: Embedder, assumed: Assumed, steps: Sequence[Sequence[Chu
     return Memory(
         state=state_bytes(weights, recipe.phase, len(steps)),
         step=step_bytes(embedder, assumed, worst, steps),
-        look=_look_bytes(worst, recipe),
+        look=_look_bytes(embedder, worst, recipe.phase),
         checkpoint=max(weights.trained, default=0) * FLOAT32,
         host=sum(weights.trained) * SAVED_BYTES,
     )
@@ -199,9 +216,15 @@ def worst_chunk(embedder: Embedder, recipe: Recipe, steps: Sequence[Sequence[Chu
     return max((chunk_bytes(embedder, batch, recipe) for batch in candidates.values()), key=lambda found: found.kept)
 
 
-def _look_bytes(worst: ChunkBytes, recipe: Recipe) -> int:
-    """A held-out chunk as full as a step's, without a graph: one layer's tensors at a time, or logits."""
-    return max(worst.text_layer, worst.tower_layer, worst.head) if recipe.phase.held_out else 0
+def _look_bytes(embedder: Embedder, worst: ChunkBytes, phase: Phase) -> int:
+    """A held-out chunk as full as a step's, without a graph: one layer's tensors at a time, or logits.
+
+    A frozen tower's features of the chunk, at most one a token, wait for the second pass.
+    """
+    if not phase.held_out:
+        return 0
+    features = phase.budget.tokens * _embedding_bytes(embedder) if phase.tower == "frozen" else 0
+    return max(worst.text_layer, worst.tower_layer, worst.head) + features
 
 
 def _feature_bytes(embedder: Embedder, assumed: Assumed, num_gpus: int) -> int:
@@ -210,8 +233,13 @@ def _feature_bytes(embedder: Embedder, assumed: Assumed, num_gpus: int) -> int:
     if phase.tower == "trained" or phase.features != "device":
         return 0
     tokens = sum(len(row.sequence.image_tokens()) * number for row, number in assumed.counted())
+    return ceil(tokens / num_gpus) * _embedding_bytes(embedder)
+
+
+def _embedding_bytes(embedder: Embedder) -> int:
+    """Of one token's embedding."""
     itemsize: int = embedder.backbone.text.embed_tokens.weight.itemsize
-    return ceil(tokens / num_gpus) * embedder.width * itemsize
+    return embedder.width * itemsize
 
 
 def _score_bytes(embedder: Embedder, phase: Phase) -> int:

@@ -118,13 +118,18 @@ def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     found: dict[str, torch.Tensor] = {}
     take = engine.step
 
-    def look(learning_rate: float) -> float:
+    def note(learning_rate: float) -> float:
         found.update(engine.full_gradients())
         return take(learning_rate)
 
-    engine.step = look  # type: ignore[method-assign]
+    engine.step = note  # type: ignore[method-assign]
     report = train_step(engine, dataset[0], recipe.phase, 1e-3)  # type: ignore[arg-type]
-    return {"gradients": found, "report": asdict(report), "held_out": HeldOut(dataset).evaluate(engine)}
+    return {"gradients": found, "report": asdict(report), "held_out": look(engine, dataset)}
+
+
+def look(engine: Engine, dataset: StepDataset) -> dict[str, float]:
+    """The held-out figures, of which this rank reads its share."""
+    return HeldOut(dataset.phase).evaluate(engine, dataset.held_out_work(), dataset.idle())
 
 
 def again_recipe(tower: str, stage: int) -> Recipe:

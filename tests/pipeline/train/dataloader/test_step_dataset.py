@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline.batch import OUTSIDE
+from pipeline.batch import OUTSIDE, Row
 from pipeline.data.sampler import Draw
 from pipeline.errors import ConfigError, DataError
 from pipeline.recipe import Recipe
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.train.dataloader.held_out_work import HELD_OUT
 from pipeline.train.dataloader.step_dataset import RowBuilder, StepDataset, side_digest
 from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 
@@ -92,6 +93,10 @@ def test_workers_do_not_change_what_is_read(vocabulary: Vocabulary, num_workers:
             assert torch.equal(found.full.input_ids, chunk.full.input_ids)
 
 
+def held_out_rows(one: StepDataset) -> list[Row]:
+    return one.global_rows(one.held_out, HELD_OUT)
+
+
 def test_views_change_from_step_to_step_but_not_the_size_or_what_is_held_out(vocabulary: Vocabulary) -> None:
     recipe = small_recipe(mixture=replace(small_recipe().phase.mixture, least_view=0.5))
     one, whole = dataset(recipe, vocabulary), dataset(small_recipe(), vocabulary)
@@ -105,7 +110,7 @@ def test_views_change_from_step_to_step_but_not_the_size_or_what_is_held_out(voc
     assert all(
         np.array_equal(one_pixels, two_pixels)
         for again in (one, whole)
-        for row, other in zip(again.held_out_batch()[0], whole.held_out_batch()[0], strict=True)
+        for row, other in zip(held_out_rows(again), held_out_rows(whole), strict=True)
         for one_pixels, two_pixels in zip(row.pixels, other.pixels, strict=True)
     )
 

@@ -144,7 +144,10 @@ def test_the_meter_counts_each_storage_once_and_forgets_freed_graphs() -> None:
 
 
 def test_hours_and_pairs_by_hand() -> None:
-    """1e18 operations a step on 8 GPUs of 312e12 a second, at 0.4 of that: 1,001.6 s for 128 pairs of each GPU."""
+    """1e18 operations a step on 8 GPUs of 312e12 a second, at 0.4 of that: 1,001.6 s for 128 pairs of each GPU.
+
+    12.48e15 a look on the GPU with most: 100 s, at every 100th of 3,600 steps: an hour.
+    """
     weights = Weights(trained=[1], frozen=[], outside=[], itemsize=2)
     recipe = load("crem_2b").with_phase(steps=3600)
     memory = Memory(state=state_bytes(weights, recipe.phase, 8), step=Moment(activations=1, features=2, passing=3))
@@ -153,6 +156,9 @@ def test_hours_and_pairs_by_hand() -> None:
     assert found.seconds == pytest.approx(1e18 / (8 * 312e12 * 0.4)) == pytest.approx(1001.6, rel=1e-3)
     assert found.hours == pytest.approx(1001.6, rel=1e-3) and recipe.phase.mixture.pairs == 1024
     assert found.pairs_per_second == pytest.approx(128 / 1001.6, rel=1e-3)
+    looking = replace(found, work=replace(work, look=12.48e15))
+    assert (looking.look_seconds, looking.num_looks) == (pytest.approx(100), 36)
+    assert looking.hours == pytest.approx(found.hours + 1) and looking.seconds == found.seconds
 
 
 def test_a_hand_worked_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +247,7 @@ def test_what_a_batch_takes_by_hand(model_folder: Path) -> None:
     assert plain.memory.step.passing == logits + 4 * (2 * (8 + 8) * 32 + 3 * 8 * 8)
     assert hard.memory.step.passing == logits + 4 * (2 * (8 + 24) * 32 + 3 * 8 * 24)
     assert plain.memory.step.features == (8 + 4) // 2 * 9 * 32 * 4
+    assert plain.memory.look == logits + 400 * 32 * 4, "logits are more than a layer's tensors; a feature a token of a chunk"
     assert [each.memory.step.activations / plain.memory.step.activations for each in kept] == [1, 2, 6]
 
 

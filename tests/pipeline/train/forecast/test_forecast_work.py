@@ -14,11 +14,15 @@ from pipeline.model.adapters import Full, LoRA
 from pipeline.model.embedder import Embedder
 from pipeline.roles import Role
 from pipeline.train.build import build_embedder
+from pipeline.train.dataloader.held_out_work import HeldOutWork
 from pipeline.train.dataloader.step_work import pack_work
+from pipeline.train.engine import Engine
 from pipeline.train.flops import Cost, Flops
 from pipeline.train.forecast.assumed_rows import Assumed
-from pipeline.train.forecast.forecast import batch_work
+from pipeline.train.forecast.forecast import batch_work, forecast
+from pipeline.train.forecast.gpus import GPUS
 from pipeline.train.forecast.trace import outline_embedder
+from pipeline.train.held_out import HeldOut
 from tests.pipeline.train.counted import counting
 from tests.pipeline.train.forecast.test_forecast import lora
 from tests.pipeline.train.test_step_metrics import by_hand
@@ -72,6 +76,35 @@ def counted_tower(embedder: Embedder, grids: torch.Tensor) -> float:
     with counting(attention=True) as counted, torch.no_grad():
         embedder.backbone.features(torch.zeros(int(grids.prod(dim=-1).sum()), 1176), grids)
         return counted()
+
+
+@pytest.mark.parametrize("tower", ["frozen", "trained"])
+def test_the_forecast_s_held_out_look_is_what_torch_counts(model_folder: Path, tower: Literal["frozen", "trained"]) -> None:
+    """3 queries, 3 positives and 3 conversations: a real look on one rank, with features in the place of pictures."""
+    recipe = lora(chunk_tokens=700, held_out=3).with_phase(tower=tower)
+    chunks, none = Assumed(recipe=recipe, visual=9).looks(1)[0], torch.zeros(6, dtype=torch.int64)
+    embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
+    cost = Cost.of(embedder)
+    seen = [replace(c, compressed=replace(c.compressed, features=torch.zeros(len(c.compressed.image_index), 32))) for c in chunks]
+    pictures = sum(counted_tower(embedder, chunk.compressed.grid_thw) for chunk in chunks if len(chunk.compressed.grid_thw))
+    work = HeldOutWork(chunks=seen, num_pairs=3, items=none, units=torch.ones(2), unreadable=())
+    engine = Engine(embedder, recipe.phase)
+    with counting(attention=False) as counted:
+        HeldOut(recipe.phase).evaluate(engine, work, seen[0].compressed)
+        passes = counted()
+    for chunk in chunks:
+        assert chunk.full_spans is not None
+        both = chunk.compressed, replace(chunk.compressed, spans=chunk.full_spans)
+        passes += sum(by_hand(batch, of_text=1, of_tower=0) for batch in both)
+    assert len(chunks) == 3 and cost.look(chunks) == passes + pictures * (2 if tower == "trained" else 1)
+
+
+def test_a_held_out_look_is_dealt_to_the_ranks(model_folder: Path) -> None:
+    """64 pairs and 64 conversations on 1, 2 and 8 GPUs; a slice of none is no look."""
+    recipe = lora(held_out=64)
+    one, two, eight = (forecast(model_folder, recipe, GPUS["a800-80g"], gpus, visual=9).work.look for gpus in (1, 2, 8))
+    assert two == pytest.approx(one / 2, rel=0.03) and eight == pytest.approx(one / 8, rel=0.03)
+    assert forecast(model_folder, lora(held_out=0), GPUS["a800-80g"], 2, visual=9).work.look == 0.0
 
 
 def test_ranks_are_dealt_all_rows_and_cut_them_as_training_does() -> None:
