@@ -86,6 +86,7 @@ def load_ahead(items: Dataset[Any], numbers: Sequence[int], num_workers: int, *,
         ) from error
     finally:
         in_flight.end()
+        del buffers  # ends the processes, though a traceback may hold this frame until the program's end
 
 
 def shared(buffer: CollateBuffer) -> CollateBuffer:
