@@ -221,7 +221,7 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
     """
     machines, shared = options.take_preflight(given), options.take_shared(given)
     if dry_run:
-        forecast(shared, **machines)
+        forecast(shared, phase=given["phase"], **machines)
         return
     one_stage("train", shared, given, processes)
 

@@ -91,7 +91,7 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     from pipeline.errors import DataError, NothingToMeasureError
     from pipeline.recipes.source import resolve
 
-    mixture = resolve(recipe, settings).phases[0].mixture if recipe else None
+    mixture = resolve(recipe, settings).phase.mixture if recipe else None
 
     def questions() -> Iterator[Finding]:
         for path in question_files(folder) if (folder / "mcq").is_dir() else []:

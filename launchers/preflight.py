@@ -8,31 +8,48 @@ import click
 
 from launchers import options
 from pipeline.chunk_budget import AUTO
-from pipeline.train.forecast.gpus import GIB, GPUS
+from pipeline.train.forecast.gpus import GIB, GPUS, Gpu
 
 if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
     from pipeline.train.forecast.chunk_planner import ChunkPlanner
     from pipeline.train.forecast.forecast import Forecast
 
 
-def forecast(shared: dict[str, Any], *, gpus: int, gpu: str, visual_tokens: int | None, model_folder: Path | None) -> None:
-    """Print the forecast of a run. Raises ConfigError when it cannot fit, after the numbers that say so."""
+def forecast(
+    shared: dict[str, Any], *, phase: str, gpus: int, gpu: str, visual_tokens: int | None, model_folder: Path | None
+) -> None:
+    """Print the forecast of a run: of one phase, or of all and their hours together.
+
+    Raises ConfigError when one cannot fit, after the numbers that say so.
+    """
     from jobs.model import backbone_folder
     from pipeline.manifest import canonical_json
+
+    context = options.make_context(**shared)
+    recipe, folder = context.recipe, model_folder or backbone_folder(context)
+    parts = [recipe.until(phase)] if phase else [recipe.until(each.name) for each in recipe.phases]
+    visual = visual_tokens or recipe.pixels.max_tokens
+    click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
+    found = [_forecast_phase(part, folder, GPUS[gpu], gpus, visual) for part in parts]
+    if len(found) > 1:
+        click.echo(f"\nall {len(found)} phases: {sum(each.hours for each in found):.1f} hours")
+    for each in found:
+        each.refuse_misfit()
+
+
+def _forecast_phase(part: "Recipe", folder: Path, gpu: Gpu, gpus: int, visual: int) -> "Forecast":
+    """Print the forecast of the last phase of a recipe and return it."""
     from pipeline.train.engine import deepspeed_config
     from pipeline.train.forecast import forecast
     from pipeline.train.forecast.chunk_planner import ChunkPlanner
 
-    context = options.make_context(**shared)
-    recipe, folder = context.recipe, model_folder or backbone_folder(context)
-    visual = visual_tokens or recipe.pixels.max_tokens
-    planner = ChunkPlanner(folder, recipe, gpus, visual=visual)
-    found = forecast.forecast(folder, planner.recipe_on(GPUS[gpu]), GPUS[gpu], gpus, visual=visual)
-    click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
-    config = deepspeed_config(recipe.phase, gpus, sum(found.weights.trained))
-    click.echo(f"\nDeepSpeed:\n{json.dumps(config, indent=2)}")
+    planner = ChunkPlanner(folder, part, gpus, visual=visual)
+    found = forecast.forecast(folder, planner.recipe_on(gpu), gpu, gpus, visual=visual)
+    config = deepspeed_config(part.phase, gpus, sum(found.weights.trained))
+    click.echo(f"\nphase {part.phase.name}, DeepSpeed:\n{json.dumps(config, indent=2)}")
     click.echo("\n".join(("", *forecast_lines(found, visual), *_auto_lines(planner))))
-    found.refuse_misfit()
+    return found
 
 
 def _auto_lines(planner: "ChunkPlanner") -> list[str]:

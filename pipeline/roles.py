@@ -65,19 +65,8 @@ class Layout:
     continues: Continues = "next"
 
     def __post_init__(self) -> None:
-        if self.template not in get_args(Template):
-            raise ConfigError(f"layout.template: {self.template!r} is not one of {', '.join(get_args(Template))}")
-        if self.template == "plain" and self.order != (Role.CONTEXT,):
-            named = ", ".join(role.name for role in self.order)
-            raise ConfigError(f"layout.template: a plain prompt is CONTEXT alone, and layout.order is {named}; set it to CONTEXT")
-        if self.template in ("turns", "target") and Role.SYSTEM in self.order:
-            raise ConfigError(f"layout.template: {self.template} has no system line; take SYSTEM out of layout.order")
-        if self.continues not in get_args(Continues):
-            raise ConfigError(f"layout.continues: {self.continues!r} is not one of {', '.join(get_args(Continues))}")
-        if self.continues == "count" and Role.COMPRESSION not in self.order:
-            raise ConfigError("layout.continues: nothing is counted without COMPRESSION in layout.order; set it to next")
-        if not self.scored or not set(self.scored) <= {Role.QUESTION, Role.ANSWER}:
-            raise ConfigError("layout.scored: give ANSWER, or QUESTION and ANSWER")
+        self._check_template()
+        self._check_behind_the_tokens()
         if not 0.0 <= self.gate_probability <= 1.0:
             raise ConfigError(f"layout.gate_probability: {self.gate_probability} is not between 0 and 1")
         for hide in self.hidden:
@@ -87,6 +76,25 @@ class Layout:
             if set(hide.queries) & set(hide.keys):
                 raise ConfigError("layout.hidden: a role must always see itself; take it out of queries or keys")
             self._refuse_leaks(hide)
+
+    def _check_template(self) -> None:
+        """Refuse a template with an order that it has no words for."""
+        if self.template not in get_args(Template):
+            raise ConfigError(f"layout.template: {self.template!r} is not one of {', '.join(get_args(Template))}")
+        if self.template == "plain" and self.order != (Role.CONTEXT,):
+            named = ", ".join(role.name for role in self.order)
+            raise ConfigError(f"layout.template: a plain prompt is CONTEXT alone, and layout.order is {named}; set it to CONTEXT")
+        if self.template in ("turns", "target") and Role.SYSTEM in self.order:
+            raise ConfigError(f"layout.template: {self.template} has no system line; take SYSTEM out of layout.order")
+
+    def _check_behind_the_tokens(self) -> None:
+        """Refuse what is scored, and positions, that the order does not have."""
+        if self.continues not in get_args(Continues):
+            raise ConfigError(f"layout.continues: {self.continues!r} is not one of {', '.join(get_args(Continues))}")
+        if self.continues == "count" and Role.COMPRESSION not in self.order:
+            raise ConfigError("layout.continues: nothing is counted without COMPRESSION in layout.order; set it to next")
+        if not self.scored or not set(self.scored) <= {Role.QUESTION, Role.ANSWER}:
+            raise ConfigError("layout.scored: give ANSWER, or QUESTION and ANSWER")
 
     def visible(self, role: Role, *, compressed: bool) -> frozenset[Role]:
         """The roles whose earlier tokens a token of `role` may attend to, itself included.

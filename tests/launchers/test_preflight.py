@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.shapes import config_folder
+from data_prep.tiny_model import build_tiny_model
 from tests.launchers.test_cli import Run, crem
+from tests.pipeline.corpus import SMALL, TEXTS
 
 __all__ = ["crem"]
 
@@ -18,7 +20,7 @@ def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path:
     machines = ("--dry-run", "--gpus", "4", "--gpu", "a800-80g", "--visual-tokens", "256", "--model-folder", str(folder))
     code, out, err = crem("train", "--recipe", "crem_2b", "--set", "phases.0.zero_stage=3", "--work", "work", *machines)
     assert (code, err) == (0, "")
-    recipe, rest = out.split("\nDeepSpeed:\n")
+    recipe, rest = out.split("\nphase joint, DeepSpeed:\n")
     assert json.loads(recipe)["phases"][0]["zero_stage"] == 3
     settings, tables = rest.split("\n\n", 1)
     assert json.loads(settings)["zero_optimization"]["stage"] == 3 and json.loads(settings)["train_batch_size"] == 4
@@ -30,6 +32,32 @@ def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path:
     code, out, err = crem("train", "--recipe", "crem_2b", "--work", "work", *machines, "--set", "phases.0.chunk_tokens=99999")
     assert code == 1 and "in all" in out
     assert err.startswith("error: crem_2b needs ") and err.count("\n") == 1 and "phases.0.chunk_tokens" in err
+
+
+def test_a_dry_run_adds_up_the_hours_of_all_phases(crem: Run, tmp_path: Path) -> None:
+    """Each phase by itself, and one that is named alone."""
+    (tmp_path / "two.py").write_text(TWO_PHASES)
+    build_tiny_model(model_folder := tmp_path / "model", TEXTS, SMALL, seed=0)
+    shared = ("--recipe", str(tmp_path / "two.py:two"), "--work", "work", "--dry-run", "--model-folder", str(model_folder))
+    code, out, _ = crem("train", *shared)
+    hours = [float(found) for found in re.findall(r"([\d.]+) hours for [35],000,000,000 steps", out)]
+    (total,) = re.findall(r"all 2 phases: ([\d.]+) hours", out)
+    assert code == 0 and len(hours) == 2 and float(total) == pytest.approx(sum(hours), abs=0.11) and hours[1] > hours[0] > 0
+    assert re.findall(r"phase (\w+), DeepSpeed", out) == ["first", "second"]
+    code, out, _ = crem("train", *shared, "--phase", "first")
+    assert code == 0 and re.findall(r"phase (\w+), DeepSpeed", out) == ["first"] and "phases:" not in out
+
+
+TWO_PHASES = """
+from dataclasses import replace
+from tests.pipeline.corpus import small_recipe
+
+
+def two():
+    recipe = small_recipe()
+    phases = [replace(recipe.phase, name=name, steps=steps) for name, steps in (("first", 3_000_000_000), ("second", 5_000_000_000))]
+    return replace(recipe, phases=tuple(phases))
+"""
 
 
 def test_a_dry_run_needs_a_folder(crem: Run) -> None:
