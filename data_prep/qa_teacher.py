@@ -1,4 +1,4 @@
-"""The vision-language model that describes sides with pictures: asked in threads, each distinct side once."""
+"""The vision-language model that is asked about sides with pictures: in threads, and of equal sides once."""
 
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -6,22 +6,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 
-from data_prep.qa_filters import RULES, WORDS, fault_of
-from data_prep.qa_journal import Journal, side_identity
+from data_prep.qa_filters import RULES
+from data_prep.qa_journal import Journal
+from data_prep.qa_kinds import Kind
+from data_prep.qa_script import Failure, Request, Script, Told
 from pipeline.chat import Answer, ChatClient
 from pipeline.errors import EndpointSetupError, RefusedError, ServiceError
-from pipeline.sample import IMAGE_MARKER, Side
-
-DESCRIBE = "Describe the represented image"
-"""The question that is recorded, and later learnt, for a side with pictures."""
-
-PROMPT = (
-    "An image search engine will store the picture above together with this request:\n{request}\n\n"
-    "Say in one to three plain sentences what the picture shows, dwelling on whatever the request is about: name the objects "
-    "with their number, colour and place, and copy any writing that matters. State only what can be seen. "
-    "Do not repeat the request, and do not begin with phrases such as 'The picture shows'."
-)
-"""What the model is asked. A changed word makes every side be asked again: the journal's keys depend on it."""
+from pipeline.sample import Side
 
 _PENDING_PER_WORKER = 4
 _HOPELESS_FAILURES = 20
@@ -30,40 +21,31 @@ UNANSWERED, REFUSED = "unanswered", "refused"
 """Kinds of failed calls, beside the faults of answers: no answer came, or the server does not take this request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a side has no answer to learn: a word to count by, and a sentence for the list of rejects."""
+@dataclass(slots=True)
+class _Asking:
+    """A side whose script is under way; `request` waits for its answer."""
 
-    kind: str
-    reason: str
-
-
-def request_of(side: Side) -> str:
-    """What a side asks or says, on one line and without markers of pictures; empty where there is nothing but those."""
-    return " ".join(IMAGE_MARKER.sub(" ", side.instruction + side.text).split())
-
-
-def prompt(side: Side) -> str:
-    """The words that go with a side's pictures."""
-    return PROMPT.format(request=request_of(side) or "(none)")
+    identity: str
+    script: Script
+    request: Request
 
 
 class Teacher:
-    """Answers by side identity. What the model says goes to the journal as it comes; what is wrong with it, or with its call,
-    stands in `failures`.
+    """Outcomes by the identity of a side, which is that of its first request. Answers go to the journal as they come.
 
     An answer that is in the journal is not asked for again, but for one that was cut short below the present limit of tokens.
-    A failed call is in no journal: it is made again by the next Teacher.
+    A failed call is in no journal: it is made again by the next Teacher, and what was answered before it is not.
     """
 
-    def __init__(self, client: ChatClient, journal: Journal, *, workers: int) -> None:
+    def __init__(self, client: ChatClient, journal: Journal, *, kind: Kind, workers: int) -> None:
         self.journal = journal
-        self.failures: dict[str, Failure] = {}
+        self.outcomes: dict[str, Told | Failure] = {}
         self.asked = 0
         self._is_stopped = threading.Event()
-        self._client, self._workers = replace(client, pause=partial(self._pause, client)), workers
+        self._kind, self._workers = kind, workers
+        self._client = replace(client, temperature=kind.temperature, pause=partial(self._pause, client))
         self._pool = ThreadPoolExecutor(workers)
-        self._pending: dict[Future[Answer], tuple[str, str]] = {}
+        self._pending: dict[Future[Answer], _Asking] = {}
         self._awaited: set[str] = set()
         self._unanswered_in_a_row = 0
 
@@ -82,59 +64,69 @@ class Teacher:
             raise ServiceError(f"{client.url}: stopped")
 
     def want(self, side: Side) -> str:
-        """Ask about a side unless its answer is known or on its way, and return its identity. Waits while too many are."""
+        """Ask about a side unless its outcome is known or on its way, and return its identity. Waits while too many are."""
         if any(future.done() for future in self._pending):
             self._collect()  # before a long way of known sides: a kill must not cost what has come
-        identity = side_identity(side, asked=(PROMPT, self._client.model))
-        if identity in self.failures or identity in self._awaited:
-            return identity
-        known = self.journal.answers.get(identity)
-        if known is not None and not self._may_now_be_whole(known):
-            self._judge(identity, known, request_of(side))
+        script = self._kind.script(side)
+        request = next(script)
+        identity = request.identity(self._client.model)
+        if identity in self.outcomes or identity in self._awaited:
             return identity
         while len(self._pending) >= self._workers * _PENDING_PER_WORKER:
             self._collect()
-        self._pending[self._pool.submit(self._client.complete, prompt(side), side.images)] = identity, request_of(side)
-        self._awaited.add(identity)
+        self._go_on(_Asking(identity, script, request))
         return identity
 
     def finish(self) -> None:
-        """Wait for all answers that are on their way."""
+        """Wait for all answers that are on their way, and for those to what they lead to."""
         while self._pending:
             self._collect()
         self.journal.sync()
 
-    def _may_now_be_whole(self, answer: Answer) -> bool:
-        return answer.finish_reason in RULES.cut_ends and answer.max_tokens < self._client.max_tokens
+    def _go_on(self, asking: _Asking) -> None:
+        """Follow a script as far as the journal has its answers; what it lacks is asked."""
+        while (answer := self._known(asking.request)) is not None:
+            try:
+                asking.request = asking.script.send(answer)
+            except StopIteration as end:
+                self._end(asking, end.value)
+                return
+        self._awaited.add(asking.identity)
+        request = asking.request
+        history = [(turn.question, turn.answer) for turn in request.history]
+        self._pending[self._pool.submit(self._client.complete, request.text, request.about.images, history)] = asking
 
-    def _judge(self, identity: str, answer: Answer, request: str) -> None:
-        fault = fault_of(answer, request=request, template=PROMPT)
-        if fault is not None:
-            self.failures[identity] = Failure(
-                fault, f"{WORDS[fault]} (finish_reason {answer.finish_reason!r}): {answer.text[:80]!r}"
-            )
+    def _known(self, request: Request) -> Answer | None:
+        """The answer that the journal has, but for one that a higher limit may now make whole."""
+        answer = self.journal.answers.get(request.identity(self._client.model))
+        if answer is not None and answer.finish_reason in RULES.cut_ends and answer.max_tokens < self._client.max_tokens:
+            return None
+        return answer
+
+    def _end(self, asking: _Asking, outcome: Told | Failure) -> None:
+        self.outcomes[asking.identity] = outcome
+        self._awaited.discard(asking.identity)
 
     def _collect(self) -> None:
         """Take the answers that have come. Raises ServiceError when the endpoint is down, or was never set up."""
         done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
         for future in sorted(done, key=lambda future: future.exception() is not None):  # answers first, as a failure may end it
-            identity, request = self._pending.pop(future)
-            self._awaited.remove(identity)
+            asking = self._pending.pop(future)
             try:
                 answer = future.result()
             except RefusedError as error:
                 self._unanswered_in_a_row = 0
-                self.failures[identity] = Failure(REFUSED, str(error))
+                self._end(asking, Failure(REFUSED, str(error)))
             except ServiceError as error:
-                self._note_unanswered(identity, error)
+                self._note_unanswered(asking, error)
             else:
                 self.asked, self._unanswered_in_a_row = self.asked + 1, 0
-                self.journal.record(identity, answer)
-                self._judge(identity, answer, request)
+                self.journal.record(asking.request.identity(self._client.model), answer)
+                self._go_on(asking)
 
-    def _note_unanswered(self, identity: str, error: ServiceError) -> None:
+    def _note_unanswered(self, asking: _Asking, error: ServiceError) -> None:
         """Raise ServiceError where no call can be answered: the first one meets a wrong key or address, or none is for long."""
-        self.failures[identity] = Failure(UNANSWERED, str(error))
+        self._end(asking, Failure(UNANSWERED, str(error)))
         self._unanswered_in_a_row += 1
         if isinstance(error, EndpointSetupError) and not self.asked:
             raise error

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from data_prep.scenes import COLOURS, LABELS, NUMBERS, POSITIONS, SHAPES, Scene, Thing, description, with_article
 
@@ -14,6 +15,8 @@ YES_OR_NO = " Please answer yes or no."
 ANY_SHAPE = "shape"
 """The noun of a name that says a colour only."""
 
+_DIALOGUE_LENGTHS = (3, 4, 5, 5, 5, 5)
+_LISTS_DRAWN = 8
 _DESCRIBE = ("Describe the picture.", "What is in the picture?", "Give a caption of the picture.")
 
 
@@ -58,6 +61,18 @@ def questions(scene: Scene, rng: random.Random) -> tuple[Question, ...]:
     return tuple(rng.sample(found, len(found)))
 
 
+def dialogue(scene: Scene, rng: random.Random) -> tuple[Question, ...]:
+    """Three to five questions of different kinds that cover the scene: of several lists drawn, the one that names most things.
+
+    Their answers are sentences. Most have five questions, as CoMa's dialogues do; on a crop there are four kinds at most.
+    """
+    length = rng.choice(_DIALOGUE_LENGTHS)
+    drawn = [
+        [question for question in questions(scene, rng) if question.kind != "describe"][:length] for _ in range(_LISTS_DRAWN)
+    ]
+    return tuple(replace(question, answer=question.sentence) for question in max(drawn, key=partial(_num_named, scene)))
+
+
 def options(question: Question, letter: str, rng: random.Random) -> tuple[str, ...]:
     """Four different answers of the question's kind, the right one at the place of `letter`."""
     wrong = rng.sample([word for word in OPTIONS[question.kind] if word != question.answer], len(LETTERS) - 1)
@@ -74,6 +89,12 @@ def choice_text(question: str, choices: Sequence[str]) -> str:
 def as_choice(question: Question, rng: random.Random) -> Question:
     """The same question as a choice in VLMEvalKit's wording; the answer stays the option's text."""
     return replace(question, text=choice_text(question.text, options(question, rng.choice(LETTERS), rng)))
+
+
+def _num_named(scene: Scene, asked: Sequence[Question]) -> int:
+    """How many things of a scene stand, with colour, shape and place, in an answer to one of the questions."""
+    told = [set(question.sentence.split()) for question in asked]
+    return sum(any({thing.colour, thing.shape, thing.position} <= words for words in told) for thing in scene.things)
 
 
 _Asked = tuple[str, str, str]  # question, answer, the answer as a sentence

@@ -1,12 +1,14 @@
 """A stand-in for a served vision-language model: answers about pictures of the toy world, from the scenes they were drawn from.
 
-It speaks just enough of the OpenAI chat protocol for the synthesis to run without a network or a GPU.
+It speaks just enough of the OpenAI chat protocol for the synthesis to run without a network or a GPU. Asked for a list of
+questions, it gives those of the picture's dialogue; a question of the list has its answer, anything else a description.
 """
 
 import base64
 import binascii
 import hashlib
 import json
+import random
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,8 @@ from typing import Any
 
 import click
 
+from data_prep.qa_dialogue import LIST_PROMPT
+from data_prep.scene_questions import dialogue
 from data_prep.scenes import Scene, description, scene_from_json
 from pipeline.errors import DataError, PipelineError
 
@@ -25,39 +29,43 @@ HOST = "127.0.0.1"
 _MAX_REQUEST_BYTES = 64 << 20
 
 
-def read_facts(path: Path) -> dict[str, str]:
-    """One caption a picture by the sha256 (hex) of its file. Raises DataError for a file that the toy world did not write."""
-    captions: dict[str, str] = {}
+def read_facts(path: Path) -> dict[str, Scene]:
+    """One scene a picture by the sha256 (hex) of its file. Raises DataError for a file that the toy world did not write."""
+    scenes: dict[str, Scene] = {}
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 fact = json.loads(line)
-                scene: Scene = scene_from_json(fact["scene"])
-                captions[fact["sha256"]] = description(scene)
+                scenes[fact["sha256"]] = scene_from_json(fact["scene"])
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); make the toy world first") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a file of scene facts ({error}); make the toy world again") from error
-    return captions
+    return scenes
 
 
-def reply_to(request: object, captions: Mapping[str, str]) -> str:
-    """The answer to a chat request: the captions of its pictures, in order. Raises ValueError saying what is wrong with it."""
-    pictures = list(_pictures(request))
+def reply_to(request: object, scenes: Mapping[str, Scene]) -> str:
+    """The answer to a chat request, the same for the same pictures and words. Raises ValueError saying what is wrong with it."""
+    pictures, words = _read(request)
     if not pictures:
         raise ValueError("no picture in the request")
     digests = [hashlib.sha256(picture).hexdigest() for picture in pictures]
-    unknown = [digest for digest in digests if digest not in captions]
+    unknown = [digest for digest in digests if digest not in scenes]
     if unknown:
         raise ValueError(f"picture {unknown[0][:12]} is not of this toy world")
-    return " . ".join(captions[digest] for digest in digests)
+    asked = dialogue(scenes[digests[0]], random.Random(digests[0]))
+    if words == LIST_PROMPT:
+        if len(digests) > 1:
+            raise ValueError("one list of questions about several pictures is not known here")
+        return "\n".join(f"{number}. {question.text}" for number, question in enumerate(asked, start=1))
+    answers = {question.text: question.answer for question in asked} if len(digests) == 1 else {}
+    return answers.get(words, " . ".join(description(scenes[digest]) for digest in digests))
 
 
 @contextmanager
 def serve(facts: Path, *, port: int = 0) -> Iterator[str]:
     """Serve on the loopback interface while the block runs; yields the base address. Port 0 takes a free one."""
-    captions = read_facts(facts)
-    handler = type("BoundHandler", (_Handler,), {"captions": captions})
+    handler = type("BoundHandler", (_Handler,), {"scenes": read_facts(facts)})
     with ThreadingHTTPServer((HOST, port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -71,7 +79,7 @@ def serve(facts: Path, *, port: int = 0) -> Iterator[str]:
 class _Handler(BaseHTTPRequestHandler):
     """One request: POST /v1/chat/completions or GET /v1/models."""
 
-    captions: Mapping[str, str] = {}
+    scenes: Mapping[str, Scene] = {}
     protocol_version = "HTTP/1.1"
     # Small replies would otherwise wait for the client's delayed acknowledgement.
     disable_nagle_algorithm = True
@@ -88,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         if size > _MAX_REQUEST_BYTES:
             return self._send(413, _error("request too large"))
         try:
-            answer = reply_to(json.loads(self.rfile.read(size)), self.captions)
+            answer = reply_to(json.loads(self.rfile.read(size)), self.scenes)
         except ValueError as error:
             return self._send(400, _error(str(error)))
         return self._send(200, _completion(answer))
@@ -105,21 +113,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(encoded)
 
 
-def _pictures(request: object) -> Iterator[bytes]:
-    """The pictures of a request's last message, from their data URIs."""
+def _read(request: object) -> tuple[list[bytes], str]:
+    """The pictures of a chat, in order, and the words that were said last. Raises ValueError for anything else."""
     try:
-        content = request["messages"][-1]["content"]  # type: ignore[index]
-        addresses = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+        contents = [message["content"] for message in request["messages"]]  # type: ignore[index]
+        parts = [part for content in contents if not isinstance(content, str) for part in content]
+        addresses = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        words = " ".join(part["text"] for part in contents[-1] if part["type"] == "text")
     except (LookupError, TypeError) as error:
         raise ValueError("not a chat request with content parts") from error
-    for address in addresses:
-        head, comma, body = str(address).partition(",")
-        if not comma or not head.startswith("data:") or not head.endswith(";base64"):
-            raise ValueError("pictures must be base64 data URIs")
-        try:
-            yield base64.b64decode(body, validate=True)
-        except binascii.Error as error:
-            raise ValueError("a picture is not base64") from error
+    return [_picture(str(address)) for address in addresses], words
+
+
+def _picture(address: str) -> bytes:
+    """The picture in a data URI."""
+    head, comma, body = address.partition(",")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        raise ValueError("pictures must be base64 data URIs")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise ValueError("a picture is not base64") from error
 
 
 def _completion(answer: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
-from jobs.defaults import ANSWER_TOKENS, MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import Choice, EvaluateStage
 from jobs.measure import MeasureStage
 from jobs.model import ModelStage
@@ -29,7 +29,7 @@ class Machine:
     url: str = ""
     teacher: str = TEACHER
     teacher_workers: int = TEACHER_WORKERS
-    answer_tokens: int = ANSWER_TOKENS
+    answer_tokens: int | None = None
     max_unanswered: float = MAX_UNANSWERED
     model_folder: Path | None = None
     phase: str = ""

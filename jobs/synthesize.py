@@ -1,4 +1,4 @@
-"""Stage `synthesize`: a question and an answer for each side of every pair."""
+"""Stage `synthesize`: what the recipe's phases learn about the sides of pairs, by questions and answers."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -6,30 +6,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
+from data_prep.qa_counts import Limits
 from data_prep.qa_filters import RULES
-from data_prep.qa_teacher import DESCRIBE, PROMPT
+from data_prep.qa_kinds import BY_NAME, Kind
 from data_prep.synthesize_qa import synthesize
 from data_prep.toy_world import FACTS
-from jobs.defaults import ANSWER_TOKENS, MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
+from jobs.defaults import MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
 from jobs.stage import Context, Input, Result, Writing
-from pipeline.chat import ChatClient
-from pipeline.data.qa import QaTable
+from pipeline.data.qa import QaKind, QaTable
 from pipeline.manifest import fingerprint
+from pipeline.recipe import Recipe
 from pipeline.tracking import Tracker
+
+
+def kinds_needed(recipe: Recipe) -> tuple[QaKind, ...]:
+    """The kinds of synthesized turns that the recipe's phases read."""
+    return ("qa",) if any(phase.mixture.asks_pairs for phase in recipe.phases) else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesizeStage:
     """Asks a served vision-language model; over the toy world a loopback server that knows the scenes stands in for it.
 
-    Without `url`, and away from the toy world, only sides without pictures get a turn.
+    Without `url`, and away from the toy world, only sides without pictures get a turn. What is asked follows from the recipe; one
+    that asks pairs nothing gets kind `qa`, as all did before there were others. `answer_tokens` None: each kind has its own.
     """
 
     context: Context
     url: str = ""
     model: str = TEACHER
     workers: int = TEACHER_WORKERS
-    answer_tokens: int = ANSWER_TOKENS
+    answer_tokens: int | None = None
     max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
     writing: Writing = Writing.KEEP
@@ -44,34 +51,49 @@ class SynthesizeStage:
         return {"shards": Input(path=self.context.shards, made_by="convert")}
 
     def settings(self) -> Mapping[str, object]:
-        """Who answers, what is asked and which answers are learnt.
+        """Who answers, what is asked and which answers are learnt; of kind `qa` as they are, of others under their names.
 
         The address is a matter of the machine; whether there is one is not.
         """
+        settings: dict[str, object] = {}
+        for kind in self._kinds:
+            settings |= self._settings_of(kind) if kind.name == "qa" else {kind.name: self._settings_of(kind)}
+        return settings
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        """Ask, kind after kind, and write the side files."""
+        counts: dict[str, int] = {}
+        with self._endpoint() as url:
+            for kind in self._kinds:
+                told = self._synthesize(kind, out, url)
+                counts |= told if kind.name == "qa" else {f"{kind.name}_{name}": number for name, number in told.items()}
+        content = {kind.name: QaTable.open(out, kind.name).fingerprint for kind in self._kinds}
+        return Result(counts=counts, content=content["qa"] if set(content) == {"qa"} else fingerprint(content))
+
+    @property
+    def _kinds(self) -> list[Kind]:
+        return [BY_NAME[name] for name in kinds_needed(self.context.recipe) or ("qa",)]
+
+    def _settings_of(self, kind: Kind) -> dict[str, object]:
         return {
+            **kind.wording,
             "teacher": self._teacher,
-            "question": DESCRIBE,
-            "prompt": PROMPT,
-            "answer_tokens": self.answer_tokens,
+            "answer_tokens": self.answer_tokens or kind.max_tokens,
             "filters": fingerprint(RULES),
         }
 
-    def run(self, out: Path, tracker: Tracker) -> Result:
-        """Ask, and write the side files."""
-
+    def _synthesize(self, kind: Kind, out: Path, url: str | None) -> dict[str, int]:
         def report(done: int, total: int, what: str) -> None:
-            self.context.progress("synthesize", done, total, what)
+            self.context.progress("synthesize", done, total, f"{kind.name}: {what}")
 
-        with self._endpoint() as url:
-            counts = synthesize(
-                self.context.shards,
-                out,
-                client=ChatClient(url=url, model=self._teacher, max_tokens=self.answer_tokens) if url else None,
-                workers=self.workers,
-                max_unanswered=self.max_unanswered,
-                progress=report,
-            )
-        return Result(counts=counts, content=QaTable.open(out).fingerprint)
+        return synthesize(
+            self.context.shards,
+            out,
+            client=kind.client(url=url, model=self._teacher, max_tokens=self.answer_tokens) if url else None,
+            kind=kind,
+            limits=Limits(workers=self.workers, max_unanswered=self.max_unanswered),
+            progress=report,
+        )
 
     @property
     def _facts(self) -> Path:

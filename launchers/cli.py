@@ -62,7 +62,7 @@ def group(quiet: bool) -> None:
     \b
       toy         draw the toy world, a small corpus in the layout of MMEB and ShareGPT-4V
       convert     check a corpus and write it as WebDataset shards with an index
-      synthesize  ask for a question and an answer for each side of every pair
+      synthesize  ask a vision-language model for the questions and answers that the recipe learns
       model       make the tiny backbone, or note where the published one lies
       measure     count the tokens of every row
       train       the recipe's objective under DeepSpeed
@@ -173,10 +173,12 @@ def convert(shard_index: int | None, num_shards: int | None, **given: Any) -> No
 @options.shared
 @options.teacher
 def synthesize(**given: Any) -> None:
-    """Synthesize a question and an answer for each side of every pair.
+    """Synthesize what the recipe learns about the sides of pairs: questions with answers.
 
-    A side without pictures is asked to reconstruct its text, which needs no model. Sides with pictures are described by the
-    model behind --url; for the toy world a loopback server stands in. Answers are kept as they come.
+    Most recipes ask each side one question. A side without pictures is asked to reconstruct its text, which needs no model; one
+    with pictures is described by the model behind --url. Where a phase learns dialogues, the model lists three to five questions
+    about each picture and answers them one after another. For the toy world a loopback server stands in. Answers are kept as
+    they come.
 
     \b
     Example, with a model that vLLM serves on this machine:

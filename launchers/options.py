@@ -62,7 +62,7 @@ _TEACHER = (
     ),
     click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
     click.option("--teacher-workers", type=click.IntRange(1), default=TEACHER_WORKERS, help="Calls in flight at once."),
-    click.option("--answer-tokens", type=click.IntRange(1), default=ANSWER_TOKENS, help="Tokens that its answer may have."),
+    click.option("--answer-tokens", type=click.IntRange(1), show_default=ANSWER_TOKENS, help="Tokens that its answer may have."),
     click.option(
         "--max-unanswered",
         type=click.FloatRange(0, 1),

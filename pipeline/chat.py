@@ -70,7 +70,8 @@ class ChatClient:
     """Asks a chat model about a text and pictures.
 
     `url` is the endpoint's base (`http://host:8000/v1`). One `complete` makes at most `1 + max_retries` calls and ends before
-    `deadline_seconds`. `api_key` is left out of the repr, of logs and of every error.
+    `deadline_seconds`. At `temperature` 0 a model says what it finds most likely. `api_key` is left out of the repr, of logs and
+    of every error.
     """
 
     url: str
@@ -80,6 +81,7 @@ class ChatClient:
     deadline_seconds: float = 300.0
     max_retries: int = 4
     max_tokens: int = MAX_ANSWER_TOKENS
+    temperature: float = 0
     pause: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
@@ -96,15 +98,17 @@ class ChatClient:
         if not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ConfigError(f"{KEY_VARIABLE}: the key holds a line break or another character that no request can carry")
 
-    def complete(self, text: str, images: Sequence[bytes] = ()) -> Answer:
-        """The model's answer to a text and encoded pictures.
+    def complete(self, text: str, images: Sequence[bytes] = (), history: Sequence[tuple[str, str]] = ()) -> Answer:
+        """The model's answer to a text and encoded pictures, behind a `history` of questions with their answers.
+
+        The pictures stand before the first question.
 
         Raises:
             RefusedError: this request will never pass (HTTP 4xx).
             EndpointSetupError: no request will pass: an unknown address or model, a wrong key, a redirect.
             ServiceError: no connection, a timeout, HTTP 5xx, 429 or not the protocol, still after the retries or at the deadline.
         """
-        body = self._body(text, images)
+        body = self._body(text, images, history)
         end = time.monotonic() + self.deadline_seconds
         reason = ""
         for attempt in range(self.max_retries + 1):
@@ -121,12 +125,18 @@ class ChatClient:
             self.pause(wait)
         raise ServiceError(f"{self.url}: max_retries is {self.max_retries}, so no call was made")
 
-    def _body(self, text: str, images: Sequence[bytes]) -> bytes:
-        """The request: pictures first, as data URIs, then the text; temperature 0."""
+    def _body(self, text: str, images: Sequence[bytes], history: Sequence[tuple[str, str]]) -> bytes:
+        """The request: in its first message the pictures, as data URIs, before the words."""
         content: list[dict[str, object]] = [{"type": "image_url", "image_url": {"url": data_uri(image)}} for image in images]
+        messages: list[dict[str, object]] = []
+        for question, answer in history:
+            content.append({"type": "text", "text": question})
+            messages += [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+            content = []
         content.append({"type": "text", "text": text})
-        message = {"role": "user", "content": content}
-        return json.dumps({"model": self.model, "messages": [message], "max_tokens": self.max_tokens, "temperature": 0}).encode()
+        messages.append({"role": "user", "content": content})
+        request = {"model": self.model, "messages": messages, "max_tokens": self.max_tokens, "temperature": self.temperature}
+        return json.dumps(request).encode()
 
     def _call(self, body: bytes, end: float) -> Answer:
         """One call, over by the monotonic time `end`. HTTP statuses that will not change on repetition are errors at once."""

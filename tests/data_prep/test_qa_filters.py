@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from data_prep.qa_description import PROMPT
 from data_prep.qa_filters import RULES, Fault, fault_of
-from data_prep.qa_teacher import PROMPT
 from data_prep.scene_maker import SceneMaker
 from data_prep.scenes import description
 from pipeline.chat import Answer

@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from data_prep import qa_teacher
+from data_prep import qa_teacher, synthesize_qa
+from data_prep.qa_counts import MAX_UNANSWERED, Limits
+from data_prep.qa_description import DESCRIBE, prompt
 from data_prep.qa_journal import Journal, side_identity
-from data_prep.qa_teacher import DESCRIBE, prompt
-from data_prep.synthesize_qa import JOURNAL_NAME, MAX_UNANSWERED, REJECTS_NAME, main, synthesize
+from data_prep.qa_kinds import QA
+from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main
 from jobs import defaults
 from pipeline.chat import Answer, ChatClient
 from pipeline.data.keys import make_key
@@ -61,6 +63,10 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def teacher(url: str, **fields: Any) -> ChatClient:
     """A client that does not wait between its calls."""
     return ChatClient(**{"url": url, "model": "teacher", "pause": lambda seconds: None, **fields})
+
+
+def synthesize(shards: Path, out: Path, *, client: ChatClient | None, **limits: Any) -> dict[str, int]:
+    return synthesize_qa.synthesize(shards, out, client=client, limits=Limits(**limits))
 
 
 def picture_of(body: dict[str, object]) -> str:
@@ -199,7 +205,10 @@ def test_after_an_error_nobody_goes_on_asking(tmp_path: Path) -> None:
 
     def interrupted(url: str) -> None:
         client = ChatClient(url=url, model="teacher", max_retries=100, pause=pause)
-        with Journal(tmp_path / "answers.jsonl") as journal, qa_teacher.Teacher(client, journal, workers=1) as teacher:
+        with (
+            Journal(tmp_path / "answers.jsonl") as journal,
+            qa_teacher.Teacher(client, journal, kind=QA, workers=1) as teacher,
+        ):
             teacher.want(image_side(0))
             assert begun.wait(30)
             raise KeyboardInterrupt

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from data_prep import qa_teacher
+from data_prep.qa_counts import Limits
+from data_prep.qa_description import PROMPT
 from data_prep.qa_journal import Journal, side_identity
-from data_prep.qa_teacher import PROMPT
+from data_prep.qa_kinds import QA
 from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
 from pipeline.chat import Answer, ChatClient
 from pipeline.data.keys import make_key
@@ -77,7 +79,7 @@ def scripted(replies: dict[int, Reply]) -> Callable[[int, dict[str, Any]], Reply
 
 def ask(shards: Path, out: Path, url: str, *, max_unanswered: float = 1.0, **fields: Any) -> dict[str, int]:
     client = ChatClient(**{"url": url, "model": "teacher", "pause": lambda seconds: None, **fields})
-    return synthesize(shards, out, client=client, workers=1, max_unanswered=max_unanswered)
+    return synthesize(shards, out, client=client, limits=Limits(workers=1, max_unanswered=max_unanswered))
 
 
 def learnt(out: Path, dataset: str, row: int) -> list[str]:
@@ -237,7 +239,7 @@ def test_an_answer_that_has_come_is_kept_before_the_next_side_is_looked_at(tmp_p
         client = ChatClient(url=server.url, model="teacher")
         known = side_identity(side(1, 60), asked=(PROMPT, "teacher"))
         journal.record(known, Answer(text="A car.", finish_reason="stop"))
-        with qa_teacher.Teacher(client, journal, workers=1) as teacher:
+        with qa_teacher.Teacher(client, journal, kind=QA, workers=1) as teacher:
             new = teacher.want(side(0, 60))
             end = time.monotonic() + 30
             while new not in journal.answers and time.monotonic() < end:
@@ -260,7 +262,10 @@ def test_what_came_beside_a_failure_that_ends_the_run_is_kept(
 
     with chat_server(together) as server, Journal(tmp_path / JOURNAL_NAME) as journal:
         client = ChatClient(url=server.url, model="teacher", max_retries=0)
-        with pytest.raises(ServiceError, match="the 1 answers so far"), qa_teacher.Teacher(client, journal, workers=4) as teacher:
+        with (
+            pytest.raises(ServiceError, match="the 1 answers so far"),
+            qa_teacher.Teacher(client, journal, kind=QA, workers=4) as teacher,
+        ):
             for number in range(4):
                 teacher.want(side(number, 60))
             for future in teacher._pending:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from data_prep.qa_teacher import DESCRIBE
+from data_prep.qa_description import DESCRIBE
 from jobs.model import ModelStage, backbone_folder
 from jobs.run import Machine, run_chain, stage, stages
 from jobs.runner import Outcome

@@ -1,23 +1,28 @@
-"""Stage `synthesize`: which settings make it run again, and that they reach the teacher."""
+"""Stage `synthesize`: what a recipe has asked, which settings make it run again, and that they reach the teacher."""
 
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from data_prep import qa_filters
-from jobs import defaults
+from data_prep.qa_dialogue import LIST_PROMPT
+from data_prep.qa_kinds import BY_NAME
+from jobs import defaults, synthesize
 from jobs.run import Machine, stage
 from jobs.stage import Context
-from pipeline.chat import MAX_ANSWER_TOKENS
+from jobs.synthesize import kinds_needed
 from pipeline.data.keys import make_key
+from pipeline.data.qa import QaKind, QaTable
 from pipeline.data.shard_writer import write_shards
+from pipeline.manifest import fingerprint
 from pipeline.recipes import load
-from pipeline.sample import Sample, Side
+from pipeline.sample import Sample, Side, Turn
 from pipeline.tracking import NullTracker
-from tests.chat_server import chat_server, completion
+from tests.chat_server import Reply, chat_server, completion
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_the_limit_of_tokens_reaches_the_teacher(context: Context, tmp_path: Pat
         result = asking.run(tmp_path / "qa", NullTracker())
         assert [body["max_tokens"] for body in server.requests] == [9]
     assert (result.counts["described"], result.counts["rejected"]) == (1, 0)
-    assert defaults.ANSWER_TOKENS == MAX_ANSWER_TOKENS
+    assert ", ".join(f"{kind.max_tokens} for {kind.name}" for kind in BY_NAME.values()) == defaults.ANSWER_TOKENS
 
 
 def test_another_limit_or_filter_makes_the_stage_run_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +53,48 @@ def test_another_limit_or_filter_makes_the_stage_run_again(context: Context, mon
     assert settings[0] == settings[1] != settings[2]
     monkeypatch.setattr("jobs.synthesize.RULES", replace(qa_filters.RULES, least_looped=50))
     assert stage("synthesize", context, Machine(url="http://127.0.0.1:1/v1", answer_tokens=9)).settings() != settings[0]
+
+
+def test_what_is_asked_follows_from_the_recipe() -> None:
+    recipe = load("tiny")
+    unasked = recipe.with_phase(mixture=replace(recipe.phase.mixture, own_sides=()))
+    assert kinds_needed(recipe) == ("qa",)
+    assert kinds_needed(unasked) == ()
+
+
+def test_settings_of_kind_qa_are_what_finished_stages_have_been_made_from(context: Context) -> None:
+    """Written out by hand, so that a stage that was finished before there were other kinds is found done."""
+    machine = Machine(url="http://127.0.0.1:1/v1", teacher="a model")
+    settings = dict(stage("synthesize", context, machine).settings())
+    question, prompt = settings.pop("question"), str(settings.pop("prompt"))
+    assert (question, fingerprint(prompt)[:12]) == ("Describe the represented image", "799d46b41532")
+    assert settings == {"teacher": "a model", "answer_tokens": 256, "filters": fingerprint(qa_filters.RULES)}
+    unasked = replace(context, recipe=context.recipe.with_phase(mixture=replace(context.recipe.phase.mixture, own_sides=())))
+    assert stage("synthesize", unasked, machine).settings() == stage("synthesize", context, machine).settings()
+
+
+@pytest.mark.parametrize("needed", [("dialogue",), ("qa", "dialogue")])
+def test_kinds_lie_side_by_side_each_with_its_settings_and_counts(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: tuple[QaKind, ...]
+) -> None:
+    monkeypatch.setattr(synthesize, "kinds_needed", lambda recipe: needed)
+    turns = [(f"What is {n}?", f"it is {n}") for n in ("left", "right", "above")]
+    replies = {LIST_PROMPT: "\n".join(question for question, _ in turns), **dict(turns)}
+
+    def answer(number: int, body: dict[str, Any]) -> Reply:
+        return completion(replies.get(body["messages"][-1]["content"][-1]["text"], "A square."))
+
+    with chat_server(answer) as server:
+        asking = stage("synthesize", context, Machine(url=server.url))
+        result = asking.run(context.qa, NullTracker())
+        limits = [body["max_tokens"] for body in server.requests]
+    assert limits == [256] * ("qa" in needed) + [4096] * 4
+    assert (result.counts["dialogue_described"], result.counts["dialogue_turns_3"]) == (1, 1)
+    assert ("described" in result.counts) == ("qa" in needed)
+    key = make_key("Pics", 0)
+    assert QaTable.open(context.qa, "dialogue").turns("Pics", key, "query") == tuple(Turn(question=q, answer=a) for q, a in turns)
+    assert len(QaTable.open(context.qa).turns("Pics", key, "query")) == ("qa" in needed)
+    settings = asking.settings()
+    assert settings["dialogue"]["answer_tokens"] == 4096 and settings["dialogue"]["temperature"] == 0.7  # type: ignore[index]
+    assert ("question" in settings) == ("qa" in needed)
+    assert result.content != QaTable.open(context.qa).fingerprint, "training depends on the dialogues too"

@@ -20,9 +20,9 @@ MUTANTS = (
     ),
     Mutant(
         "answers of an old journal are learnt unread",
-        "data_prep/qa_teacher.py",
-        "            self._judge(identity, known, request_of(side))\n",
-        "            pass\n",
+        "data_prep/qa_description.py",
+        "    if fault is not None:\n",
+        "    if fault is not None and answer.finish_reason:\n",
         REJECTS,
     ),
     Mutant(
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "a changed limit of tokens asks nothing",
         "jobs/synthesize.py",
-        '            "answer_tokens": self.answer_tokens,\n',
+        '            "answer_tokens": self.answer_tokens or kind.max_tokens,\n',
         "",
         STAGE,
     ),

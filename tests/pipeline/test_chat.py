@@ -31,6 +31,23 @@ def test_request_has_pictures_as_data_uris_before_the_text() -> None:
     assert second["image_url"]["url"].startswith("data:image/jpeg;base64,")
 
 
+def test_a_dialogue_shows_its_pictures_once_before_the_first_question() -> None:
+    with chat_server(lambda number, body: completion("two")) as server:
+        client(server.url, temperature=0.7).complete("Three?", [PNG], [("One?", "one"), ("Two?", "two")])
+        client(server.url).complete("Three?", [PNG])
+    said, alone = (body["messages"] for body in server.requests)
+    picture = {"type": "image_url", "image_url": {"url": data_uri(PNG)}}
+    assert said == [
+        {"role": "user", "content": [picture, {"type": "text", "text": "One?"}]},
+        {"role": "assistant", "content": "one"},
+        {"role": "user", "content": [{"type": "text", "text": "Two?"}]},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": [{"type": "text", "text": "Three?"}]},
+    ]
+    assert alone == [{"role": "user", "content": [picture, {"type": "text", "text": "Three?"}]}]
+    assert [body["temperature"] for body in server.requests] == [0.7, 0]
+
+
 @pytest.mark.parametrize(
     "failure",
     [

@@ -55,6 +55,23 @@ def test_a_side_file_is_an_ordinary_arrow_file(tmp_path: Path) -> None:
     }
 
 
+def test_kinds_have_files_of_their_own_and_dialogues_turns_of_negatives(tmp_path: Path) -> None:
+    first, second = (Turn(question="q1", answer="a1"), Turn(question="q2", answer="a2")), (Turn(question="q3", answer="a3"),)
+    write_qa([entry(3)], tmp_path, dataset="Toy")
+    before = (tmp_path / "toy.arrow").read_bytes(), QaTable.open(tmp_path).fingerprint
+    write_qa([QaEntry(key=make_key("Toy", 3), query=first, negatives=((), second))], tmp_path, dataset="Toy", kind="dialogue")
+    assert ((tmp_path / "toy.arrow").read_bytes(), QaTable.open(tmp_path).fingerprint) == before
+    table, key = QaTable.open(tmp_path, kind="dialogue"), make_key("Toy", 3)
+    sides = ("query", "positive", "negative_0", "negative_1", "negative_2")
+    assert [table.turns("Toy", key, side) for side in sides] == [first, (), (), second, ()]
+    assert QaTable.open(tmp_path).turns("Toy", key, "negative_1") == ()
+    (tmp_path / "dialogue" / "toy.arrow").write_bytes(before[0])
+    with pytest.raises(DataError, match="not a file of synthesized turns"):
+        QaTable.open(tmp_path, kind="dialogue").turns("Toy", key, "query")
+    with pytest.raises(DataError, match=r"dialogue: no such folder of synthesized turns of kind dialogue; run the synthesis"):
+        QaTable.open(tmp_path / "dialogue", kind="dialogue")
+
+
 def test_the_order_of_source_rows_is_kept_to(tmp_path: Path) -> None:
     for rows in ((3, 2), (3, 3)):
         with pytest.raises(AssertionError, match="source order"):

@@ -1,0 +1,165 @@
+"""Ways to learn dialogues that no picture has: out of order, unfiltered, numbered, asked twice, or about something else."""
+
+from tests.mutants.mutant import Mutant
+
+LISTS = ("tests/data_prep/test_question_list.py",)
+SCRIPT = ("tests/data_prep/test_qa_dialogue.py",)
+SYNTHESIS = ("tests/data_prep/test_synthesize_dialogue.py",)
+TOY = ("tests/data_prep/test_toy_dialogues.py",)
+TABLE = ("tests/pipeline/data/test_qa.py",)
+CHAT = ("tests/pipeline/test_chat.py",)
+STAGE = ("tests/jobs/test_synthesize.py",)
+
+MUTANTS = (
+    Mutant("numbers of questions are learnt", "data_prep/question_list.py", '_NUMBER.sub("", bare.', "(bare.", LISTS),
+    Mutant(
+        "a preamble is a question",
+        "data_prep/question_list.py",
+        "if any(end in question for end in _ENDS) and any",
+        "if any",
+        LISTS,
+    ),
+    Mutant("questions on one line are one", "data_prep/question_list.py", "in _NEXT_ON_LINE.split(line)", "in (line,)", LISTS),
+    Mutant(
+        "a number that belongs to a question is taken off",
+        "data_prep/question_list.py",
+        "[.)\\]:：、](?!\\d) ",
+        "[.)\\]:：、] ",
+        LISTS,
+    ),
+    Mutant(
+        "each question is asked alone",
+        "data_prep/qa_dialogue.py",
+        "question, tuple(turns))",
+        "question, ())",
+        (*SCRIPT, *SYNTHESIS),
+    ),
+    Mutant(
+        "repeated questions are asked",
+        "data_prep/qa_dialogue.py",
+        "first.setdefault(comparable(question)",
+        "first.setdefault(question",
+        SCRIPT,
+    ),
+    Mutant(
+        "any number of questions is asked",
+        "data_prep/qa_dialogue.py",
+        "different[: BOUNDS.most], left_out",
+        "different, left_out",
+        SCRIPT,
+    ),
+    Mutant("two turns are a dialogue", "data_prep/qa_dialogue.py", "    least: int = 3\n", "    least: int = 2\n", SCRIPT),
+    Mutant(
+        "answers of a dialogue are learnt unread",
+        "data_prep/qa_dialogue.py",
+        '        fault = fault_of(answer, request=question, template="")\n',
+        "        fault = None\n",
+        SCRIPT,
+    ),
+    Mutant(
+        "a list that was cut is gone on with",
+        "data_prep/qa_dialogue.py",
+        '    fault = fault_of(listed, request="", template=LIST_PROMPT)\n',
+        "    fault = None\n",
+        SCRIPT,
+    ),
+    Mutant(
+        "a dialogue that is lost is asked to its end",
+        "data_prep/qa_dialogue.py",
+        "        if len(turns) + len(questions) - place < BOUNDS.least:\n",
+        "        if False:\n",
+        SCRIPT,
+    ),
+    Mutant(
+        "sides that share a picture have a dialogue each",
+        "data_prep/qa_dialogue.py",
+        "    about = Side(images=side.images)\n",
+        "    about = side\n",
+        SYNTHESIS,
+    ),
+    Mutant(
+        "what was said before is no part of a request",
+        "data_prep/qa_dialogue.py",
+        "str(TEMPERATURE), *said, question)",
+        "str(TEMPERATURE), question)",
+        SCRIPT,
+    ),
+    Mutant("negatives have no dialogues", "data_prep/qa_kinds.py", "    negatives=True,\n", "    negatives=False,\n", SYNTHESIS),
+    Mutant(
+        "dialogues are asked without sampling",
+        "data_prep/qa_teacher.py",
+        "replace(client, temperature=kind.temperature, pause",
+        "replace(client, pause",
+        SYNTHESIS,
+    ),
+    Mutant(
+        "a dialogue begins again after a kill",
+        "data_prep/qa_teacher.py",
+        "        while (answer := self._known(asking.request)) is not None:\n",
+        "        while (answer := self._known(asking.request) if asking.identity in self._awaited else None) is not None:\n",
+        SYNTHESIS,
+    ),
+    Mutant(
+        "a side under way is asked about twice",
+        "data_prep/qa_teacher.py",
+        "        if identity in self.outcomes or identity in self._awaited:\n",
+        "        if identity in self.outcomes:\n",
+        SYNTHESIS,
+    ),
+    Mutant(
+        "the pictures stand before the last question",
+        "pipeline/chat.py",
+        "        for question, answer in history:\n            content.append(",
+        "        for question, answer in history:\n            _ = (",
+        CHAT,
+    ),
+    Mutant(
+        "dialogues overwrite the questions of kind qa",
+        "pipeline/data/qa.py",
+        '    return folder if kind == "qa" else folder / kind\n',
+        "    return folder\n",
+        TABLE,
+    ),
+    Mutant(
+        "a negative has the turns of another",
+        "pipeline/data/qa.py",
+        "    return told[number] if number < len(told) else []\n",
+        "    return told[-1] if number < len(told) else []\n",
+        TABLE,
+    ),
+    Mutant(
+        "training does not depend on the dialogues",
+        "jobs/synthesize.py",
+        'content["qa"] if set(content) == {"qa"} else fingerprint(content)',
+        "QaTable.open(out).fingerprint",
+        STAGE,
+    ),
+    Mutant(
+        "a recipe that asks nothing loses its finished stage",
+        "jobs/synthesize.py",
+        'kinds_needed(self.context.recipe) or ("qa",)',
+        "kinds_needed(self.context.recipe)",
+        STAGE,
+    ),
+    Mutant(
+        "a toy answer is about another picture",
+        "data_prep/scene_server.py",
+        "random.Random(digests[0]))\n",
+        "random.Random(words))\n",
+        TOY,
+    ),
+    Mutant(
+        "toy answers are one word",
+        "data_prep/scene_questions.py",
+        "    return tuple(replace(question, answer=question.sentence) for question in max(",
+        "    return tuple(question for question in max(",
+        TOY,
+    ),
+    Mutant(
+        "toy questions are any that were drawn",
+        "data_prep/scene_questions.py",
+        "in max(drawn, key=partial(_num_named, scene)))",
+        "in min(drawn, key=partial(_num_named, scene)))",
+        TOY,
+    ),
+)
