@@ -13,15 +13,19 @@ from data_prep.synthesize_qa import synthesize
 from data_prep.toy_world import FACTS
 from jobs.defaults import MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
 from jobs.stage import Context, Input, Result, Writing
-from pipeline.data.qa import QaKind, QaTable
+from pipeline.data.qa import KINDS, QaKind, QaTable
+from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.recipe import Recipe
 from pipeline.tracking import Tracker
 
 
 def kinds_needed(recipe: Recipe) -> tuple[QaKind, ...]:
-    """The kinds of synthesized turns that the recipe's phases read."""
-    return ("qa",) if any(phase.mixture.asks_pairs for phase in recipe.phases) else ()
+    """The kinds of synthesized turns that the targets of the recipe's phases learn. Raises ConfigError for one not made here."""
+    needed = {phase.target.needs for phase in recipe.phases if phase.mixture.asks_pairs} - {""}
+    if unknown := needed - set(KINDS):
+        raise ConfigError(f"target.needs: no synthesis makes {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

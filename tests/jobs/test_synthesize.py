@@ -1,9 +1,9 @@
 """Stage `synthesize`: what a recipe has asked, which settings make it run again, and that they reach the teacher."""
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -11,16 +11,18 @@ from PIL import Image
 from data_prep import qa_filters
 from data_prep.qa_dialogue import LIST_PROMPT
 from data_prep.qa_kinds import BY_NAME
-from jobs import defaults, synthesize
+from jobs import defaults
 from jobs.run import Machine, stage
 from jobs.stage import Context
 from jobs.synthesize import kinds_needed
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaKind, QaTable
 from pipeline.data.shard_writer import write_shards
+from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
+from pipeline.targets import Dialogue, OtherSide, OwnQuestions
 from pipeline.tracking import NullTracker
 from tests.chat_server import Reply, chat_server, completion
 
@@ -58,8 +60,21 @@ def test_another_limit_or_filter_makes_the_stage_run_again(context: Context, mon
 def test_what_is_asked_follows_from_the_recipe() -> None:
     recipe = load("tiny")
     unasked = recipe.with_phase(mixture=replace(recipe.phase.mixture, own_sides=()))
+    dialogue = recipe.with_phase(target=Dialogue())
+    both = replace(dialogue, phases=(*dialogue.phases, replace(recipe.phase, name="second")))
     assert kinds_needed(recipe) == ("qa",)
-    assert kinds_needed(unasked) == ()
+    assert kinds_needed(dialogue) == ("dialogue",)
+    assert kinds_needed(both) == ("qa", "dialogue")
+    assert kinds_needed(unasked) == kinds_needed(recipe.with_phase(target=OtherSide())) == ()
+    with pytest.raises(ConfigError, match=r"target\.needs: no synthesis makes songs; there are qa, dialogue"):
+        kinds_needed(recipe.with_phase(target=Song()))
+
+
+@dataclass(frozen=True, slots=True)
+class Song(OwnQuestions):
+    """A target of a user's own that needs what nobody makes."""
+
+    needs: ClassVar[str] = "songs"
 
 
 def test_settings_of_kind_qa_are_what_finished_stages_have_been_made_from(context: Context) -> None:
@@ -74,10 +89,9 @@ def test_settings_of_kind_qa_are_what_finished_stages_have_been_made_from(contex
 
 
 @pytest.mark.parametrize("needed", [("dialogue",), ("qa", "dialogue")])
-def test_kinds_lie_side_by_side_each_with_its_settings_and_counts(
-    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: tuple[QaKind, ...]
-) -> None:
-    monkeypatch.setattr(synthesize, "kinds_needed", lambda recipe: needed)
+def test_kinds_lie_side_by_side_each_with_its_settings_and_counts(context: Context, needed: tuple[QaKind, ...]) -> None:
+    phases = {"qa": context.recipe.phase, "dialogue": replace(context.recipe.phase, name="compress", target=Dialogue())}
+    context = replace(context, recipe=replace(context.recipe, phases=tuple(phases[kind] for kind in needed)))
     turns = [(f"What is {n}?", f"it is {n}") for n in ("left", "right", "above")]
     replies = {LIST_PROMPT: "\n".join(question for question, _ in turns), **dict(turns)}
 

@@ -135,6 +135,13 @@ MUTANTS = (
         STAGE,
     ),
     Mutant(
+        "a recipe's dialogues are not made",
+        "jobs/synthesize.py",
+        "    return tuple(kind for kind in KINDS if kind in needed)\n",
+        '    return ("qa",) if needed else ()\n',
+        STAGE,
+    ),
+    Mutant(
         "a recipe that asks nothing loses its finished stage",
         "jobs/synthesize.py",
         'kinds_needed(self.context.recipe) or ("qa",)',
