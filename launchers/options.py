@@ -113,7 +113,7 @@ _PHASE = (
 _TRAINING = (
     click.option(
         "--start",
-        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        type=click.Path(path_type=Path),
         help="Checkpoint or exported folder whose weights the first phase begins with, in place of the backbone's.",
     ),
     click.option("--processes", type=click.IntRange(1), default=1, help="Training processes on this machine: one a GPU."),

@@ -55,8 +55,8 @@ from tests.pipeline.corpus import small_recipe
 
 def two():
     recipe = small_recipe()
-    phases = [replace(recipe.phase, name=name, steps=steps) for name, steps in (("first", 3_000_000_000), ("second", 5_000_000_000))]
-    return replace(recipe, phases=tuple(phases))
+    first = replace(recipe.phase, name="first", steps=3_000_000_000)
+    return replace(recipe, phases=(first, replace(first, name="second", steps=5_000_000_000)))
 """
 
 
