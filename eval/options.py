@@ -12,7 +12,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _SUBJECT = (
     click.option("--run-id", help="Run of the train stage, as the MLflow UI shows it."),
     click.option("--model", type=click.Path(path_type=Path), help="Checkpoint, export or model folder, instead of a run."),
-    click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; others bring theirs."),
+    click.option(
+        "--recipe", help="Recipe of a bare model folder, or of one with classes of your own: NAME, file.py:fn or recipe.json."
+    ),
     click.option(
         "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a value of the recipe that --recipe names."
     ),

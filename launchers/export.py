@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.option(
     "--model", type=click.Path(path_type=Path), help="Checkpoint, train folder, export or model folder, instead of a run."
 )
-@click.option("--recipe", help="Recipe of a bare model folder: NAME, file.py:fn or recipe.json; others bring theirs.")
+@click.option(
+    "--recipe", help="Recipe of a bare model folder, or of one with classes of your own: NAME, file.py:fn or recipe.json."
+)
 @SETTINGS
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
 @click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")

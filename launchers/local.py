@@ -17,6 +17,7 @@ from launchers.environment import allocator
 from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import Manifest
+from pipeline.recipes.source import component_files
 from pipeline.train.fault_tolerance.signals import HINT
 
 STARTED_BY_US = "CREM_STARTED_RANK"
@@ -59,6 +60,7 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
 def train_command(stage: TrainStage, context: Context) -> list[str]:
     """The command line of one process of a training: the resolved recipe, since neither name nor file says what was changed."""
     arguments = ["--recipe", str(write_recipe(context)), "--work", str(context.work)]
+    arguments += [word for file in component_files(context.recipe) for word in ("--components", str(file))]
     arguments += ["--workers", str(stage.workers)] if stage.workers is not None else []
     arguments += ["--step-timeout", str(stage.step_timeout)]
     arguments += ["--phase", stage.recipe.phase.name]

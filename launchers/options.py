@@ -31,6 +31,16 @@ SETTINGS = click.option(
     help="Change a value of the recipe, as in phases.0.steps=100; may be given several times. Fields: crem recipes show NAME.",
 )
 
+
+def _run_files(context: click.Context, parameter: click.Parameter, files: tuple[Path, ...]) -> None:
+    """Make the classes of a user's files known, before a recipe names them."""
+    if files:
+        from pipeline.recipes.source import run_file
+
+        for file in files:
+            run_file(file, "--components")
+
+
 _SHARED = (
     click.option(
         "--recipe",
@@ -39,6 +49,15 @@ _SHARED = (
         help="What to train and how: a name of crem recipes list, a function of your own (my_recipe.py:fn), or a recipe.json.",
     ),
     SETTINGS,
+    click.option(
+        "--components",
+        type=click.Path(path_type=Path, dir_okay=False),
+        multiple=True,
+        metavar="FILE.py",
+        callback=_run_files,
+        expose_value=False,
+        help="File of your own whose classes a recipe.json names; --recipe my_recipe.py:fn needs none for its own.",
+    ),
     click.option(
         "--work",
         type=click.Path(path_type=Path, file_okay=False),

@@ -18,7 +18,7 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.exported import DECISIVE, POOLING, ROWS
 from pipeline.inference import Dtype, EmbeddingModel, load_model
 from pipeline.manifest import atomic_folder, canonical_json
-from pipeline.model.adapters import Full, merge
+from pipeline.model.adapters import Full, LoRA, merge
 from pipeline.model.backbone import PICTURE_SETTINGS, folder_digests, name_ids
 from pipeline.recipe import Recipe
 from pipeline.train import checkpoint
@@ -97,8 +97,12 @@ def _rows(model: EmbeddingModel) -> torch.Tensor:
 
 def _check_adapter(model: EmbeddingModel) -> None:
     """Refuse a recipe of which more is trained than an adapter folder can hold."""
-    if isinstance(model.recipe.phase.adapter, Full):
-        raise ConfigError(f"--form adapter: recipe {model.recipe.name} trains all weights (adapter: Full); take --form merged")
+    adapter = model.recipe.phase.adapter
+    if not isinstance(adapter, LoRA):
+        what = "all weights" if isinstance(adapter, Full) else "other weights than LoRA's"
+        raise ConfigError(
+            f"--form adapter: recipe {model.recipe.name} trains {what} (adapter: {type(adapter).__name__}); take --form merged"
+        )
     weights = dict(model.embedder.named_parameters())
     if not any(".lora_" in name for name in weights):
         raise ConfigError(f"--form adapter: the adapters of {model.folder} are merged already; take --form merged")
@@ -111,7 +115,7 @@ def _check_adapter(model: EmbeddingModel) -> None:
 
 
 def _write_adapter(model: EmbeddingModel, folder: Path) -> None:
-    assert not isinstance(model.recipe.phase.adapter, Full), "_check_adapter refused"
+    assert isinstance(model.recipe.phase.adapter, LoRA), "_check_adapter refused others"
     model.recipe.phase.adapter.save(model.embedder.backbone.text, folder, base=model.folder.resolve())
     save_file({"rows": _rows(model).contiguous()}, folder / ROWS)
 

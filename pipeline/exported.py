@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from pipeline.embedding_json import SETTINGS, Prompt, Settings
 from pipeline.errors import CheckpointError
 from pipeline.manifest import fingerprint
-from pipeline.model.adapters import Full
+from pipeline.model.adapters import Full, LoRA
 from pipeline.model.backbone import READ_FILES, Folder, folder_digests
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
@@ -54,7 +54,7 @@ class Exported:
         recipe, chorus = self.recipe, tuple(self.settings.prompt.chorus_ids)
         if self.settings.base:
             embedder, folder = build_embedder(self.model_folder, recipe, dtype=dtype, chorus=chorus)
-            assert not isinstance(recipe.phase.adapter, Full), "such a recipe has no adapter to export"
+            assert isinstance(recipe.phase.adapter, LoRA), "other recipes have no adapter to export"
             rows = load_file(self.path / ROWS)["rows"]
             adapters = recipe.phase.adapter.read(self.path)
         else:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pipeline.chunk_budget import AUTO, ChunkBudget, Count, check_chunks
 from pipeline.errors import ConfigError
-from pipeline.losses.contrastive import InfoNCE
-from pipeline.losses.language import NextToken
+from pipeline.losses.contrastive import ContrastiveLoss, InfoNCE
+from pipeline.losses.language import LanguageLoss, NextToken
 from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
 from pipeline.model.adapters import Adapter, Full
 from pipeline.ranges import check_between, check_least, check_once
@@ -135,8 +135,8 @@ class Phase:
     start: Start = "merged"
     mixture: Mixture = field(default_factory=Mixture)
     target: Target = field(default_factory=OwnQuestions)
-    contrastive: InfoNCE = field(default_factory=InfoNCE)
-    language: NextToken = field(default_factory=NextToken)
+    contrastive: ContrastiveLoss = field(default_factory=InfoNCE)
+    language: LanguageLoss = field(default_factory=NextToken)
     optimizer: AdamW = field(default_factory=AdamW)
     contrastive_weight: float | Stepwise = 1.0
     language_weight: float | Stepwise = 0.5

@@ -1,5 +1,7 @@
-"""InfoNCE over the gathered global batch (CREM, Eq. 3)."""
+"""Contrastive losses over the gathered global batch: InfoNCE (CREM, Eq. 3), and the base of a user's own."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,8 +10,25 @@ from torch.nn.functional import cross_entropy
 from pipeline.errors import ConfigError
 
 
+class ContrastiveLoss(ABC):
+    """What embeddings of pairs are trained by. It has no weights of its own."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """The loss, a mean over queries (Q, D), against candidates (Q + H, D); candidate i is the positive of query i.
+
+        Both are float32 of unit norm; `items` (Q + H,) int64 are equal where candidates are the same item.
+        """
+
+    def logged(self) -> Mapping[str, float]:
+        """Settings that the log of steps repeats, by name."""
+        return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfoNCE:
+class InfoNCE(ContrastiveLoss):
     """Cosine similarities at a fixed temperature; other pairs' positives and all hard negatives are the negatives.
 
     With `mask_duplicates` a candidate that is the same item as a query's positive (a label that occurs twice in the batch)
@@ -36,6 +55,10 @@ class InfoNCE:
             same[targets, targets] = False
             scores = scores.masked_fill(same, float("-inf"))
         return cross_entropy(scores, targets)
+
+    def logged(self) -> Mapping[str, float]:
+        """The temperature."""
+        return {"temperature": self.temperature}
 
 
 def precision_at_1(queries: torch.Tensor, candidates: torch.Tensor) -> float:

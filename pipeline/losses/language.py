@@ -4,14 +4,36 @@ Chunks and ranks only add to sums; the divisor counts the whole global batch. So
 means.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 
+class LanguageLoss(ABC):
+    """How the losses of scored tokens become one: what a row counts, what sums are divided by, what a token weighs."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def units(self, num_scored: int) -> float:
+        """What a row with that many scored tokens adds to the divisor of its group."""
+
+    @abstractmethod
+    def divisors(self, units: torch.Tensor) -> torch.Tensor:
+        """What the sums of each group (num_groups,) are divided by, from the units (num_groups,) of the *global* batch."""
+
+    @abstractmethod
+    def sums(self, token_losses: torch.Tensor, row_tokens: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
+        """Sums (num_groups,) of token losses (S,), to be divided by `divisors`.
+
+        `row_tokens` (S,) is the number of scored tokens in each token's row, `groups` (S,) its group.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NextToken:
+class NextToken(LanguageLoss):
     """`sample_mean`: mean over a sample's tokens, then over samples (Eq. 4); `token_mean`: mean over all tokens.
 
     `apart` adds the mean over a pair's own questions and the mean over outside conversations, whatever their numbers (the paper
@@ -22,18 +44,15 @@ class NextToken:
     groups: Literal["apart", "together"] = "apart"
 
     def units(self, num_scored: int) -> float:
-        """What a row with that many scored tokens adds to the divisor of its group: one sample, or its tokens."""
+        """One sample, or its tokens."""
         return float(num_scored > 0) if self.mean == "sample_mean" else float(num_scored)
 
     def divisors(self, units: torch.Tensor) -> torch.Tensor:
-        """What the sums of each group (num_groups,) are divided by, from the units (num_groups,) of the *global* batch."""
+        """The units of each group, or of all together."""
         counts = units if self.groups == "apart" else units.sum().expand_as(units)
         return counts.clamp(min=1.0)
 
     def sums(self, token_losses: torch.Tensor, row_tokens: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
-        """Sums (num_groups,) of token losses (S,), to be divided by `divisors`.
-
-        `row_tokens` (S,) is the number of scored tokens in each token's row, `groups` (S,) its group.
-        """
+        """Each token weighs as much as another, or as much as its share of its row."""
         weights = 1.0 / row_tokens if self.mean == "sample_mean" else torch.ones_like(token_losses)
         return torch.zeros(num_groups, device=token_losses.device).index_add(0, groups, token_losses * weights)

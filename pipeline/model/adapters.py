@@ -1,6 +1,7 @@
 """What of the language model is trained: all of it, or low-rank adapters beside frozen weights."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,18 @@ MAGNITUDE = ".lora_magnitude_vector"
 """DoRA's vector of a target, as PEFT's files call it; in a model it is the weight of a module for each adapter."""
 
 
+class Adapter(ABC):
+    """What of the language model a phase trains."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def apply(self, text: nn.Module, head: nn.Module) -> None:
+        """Mark the weights to train, and no others; only LoRA's layers may be added (`merge` takes them out again)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Full:
+class Full(Adapter):
     """Every weight of the language model is trained."""
 
     def apply(self, text: nn.Module, head: nn.Module) -> None:
@@ -43,7 +54,7 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoRA:
+class LoRA(Adapter):
     """Low-rank adapters on the named projections of the language model (paper: rank 16, alpha 64 on q, k, v, o).
 
     `dropout` is the share of a target's inputs that its adapter does not see. The paper names none.
@@ -115,7 +126,15 @@ def _name_in_model(name: str) -> str:
     return f"{name}.default.weight" if name.endswith(MAGNITUDE) else re.sub(r"(\.lora_\w+)\.", r"\1.default.", name)
 
 
-Adapter = Full | LoRA
+def attach(adapter: Adapter, text: nn.Module, head: nn.Module) -> None:
+    """Apply an adapter. Raises ConfigError where it adds weights that `merge` could not take out again."""
+    before = set(text.state_dict())
+    adapter.apply(text, head)
+    for name in text.state_dict():
+        if name.replace(".base_layer.", ".") not in before and ".lora_" not in name:
+            raise ConfigError(
+                f"adapter: {type(adapter).__name__} adds {name}, which could not be merged; add PEFT's LoRA layers alone"
+            )
 
 
 def merge(text: nn.Module) -> None:

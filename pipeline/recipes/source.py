@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -45,10 +46,7 @@ def _from_json(path: Path) -> Recipe:
 
 def _from_file(path: Path, name: str) -> Recipe:
     """Call the function `name` of a user's file. Its recipe goes through JSON once, so that a checkpoint can say it again."""
-    if not path.is_file():
-        raise ConfigError(f"--recipe {path}:{name}: no such file")
-    with _mistakes_of(path):
-        module = _module(path)
+    module = run_file(path)
     function = _function(module, path, name)
     with _mistakes_of(path):
         made = function()
@@ -58,6 +56,35 @@ def _from_file(path: Path, name: str) -> Recipe:
         return recipe_from_json(canonical_json(made))
     except (ConfigError, TypeError) as error:
         raise ConfigError(f"--recipe {path}:{name}: {error}") from error
+
+
+def component_files(recipe: Recipe) -> list[Path]:
+    """The files that another process must run before it reads the recipe's JSON: those of a user's classes that it holds.
+
+    Where some come from a module that such a file imported, these are all files that were run.
+    """
+    own = {type(part).__module__ for part in _parts(recipe) if not type(part).__module__.startswith("pipeline.")}
+    files = [name for name in sys.modules if name.endswith(".py") and Path(name).is_absolute()]
+    return [Path(name) for name in files if name in own or not own <= set(files)]
+
+
+def _parts(value: object) -> Iterator[object]:
+    """All dataclasses in a value, itself included."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _parts(each)
+    elif is_dataclass(value):
+        yield value
+        for item in fields(value):
+            yield from _parts(getattr(value, item.name))
+
+
+def run_file(path: Path, option: str = "--recipe") -> ModuleType:
+    """Run a user's file, so that its classes are known. Raises ConfigError, naming the option, file and line."""
+    if not path.is_file():
+        raise ConfigError(f"{option} {path}: no such file")
+    with _mistakes_of(path, option):
+        return _module(path)
 
 
 def _module(path: Path) -> ModuleType:
@@ -89,16 +116,16 @@ def _function(module: ModuleType, path: Path, name: str) -> Callable[[], object]
 
 
 @contextmanager
-def _mistakes_of(path: Path) -> Iterator[None]:
+def _mistakes_of(path: Path, option: str = "--recipe") -> Iterator[None]:
     """Turn any exception of the user's file into one line with file and line number; imports find the file's folder."""
     before = list(sys.path)
     sys.path.insert(0, str(path.resolve().parent))
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"--recipe {path}{_line_in(path, error)}: {error}") from error
+        raise ConfigError(f"{option} {path}{_line_in(path, error)}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"--recipe {path}{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{option} {path}{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     finally:
         sys.path[:] = before
 

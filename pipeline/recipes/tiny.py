@@ -107,7 +107,7 @@ def mini() -> Recipe:
                 joint,
                 steps=500,
                 mixture=mixture,
-                contrastive=replace(joint.contrastive, temperature=0.05),
+                contrastive=InfoNCE(temperature=0.05, mask_duplicates=True),
                 language=NextToken(),
                 optimizer=optimizer,
                 language_weight=0.5,

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import CheckpointError
+from pipeline.model.adapters import attach
 from pipeline.model.backbone import Backbone, Folder, load_weights, open_folder
 from pipeline.model.compression import make_bank
 from pipeline.model.embedder import Embedder
@@ -38,7 +39,7 @@ def build_embedder(
     bank = make_bank(recipe.tokens.rows(table, folder.vocabulary(ids).im_end, generator), ids)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # adapters and poolings draw their start from torch's own generator
-        recipe.phase.adapter.apply(backbone.text, backbone.model.lm_head)
+        attach(recipe.phase.adapter, backbone.text, backbone.model.lm_head)
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.phase.tower == "trained")

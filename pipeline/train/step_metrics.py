@@ -73,10 +73,10 @@ def utilisation(total: Tally, seconds: float, peak: float | None) -> dict[str, f
 
 
 def scheduled(phase: Phase, step: int) -> Mapping[str, float]:
-    """What the recipe sets at a step: the temperature, and the weights of the losses as far as they change in the phase."""
+    """What the recipe sets at a step: what the contrastive loss has logged, and the losses' weights as far as they change."""
     weights = {"contrastive_weight": phase.contrastive_weight, "language_weight": phase.language_weight}
     changing = {name: weight_at(weight, step) for name, weight in weights.items() if isinstance(weight, Stepwise)}
-    return {"temperature": phase.contrastive.temperature, **changing}
+    return {**phase.contrastive.logged(), **changing}
 
 
 def peak_memory(device: torch.device) -> int:
@@ -88,6 +88,6 @@ def peak_memory(device: torch.device) -> int:
 
 def summary(figures: Mapping[str, float], steps_per_second: float) -> str:
     """What the progress line says of a step."""
-    names = {"contrastive": "InfoNCE", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
+    names = {"contrastive": "contrastive", "own_language": "LM own", "outside_language": "LM outside", "precision_at_1": "P@1"}
     shown = "  ".join(f"{label} {figures[name]:.3f}" for name, label in names.items() if name in figures)
     return f"{shown}  {steps_per_second:.2f} steps/s"

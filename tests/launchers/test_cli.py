@@ -91,7 +91,7 @@ def one_line(error: str) -> str:
     [
         (["run", "--recipe", "nope"], "no recipe 'nope'; crem recipes list"),
         (["run", "--recipe", "crem2b"], "did you mean crem_2b"),
-        (["run", "--recipe", "my.py:fn"], "--recipe my.py:fn: no such file"),
+        (["run", "--recipe", "my.py:fn"], "--recipe my.py: no such file"),
         (["run", "--set", "tokens.start=eso"], "'eso' is not one of eos, mean, random"),
         (["train", "--set", "phases.0.mixture.pair=3"], "did you mean pairs?"),
         (["convert", "--set", "phases.0.layout.hidden.0.queries=ANSWER"], "CONTEXT still reaches ANSWER without COMPRESSION"),
@@ -270,7 +270,7 @@ def test_a_recipe_can_be_shown_by_what_differs(crem: Run, tmp_path: Path) -> Non
     code, output, _ = crem("recipes", "show", "my.py:mine", *arguments)
     assert code == 0
     assert output.splitlines() == [
-        "phases.0.adapter: LoRA(alpha=64, dropout=0.0, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
+        "phases.0.adapter: LoRA(alpha=64, dora=false, dropout=0.0, rank=16, targets=[q_proj, k_proj, v_proj, o_proj]) -> Full()",
         "tokens.count: 16 -> 8",
     ]
     assert crem("recipes", "show", "my.py:mine", "--diff", "crem_2b")[:2] == (0, "")

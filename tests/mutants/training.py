@@ -412,7 +412,7 @@ MUTANTS = (
     Mutant(
         "temperature not logged",
         "pipeline/train/step_metrics.py",
-        '{"temperature": phase.contrastive.temperature, **changing}',
+        "{**phase.contrastive.logged(), **changing}",
         "changing",
         (f"{LOOP}::test_every_step_s_figures_go_to_the_file_and_to_the_tracker",),
     ),

@@ -8,9 +8,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from hypothesis import assume
 from hypothesis import strategies as st
+from torch import nn
 
 from pipeline.errors import ConfigError
+from pipeline.losses.contrastive import ContrastiveLoss, InfoNCE
+from pipeline.losses.language import LanguageLoss, NextToken
 from pipeline.manifest import canonical_json
+from pipeline.model.adapters import Adapter, Full, LoRA
 from pipeline.model.pooling import AttentionPool, LastToken, MeanOver, MLPMean, Pooling
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
@@ -26,9 +30,28 @@ class WeighedMean(MeanOver):
     note: str = ""
 
 
+@dataclass(frozen=True)
+class HeadAlone(Adapter):
+    """An adapter as a user writes one."""
+
+    def apply(self, text: nn.Module, head: nn.Module) -> None:
+        text.requires_grad_(False)
+        head.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class WeighedInfoNCE(InfoNCE):
+    """A contrastive loss as a user writes one."""
+
+    weight: float = 1.0
+
+
 OPEN: dict[Any, tuple[Any, ...]] = {
     Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
     Target: (OwnQuestions, Dialogue, OtherSide),
+    Adapter: (Full, LoRA, HeadAlone),
+    ContrastiveLoss: (InfoNCE, WeighedInfoNCE),
+    LanguageLoss: (NextToken,),
 }
 """Open kinds and what they allow here: ours, and one of a user's."""
 

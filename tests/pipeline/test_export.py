@@ -22,7 +22,7 @@ from pipeline.recipe import Recipe
 from pipeline.train import checkpoint
 from tests.pages import lines_between
 from tests.pipeline.exports import ADAPTER, BLOCKED, CASES, MERGED, Case, items, save_moved
-from tests.pipeline.recipes_at_random import WeighedMean
+from tests.pipeline.recipes_at_random import HeadAlone, WeighedMean
 from tests.pipeline.variants import mlp_mean, still_rows_at_new_ids, whole_table_under_lora
 
 PROGRAM = """
@@ -156,6 +156,7 @@ def test_a_pooling_of_a_users_own_is_refused(model_folder: Path, recipe: Recipe,
     ("vary", "words"),
     [
         (lambda recipe: recipe, "trains all weights"),
+        (lambda recipe: recipe.with_phase(adapter=HeadAlone()), "trains other weights than LoRA's"),
         (lambda recipe: recipe.with_phase(adapter=LoRA(rank=4)), r"also trains .*visual"),
         (whole_table_under_lora, r"also trains .*embed_tokens"),
         (lambda recipe: still_rows_at_new_ids(recipe).with_phase(tower="frozen"), "puts its tokens behind the table's last row"),

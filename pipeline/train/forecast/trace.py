@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from pipeline.batch import Batch
+from pipeline.model.adapters import attach
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import CLIP_MEAN, CLIP_STD, Backbone
 from pipeline.model.compression import make_bank
@@ -31,7 +32,7 @@ def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
     count, table = recipe.tokens.count, backbone.text.embed_tokens.weight
     with META:
         bank = make_bank(torch.empty(count, backbone.width, dtype=dtype), range(backbone.vocab_size, backbone.vocab_size + count))
-        recipe.phase.adapter.apply(backbone.text, backbone.model.lm_head)
+        attach(recipe.phase.adapter, backbone.text, backbone.model.lm_head)
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.phase.tower == "trained")

@@ -1,5 +1,7 @@
 """Low-rank adapters: settings, where they sit, and that merging them changes no output."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -11,13 +13,14 @@ from torch import nn
 from pipeline.batch import pack
 from pipeline.errors import ConfigError
 from pipeline.inference import load_model
-from pipeline.model.adapters import LoRA, Projection, merge
+from pipeline.model.adapters import Adapter, LoRA, Projection, merge
 from pipeline.model.dropout import TokenNoise
 from pipeline.sample import Side
 from pipeline.train.build import build_embedder
 from pipeline.train.forecast.saved_bytes import SavedBytes
 from tests.pipeline.conftest import disturb
 from tests.pipeline.corpus import picture, random_row, small_recipe
+from tests.pipeline.recipes_at_random import HeadAlone
 
 
 def test_settings_that_are_none_are_refused() -> None:
@@ -27,6 +30,25 @@ def test_settings_that_are_none_are_refused() -> None:
         LoRA(targets=("q_proj", "qkv", "lm_head"))
     with pytest.raises(ConfigError, match=r"adapter\.targets: none given"):
         LoRA(targets=())
+
+
+@dataclass(frozen=True)
+class Gate(Adapter):
+    """Puts a weight beside the model's own."""
+
+    def apply(self, text: nn.Module, head: nn.Module) -> None:
+        text.gate = nn.Linear(2, 2)
+
+
+def test_an_own_adapter_marks_what_it_trains_and_adds_nothing_that_could_not_be_merged(model_folder: Path) -> None:
+    build = partial(build_embedder, model_folder, dtype=torch.float32)
+    embedder, _ = build(small_recipe().with_phase(adapter=HeadAlone(), tower="frozen"))
+    trained = {name for name, weight in embedder.named_parameters() if weight.requires_grad}
+    assert trained == {
+        name for name, weight in embedder.named_parameters() if weight is embedder.backbone.model.lm_head.weight
+    } | {"bank.rows"}
+    with pytest.raises(ConfigError, match=r"adapter: Gate adds gate\.weight, which could not be merged"):
+        build(small_recipe().with_phase(adapter=Gate()))
 
 
 @pytest.mark.parametrize(
