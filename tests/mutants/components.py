@@ -45,8 +45,8 @@ MUTANTS = (
     Mutant(
         "a user's class below the recipe's own fields is not seen",
         "pipeline/recipes/source.py",
-        "            yield from _parts(getattr(value, item.name))",
-        "            yield getattr(value, item.name)",
+        "            yield from _parts(each)",
+        "            yield each",
         _METHOD,
     ),
     Mutant(
