@@ -26,7 +26,7 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     recipe, phase = context.recipe, context.recipe.phase
     if not 1 <= step <= phase.steps:
         raise ConfigError(f"--step {step}: recipe {recipe.name} has steps 1 to {phase.steps}")
-    index, qa = ShardIndex.open(context.shards), QaTable.open(context.qa)
+    index, qa = ShardIndex.open(context.shards), QaTable.open(context.qa, phase.needs or "qa")
     model = backbone_folder(context)
     folder = open_folder(model)
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))

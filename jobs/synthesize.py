@@ -22,7 +22,7 @@ from pipeline.tracking import Tracker
 
 def kinds_needed(recipe: Recipe) -> tuple[QaKind, ...]:
     """The kinds of synthesized turns that the targets of the recipe's phases learn. Raises ConfigError for one not made here."""
-    needed = {phase.target.needs for phase in recipe.phases if phase.mixture.asks_pairs} - {""}
+    needed = {phase.needs for phase in recipe.phases if phase.needs}
     if unknown := needed - set(KINDS):
         raise ConfigError(f"target.needs: no synthesis makes {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     return tuple(kind for kind in KINDS if kind in needed)

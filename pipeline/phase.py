@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.chunk_budget import AUTO, ChunkBudget, Count, check_chunks
+from pipeline.data.qa import QaKind
 from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import ContrastiveLoss, InfoNCE
 from pipeline.losses.language import LanguageLoss, NextToken
@@ -175,6 +176,11 @@ class Phase:
     def budget(self) -> ChunkBudget:
         """`chunk_tokens` and `kept_chunks` as numbers; no `auto` may be left."""
         return ChunkBudget.of(self.chunk_tokens, self.kept_chunks)
+
+    @property
+    def needs(self) -> QaKind | None:
+        """The kind of synthesized turns that pairs are asked; None where they are asked nothing that is synthesized."""
+        return (self.target.needs or None) if self.mixture.asks_pairs else None
 
     def answers(self, step: int) -> bool:
         """Whether questions are asked at a step."""

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
-from pipeline.data.qa import QaTable
+from pipeline.data.qa import QaKind, QaTable
 from pipeline.errors import ConfigError
 from pipeline.ranges import check_once
 from pipeline.sample import IMAGE_MARKER, Sample, Turn
@@ -20,7 +20,7 @@ Told = Literal["query", "positive", "both", "none"]
 class Target(ABC):
     """What is generated from a side. A subclass that is a frozen dataclass may stand in a phase."""
 
-    needs: ClassVar[str] = ""
+    needs: ClassVar[QaKind | Literal[""]] = ""
     """The kind of synthesized turns that must have been made; empty for none."""
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Target(ABC):
 class OwnQuestions(Target):
     """One question about the side itself, and its answer: a description of the picture, or the text again (CREM, section 3.2)."""
 
-    needs: ClassVar[str] = "qa"
+    needs: ClassVar[QaKind | Literal[""]] = "qa"
 
     def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized turns."""
@@ -47,7 +47,7 @@ class OwnQuestions(Target):
 class Dialogue(Target):
     """Three to five questions about the side's own pictures in one dialogue (CoMa, section 3.2); nothing for a side of text."""
 
-    needs: ClassVar[str] = "dialogue"
+    needs: ClassVar[QaKind | Literal[""]] = "dialogue"
 
     def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized dialogue, turn after turn."""

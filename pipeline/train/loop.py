@@ -131,7 +131,7 @@ class _Run:
 
     def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
         self.watch.beat(0, "opening the corpus")
-        index, qa = ShardIndex.open(self.paths.shards), QaTable.open(self.paths.qa)
+        index, qa = ShardIndex.open(self.paths.shards), QaTable.open(self.paths.qa, self.phase.needs or "qa")
         check_datasets(index, self.phase.mixture)
         check_pixels(index, self.recipe.pixels)
         ruler = ruler_of(self.recipe, vocabulary)

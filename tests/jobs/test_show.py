@@ -1,7 +1,7 @@
 """The page of a step shows exactly the rows that the step trains on."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError, DataError
 from pipeline.model.backbone import open_folder
+from pipeline.targets import Dialogue, OwnQuestions
 from pipeline.train.build import chorus_ids
 from pipeline.train.dataloader.step_dataset import StepDataset
 from tests.pipeline.corpus import SMALL, TEXTS, MemoryQa, corpus, measured, small_recipe
@@ -35,7 +36,7 @@ class Words:
 def test_a_page_draws_the_rows_of_its_step(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     build_tiny_model(context.model, TEXTS, SMALL, seed=0)
     monkeypatch.setattr(ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
-    monkeypatch.setattr(QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
+    monkeypatch.setattr(QaTable, "open", classmethod(lambda cls, folder, kind: MemoryQa()))
     page = show.show_step(context, 2).read_text()
     folder, recipe = open_folder(context.model), context.recipe
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
@@ -48,6 +49,21 @@ def test_a_page_draws_the_rows_of_its_step(context: Context, monkeypatch: pytest
     assert page.count("COMPRESSION</b> 4 tokens") == sum(row.has_compression for row in rows)
     escaped = step_page.step_page(step_page.shown_step(dataset, Words(), 0), "step")
     assert "&lt;script&gt;" in escaped and "<script>" not in escaped
+
+
+def test_a_page_of_dialogues_draws_dialogues(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny_model(context.model, TEXTS, SMALL, seed=0)
+    opened: list[str] = []
+
+    def noted(cls: type, folder: Path, kind: str) -> MemoryQa:
+        opened.append(kind)
+        return MemoryQa()
+
+    monkeypatch.setattr(ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
+    monkeypatch.setattr(QaTable, "open", classmethod(noted))
+    for target in (Dialogue(), OwnQuestions()):
+        show.show_step(replace(context, recipe=context.recipe.with_phase(target=target)), 1)
+    assert opened == ["dialogue", "qa"]
 
 
 def test_steps_and_folders_that_are_not_there_are_refused(context: Context) -> None:

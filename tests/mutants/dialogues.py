@@ -135,6 +135,20 @@ MUTANTS = (
         STAGE,
     ),
     Mutant(
+        "a phase of dialogues learns single questions",
+        "pipeline/train/loop.py",
+        'QaTable.open(self.paths.qa, self.phase.needs or "qa")',
+        'QaTable.open(self.paths.qa, "qa")',
+        ("tests/pipeline/train/test_loop.py::test_a_phase_reads_the_kind_of_turns_that_its_target_needs",),
+    ),
+    Mutant(
+        "a page of dialogues shows single questions",
+        "jobs/show.py",
+        'QaTable.open(context.qa, phase.needs or "qa")',
+        'QaTable.open(context.qa, "qa")',
+        ("tests/jobs/test_show.py",),
+    ),
+    Mutant(
         "a recipe's dialogues are not made",
         "jobs/synthesize.py",
         "    return tuple(kind for kind in KINDS if kind in needed)\n",

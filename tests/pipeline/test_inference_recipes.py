@@ -39,7 +39,7 @@ def overridden() -> Recipe:
 @pytest.fixture
 def trained(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(loop.ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
-    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
+    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder, kind: MemoryQa()))
     paths = TrainingPaths(shards=tmp_path, qa=None, model=model_folder, out=tmp_path)
     return train(paths, overridden(), NullTracker(), progress=lambda *_: None, options=RunOptions(num_workers=0))
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import pipeline.train.loop as loop
-from pipeline.errors import CheckpointError, ConfigError
+from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.inference import load_model
 from pipeline.recipe import Recipe
 from pipeline.sample import Side
+from pipeline.targets import Dialogue, OtherSide
 from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
 from pipeline.train.dataloader.step_work import StepWork
@@ -35,7 +36,7 @@ CLOCKS = ("seconds", "pairs_per_second", "tokens_per_second", "data_wait_share",
 def corpus_in_memory(monkeypatch: pytest.MonkeyPatch) -> MemoryIndex:
     index = corpus()
     monkeypatch.setattr(loop.ShardIndex, "open", classmethod(lambda cls, folder: index))
-    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder: MemoryQa()))
+    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, folder, kind: MemoryQa()))
     return index
 
 
@@ -89,6 +90,25 @@ class Notes(NullTracker):
 
     def log_params(self, params: Mapping[str, object]) -> None:
         self.params |= params
+
+
+def test_a_phase_reads_the_kind_of_turns_that_its_target_needs(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phase that asks pairs nothing opens what it always did: its data fingerprint stays."""
+    opened: list[str] = []
+
+    def noted(cls: type, folder: Path, kind: str) -> MemoryQa:
+        opened.append(kind)
+        raise DataError("seen")
+
+    monkeypatch.setattr(loop.QaTable, "open", classmethod(noted))
+    asked = small_recipe(target=Dialogue())
+    silent = asked.with_phase(mixture=replace(asked.phase.mixture, own_sides=()))
+    for recipe in (asked, small_recipe(), silent, small_recipe(target=OtherSide())):
+        with pytest.raises(DataError, match="seen"):
+            run(tmp_path, model_folder, recipe)
+    assert opened == ["dialogue", "qa", "qa", "qa"]
 
 
 def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
