@@ -109,7 +109,7 @@ class Practice:
                 embeddings[chunk.batch.slots] = self._forward(chunk).embeddings
         items = load.items[load.plan.num_pairs :]
         contrast = contrastive_gradient(embeddings, items, self.phase, load.plan.contrastive_weight)
-        divisors, language = self.phase.language.divisors(load.units), torch.zeros(NUM_GROUPS)
+        divisors, language = self.phase.language.divisors(load.units, self.phase.mixture.pairs), torch.zeros(NUM_GROUPS)
         for chunk in load.graph:
             outputs = self._forward(chunk)
             sums = language_sums(outputs, chunk.batch, self.phase) / divisors

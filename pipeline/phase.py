@@ -171,6 +171,7 @@ class Phase:
         self._check_best()
         self._check_order()
         self._check_questions()
+        self._refuse_idle_tokens()
 
     @property
     def budget(self) -> ChunkBudget:
@@ -181,6 +182,12 @@ class Phase:
     def needs(self) -> QaKind | None:
         """The kind of synthesized turns that pairs are asked; None where they are asked nothing that is synthesized."""
         return (self.target.needs or None) if self.mixture.asks_pairs else None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether sides have embeddings that are trained, at some step at least."""
+        weight = self.contrastive_weight
+        return self.mixture.pairs > 0 and any(weight_at(weight, step) for step in changes(weight))
 
     def answers(self, step: int) -> bool:
         """Whether questions are asked at a step."""
@@ -225,4 +232,23 @@ class Phase:
             raise ConfigError(
                 f"layout.order: has no QUESTION and ANSWER, but phase {self.name!r} asks; empty mixture.own_sides and "
                 "mixture.outside, or set native_share to 1"
+            )
+
+    def _refuse_idle_tokens(self) -> None:
+        """Refuse answers that learn nothing of the context, and, where answers alone teach, tokens that no answer needs.
+
+        Beside a contrastive loss an open mask is a method's own switch (CREM's Table 8, Bottleneck Tokens' ablation).
+        """
+        layout = self.layout
+        hides = layout.gate_probability > 0 and Role.CONTEXT not in layout.visible(Role.ANSWER, compressed=True)
+        if hides and Role.ANSWER in layout.order and Role.COMPRESSION not in layout.order:
+            raise ConfigError(
+                "layout.hidden: without COMPRESSION in layout.order nothing of CONTEXT reaches ANSWER; hide nothing"
+            )
+        if self.embeds or hides or not {Role.COMPRESSION, Role.ANSWER} <= set(layout.order):
+            return
+        if self.mixture.asks_pairs or (self.mixture.outside and self.mixture.native_share < 1.0):
+            raise ConfigError(
+                f"layout.hidden: phase {self.name!r} only answers, and its answers see CONTEXT, so COMPRESSION learns nothing; "
+                "hide CONTEXT from QUESTION and ANSWER, with layout.gate_probability over 0, or take COMPRESSION away"
             )

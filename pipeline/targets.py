@@ -6,8 +6,8 @@ from typing import ClassVar, Literal, get_args
 
 from pipeline.data.qa import QaKind, QaTable
 from pipeline.errors import ConfigError
-from pipeline.ranges import check_once
-from pipeline.sample import IMAGE_MARKER, Sample, Turn
+from pipeline.ranges import check_least, check_once
+from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
 
 SideName = Literal["query", "positive"]
 SIDES: tuple[SideName, ...] = get_args(SideName)
@@ -27,6 +27,10 @@ class Target(ABC):
     def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
         """Questions with the answers to learn about a side of a sample; none where there is nothing to say."""
 
+    def context(self, side: Side) -> Side:
+        """What of a side stands before its tokens in a phase that embeds nothing; in any other it is the whole side."""
+        return side
+
     def expects(self, dataset: str) -> bool:
         """Whether rows of a dataset are meant to have something to say: a step in which none of them has is an error."""
         return True
@@ -34,24 +38,49 @@ class Target(ABC):
 
 @dataclass(frozen=True, slots=True)
 class OwnQuestions(Target):
-    """One question about the side itself, and its answer: a description of the picture, or the text again (CREM, section 3.2)."""
+    """One question about the side itself, and its answer: a description of the picture, or the text again (CREM, section 3.2).
+
+    Without `texts` a side that has no picture is asked nothing. `bare` leaves of a side its pictures (see `Target.context`).
+    """
+
+    texts: bool = True
+    bare: bool = False
 
     needs: ClassVar[QaKind | Literal[""]] = "qa"
 
     def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized turns."""
+        if not self.texts and not sample.sides[SIDES.index(side)].images:
+            return ()
         return synthesized.turns(sample.dataset, sample.key, side)
+
+    def context(self, side: Side) -> Side:
+        """The side, or its pictures alone."""
+        return Side(images=side.images) if self.bare else side
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue(Target):
-    """Three to five questions about the side's own pictures in one dialogue (CoMa, section 3.2); nothing for a side of text."""
+    """Three to five questions about the side's own pictures in one dialogue (CoMa, section 3.2); nothing for a side of text.
+
+    Of its turns the first `most` are learnt. `bare` leaves of a side its pictures (see `Target.context`).
+    """
+
+    most: int = 5
+    bare: bool = False
 
     needs: ClassVar[QaKind | Literal[""]] = "dialogue"
 
+    def __post_init__(self) -> None:
+        check_least(self, "target", most=1)
+
     def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized dialogue, turn after turn."""
-        return synthesized.turns(sample.dataset, sample.key, side)
+        return synthesized.turns(sample.dataset, sample.key, side)[: self.most]
+
+    def context(self, side: Side) -> Side:
+        """The side, or its pictures alone."""
+        return Side(images=side.images) if self.bare else side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,9 @@ from typing import Literal
 
 import torch
 
+from pipeline.batch import OWN
+from pipeline.errors import ConfigError
+
 
 class LanguageLoss(ABC):
     """How the losses of scored tokens become one: what a row counts, what sums are divided by, what a token weighs."""
@@ -21,8 +24,9 @@ class LanguageLoss(ABC):
         """What a row with that many scored tokens adds to the divisor of its group."""
 
     @abstractmethod
-    def divisors(self, units: torch.Tensor) -> torch.Tensor:
-        """What the sums of each group (num_groups,) are divided by, from the units (num_groups,) of the *global* batch."""
+    def divisors(self, units: torch.Tensor, num_pairs: int) -> torch.Tensor:
+        """What the sums of each group (num_groups,) are divided by, from the units (num_groups,) of the *global* batch and its
+        number of pairs, whether these have embeddings at the step or not."""
 
     @abstractmethod
     def sums(self, token_losses: torch.Tensor, row_tokens: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:
@@ -38,18 +42,30 @@ class NextToken(LanguageLoss):
 
     `apart` adds the mean over a pair's own questions and the mean over outside conversations, whatever their numbers (the paper
     computes them independently); `together` takes one mean over both. The paper does not say how the two are weighed.
+    `per` says what the means over a pair's rows are divided by: by the rows that have something to say ("asked"), or by the pairs
+    of the batch ("pairs": Bottleneck Tokens' code), so that a batch with few of them weighs less. Its code computes the mean over
+    a chunk's tokens, which depends on the chunks; this is what it gives at one row a chunk.
     """
 
     mean: Literal["sample_mean", "token_mean"] = "sample_mean"
     groups: Literal["apart", "together"] = "apart"
+    per: Literal["asked", "pairs"] = "asked"
+
+    def __post_init__(self) -> None:
+        if self.per == "pairs" and (self.mean, self.groups) != ("sample_mean", "apart"):
+            raise ConfigError(
+                "language.per: pairs takes rows' own means, apart; set language.mean=sample_mean, language.groups=apart"
+            )
 
     def units(self, num_scored: int) -> float:
         """One sample, or its tokens."""
         return float(num_scored > 0) if self.mean == "sample_mean" else float(num_scored)
 
-    def divisors(self, units: torch.Tensor) -> torch.Tensor:
-        """The units of each group, or of all together."""
+    def divisors(self, units: torch.Tensor, num_pairs: int) -> torch.Tensor:
+        """The units of each group, or of all together; of the own group all pairs, where `per` says so."""
         counts = units if self.groups == "apart" else units.sum().expand_as(units)
+        if self.per == "pairs":
+            counts = torch.where(torch.arange(len(units), device=units.device) == OWN, float(num_pairs), counts)
         return counts.clamp(min=1.0)
 
     def sums(self, token_losses: torch.Tensor, row_tokens: torch.Tensor, groups: torch.Tensor, num_groups: int) -> torch.Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from pipeline.errors import ConfigError
+from pipeline.ranges import check_least
 
-Start = Literal["eos", "mean", "random"]
+Start = Literal["eos", "mean", "random", "spare"]
 Trained = Literal["rows", "table", "none"]
 Place = Literal["spare", "new"]
 
@@ -18,7 +19,9 @@ Place = Literal["spare", "new"]
 class Chorus:
     """`count` tokens, the same on both sides of a pair; 0 only in a layout without COMPRESSION.
 
-    `start`: the rows begin as the EOS row, the vocabulary's mean or at random (scaled like the table).
+    `start`: the rows begin as the EOS row, the vocabulary's mean, at random (scaled like the table), or as what the table has in
+    the spare rows at their ids. To all but "random" comes `noise` times the table's spread: K equal rows would stay equal but for
+    their positions (0: exact copies, as Bottleneck Tokens has them).
     `trained`: "rows" trains the K rows beside what the adapter trains; "table" the whole input table too, which LoRA would leave
     frozen (where the head is tied to the table, the head moves with it); "none" leaves the rows as they start.
     `place`: "spare" takes ids of the rows that the table has after the tokenizer's last id, so that an export resizes nothing;
@@ -32,6 +35,7 @@ class Chorus:
     start: Start = "mean"
     trained: Trained = "rows"
     place: Place = "spare"
+    noise: float = 0.1
 
     def __post_init__(self) -> None:
         for name, allowed in (("start", Start), ("trained", Trained), ("place", Place)):
@@ -40,6 +44,9 @@ class Chorus:
                 raise ConfigError(f"tokens.{name}: {value!r} is not one of {', '.join(get_args(allowed))}")
         if self.count < 0:
             raise ConfigError(f"tokens.count: {self.count} is negative")
+        check_least(self, "tokens", noise=0)
+        if self.start == "spare" and self.place != "spare":
+            raise ConfigError('tokens.start: new rows are no spare ones; set tokens.place to "spare", or another start')
 
     def ids(self, vocab_size: int, num_known: int) -> tuple[int, ...]:
         """Ids for the tokens, of a table of `vocab_size` rows and a tokenizer of `num_known` ids.
@@ -57,16 +64,16 @@ class Chorus:
         return tuple(range(num_known, num_known + self.count))
 
     @torch.no_grad()
-    def rows(self, table: torch.Tensor, eos: int, generator: torch.Generator) -> torch.Tensor:
-        """Start values (K, D) float32 from the input table (V, D).
-
-        The mean and EOS starts get a little noise (a tenth of the table's spread): K equal rows would stay equal but for
-        their positions.
-        """
+    def rows(self, table: torch.Tensor, ids: Sequence[int], eos: int, generator: torch.Generator) -> torch.Tensor:
+        """Start values (K, D) float32 of the tokens at `ids`, from the input table (V, D)."""
         spread = table.float().std()
         noise = torch.randn(self.count, table.shape[1], generator=generator) * spread
-        centre = {"eos": table[eos].float(), "mean": table.float().mean(0), "random": torch.zeros(table.shape[1])}[self.start]
-        return centre + noise * (1.0 if self.start == "random" else 0.1)
+        if self.start == "random":
+            return noise
+        centre = {"eos": lambda: table[eos], "mean": lambda: table.float().mean(0), "spare": lambda: table[list(ids)]}[
+            self.start
+        ]()
+        return centre.float() + noise * self.noise
 
     def mark(self, bank: nn.Module, table: nn.Parameter) -> None:
         """Mark the weights to train, after the adapter has marked its own."""

@@ -36,7 +36,7 @@ def build_embedder(
     backbone = Backbone(load_weights(path, dtype=dtype))
     table = backbone.text.embed_tokens.weight
     generator = torch.Generator().manual_seed(recipe.seed)
-    bank = make_bank(recipe.tokens.rows(table, folder.vocabulary(ids).im_end, generator), ids)
+    bank = make_bank(recipe.tokens.rows(table, ids, folder.vocabulary(ids).im_end, generator), ids)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # adapters and poolings draw their start from torch's own generator
         attach(recipe.phase.adapter, backbone.text, backbone.model.lm_head)

@@ -38,7 +38,7 @@ def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: floa
     """Forward, backward and one optimizer step over a global batch. Raises DataError for a loss with a weight and no value."""
     units = engine.sum(work.units.to(engine.device))
     refuse_unanswered(work, units)
-    divisors = phase.language.divisors(units)
+    divisors = phase.language.divisors(units, phase.mixture.pairs)
     first_kept = max(0, len(work.chunks) - phase.budget.kept)
     kept, embeddings = first_pass(engine, work, first_kept)
     contrast = contrast_of(embeddings, items_of_all(engine, work), work, phase)

@@ -161,7 +161,11 @@ MUTANTS = (
         TOKENS,
     ),
     Mutant(
-        "a random start near zero", "pipeline/model/compression.py", '(1.0 if self.start == "random" else 0.1)', "0.1", TOKENS
+        "a random start near zero",
+        "pipeline/model/compression.py",
+        "            return noise\n",
+        "            return 0.1 * noise\n",
+        TOKENS,
     ),
     Mutant(
         "the longest picture allowed is refused", "pipeline/model/inputs.py", "> MAX_ASPECT * min", ">= MAX_ASPECT * min", INPUTS

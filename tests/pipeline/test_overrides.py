@@ -159,7 +159,7 @@ def test_every_field_can_be_set_to_every_value_of_its_type(data: st.DataObject) 
         ("phases.0.layout.order=CONTEXT,CONTEXT,COMPRESSION,QUESTION,ANSWER", "layout.order: CONTEXT, CONTEXT"),
         ("phases.0.layout.order=SYSTEM,CONTEXT,COMPRESSION,ANSWER", "layout.hidden: QUESTION is not in layout.order"),
         ("phases.0.layout.template=plain", "layout.template: a plain prompt is CONTEXT alone"),
-        ("phases.0.layout.order=SYSTEM,CONTEXT,QUESTION,ANSWER", "pooling.role: COMPRESSION is not in layout.order"),
+        ("phases.0.layout.order=SYSTEM,CONTEXT,QUESTION,ANSWER", "layout.hidden: without COMPRESSION in layout.order nothing"),
         ("tokens.count=0", "tokens.count: 0"),
         ("phases.0.mixture.pairs=100", "mixture.sub_batch: 64 does not divide mixture.pairs = 100"),
         ("phases.0.kept_chunks=1 phases.0.zero_stage=3", "phase.kept_chunks: ZeRO-3"),

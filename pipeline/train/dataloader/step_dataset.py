@@ -54,7 +54,10 @@ class RowBuilder:
         words = (self.recipe.order_seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         builder = self.native_builder if native else self.builder
-        side = conversation_context(side, builder.layout) if outside else side
+        if outside:
+            side = conversation_context(side, builder.layout)
+        elif item.asks and not self.phase.embeds:
+            side = self.phase.target.context(side)
         pixels = tuple(
             self.pixels(picture, sample.key, self._view(step, place, *words)) for place, picture in enumerate(side.images)
         )

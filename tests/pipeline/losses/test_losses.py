@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import InfoNCE, precision_at_1
 from pipeline.losses.language import NextToken
 
@@ -75,13 +76,24 @@ def test_own_and_outside_answers_have_means_of_their_own_or_one() -> None:
         for kind in ("apart", "together"):
             loss = NextToken(mean=mean, groups=kind)
             units = torch.tensor([loss.units(1) + loss.units(2), loss.units(1)])
-            found[mean, kind] = float((loss.sums(losses, row_tokens, groups, 2) / loss.divisors(units)).sum())
+            found[mean, kind] = float((loss.sums(losses, row_tokens, groups, 2) / loss.divisors(units, 9)).sum())
     expected = {
         ("sample_mean", "apart"): 9.0, ("sample_mean", "together"): 4.0,
         ("token_mean", "apart"): 8 / 3 + 6, ("token_mean", "together"): 3.5,
     }  # fmt: skip
     assert found == pytest.approx(expected)
-    assert NextToken().divisors(torch.zeros(2)).tolist() == [1.0, 1.0]
+    assert NextToken().divisors(torch.zeros(2), 9).tolist() == [1.0, 1.0]
+
+
+def test_own_answers_may_be_divided_by_the_pairs_of_the_batch() -> None:
+    """Hand-worked: of eight pairs two are asked, with means 4 and (1 + 3) / 2; a conversation has 6: 6 / 8 + 6."""
+    losses, row_tokens, groups = torch.tensor([4.0, 1.0, 3.0, 6.0]), torch.tensor([1, 2, 2, 1]), torch.tensor([0, 0, 0, 1])
+    loss = NextToken(per="pairs")
+    sums, units = loss.sums(losses, row_tokens, groups, 2), torch.tensor([2.0, 1.0])
+    assert (sums / loss.divisors(units, 8)).tolist() == [6 / 8, 6.0]
+    assert (sums / NextToken().divisors(units, 8)).tolist() == [3.0, 6.0]
+    with pytest.raises(ConfigError, match=r"language\.per: pairs takes rows' own means"):
+        NextToken(per="pairs", mean="token_mean")
 
 
 def test_groups_are_summed_apart_and_chunks_add_up() -> None:

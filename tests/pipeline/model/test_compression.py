@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from pipeline.batch import Batch, pack
 from pipeline.errors import ConfigError
@@ -56,7 +57,7 @@ def test_spare_ids_follow_the_tokenizers_last_and_new_ids_the_tables(model_folde
 @pytest.mark.parametrize("start", ["eos", "mean", "random"])
 def test_chorus_rows_start_distinct_near_their_centre(start: str) -> None:
     table = torch.randn(50, 8, generator=torch.Generator().manual_seed(0)) + 3.0
-    rows = Chorus(count=4, start=start).rows(table, 7, torch.Generator().manual_seed(0))
+    rows = Chorus(count=4, start=start).rows(table, range(46, 50), 7, torch.Generator().manual_seed(0))
     centre = {"eos": table[7], "mean": table.mean(0), "random": torch.zeros(8)}[start]
     assert rows.shape == (4, 8) and len(rows.unique(dim=0)) == 4
     assert float((rows - centre).abs().mean()) < (0.3 if start != "random" else 3.0)
@@ -66,7 +67,7 @@ def test_chorus_rows_start_distinct_near_their_centre(start: str) -> None:
 def test_noise_of_a_start_is_a_tenth_of_the_table_s_spread_or_all_of_it(start: str, share: float) -> None:
     """Of many rows, over a table whose spread (0.5) is not its mean (3)."""
     table = 0.5 * torch.randn(4000, 8, generator=torch.Generator().manual_seed(0)) + 3.0
-    rows = Chorus(count=4000, start=start).rows(table, 7, torch.Generator().manual_seed(1))
+    rows = Chorus(count=4000, start=start).rows(table, range(4000), 7, torch.Generator().manual_seed(1))
     centre = {"eos": table[7], "mean": table.mean(0), "random": torch.zeros(8)}[start]
     assert float((rows - centre).std()) == pytest.approx(share * 0.5, rel=0.03)
     torch.testing.assert_close(rows.mean(0), centre, atol=0.05 * share, rtol=0)
@@ -76,8 +77,10 @@ def test_noise_of_a_start_is_a_tenth_of_the_table_s_spread_or_all_of_it(start: s
     ("fields", "message"),
     [
         ({"count": -1}, r"tokens\.count: -1 is negative"),
-        ({"start": "zero"}, r"tokens\.start: 'zero' is not one of eos, mean, random"),
+        ({"start": "zero"}, r"tokens\.start: 'zero' is not one of eos, mean, random, spare"),
         ({"trained": "all"}, r"tokens\.trained: 'all' is not one of rows, table, none"),
+        ({"noise": -0.1}, r"tokens\.noise: -0\.1 is less than 0"),
+        ({"start": "spare", "place": "new"}, r"tokens\.start: new rows are no spare ones"),
         ({"place": "old"}, r"tokens\.place: 'old' is not one of spare, new"),
     ],
 )
@@ -154,6 +157,22 @@ def test_rows_that_start_as_eos_stand_around_the_tokenizer_s_own_end_token(model
     embedder, _ = build_embedder(model_folder, replace(small_recipe(), tokens=Chorus(count=16, start="eos")), dtype=torch.float32)
     nearest = torch.cdist(embedder.bank.rows, embedder.backbone.text.embed_tokens.weight).argmin(dim=1)
     assert nearest.tolist() == [eos] * 16
+
+
+@pytest.mark.parametrize("start", ["eos", "spare"])
+def test_rows_without_noise_are_rows_of_the_table_bit_for_bit(model_folder: Path, start: str) -> None:
+    """Copies of EOS, or what the table has behind the tokenizer's last id; the table is read from the file itself."""
+    with safe_open(model_folder / "model.safetensors", "pt") as file:
+        (name,) = (name for name in file.keys() if name.endswith("embed_tokens.weight"))  # noqa: SIM118
+        table = file.get_tensor(name)
+    tokenizer = json.loads((model_folder / "tokenizer.json").read_text())
+    known = 1 + max(*tokenizer["model"]["vocab"].values(), *(token["id"] for token in tokenizer["added_tokens"]))
+    end = json.loads((model_folder / "tokenizer_config.json").read_text())["eos_token"]
+    (eos,) = [token["id"] for token in tokenizer["added_tokens"] if token["content"] == end]
+    expected = {"eos": table[eos].expand(4, -1), "spare": table[known : known + 4]}[start]
+    recipe = replace(small_recipe(), tokens=Chorus(count=4, start=start, noise=0.0))
+    embedder, _ = build_embedder(model_folder, recipe, dtype=torch.float32)
+    assert torch.equal(embedder.bank.rows, expected.float())
 
 
 def test_new_rows_embed_as_spare_rows_do(model_folder: Path) -> None:
