@@ -28,27 +28,31 @@ def recipes() -> None:
 
 @recipes.command("list")
 def list_recipes() -> None:
-    """Print our own recipes, then a line for every row that the paper prints: its recipe, and the paper's figures.
+    """Print every recipe by method, then a line for every row that the papers print: its recipe, and published figures.
 
-    A row without a recipe (-) is a model of others that the paper prints beside its own. Nothing of that table was measured
-    here; what was stands in docs/experiments.md.
+    A row without a recipe (-) is a model of others that a paper prints beside its own, or what no recipe says yet. Nothing of the
+    tables was measured here; what was stands in docs/experiments.md.
 
     \b
     Example:
       crem recipes list
     """
-    from pipeline.recipes import OWN, load
-    from pipeline.recipes.printed import TABLES
+    from pipeline.recipes import METHODS
+    from pipeline.recipes.printed_others import PAPERS
 
-    click.echo("Our own, for small machines")
-    for name in OWN:
-        click.echo(click.wrap_text(load(name).summary, WIDTH, f"  {name:<10}  ", " " * 14))
-    click.echo("\nRows of the CREM paper (arXiv 2602.19091). All figures are the paper's, in percent;")
-    click.echo("none was measured here.")
-    for table in TABLES:
-        click.echo(f"\nTable {table.number}: {table.title}")
-        for line in _lines(table):
-            click.echo(line)
+    width = max(len(name) for recipes in METHODS.values() for name in recipes)
+    for method, recipes in METHODS.items():
+        click.echo(method)
+        for name, made in recipes.items():
+            click.echo(click.wrap_text(made().summary, WIDTH, f"  {name:<{width}}  ", " " * (width + 4)))
+        click.echo()
+    for paper, tables in PAPERS.items():
+        click.echo(f"Rows of {paper}. All figures are published ones, in percent;\nnone was measured here.")
+        for table in tables:
+            click.echo(f"\nTable{f' {table.number}' if table.number else ''}: {table.title}")
+            for line in _lines(table):
+                click.echo(line)
+        click.echo()
 
 
 def _lines(table: "PrintedTable") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from pipeline.recipe import Recipe
 from pipeline.recipe_json import decisive_values
@@ -20,7 +21,8 @@ class Difference:
 def differences(old: Recipe, new: Recipe, values: Callable[[Recipe], Mapping[str, object]] = decisive_values) -> list[Difference]:
     """The fields in which two recipes differ, of those that `values` looks at (all but labels), in the order of their paths.
 
-    A component of another class, and a tuple of another length, is one difference.
+    A component of another class, and a tuple of another length, is one difference. Phases are matched in their order; one that
+    the other recipe lacks is one difference too, told by its name.
     """
     return list(_differences(values(old), values(new), ""))
 
@@ -29,11 +31,19 @@ def _differences(old: object, new: object, path: str) -> Iterator[Difference]:
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys() and old.get(TYPE) == new.get(TYPE):
         for name in old:
             yield from _differences(old[name], new[name], join(path, name))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for place, pair in enumerate(zip(old, new, strict=True)):
-            yield from _differences(*pair, join(path, place))
+    elif isinstance(old, list) and isinstance(new, list) and (len(old) == len(new) or path == "phases"):
+        for place, (before, after) in enumerate(zip_longest(old, new)):
+            if before is None or after is None:
+                yield Difference(join(path, place), _named(before), _named(after))
+            else:
+                yield from _differences(before, after, join(path, place))
     elif old != new:
         yield Difference(path, _words(old), _words(new))
+
+
+def _named(phase: Mapping[str, object] | None) -> str:
+    """A phase in a few words, for a recipe that has none at its place."""
+    return "none" if phase is None else f"{phase['name']}, {phase['steps']} steps"
 
 
 def _words(value: object) -> str:

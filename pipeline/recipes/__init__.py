@@ -8,21 +8,39 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
 from pipeline.recipes import crem
 from pipeline.recipes.ablations import ABLATIONS
+from pipeline.recipes.baselines import BASELINES
+from pipeline.recipes.btoks import BTOKS
+from pipeline.recipes.coma import COMA
 from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_full
+from pipeline.recipes.tiny_methods import TINY_METHODS
 
-OWN: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny_full": tiny_full, "mini": mini, "mini_sets": mini_sets}
+OWN: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "tiny_full": tiny_full,
+    "mini": mini,
+    "mini_sets": mini_sets,
+    **TINY_METHODS,
+}
 """Recipes for small machines, with values of our own."""
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    **OWN,
-    "crem_2b": crem.crem_2b,
-    "crem_2b_generation": crem.crem_2b_generation,
-    "crem_2b_retrieval": crem.crem_2b_retrieval,
-    "crem_7b": crem.crem_7b,
-    "crem_7b_generation": crem.crem_7b_generation,
-    "crem_7b_retrieval": crem.crem_7b_retrieval,
-    **ABLATIONS,
+METHODS: dict[str, dict[str, Callable[[], Recipe]]] = {
+    "Our own, for small machines": OWN,
+    "CREM (arXiv 2602.19091)": {
+        "crem_2b": crem.crem_2b,
+        "crem_2b_generation": crem.crem_2b_generation,
+        "crem_2b_retrieval": crem.crem_2b_retrieval,
+        "crem_7b": crem.crem_7b,
+        "crem_7b_generation": crem.crem_7b_generation,
+        "crem_7b_retrieval": crem.crem_7b_retrieval,
+        **ABLATIONS,
+    },
+    "CoMa (arXiv 2511.08480)": COMA,
+    "Bottleneck Tokens (arXiv 2604.11095)": BTOKS,
+    "Baselines": BASELINES,
 }
+"""Recipes by name, and these by method."""
+
+RECIPES: dict[str, Callable[[], Recipe]] = {name: made for recipes in METHODS.values() for name, made in recipes.items()}
 
 
 def load(name: str) -> Recipe:

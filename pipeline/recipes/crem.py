@@ -22,6 +22,8 @@ LAYOUT = Layout(
     hidden=(Hide((Role.QUESTION, Role.ANSWER), (Role.CONTEXT,)),),
     gate_probability=0.5,
 )
+PLAIN = Layout(order=(Role.CONTEXT,), gate_probability=0.5, template="plain")
+"""VLM2Vec's prompt. Nothing is hidden, so the probability, CREM's, says nothing."""
 
 
 def crem_2b() -> Recipe:
@@ -79,10 +81,9 @@ def crem_2b_generation() -> Recipe:
 def crem_2b_retrieval() -> Recipe:
     """CREM_R of Table 2: Qwen2-VL trained on MMEB alone as VLM2Vec does it, the embedding being the state of the end token."""
     base = crem_2b()
-    plain = replace(LAYOUT, order=(Role.CONTEXT,), hidden=(), template="plain")
     return replace(
         base,
-        phases=(replace(base.phase, layout=plain, mixture=replace(base.phase.mixture, outside=0, own_sides=())),),
+        phases=(replace(base.phase, layout=PLAIN, mixture=replace(base.phase.mixture, outside=0, own_sides=())),),
         name="crem_2b_retrieval",
         summary="CREM_R, Qwen2-VL-2B: InfoNCE alone over the end token of a plain prompt, as VLM2Vec",
         tokens=replace(base.tokens, count=0),

@@ -22,9 +22,9 @@ class PrintedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedTable:
-    """A table of the paper, with all of its rows."""
+    """A table of a paper, with all of its rows; `number` is the paper's, where we know it."""
 
-    number: int
+    number: int | None = None
     title: str
     columns: tuple[str, ...]
     rows: tuple[PrintedRow, ...]

@@ -127,13 +127,21 @@ class MemoryIndex:
 
 
 class MemoryQa:
-    """Every side is asked one question about itself."""
+    """Every side is asked one question about itself, or as many as it is told."""
 
     fingerprint = "memory"
 
+    def __init__(self, num_turns: int = 1) -> None:
+        self.num_turns = num_turns
+
     def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
         rng = np.random.default_rng(sum(map(ord, dataset + side)) * 1000 + int(key.split("-")[-1]))
-        return (Turn(question=sentence(rng), answer=sentence(rng)),)
+        return tuple(Turn(question=sentence(rng), answer=sentence(rng)) for _ in range(self.num_turns))
+
+
+def qa_of(recipe: Recipe) -> MemoryQa:
+    """What a recipe's last phase is given: a question a side, or a dialogue of three turns."""
+    return MemoryQa(3 if recipe.phase.target.needs == "dialogue" else 1)
 
 
 def measured(index: MemoryIndex, recipe: Recipe, vocabulary: Vocabulary) -> Corpus:
@@ -142,7 +150,7 @@ def measured(index: MemoryIndex, recipe: Recipe, vocabulary: Vocabulary) -> Corp
     with tempfile.TemporaryDirectory() as folder:
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         lengths = ensure_lengths(Path(folder) / "table.parquet", index, ruler, lambda done, total: None)  # type: ignore[arg-type]
-    return Corpus(index=index, qa=MemoryQa(), lengths=lengths)  # type: ignore[arg-type]
+    return Corpus(index=index, qa=qa_of(recipe), lengths=lengths)  # type: ignore[arg-type]
 
 
 def corpus(num_rows: int = 24, seed: int = 0) -> MemoryIndex:

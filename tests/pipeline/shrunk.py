@@ -44,13 +44,15 @@ def shrunk(recipe: Recipe, **fields: object) -> list[Recipe]:
     return small
 
 
-def distinct() -> dict[str, list[Recipe]]:
-    """Every recipe of ours, shrunk, by its name; of those that differ in numbers alone (16 tokens or 32), the first."""
-    found: dict[str, tuple[str, list[Recipe]]] = {}
+def distinct() -> dict[str, Recipe]:
+    """A shrunk recipe of every phase of every recipe of ours, by both names; of those that differ in numbers alone (16 tokens or
+    32), the first."""
+    found: dict[str, tuple[str, Recipe]] = {}
     for name in RECIPES:
-        small = shrunk(load(name))
-        kind = canonical_json([without_numbers(json.loads(canonical_json(replace(one, name="", summary="")))) for one in small])
-        found.setdefault(kind, (name, small))
+        for small in shrunk(load(name)):
+            same = small.with_phase(name="any")
+            kind = canonical_json(without_numbers(json.loads(canonical_json(replace(same, name="", summary="")))))
+            found.setdefault(kind, (f"{name}-{small.phase.name}", small))
     return dict(found.values())
 
 

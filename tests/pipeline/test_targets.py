@@ -16,7 +16,7 @@ from pipeline.sequence import SequenceBuilder
 from pipeline.targets import Dialogue, OtherSide, OwnQuestions
 from pipeline.train.dataloader.step_dataset import StepDataset
 from tests.pipeline.corpus import corpus, measured, small_recipe
-from tests.pipeline.test_layouts import TARGET
+from tests.pipeline.test_layouts import COMA, TARGET
 
 SAMPLE = Sample(
     key="a-1",
@@ -114,3 +114,42 @@ def test_a_step_of_which_nothing_is_meant_to_be_told_is_no_error(builder: Sequen
     silent, told = (dataset_of(builder, OtherSide(otherwise=otherwise)) for otherwise in ("none", "positive"))
     assert not silent.work(silent.draw(0), 0).asks and told.work(told.draw(0), 0).asks
     assert not isinstance(silent[0], DataError)
+
+
+def test_of_a_dialogue_the_first_turns_are_learnt() -> None:
+    """CoMa's single turn is the first one."""
+    assert [turn.question for turn in Dialogue().turns(SAMPLE, "query", Several())] == ["1", "2", "3"]  # type: ignore[arg-type]
+    assert [turn.question for turn in Dialogue(most=1).turns(SAMPLE, "query", Several())] == ["1"]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"target\.most: 0 is less than 1"):
+        Dialogue(most=0)
+
+
+class Several:
+    """Three turns about any side."""
+
+    def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
+        return tuple(Turn(question=str(number), answer="yes") for number in (1, 2, 3))
+
+
+def test_sides_of_text_may_be_asked_nothing() -> None:
+    sample = replace(SAMPLE, positive=Side(text="a star"))
+    target = OwnQuestions(texts=False)
+    assert target.turns(sample, "query", Written()) and not target.turns(sample, "positive", Written())  # type: ignore[arg-type]
+    assert OwnQuestions().turns(sample, "positive", Written())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("bare", "embeds"), [(True, False), (False, False), (True, True)])
+def test_a_phase_that_embeds_nothing_may_compress_bare_pictures(builder: SequenceBuilder, bare: bool, embeds: bool) -> None:
+    """Before the tokens: a block of 4 visual tokens and the cue, or the side's words too; what is embedded is always whole."""
+    cue = "what is"
+    layout = replace(COMA, cue=cue)
+    mixture = replace(small_recipe().phase.mixture, outside=0)
+    recipe = small_recipe(
+        layout=layout, target=Dialogue(bare=bare), mixture=mixture, contrastive_weight=float(embeds), language_weight=1.0
+    )
+    dataset = StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, recipe.phase, builder.vocabulary)
+    rows = [row for row in dataset.global_rows(dataset.draw(0), 0) if row.pixels]
+    bare_context = 2 + 4 + len(builder.vocabulary.encode(f"\n{cue}"))
+    assert rows and all((row.sequence.roles == Role.CONTEXT).sum() >= bare_context for row in rows)
+    shortened = [int((row.sequence.roles == Role.CONTEXT).sum()) == bare_context for row in rows]
+    assert all(shortened) if bare and not embeds else not any(shortened)

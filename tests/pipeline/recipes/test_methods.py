@@ -1,0 +1,206 @@
+"""CoMa, Bottleneck Tokens and the baselines: values by hand, what each ablation changes, and printed figures that come out."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.data.mmeb_train_sets import TRAIN_SETS
+from pipeline.data.sampler import Draw
+from pipeline.errors import ConfigError
+from pipeline.losses.weights import weight_at
+from pipeline.model.adapters import Full, LoRA
+from pipeline.phase import Phase
+from pipeline.recipe_diff import differences
+from pipeline.recipes import METHODS, RECIPES, load
+from pipeline.recipes.coma import NOT_DRAWN
+from pipeline.recipes.printed_others import BTOKS_MMEB, COMA_MMEB, PAPERS
+from pipeline.roles import Hide, Role
+from pipeline.targets import OtherSide
+from pipeline.train.dataloader.plan import plan_step
+from pipeline.train.schedule import learning_rate
+
+S, X, C, Q, A = Role
+DIALOGUE = "Dialogue(bare=true, most=5)"
+NO_MASK = ("[Hide(keys=[CONTEXT], queries=[QUESTION, ANSWER])]", "[]")
+ORDER = "[CONTEXT, COMPRESSION, QUESTION, ANSWER]"
+WINDOW = "Stepwise(points=[[0, 5.0], [2000, 0.0]])"
+SILENT = {
+    "phases.0.language_weight": (WINDOW, "0.0"),
+    "phases.0.layout.continues": ("count", "next"),
+    "phases.0.layout.hidden": NO_MASK,
+    "phases.0.mixture.own_sides": ("[query, positive]", "[]"),
+}
+NO_TOKENS = {"pooling": ("MeanOver(role=COMPRESSION)", "LastToken(role=CONTEXT)"), "tokens.count": ("4", "0")}
+HALF = {"phases.1.steps": ("1500", "488")}
+
+BY_HAND: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "coma_7b": ("coma_3b", {"backbone.name": ("Qwen2.5-VL-3B-Instruct", "Qwen2.5-VL-7B-Instruct")}),
+    "coma_3b_all_scored": ("coma_3b", {"phases.0.layout.scored": ("[ANSWER]", "[QUESTION, ANSWER]")}),
+    "coma_3b_multi_turn": ("coma_3b", HALF),
+    "coma_3b_single_turn": ("coma_3b", HALF | {"phases.0.target.most": ("5", "1")}),
+    "coma_3b_description": ("coma_3b", HALF | {"phases.0.target": (DIALOGUE, "OwnQuestions(bare=true, texts=false)")}),
+    **{f"coma_3b_k{k}": ("coma_3b", HALF | {"tokens.count": ("32", str(k))}) for k in (1, 8, 16, 64)},
+    "btoks_2b_spare": ("btoks_2b", {"tokens.start": ("eos", "spare")}),
+    "btoks_2b_no_mask": ("btoks_2b", {"phases.0.layout.hidden": NO_MASK}),
+    "btoks_2b_no_generation": ("btoks_2b", SILENT | {"phases.0.layout.order": (ORDER, "[CONTEXT, COMPRESSION]")}),
+    "btoks_2b_k0": (
+        "btoks_2b",
+        NO_TOKENS
+        | {
+            "phases.0.layout.continues": ("count", "next"),
+            "phases.0.layout.hidden": NO_MASK,
+            "phases.0.layout.order": (ORDER, "[CONTEXT, QUESTION, ANSWER]"),
+        },
+    ),
+    "btoks_2b_k0_no_generation": ("btoks_2b", NO_TOKENS | SILENT | {"phases.0.layout.order": (ORDER, "[CONTEXT]")}),
+    "vlm2vec_v2_2b": ("vlm2vec_2b", {"phases.0.steps": ("2000", "5000"), "phases.0.mixture.pairs": ("2048", "1024")}),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_recipe_differs_from_its_method_s_in_what_it_names(name: str) -> None:
+    base, expected = BY_HAND[name]
+    found = {each.path: (each.old, each.new) for each in differences(load(base), load(name))}
+    assert found == expected
+
+
+def test_every_recipe_of_a_method_is_the_method_s_own_or_held_by_hand() -> None:
+    groups = (
+        set(METHODS["CoMa (arXiv 2511.08480)"]),
+        set(METHODS["Bottleneck Tokens (arXiv 2604.11095)"]),
+        set(METHODS["Baselines"]),
+    )
+    assert set.union(*groups) == set(BY_HAND) | {"coma_3b", "btoks_2b", "vlm2vec_2b", "cafe", "voco_llama"}
+    assert all(load(name).name == name for name in RECIPES)
+
+
+def test_comas_values_are_those_of_its_paper_and_code() -> None:
+    recipe = load("coma_3b")
+    compress, match = recipe.phases
+    assert (recipe.tokens.count, recipe.tokens.trained, recipe.tokens.start, recipe.tokens.noise) == (32, "table", "spare", 0.0)
+    assert (recipe.pixels.min_tokens, recipe.pixels.max_tokens, recipe.max_length) == (256, 1024, 8192)
+    qkvo = ("q_proj", "k_proj", "v_proj", "o_proj")
+    assert compress.adapter == match.adapter == LoRA(rank=16, alpha=64, dropout=0.1, dora=True, targets=qkvo)
+    assert 0 <= compress.steps * 256 - 222_516 < 256
+    assert (match.steps, match.mixture.pairs, match.mixture.sub_batch) == (1500, 1024, 64)
+    assert (match.contrastive.temperature, match.start, match.layout.order) == (0.03, "merged", (X, C))
+    for phase in recipe.phases:
+        # The warm-up is 5 % of the steps, rounded up, and its last step has the peak.
+        warm = -(-phase.steps // 20)
+        assert learning_rate(warm - 1, phase) == pytest.approx(5e-5) and learning_rate(warm - 2, phase) < 4.95e-5
+        assert (phase.optimizer.schedule, phase.optimizer.weight_decay, phase.tower) == ("cosine", 0.0, "frozen")
+    drawn = {"CIRR", "HatefulMemes", "MSCOCO", "MSCOCO_i2t", "MSCOCO_t2i", "N24News", "SUN397", "VOC2007", "Visual7W", "WebQA"}
+    assert set(TRAIN_SETS) - set(NOT_DRAWN) == drawn | {"VisDial"} and set(NOT_DRAWN) < set(TRAIN_SETS)
+    assert dict(compress.mixture.weights) == dict.fromkeys(NOT_DRAWN, 0.0) and compress.mixture.cap == 30_000
+
+
+def test_a_step_of_compression_asks_both_sides_and_embeds_none() -> None:
+    """Of 256 pairs: 512 sides, of which those without a picture have no dialogue and are left out when they are packed."""
+    compress, match = load("coma_3b").phases
+    draw = Draw(pairs=tuple(range(256)), outside=())
+    asked = plan_step(draw, [()] * 256, compress, 0)
+    assert len(asked.items) == 512 and asked.num_pairs == 0 and all(item.asks and item.slot == -1 for item in asked.items)
+    matched = plan_step(draw, [()] * 256, match, 0)
+    assert (matched.num_pairs, matched.num_slots) == (256, 512) and not any(item.asks for item in matched.items)
+    assert not compress.embeds and match.embeds
+
+
+def test_bottleneck_tokens_values_are_those_of_its_code() -> None:
+    recipe = load("btoks_2b")
+    phase = recipe.phase
+    assert (recipe.tokens.count, recipe.tokens.start, recipe.tokens.noise, recipe.tokens.trained) == (4, "eos", 0.0, "rows")
+    names = ("q_proj", "k_proj", "v_proj", "o_proj", "down_proj")
+    assert phase.adapter == LoRA(rank=16, alpha=32, dropout=0.05, dora=True, targets=names)
+    assert (phase.mixture.sub_batch, phase.language.per, phase.layout.continues, phase.layout.scored) == (
+        512,
+        "pairs",
+        "count",
+        (A,),
+    )
+    assert phase.layout.gate_probability == 1.0 and phase.layout.hidden == (Hide((Q, A), (X,)),)
+    assert (phase.optimizer.schedule, phase.optimizer.weight_decay, phase.optimizer.clip) == ("linear", 0.01, 1.0)
+    assert learning_rate(100, phase) == pytest.approx(5e-5) and learning_rate(2550, phase) == pytest.approx(2.5e-5)
+    weights = dict(phase.mixture.weights)
+    assert set(weights) < set(TRAIN_SETS) and set(weights.values()) == {0.5} and len(weights) == 10
+
+
+@pytest.mark.parametrize(("step", "weight", "asks"), [(0, 5.0, 2048), (1999, 5.0, 2048), (2000, 0.0, 0), (4999, 0.0, 0)])
+def test_the_generation_loss_ends_exactly_at_its_border(step: int, weight: float, asks: int) -> None:
+    """After the window nothing is asked at all: rows end with the tokens."""
+    phase = load("btoks_2b").phase
+    plan = plan_step(Draw(pairs=tuple(range(1024)), outside=()), [()] * 1024, phase, step)
+    assert plan.language_weight == weight_at(phase.language_weight, step) == weight
+    assert sum(item.asks for item in plan.items) == asks and plan.num_pairs == 1024
+
+
+def test_who_is_told_of_every_set_of_mmeb_train() -> None:
+    """The code's `ntp_side`, set by set."""
+    target = load("btoks_2b").phase.target
+    assert isinstance(target, OtherSide)
+    told = {name: dict(target.told).get(name, target.otherwise) for name in TRAIN_SETS}
+    assert told == {
+        "ImageNet_1K": "positive", "N24News": "positive", "HatefulMemes": "positive", "VOC2007": "positive", "SUN397": "positive",
+        "OK-VQA": "positive", "A-OKVQA": "positive", "DocVQA": "positive", "InfographicsVQA": "positive", "ChartQA": "positive",
+        "Visual7W": "positive", "VisDial": "query", "CIRR": "none", "VisualNews_t2i": "query", "VisualNews_i2t": "positive",
+        "MSCOCO_t2i": "query", "MSCOCO_i2t": "positive", "NIGHTS": "none", "WebQA": "both", "MSCOCO": "query",
+    }  # fmt: skip
+
+
+def test_the_baselines_values() -> None:
+    one, cafe, voco = load("vlm2vec_2b").phase, load("cafe").phase, load("voco_llama")
+    assert (one.contrastive.temperature, one.optimizer.schedule, one.layout.order, one.layout.template) == (
+        0.02,
+        "linear",
+        (X,),
+        "plain",
+    )
+    assert (cafe.adapter, cafe.contrastive_weight, cafe.language_weight, cafe.optimizer.learning_rate) == (Full(), 1.0, 1.0, 1e-5)
+    assert cafe.mixture.native_share == 1.0 and cafe.layout.cue.endswith("in one word:")
+    assert voco.tokens.count == 1 and voco.phase.layout.visible(Q, compressed=True) == {S, C, Q, A} and not voco.phase.embeds
+    assert voco.phase.steps == 665_000 * 2 // 128
+
+
+def _compress(**layout: object) -> Phase:
+    phase = load("coma_3b").phases[0]
+    return replace(phase, layout=replace(phase.layout, **layout))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("layout", [{"hidden": ()}, {"gate_probability": 0.0}])
+def test_answers_that_see_the_context_teach_no_tokens(layout: dict[str, object]) -> None:
+    """What CoMa's public code trains by default is refused; beside a contrastive loss an open mask is a switch."""
+    with pytest.raises(ConfigError, match=r"layout\.hidden: phase 'compress' only answers, and its answers see CONTEXT"):
+        _compress(**layout)
+    assert _compress(gate_probability=0.1).layout.gate_probability == 0.1
+    assert load("btoks_2b_no_mask").phase.layout.hidden == () and load("crem_2b_added").phase.layout.gate_probability == 0
+
+
+def test_answers_that_see_nothing_of_the_context_are_refused() -> None:
+    """K = 0 with the mask on."""
+    phase = load("btoks_2b_k0").phase
+    with pytest.raises(ConfigError, match=r"layout\.hidden: without COMPRESSION .* nothing of CONTEXT reaches ANSWER"):
+        replace(phase, layout=replace(phase.layout, hidden=(Hide((Q, A), (X,)),)))
+
+
+def test_every_printed_row_names_a_recipe_that_is_there() -> None:
+    tables = [table for paper in PAPERS.values() for table in paper]
+    assert {row.recipe for table in tables for row in table.rows if row.recipe} <= set(RECIPES)
+    assert all(len(row.figures) == len(table.columns) for table in tables for row in table.rows)
+
+
+def test_printed_sums_come_out() -> None:
+    """MMEB's overall is the mean over 10 + 10 + 12 + 4 sets; of MMEB-V2's 78, 36 are images. CoMa prints two 3B rows that do not
+    agree, so its parts are held at 7B."""
+    figures = [float(figure or 0) for row in COMA_MMEB.rows if row.recipe == "coma_7b" for figure in row.figures]
+    assert abs(sum(part * sets for part, sets in zip(figures[:4], (10, 10, 12, 4), strict=True)) / 36 - figures[-1]) < 0.06
+    (row,) = BTOKS_MMEB.rows
+    figures = [float(figure or 0) for figure in row.figures]
+    assert abs(sum(part * sets for part, sets in zip(figures[:4], (10, 10, 12, 4), strict=True)) / 36 - figures[4]) < 0.1
+    assert abs((figures[4] * 36 + figures[5] * 18 + figures[6] * 24) / 78 - figures[7]) < 0.1
+
+
+@pytest.mark.parametrize("name", ["tiny_retrieval", "tiny_no_generation", "tiny_coma", "tiny_btoks"])
+def test_tiny_methods_see_as_many_pairs_as_tiny_on_the_same_model(name: str) -> None:
+    tiny, recipe = load("tiny"), load(name)
+    assert (recipe.phase.steps, recipe.phase.mixture.pairs) == (tiny.phase.steps, tiny.phase.mixture.pairs)
+    assert recipe.phase.mixture.weights == tiny.phase.mixture.weights and recipe.phase.optimizer == tiny.phase.optimizer
+    assert (recipe.backbone, recipe.pixels, recipe.toy, recipe.seed) == (tiny.backbone, tiny.pixels, tiny.toy, tiny.seed)
