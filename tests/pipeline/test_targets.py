@@ -24,7 +24,7 @@ SAMPLE = Sample(
     query=Side(instruction="<|image_1|>\nFind a text", text="about a red star\n", images=(b"x",)),
     positive=Side(instruction="Represent", text=" <|image_1|> a  star <|image_2|>", images=(b"x", b"y")),
 )
-NOTHING = QaTable(None)
+NOTHING = QaTable.open(None)
 
 
 class Written:
