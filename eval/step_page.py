@@ -16,6 +16,7 @@ from pipeline.batch import OUTSIDE, Row
 from pipeline.roles import Role
 from pipeline.train.dataloader.plan import Item
 from pipeline.train.dataloader.step_dataset import StepDataset
+from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
 _TEMPLATE = Path(__file__).with_name("report_page.html")
 _SIDE = 160
@@ -41,23 +42,40 @@ class Shown:
     pictures: tuple[str, ...]
 
 
-def shown_step(dataset: StepDataset, tokenizer: Tokenizer, step: int) -> list[Shown]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownStep:
+    """The sequences of a step, and the sides that could not be read: training leaves them out."""
+
+    rows: list[Shown]
+    unreadable: list[Unreadable]
+
+
+def shown_step(dataset: StepDataset, tokenizer: Tokenizer, step: int) -> ShownStep:
     """The sequences of a step (0-based) in the order of the global batch: queries, positives, negatives, conversations.
 
     They pass through the very code that training reads with, so what is drawn is what was trained on.
     """
-    draw = dataset.draw(step)
-    items = dataset.plan(draw, step).items
-    return [_shown(dataset, tokenizer, item, read) for item, read in zip(items, dataset.global_rows(draw, step), strict=True)]
+    found = ShownStep(rows=[], unreadable=[])
+    for item in dataset.plan(dataset.draw(step), step).items:
+        try:
+            found.rows.append(_shown(dataset, tokenizer, item, dataset.row(item, step)))
+        except UnreadableError as error:
+            found.unreadable.append(error.found)
+    return found
 
 
-def step_page(rows: Sequence[Shown], title: str) -> str:
-    """One self-contained HTML page: a table of pictures and texts for each dataset of the step."""
+def step_page(step: ShownStep, title: str) -> str:
+    """One self-contained HTML page: what could not be read, and a table of pictures and texts for each dataset of the step."""
+    rows = step.rows
     names = sorted({shown.dataset for shown in rows})
     sections = [Section(f"set-{n}", name, [_table([r for r in rows if r.dataset == name])]) for n, name in enumerate(names)]
     contents = "".join(f'<a href="#{section.anchor}">{escape(section.title)}</a>' for section in sections)
     counted = f"{len(rows)} sequences, {sum(shown.tokens for shown in rows)} tokens; pictures as the vision tower gets them."
-    body = "\n".join([paragraph(counted), f"<nav>{contents}</nav>", *(section.html for section in sections)])
+    lost = [
+        paragraph(f"Left out, since it cannot be read: {side.side.replace('_', ' ')} of {side.key}, {side.shard}: {side.reason}")
+        for side in step.unreadable
+    ]
+    body = "\n".join([paragraph(counted), *lost, f"<nav>{contents}</nav>", *(section.html for section in sections)])
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), notice="", body=body)
 
 

@@ -20,13 +20,16 @@ from pipeline.train.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """Losses and norms of a step, over the global batch; None where the step has nothing of the kind."""
+    """Losses and norms of a step, over the global batch; None where the step has nothing of the kind. `pairs` are those that the
+    contrastive loss took: without what could not be read.
+    """
 
     contrastive: float | None
     own_language: float | None
     outside_language: float | None
     precision_at_1: float | None
     gradient_norm: float
+    pairs: int
 
     @property
     def finite(self) -> bool:
@@ -59,7 +62,7 @@ def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: floa
     norm = engine.step(learning_rate)
     means = (engine.sum(language) * (divisors / units)).tolist()
     own, outside = (mean if count else None for mean, count in zip(means, units.tolist(), strict=True))
-    return StepReport(contrast.loss, own, outside, contrast.precision_at_1, norm)
+    return StepReport(contrast.loss, own, outside, contrast.precision_at_1, norm, contrast.pairs)
 
 
 def refuse_unanswered(work: StepWork, units: torch.Tensor) -> None:
@@ -117,11 +120,12 @@ def contrast_of(embeddings: torch.Tensor, items: torch.Tensor, work: StepWork, p
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Contrastive loss and P@1 of a global batch (None without pairs), and each embedding's weighted gradient (2 Q + H, D)."""
+    """Contrastive loss and P@1 of a global batch (None without pairs), each embedding's weighted gradient (2 Q + H, D), and Q."""
 
     loss: float | None
     precision_at_1: float | None
     gradient: torch.Tensor
+    pairs: int
 
 
 def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, phase: Phase, weight: float) -> Contrast:
@@ -131,13 +135,13 @@ def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, phase: P
     crosses ranks, and no other factor than the engine's is needed.
     """
     if not len(items):
-        return Contrast(None, None, embeddings)
+        return Contrast(None, None, embeddings, 0)
     leaf = embeddings.detach().requires_grad_()
     queries, candidates = leaf[: -len(items)], leaf[-len(items) :]
     loss = phase.contrastive(queries, candidates, items)
     (gradient,) = torch.autograd.grad(loss, leaf)
     hits = precision_at_1(queries.detach(), candidates.detach())
-    return Contrast(float(loss.detach()), hits, weight * gradient)
+    return Contrast(float(loss.detach()), hits, weight * gradient, len(queries))
 
 
 def language_sums(outputs: Outputs, batch: Batch, phase: Phase) -> torch.Tensor:

@@ -51,7 +51,7 @@ def figures_of(
     losses = {name: float(value) for name, value in asdict(report).items() if value is not None}
     return losses | {
         "seconds": clock.seconds,
-        "pairs_per_second": work.num_pairs / clock.seconds,
+        "pairs_per_second": report.pairs / clock.seconds,
         "tokens_per_second": total.tokens / clock.seconds,
         "data_wait_share": total.waited / num_ranks / clock.seconds,
         "peak_memory_gib": peak_memory(device) / 2**30,

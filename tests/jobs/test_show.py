@@ -66,6 +66,20 @@ def test_a_page_of_dialogues_draws_dialogues(context: Context, monkeypatch: pyte
     assert opened == ["dialogue", "qa"]
 
 
+def test_a_side_that_cannot_be_read_is_named_and_the_others_are_drawn(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tiny_model(context.model, TEXTS, SMALL, seed=0)
+    monkeypatch.setattr(QaTable, "open", classmethod(lambda cls, folder, kind: MemoryQa()))
+    pages = []
+    for broken in ((), tuple(f"pictures-{number}" for number in range(24))):
+        index = corpus().broken(*broken)
+        monkeypatch.setattr(ShardIndex, "open", classmethod(lambda cls, folder, index=index: index))
+        pages.append(show.show_step(context, 1).read_text())
+    cell = r"<td>((?:pictures|texts|talks)-\d+)</td>"
+    lost = re.findall(r"Left out, since it cannot be read: query of (pictures-\d+), pictures/00000\.tar: .*decoded", pages[1])
+    assert lost and "Left out" not in pages[0]
+    assert sorted(re.findall(cell, pages[1]) + lost) == sorted(re.findall(cell, pages[0]))
+
+
 def test_steps_and_folders_that_are_not_there_are_refused(context: Context) -> None:
     with pytest.raises(ConfigError, match="--step 7: recipe tiny has steps 1 to 6"):
         show.show_step(context, 7)

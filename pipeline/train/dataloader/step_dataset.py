@@ -174,14 +174,14 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         unread: UnreadableError | None = None
         for item in sorted(self.plan(self.draw(0), 0).items, key=self._cost):
             try:
-                return pack([self._row(item, 0)], self.phase.layout, self.recipe.pooling.positions)
+                return pack([self.row(item, 0)], self.phase.layout, self.recipe.pooling.positions)
             except UnreadableError as error:
                 unread = error
         raise unread or ConfigError("mixture: the first step has no rows")
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
-        return [self._row(item, step) for item in self.plan(draw, step).items]
+        return [self.row(item, step) for item in self.plan(draw, step).items]
 
     def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
         most = self.phase.mixture.negatives
@@ -192,12 +192,12 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         rows, unreadable = [], []
         for item in items:
             try:
-                rows.append(self._row(item, step))
+                rows.append(self.row(item, step))
             except UnreadableError as error:
                 unreadable.append(error.found)
         return rows, tuple(unreadable)
 
-    def _row(self, item: Item, step: int) -> Row:
+    def row(self, item: Item, step: int) -> Row:
         """The row of an item. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
         sample = self.corpus.index.read(item.row)
         turns, is_cut = self._turns(sample, item)

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.model import varlen_check
+from pipeline.model.attention import span_attention
 from pipeline.model.varlen_check import Heads, is_trusted, largest_error
 from tests.pipeline.kernels import WRONG, put_in_place, stand_in
 
@@ -98,3 +100,21 @@ def test_torchs_kernel_is_trusted_on_this_gpu(sizes: tuple[int, int, int], dtype
     for causal in (True, False):
         asked = Heads(device=torch.device("cuda", 0), dtype=dtype, query=sizes[0], key=sizes[1], depth=sizes[2], causal=causal)
         assert is_trusted(asked), largest_error(asked)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("queries", [1, 8])
+@pytest.mark.parametrize("sizes", [(12, 2, 128), (28, 4, 128)], ids=str)
+def test_masked_decoding_with_grouped_heads_has_a_fused_kernel_on_this_gpu(sizes: tuple[int, int, int], queries: int) -> None:
+    """As a row that continues a cache asks for it; the plain kernel, which writes all scores to memory, is forbidden.
+
+    Where it fails, decoding falls to that kernel in silence: give it as many key heads as query heads.
+    """
+    query, key, depth = sizes
+    device, dtype = torch.device("cuda", 0), torch.bfloat16
+    q = torch.randn(4, query, queries, depth, device=device, dtype=dtype)
+    k, v = (torch.randn(4, key, 300, depth, device=device, dtype=dtype) for _ in range(2))
+    visible = torch.ones(4, 1, queries, 300, dtype=torch.bool, device=device).tril(300 - queries)
+    with torch.no_grad(), sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]):
+        out, _ = span_attention(torch.nn.Module(), q, k, v, None, visible=visible, scaling=depth**-0.5)
+    assert out.shape == (4, queries, query, depth)

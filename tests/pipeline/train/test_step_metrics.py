@@ -57,9 +57,9 @@ def test_packed_rows_have_no_padding(model_folder: Path) -> None:
 
 def test_rates_and_shares_by_hand(model_folder: Path) -> None:
     work, _, _ = work_of(model_folder, small_recipe())
-    report = StepReport(1.0, 2.0, None, 0.5, 3.0)
+    report = StepReport(1.0, 2.0, None, 0.5, 3.0, 6)
     found = figures_of(report, work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu"))
-    assert found["pairs_per_second"] == 4.0 and found["tokens_per_second"] == 300.0
+    assert found["pairs_per_second"] == 3.0 and found["pairs"] == 6.0 < work.num_pairs and found["tokens_per_second"] == 300.0
     assert found["cut_answers"] == 2.0 != work.num_cut, "of all ranks"
     assert found["data_wait_share"] == 0.25
     assert found["own_language"] == 2.0 and "outside_language" not in found
@@ -72,7 +72,7 @@ def test_utilisation_is_of_all_ranks_together(model_folder: Path, monkeypatch: p
     monkeypatch.setattr(step_metrics, "peak_of", lambda device: 1e12)
     work, _, _ = work_of(model_folder, small_recipe())
     found = figures_of(
-        StepReport(1.0, 2.0, None, 0.5, 3.0), work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu")
+        StepReport(1.0, 2.0, None, 0.5, 3.0, 6), work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu")
     )
     assert (found["model_flops_utilisation"], found["hardware_flops_utilisation"]) == (0.75, 1.0)
 

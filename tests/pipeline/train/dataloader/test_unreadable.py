@@ -108,6 +108,9 @@ def test_two_ranks_leave_out_what_one_does_and_a_resumed_run_too(
     assert sorted(map(str, lines(tmp_path / "two"))) == sorted(map(str, lines(tmp_path / "one")))
     for name in ("contrastive", "own_language", "outside_language", "precision_at_1", "gradient_norm", "unreadable"):
         assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-4)
+    bad_pairs = [len({line["key"] for line in lines(tmp_path / "one") if line["step"] == step and "talks" not in line["key"]})
+                 for step in (1, 2, 3, 4)]  # fmt: skip
+    assert [line["pairs"] for line in one] == [line["pairs"] for line in two] == [8 - count for count in bad_pairs]
     met = [sum(line["step"] == step for line in lines(tmp_path / "one")) for step in (1, 2, 3, 4)]
     assert [line["unreadable"] for line in one] == met and met[0] >= 2 and met[2]
 

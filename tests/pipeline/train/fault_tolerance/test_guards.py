@@ -25,7 +25,7 @@ from tests.pipeline.corpus import small_recipe
 from tests.pipeline.train.forked import free_port
 from tests.pipeline.train.ranks import make
 
-GOOD = StepReport(1.0, None, 2.0, 0.5, 3.0)
+GOOD = StepReport(1.0, None, 2.0, 0.5, 3.0, 8)
 BAD = replace(GOOD, gradient_norm=float("inf"))
 CALM = Beat(rank=1, step=7, doing="training", idle=2.0, time=0.0, at="step.py:1 f", waits=False)
 
