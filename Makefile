@@ -1,5 +1,6 @@
 # make demo       set up once, then the whole pipeline on the embedded default (15 minutes on 2 CPU cores)
 # make demo-full  the longer run (35 minutes)
+# make methods    every method on the toy world, side by side (WORK/methods; STEPS for tiny's 900; resumable)
 # make test       lint, types, import layers and tests
 # make mutants    break each oracle's subject in turn and show that its test goes red
 # make clean      remove what these made: .venv, work, caches
@@ -12,11 +13,12 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 WORK ?= work
 PYTEST_ARGS ?=
+STEPS ?= 300
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-full test lint mutants clean
+.PHONY: setup demo demo-full methods test lint mutants clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -48,6 +50,9 @@ demo: setup
 
 demo-full: setup
 	$(RUN) launchers.cli run --recipe tiny_full --work $(WORK)/tiny_full --processes $(RANKS)
+
+methods: setup
+	$(RUN) benchmarks.methods --work $(WORK)/methods --steps $(STEPS) --processes $(RANKS)
 
 test: setup lint
 	$(RUN) pytest -p tests.marker_counts $(PYTEST_ARGS)

@@ -1,0 +1,160 @@
+"""Every method on the toy world, on one model and as many pairs: `make methods`.
+
+All runs share a work folder, so that corpus and model are made once; each run's figures are kept beside it, and a run that has
+them is not made again. What stops goes on where it stopped: it is `crem run` that works.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from eval import mmeb, reconstruct, vlm
+from eval.metrics import Score
+from eval.results import read_result
+from jobs.evaluate import TRAINED
+from jobs.train import stage_name
+from pipeline.losses.weights import Stepwise, Weight
+from pipeline.manifest import canonical_json, write_atomic
+from pipeline.phase import Phase
+from pipeline.recipe import Recipe
+from pipeline.recipe_json import recipe_fingerprint
+from pipeline.recipes import RECIPES, load
+
+METHODS = ("tiny_retrieval", "tiny_no_generation", "tiny", "tiny_coma", "tiny_btoks", "tiny_elastic")
+"""What is compared, as far as there is a recipe of the name: the baseline first."""
+
+META_TASKS = ("classification", "vqa", "retrieval", "grounding", "overall")
+Call = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What a run gave: P@1 by meta-task (value, low, high), accuracies by mode and texts written out, all in percent (None where
+    the model cannot be asked so), and the seconds of its steps."""
+
+    recipe: str
+    seed: int
+    fingerprint: str
+    precision: dict[str, tuple[float, float, float]]
+    answers: dict[str, float]
+    texts: float | None
+    seconds: float
+
+
+def scaled(recipe: Recipe, steps: int, seed: int) -> Recipe:
+    """A recipe with another seed and so many steps for `tiny`'s; phases, warm-ups and changes of weights in proportion."""
+    share = steps / load("tiny").phase.steps
+    return replace(recipe, seed=seed, phases=tuple(_scaled(phase, share) for phase in recipe.phases))
+
+
+def _scaled(phase: Phase, share: float) -> Phase:
+    steps = max(1, round(phase.steps * share))
+    warmup = round(phase.optimizer.warmup_steps * share)
+    return replace(
+        phase,
+        steps=steps,
+        optimizer=replace(phase.optimizer, warmup_steps=warmup),
+        contrastive_weight=_moved(phase.contrastive_weight, share),
+        language_weight=_moved(phase.language_weight, share),
+    )
+
+
+def _moved(weight: Weight, share: float) -> Weight:
+    """A weight whose changes come earlier or later; the order of its changes stays."""
+    if not isinstance(weight, Stepwise):
+        return weight
+    points: list[tuple[int, float]] = []
+    for step, value in weight.points:
+        points.append((max(points[-1][0] + 1, round(step * share)) if points else 0, value))
+    return Stepwise(tuple(points))
+
+
+def crem(*words: str | Path) -> None:
+    """Call the command, whose words go to stderr. Raises CalledProcessError."""
+    subprocess.run([sys.executable, "-m", "launchers.cli", *map(str, words)], check=True, stdout=sys.stderr)
+
+
+def run(recipe: Recipe, work: Path, processes: int, call: Call = crem) -> Figures:
+    """The figures of a recipe: those kept beside the work folder if they are its own, else of a run made now."""
+    kept = work / "figures" / f"{recipe.name}-{recipe.seed}.json"
+    if kept.is_file():
+        found = Figures(**json.loads(kept.read_text()))
+        if found.fingerprint == recipe_fingerprint(recipe):
+            return found
+    source = work / "recipes" / f"{recipe.name}-{recipe.seed}.json"
+    write_atomic(source, canonical_json(recipe))
+    call("run", "--recipe", source, "--work", work, "--processes", processes, "--until", "train")
+    call("evaluate", "--recipe", source, "--work", work, "--no-untrained", "--no-blank")
+    figures = read(recipe, work)
+    write_atomic(kept, json.dumps(asdict(figures), indent=1) + "\n")
+    return figures
+
+
+def read(recipe: Recipe, work: Path) -> Figures:
+    """What the last run of a work folder gave."""
+    folder = work / "eval" / "main" / TRAINED
+    groups = read_result(mmeb.MmebResult, folder / mmeb.RESULT_NAME).groups
+    answers = {}
+    for mode in ("native", "compressed"):
+        results = [read_result(vlm.VlmResult, path) for path in sorted(folder.glob(f"*-{mode}.json"))]
+        if results:
+            answers[mode] = 100 * sum(result.accuracy.score.value for result in results) / len(results)
+    written = folder / reconstruct.RESULT_NAME
+    names = [stage_name(recipe, recipe.until(phase.name)) for phase in recipe.phases]
+    lines = [line for name in names for line in (work / name / "metrics.jsonl").read_text().splitlines()]
+    return Figures(
+        recipe=recipe.name,
+        seed=recipe.seed,
+        fingerprint=recipe_fingerprint(recipe),
+        precision={name: _percent(groups[name]) for name in META_TASKS if name in groups},
+        answers=answers,
+        texts=100 * read_result(reconstruct.ReconstructResult, written).own.value if written.is_file() else None,
+        seconds=sum(float(json.loads(line)["seconds"]) for line in lines),
+    )
+
+
+def _percent(score: Score) -> tuple[float, float, float]:
+    return 100 * score.value, 100 * score.low, 100 * score.high
+
+
+def table(runs: Sequence[Figures]) -> str:
+    """A line for each run, in Markdown. Seeds stand apart: their spread is what a difference has to pass."""
+    columns = ("recipe", "seed", *META_TASKS, "native", "compressed", "texts", "seconds")
+    lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 2)]
+    for each in runs:
+        precision = [_interval(each.precision.get(name)) for name in META_TASKS]
+        answers = [_number(each.answers.get(mode)) for mode in ("native", "compressed")]
+        cells = [f"`{each.recipe}`", str(each.seed), *precision, *answers, _number(each.texts), f"{each.seconds:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _interval(score: Sequence[float] | None) -> str:
+    return "-" if score is None else f"{score[0]:.1f} ({score[1]:.1f} to {score[2]:.1f})"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.methods")
+    parser.add_argument("--work", type=Path, required=True, help="the work folder of all runs")
+    parser.add_argument("--steps", type=int, default=300, help="steps for tiny's 900, others in proportion (default: 300)")
+    parser.add_argument("--seeds", type=int, default=2, help="number of seeds (default: 2)")
+    parser.add_argument("--recipe", action="append", choices=METHODS, help="compare these alone")
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="ranks of a training")
+    given = parser.parse_args()
+    names = [name for name in given.recipe or METHODS if name in RECIPES]
+    recipes = [scaled(load(name), given.steps, seed) for name in names for seed in range(given.seeds)]
+    print(table([run(recipe, given.work, given.processes) for recipe in recipes]))
+
+
+if __name__ == "__main__":
+    main()
