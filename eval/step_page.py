@@ -110,7 +110,8 @@ def _words(read: Row, tokenizer: Tokenizer, image_pad: int) -> Iterator[tuple[st
     for run in np.split(np.arange(len(ids)), np.flatnonzero(np.diff(roles)) + 1):
         role = Role(int(roles[run[0]]))
         if role == Role.COMPRESSION:
-            yield role.name, f"{len(run)} tokens"
+            unread = f", {len(run) - read.sequence.unread} of which answer" if read.sequence.unread else ""
+            yield role.name, f"{len(run)} tokens{unread}"
             continue
         visual = ids[run] == image_pad
         text = tokenizer.decode(ids[run][~visual].tolist())

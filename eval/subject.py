@@ -15,7 +15,7 @@ from pipeline.stage_folder import find_made_by
 from pipeline.tracking import default_uri, find_run
 
 if TYPE_CHECKING:
-    from pipeline.inference import Dtype
+    from pipeline.model.device import Dtype
     from pipeline.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ class Subject:
     def load(self) -> Model:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
         # Pulls in torch, which --help and a wrong path must not wait for.
-        from pipeline.inference import load_model, usual_place
+        from pipeline.inference import load_model
+        from pipeline.model.device import usual_place
 
         device, dtype = usual_place(self.device, self.dtype)
         return load_model(self.folder, recipe=self.recipe, device=device, dtype=dtype)

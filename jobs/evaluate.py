@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 UNTRAINED, TRAINED = "untrained", "trained"
 MODES: tuple[vlm.Mode, ...] = ("native", "compressed", "swapped")
+FEWER = "trained_{}_tokens"
+"""The trained model of fewer compression tokens than it has: of a recipe of elastic ones."""
 WITHOUT_TOKENS: tuple[vlm.Mode, ...] = ("native",)
 """How a model without compression tokens can be asked."""
 
@@ -60,7 +62,7 @@ class EvaluateStage:
     """Measures the model before and after training, the latter also with blank pictures and with other rows' tokens.
 
     It is a list of small measurements (eval.measurement). Each has its own result file; a set that cannot be used costs that set,
-    and the stage then fails at its end.
+    and the stage then fails at its end. A recipe of elastic tokens is measured in retrieval at each of their numbers.
     """
 
     context: Context
@@ -103,7 +105,10 @@ class EvaluateStage:
         """Measure what is chosen and not there yet. Raises DataError at the end where something could not be measured."""
         failures, made = Failures(), 0
         trained = newest_checkpoint(self._place)
-        models = [untrained_model(self.context, out, UNTRAINED), trained_model(self.context, out, TRAINED, trained)]
+        models = [untrained_model(self.context, out, UNTRAINED)]
+        for count in self.context.recipe.tokens.elastic[:-1]:
+            models.append(trained_model(self.context, out, FEWER.format(count), trained, tokens=count))
+        models.append(trained_model(self.context, out, TRAINED, trained))
         chosen = self._chosen(models)
         is_forced = self.context.force
         left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
@@ -138,7 +143,7 @@ class EvaluateStage:
         data = self.context.data
         has_sets = (data / mmeb_eval.EVAL).is_dir() or "retrieval" in self.choice.kinds
         found: list[Measurement] = list(mmeb.retrieval_sets(data)) if has_sets else []
-        if model.label == UNTRAINED:
+        if model.label != TRAINED:
             return found
         found += mmeb.retrieval_sets(data, blank=True) if has_sets else []
         # An empty folder costs nothing else; what is asked for by name must be there.

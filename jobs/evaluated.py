@@ -1,8 +1,9 @@
 """A model that stage `evaluate` measures: loaded when needed, its results in a folder of its own, and what they show."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eval import mmeb, reconstruct, vlm
@@ -85,19 +86,23 @@ class Evaluated:
 
 def untrained_model(context: Context, out: Path, label: str) -> Evaluated:
     """The model that training begins with."""
+    from pipeline.inference import load_untrained
+
     made = Manifest.read(context.model)
-    return _evaluated(context, out, label, backbone_folder(context), made.outputs["content"] if made else "", is_trained=False)
+    read = partial(load_untrained, backbone_folder(context))
+    return _evaluated(context, out, label, made.outputs["content"] if made else "", read)
 
 
-def trained_model(context: Context, out: Path, label: str, checkpoint: Path) -> Evaluated:
-    """The model of a checkpoint, or of another folder that a training left."""
+def trained_model(context: Context, out: Path, label: str, checkpoint: Path, *, tokens: int | None = None) -> Evaluated:
+    """The model of a checkpoint, or of another folder that a training left; `tokens`: with the first so many of its tokens."""
+    from pipeline.inference import load_model
     from pipeline.train.checkpoint import STATE
 
     files = sorted(path for path in checkpoint.iterdir() if path.is_file())
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     is_checkpoint = (checkpoint / STATE).is_file()
     content = file_digest(checkpoint / STATE) if is_checkpoint else fingerprint(states)
-    return _evaluated(context, out, label, checkpoint, content, is_trained=True)
+    return _evaluated(context, out, label, content, partial(load_model, checkpoint, tokens=tokens))
 
 
 def trained_steps(folder: Path) -> int:
@@ -119,8 +124,8 @@ def checkpoint_folder(context: Context, name: str) -> Path:
     return folder
 
 
-def _evaluated(context: Context, out: Path, label: str, folder: Path, content: str, *, is_trained: bool) -> Evaluated:
-    from pipeline.inference import load_model, load_untrained, usual_place
+def _evaluated(context: Context, out: Path, label: str, content: str, read: Callable[..., Model]) -> Evaluated:
+    from pipeline.model.device import usual_place
 
     device, dtype = usual_place()
     place = out / label
@@ -129,8 +134,7 @@ def _evaluated(context: Context, out: Path, label: str, folder: Path, content: s
     mark_begun(place, owner)
 
     def load() -> Model:
-        read = load_model if is_trained else load_untrained
-        model = read(folder, recipe=context.recipe, device=device, dtype=dtype)
+        model = read(recipe=context.recipe, device=device, dtype=dtype)
         write_atomic(place / MODEL_NAME, json.dumps({"fingerprint": model.fingerprint}) + "\n")
         return model
 

@@ -3,12 +3,12 @@
 import shlex
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eval import mmeb
 from eval.results import read_result
-from jobs.evaluate import TRAINED, UNTRAINED
+from jobs.evaluate import FEWER, TRAINED, UNTRAINED
 from jobs.stage import Context
 from pipeline.tracking import redact
 
@@ -16,10 +16,14 @@ GROUPS = ("classification", "vqa", "retrieval", "grounding", "other", "IND", "OO
 FIRST_PORT, LAST_PORT = 5000, 5099
 
 
-def result_table(evaluation: Path) -> str:
-    """P@1 in percent by meta-task and overall: chance, the untrained model, the trained one, and it with blank pictures."""
+def result_table(evaluation: Path, fewer: Sequence[int] = ()) -> str:
+    """P@1 in percent by meta-task and overall: chance, the untrained model, the trained one, and it with blank pictures.
+
+    `fewer` are numbers of compression tokens of which the trained model has a line of its own.
+    """
     files = {
         "untrained": evaluation / UNTRAINED / mmeb.RESULT_NAME,
+        **{f"trained, {count} tokens": evaluation / FEWER.format(count) / mmeb.RESULT_NAME for count in fewer},
         "trained": evaluation / TRAINED / mmeb.RESULT_NAME,
         "trained, blank pictures": evaluation / TRAINED / mmeb.BLANK_RESULT_NAME,
     }

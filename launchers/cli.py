@@ -120,7 +120,7 @@ def run(until: str, processes: int, **given: Any) -> None:
     for outcome in run_chain(chain, context, until=until, run=runner(processes)):
         tell(outcome)
     if until == ORDER[-1]:
-        click.echo(f"\n{result_table(context.evaluation)}\n")
+        click.echo(f"\n{result_table(context.evaluation, context.recipe.tokens.elastic[:-1])}\n")
         click.echo(f"report: {(context.report / 'report.html').resolve()}")
     click.echo(f"tracked runs:\n  {tracking_command(context)}")
 
@@ -236,7 +236,8 @@ def evaluate(**given: Any) -> None:
 
     P@1 on MMEB-eval, with the pictures and with blank ones; questions about pictures, answered natively, from the tokens
     alone and from another row's tokens; texts written out again from the tokens alone. Every set is kept when it is measured and
-    found again, whatever is chosen later; one that cannot be used costs that set, and the exit code says so. A single model:
+    found again, whatever is chosen later; one that cannot be used costs that set, and the exit code says so. Of elastic tokens
+    each number has its P@1, printed as a table. A single model:
 
     \b
       python -m eval.vlm --run-id RUN_ID --mode compressed
@@ -247,9 +248,12 @@ def evaluate(**given: Any) -> None:
       crem evaluate --recipe tiny --only questions --checkpoint 500
     """
     from jobs.evaluate import Choice
+    from jobs.summary import result_table
 
     shared = options.take_shared(given)
-    one_stage("evaluate", shared, {"choice": Choice(**given)})
+    context = one_stage("evaluate", shared, {"choice": Choice(**given)})
+    if context.recipe.tokens.elastic:
+        click.echo(f"\n{result_table(context.evaluation, context.recipe.tokens.elastic[:-1])}")
 
 
 @group.command()

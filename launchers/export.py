@@ -9,7 +9,7 @@ from launchers.options import DEFAULT_WORK, SETTINGS
 
 if TYPE_CHECKING:
     from pipeline.export import Form
-    from pipeline.inference import Dtype
+    from pipeline.model.device import Dtype
 
 
 @click.command()
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
 @click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Number type of a whole model.")
+@click.option("--tokens", type=int, help="Of its compression tokens the first so many; all, where it is left out.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), help="New folder to write.")
-def export(out: Path, form: "Form", dtype: "Dtype", **which: Any) -> None:
+def export(out: Path, form: "Form", dtype: "Dtype", tokens: int | None, **which: Any) -> None:
     """Write a trained model for use outside of this repository.
 
     "merged" is an ordinary Hugging Face folder: adapters folded in, the compression rows in the table. "adapter" is a PEFT
@@ -37,10 +38,11 @@ def export(out: Path, form: "Form", dtype: "Dtype", **which: Any) -> None:
     Examples:
       crem export --model work/train --out exported
       crem export --run-id RUN_ID --form adapter --out adapter
+      crem export --model work/train --tokens 4 --out exported_4
     """
     from eval.subject import find_subject
     from pipeline import export as exporter
 
     subject = find_subject(**which)
-    exporter.export(subject.folder, out, form=form, recipe=subject.recipe, dtype=dtype)
+    exporter.export(subject.folder, out, form=form, recipe=subject.recipe, dtype=dtype, tokens=tokens)
     click.echo(f"exported: {out}")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from jobs.stage import Context, Stage
 
 
-def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None = None, processes: int = 1) -> None:
-    """Run one stage of the chain and say what became of it."""
+def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None = None, processes: int = 1) -> "Context":
+    """Run one stage of the chain, say what became of it, and return what it was run with."""
     from jobs.ranks import leave, rank, refuse_ranks
     from jobs.run import Machine, stage
     from launchers.local import is_started_rank
@@ -34,6 +34,7 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
     leave()
     if not rank() and not is_started_rank():
         tell(outcome)
+    return context
 
 
 def runner(processes: int) -> "Runner":

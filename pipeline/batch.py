@@ -86,7 +86,7 @@ class Batch:
 
 
 class Outputs(NamedTuple):
-    """`embeddings` (E, D) float32 of unit norm, `token_losses` (S,) float32 of the scored tokens.
+    """`embeddings` (E, D), or (E, k, D) at k numbers of tokens, of unit norm, and `token_losses` (S,), both float32.
 
     A tuple: DeepSpeed's hooks find no tensor in a class of our own.
     """
@@ -124,7 +124,7 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
         pixels=stacks([picture for row in rows for picture in row.pixels]),
         grid_thw=torch.from_numpy(np.concatenate([row.sequence.grid_thw for row in rows])),
         image_index=torch.from_numpy(np.concatenate(images)),
-        spans=causal_spans([(row.sequence.roles, row.compressed) for row in rows], places, layout),
+        spans=causal_spans([(row.sequence.attention_roles(), row.compressed) for row in rows], places, layout),
         pool_index=torch.from_numpy(np.stack(pool)) if pool else torch.zeros((0, 1), dtype=torch.int64),
         slots=torch.tensor([row.slot for row, _ in embedded], dtype=torch.int64),
         score_index=scored[0],

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from pipeline.embedding_json import Prompt, Settings
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.exported import DECISIVE, POOLING, ROWS
-from pipeline.inference import Dtype, EmbeddingModel, load_model
+from pipeline.inference import EmbeddingModel, load_model
 from pipeline.manifest import atomic_folder, canonical_json
 from pipeline.model.adapters import Full, LoRA, merge
 from pipeline.model.backbone import PICTURE_SETTINGS, folder_digests, name_ids
+from pipeline.model.device import Dtype
 from pipeline.recipe import Recipe
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES
@@ -41,16 +42,19 @@ _OTHER_LIBRARY = {
 """What sentence-transformers reads before any weight: with these, it makes our vectors or stops."""
 
 
-def export(path: Path, out: Path, *, form: Form, recipe: Recipe | None = None, dtype: Dtype = "float32") -> None:
+def export(
+    path: Path, out: Path, *, form: Form, recipe: Recipe | None = None, dtype: Dtype = "float32", tokens: int | None = None
+) -> None:
     """Write the model of a checkpoint or export (or, with a recipe, of a bare model folder) to the new folder `out`.
 
     "merged" is a whole model in `dtype`, the compression rows in its table; "adapter" holds the low-rank adapters and the
-    compression rows, for the model folder that they were trained on. Raises ConfigError when `out` is there already or the
+    compression rows, for the model folder that they were trained on. `tokens` writes the model of the first so many compression
+    tokens. Raises ConfigError when `out` is there already or the
     recipe cannot be said in the form, CheckpointError for a model that does not load.
     """
     if out.exists():
         raise ConfigError(f"{out}: is there already; name a new folder")
-    model = load_model(path, recipe=recipe)
+    model = load_model(path, recipe=recipe, tokens=tokens)
     prompt = Prompt.of(model.builder, model.recipe)
     if form == "adapter":
         _check_adapter(model)

@@ -1,12 +1,10 @@
 """A trained (or untrained) model to embed sides and answer questions with, loaded from a checkpoint or a model folder."""
 
-import hashlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from pipeline.manifest import fingerprint
 from pipeline.model import compressed_items, generation
 from pipeline.model.backbone import Folder, folder_digests
 from pipeline.model.compressed_items import CompressedItems
+from pipeline.model.device import Dtype, device_of
 from pipeline.model.embedder import Embedder
 from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
 from pipeline.model.inputs import load_pixels
@@ -33,8 +32,6 @@ from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_traine
 from pipeline.train.dataloader.step_dataset import side_digest
 
 logger = logging.getLogger(__name__)
-
-Dtype = Literal["float32", "bfloat16"]
 
 CHUNK_TOKENS = 8192
 DECODED_SIDES = 256
@@ -76,6 +73,22 @@ class EmbeddingModel:
             batch = self._pack(rows)
             out[batch.slots.cpu().numpy()] = self.embedder(batch).embeddings.cpu().numpy()
         return out
+
+    def with_tokens(self, count: int) -> "EmbeddingModel":
+        """The model of the first `count` compression tokens, over the same weights: what a recipe of so many makes of them.
+
+        Whether that is good, training decides. Raises ConfigError for a number that is not from 1 to the recipe's.
+        """
+        tokens, builder = self.recipe.tokens, self.builder
+        if not 1 <= count <= tokens.count:
+            raise ConfigError(f"tokens: {count}; recipe {self.recipe.name} has {tokens.count}, take one to all of them")
+        return replace(
+            self,
+            embedder=self.embedder.first_tokens(count),
+            recipe=replace(self.recipe, tokens=replace(tokens, count=count, elastic=())),
+            builder=replace(builder, vocabulary=replace(builder.vocabulary, chorus=builder.vocabulary.chorus[:count])),
+            fingerprint=f"{count} tokens of {self.fingerprint}",
+        )
 
     @torch.no_grad()
     def compress(self, sides: Sequence[Side]) -> CompressedItems:
@@ -120,7 +133,7 @@ class EmbeddingModel:
         for rows in self._chunks(builder, sides, [(Turn(question=question),) for question in questions]):
             _, memory, states = self._read(rows, builder.layout.order)
             last = [int(place[-1]) for place in row_places(rows)]
-            names = [_name(row.item, questions[row.slot]) for row in rows]
+            names = [generation.answer_name(row.item, questions[row.slot]) for row in rows]
             texts = self._decode(memory, states[last], names, max_new_tokens, decoding)
             for row, text in zip(rows, texts, strict=True):
                 answers[row.slot] = text
@@ -139,7 +152,7 @@ class EmbeddingModel:
             asked = questions[start : start + len(part)]
             question_ids = [self.builder.question_ids(question) for question in asked]
             memory, states = generation.proceed(self.embedder, part.memory(self.device), question_ids)
-            names = [_name(item, question) for item, question in zip(part.names.tolist(), asked, strict=True)]
+            names = [generation.answer_name(item, question) for item, question in zip(part.names.tolist(), asked, strict=True)]
             answers += self._decode(memory, states, names, max_new_tokens, decoding)
         return answers
 
@@ -187,26 +200,20 @@ class EmbeddingModel:
         return [self.decode(ids) for ids in tokens]
 
 
-def _name(item: int, question: str) -> int:
-    """What tells an answer's random draws apart from those of others: its content, never its place in a batch."""
-    return int.from_bytes(hashlib.sha256(f"{item}/{question}".encode()).digest()[:7], "little")
-
-
-def usual_place(device: str | None = None, dtype: Dtype | None = None) -> tuple[str, Dtype]:
-    """Where and in which number type a model runs that is not told: on the GPU where there is one, there in bfloat16."""
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return place, dtype or ("float32" if place == "cpu" else "bfloat16")
-
-
 def load_model(
-    path: Path, *, recipe: Recipe | None = None, device: str | torch.device = "cpu", dtype: Dtype = "float32"
+    path: Path,
+    *,
+    recipe: Recipe | None = None,
+    device: str | torch.device = "cpu",
+    dtype: Dtype = "float32",
+    tokens: int | None = None,
 ) -> EmbeddingModel:
     """Load a checkpoint, an exported folder (both hold their recipe) or, with a recipe, a bare model folder.
 
-    Raises CheckpointError, naming the folder and what it lacks, also when `recipe` is not the one it was trained with;
-    ConfigError for a device that is not there. Of a bare model folder it is said which weights are untrained.
+    `tokens` takes the first so many of its compression tokens. Raises CheckpointError, naming the folder and what it lacks, also
+    when `recipe` is not the one it was trained with; ConfigError for a device that is not there. Untrained weights are named.
     """
-    place = _device(device)
+    place = device_of(device)
     if (path / checkpoint.STATE).is_file():
         model = _of_checkpoint(path, recipe, dtype)
     elif (path / SETTINGS).is_file():
@@ -218,7 +225,7 @@ def load_model(
         if model.untrained:
             logger.warning("%s: %s: it is a bare model folder, and recipe %s starts them", path, model.untrained, recipe.name)
     model.embedder.to(place)
-    return model
+    return model if tokens is None else model.with_tokens(tokens)
 
 
 def load_untrained(path: Path, recipe: Recipe, *, device: str | torch.device = "cpu", dtype: Dtype = "float32") -> EmbeddingModel:
@@ -226,7 +233,7 @@ def load_untrained(path: Path, recipe: Recipe, *, device: str | torch.device = "
 
     Its fingerprint begins with what is new, so that every result says so. Raises CheckpointError for a folder without a model.
     """
-    place = _device(device)
+    place = device_of(device)
     embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
     names = [name for name, own in (("tokens", embedder.bank), ("pooling", embedder.pooling)) if _has_weights(own)]
     untrained = f"untrained {' and '.join(names)}" if names else ""
@@ -272,14 +279,6 @@ def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
         )
 
 
-def _device(name: str | torch.device) -> torch.device:
-    """The device, tried with an empty tensor. Raises ConfigError when it is not there."""
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: {name} cannot be used ({str(error).splitlines()[0]}); use cpu") from error
-
-
 def _fingerprint(digests: Mapping[str, str], trained: str, recipe: Recipe, dtype: Dtype) -> str:
     return fingerprint([digests, trained, recipe_fingerprint(recipe), dtype])
 
@@ -289,6 +288,7 @@ def _model(
 ) -> EmbeddingModel:
     """`chorus` are the ids of the compression tokens, where the folder does not decide them."""
     embedder.eval()
+    embedder.elastic = ()  # one embedding a row: see EmbeddingModel.with_tokens
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe) if chorus is None else chorus)
     return EmbeddingModel(
         embedder=embedder,

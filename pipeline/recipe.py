@@ -126,6 +126,11 @@ class Recipe:
             raise ConfigError(
                 f"pooling.role: {type(self.pooling).__name__} pools {named}, which every row has, not {pooled.role.name}"
             )
+        if self.tokens.elastic and (pooled.last or pooled.role is not Role.COMPRESSION):
+            raise ConfigError(
+                f"tokens.elastic: {type(self.pooling).__name__} does not pool all compression tokens, so the first have no "
+                "embedding; take MeanOver, or leave tokens.elastic empty"
+            )
 
     def _check_tokens(self, phase: Phase) -> None:
         """Compression tokens and their role come together."""

@@ -17,6 +17,7 @@ import numpy as np
 from pipeline.errors import DataError
 from pipeline.roles import Continues, Layout, Role
 from pipeline.sample import IMAGE_MARKER, Side, Turn
+from pipeline.spans import UNREAD
 
 RECONSTRUCT_TEXT = "Reconstruct the represented text"
 
@@ -40,7 +41,8 @@ class Vocabulary:
 class TokenSequence:
     """`input_ids` (T,) int64, `roles` (T,) int8, `grid_thw` (I, 3) int64 patches, `image_starts` (I,) each picture's first token.
 
-    `cut` says that an answer was shortened to fit the cap; `scored` and `continues` are the layout's.
+    `cut` says that an answer was shortened to fit the cap; `scored` and `continues` are the layout's. What stands behind the
+    compression tokens sees all but the last `unread` of them, at the positions that it has where these are missing.
     """
 
     input_ids: np.ndarray
@@ -50,6 +52,7 @@ class TokenSequence:
     cut: bool = False
     scored: tuple[Role, ...] = (Role.ANSWER,)
     continues: Continues = "next"
+    unread: int = 0
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -66,6 +69,14 @@ class TokenSequence:
     def next_position(self, merge: int = 2) -> int:
         """The position of a token behind the compression tokens that end this sequence."""
         return len(self) if self.continues == "count" else int(self.positions(merge)[:, -1].max()) + 1
+
+    def attention_roles(self) -> np.ndarray:
+        """The roles (T,) int8 as attention tells them apart: UNREAD ones are not COMPRESSION."""
+        if not self.unread:
+            return self.roles
+        roles = self.roles.copy()
+        roles[np.flatnonzero(roles == Role.COMPRESSION)[-self.unread :]] = UNREAD
+        return roles
 
     def image_tokens(self, merge: int = 2) -> np.ndarray:
         """Positions of all visual tokens, picture after picture, int64."""
@@ -88,9 +99,11 @@ class TokenSequence:
             out[:, start : start + height * width] = np.stack([np.zeros_like(rows), rows, columns]) + current
             place, current = start + height * width, current + max(height, width)
         out[:, place:] = np.arange(current, current + len(self) - place)
-        if self.continues == "count":
+        if self.continues == "count" or self.unread:
             behind = int(np.flatnonzero(self.roles == Role.COMPRESSION)[-1]) + 1
-            out[:, behind:] = np.arange(behind, len(self))
+            if self.continues == "count":
+                out[:, behind:] = np.arange(behind, len(self))
+            out[:, behind:] -= self.unread
         return out
 
 

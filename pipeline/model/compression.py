@@ -27,6 +27,9 @@ class Chorus:
     `place`: "spare" takes ids of the rows that the table has after the tokenizer's last id, so that an export resizes nothing;
     "new" takes ids after the table's last row, for tables without spare rows.
 
+    `elastic` are numbers of tokens, the last of them `count`: a row is embedded at each, from its first k tokens alone. These
+    never see the later ones, so one pass holds them all, and the model is one of k tokens for every k (empty: of `count` alone).
+
     The rows are in a `TokenBank`, not in the table: with a tied head, training them moves no output. Their ids are never scored
     and never chosen in decoding.
     """
@@ -36,6 +39,7 @@ class Chorus:
     trained: Trained = "rows"
     place: Place = "spare"
     noise: float = 0.1
+    elastic: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, allowed in (("start", Start), ("trained", Trained), ("place", Place)):
@@ -47,6 +51,8 @@ class Chorus:
         check_least(self, "tokens", noise=0)
         if self.start == "spare" and self.place != "spare":
             raise ConfigError('tokens.start: new rows are no spare ones; set tokens.place to "spare", or another start')
+        if self.elastic and (list(self.elastic) != sorted({0, *self.elastic})[1:] or self.elastic[-1] != self.count):
+            raise ConfigError(f"tokens.elastic: {list(self.elastic)}; give growing numbers from 1 to tokens.count = {self.count}")
 
     def ids(self, vocab_size: int, num_known: int) -> tuple[int, ...]:
         """Ids for the tokens, of a table of `vocab_size` rows and a tokenizer of `num_known` ids.
@@ -101,6 +107,10 @@ class TokenBank(nn.Module):
             # Under ZeRO every rank must touch the same parameters; times zero keeps the graph without moving anything.
             return embeddings + 0.0 * self.rows.sum().to(embeddings.dtype)
         return embeddings.masked_scatter(mine[:, None], self.rows[input_ids[mine] - self.ids.start].to(embeddings.dtype))
+
+    def first(self, count: int) -> "TokenBank":
+        """The bank of the first `count` rows."""
+        return TokenBank(self.rows.detach()[:count], self.ids.start)
 
     def _mine(self, input_ids: torch.Tensor) -> torch.Tensor:
         return (input_ids >= self.ids.start) & (input_ids < self.ids.stop)

@@ -1,5 +1,7 @@
 """The model that training wraps: a packed batch in, embeddings and the losses of scored tokens out, in one forward pass."""
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn.functional import normalize
@@ -7,7 +9,7 @@ from torch.nn.functional import normalize
 from pipeline.batch import Batch, Outputs
 from pipeline.model.attention import SpanPlan
 from pipeline.model.backbone import Backbone
-from pipeline.model.compression import Bank
+from pipeline.model.compression import Bank, TokenBank
 from pipeline.model.dropout import TokenDropout, TokenNoise
 from pipeline.model.inputs import PatchCutter
 from pipeline.model.pooling import Pool
@@ -17,8 +19,9 @@ from pipeline.model.tower import FrozenTower, cut
 class Embedder(nn.Module):
     """Backbone, compression tokens and pooling. COMPRESSION never sees what follows it, so one pass serves both losses."""
 
-    def __init__(self, backbone: Backbone, bank: Bank, pooling: Pool, cutter: PatchCutter) -> None:
+    def __init__(self, backbone: Backbone, bank: Bank, pooling: Pool, cutter: PatchCutter, elastic: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self.elastic = elastic
         self.backbone, self.bank = backbone, bank
         self.pooling, self.cutter = pooling, cutter
         self.noise = TokenNoise()
@@ -32,9 +35,21 @@ class Embedder(nn.Module):
         """Size D of an embedding."""
         return self.backbone.width
 
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Of what is made of a row: (D,), or (k, D) where it is embedded at k numbers of tokens."""
+        return (len(self.elastic), self.width) if self.elastic else (self.width,)
+
     def release_tower(self, device: torch.device, dtype: torch.dtype) -> FrozenTower:
         """Take the frozen tower out of the module, onto a device. Batches with pictures must then bring their features."""
         return FrozenTower(self.backbone.release_tower(), self.cutter, device, dtype)
+
+    def first_tokens(self, count: int) -> "Embedder":
+        """The embedder of the first `count` compression tokens, over the same weights."""
+        assert isinstance(self.bank, TokenBank), "the recipe has compression tokens"
+        first = copy.copy(self)
+        first._modules = {**self._modules, "bank": self.bank.first(count)}
+        return first
 
     def checkpoint_layers(self) -> None:
         """Keep only the inputs of the layers in training and run each layer again in the backward pass (not reentrant)."""
@@ -42,7 +57,7 @@ class Embedder(nn.Module):
         self.backbone.model.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
 
     def forward(self, batch: Batch) -> Outputs:
-        """Embeddings (E, D) of unit norm and token losses (S,), both float32."""
+        """Embeddings (E, D), or (E, k, D) at k numbers of tokens, of unit norm, and token losses (S,), both float32."""
         embeddings = self.input_embeddings(batch)
         with self.noise.of(batch.token_noise):
             states = self.backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
@@ -50,8 +65,11 @@ class Embedder(nn.Module):
         return Outputs(self.pool(states, batch), losses)
 
     def pool(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Embeddings (E, D) of unit norm, float32, from the final states (T, D) of a packed batch."""
-        return normalize(self.pooling(states[batch.pool_index]), dim=-1)
+        """Embeddings (E, D), or (E, k, D), of unit norm, float32, from the final states (T, D) of a packed batch."""
+        pooled = states[batch.pool_index]
+        if not self.elastic:
+            return normalize(self.pooling(pooled), dim=-1)
+        return torch.stack([normalize(self.pooling(pooled[:, :count]), dim=-1) for count in self.elastic], dim=1)
 
     def input_embeddings(self, batch: Batch) -> torch.Tensor:
         """Embeddings (T, D): rows of the table, compression rows, visual features in their places."""

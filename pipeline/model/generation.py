@@ -204,3 +204,8 @@ def decode(
 def _until(tokens: list[int], end: int) -> list[int]:
     """The tokens before the first end token."""
     return tokens[: tokens.index(end)] if end in tokens else tokens
+
+
+def answer_name(item: int, question: str) -> int:
+    """What tells an answer's random draws apart from those of others: its content, never its place in a batch."""
+    return int.from_bytes(hashlib.sha256(f"{item}/{question}".encode()).digest()[:7], "little")

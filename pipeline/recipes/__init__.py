@@ -11,12 +11,14 @@ from pipeline.recipes.ablations import ABLATIONS
 from pipeline.recipes.baselines import BASELINES
 from pipeline.recipes.btoks import BTOKS
 from pipeline.recipes.coma import COMA
-from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_full
+from pipeline.recipes.elastic import crem_2b_elastic
+from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_elastic, tiny_full
 from pipeline.recipes.tiny_methods import TINY_METHODS
 
 OWN: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "tiny_full": tiny_full,
+    "tiny_elastic": tiny_elastic,
     "mini": mini,
     "mini_sets": mini_sets,
     **TINY_METHODS,
@@ -34,6 +36,7 @@ METHODS: dict[str, dict[str, Callable[[], Recipe]]] = {
         "crem_7b_retrieval": crem.crem_7b_retrieval,
         **ABLATIONS,
     },
+    "Elastic tokens (ours)": {"crem_2b_elastic": crem_2b_elastic},
     "CoMa (arXiv 2511.08480)": COMA,
     "Bottleneck Tokens (arXiv 2604.11095)": BTOKS,
     "Baselines": BASELINES,

@@ -87,6 +87,17 @@ def tiny_full() -> Recipe:
     )
 
 
+def tiny_elastic() -> Recipe:
+    """Elastic tokens on the toy world: one model of 4 and of 16."""
+    base = tiny()
+    return replace(
+        base,
+        name="tiny_elastic",
+        summary="tiny whose first 4 tokens are a model too: embeddings and answers of 4 and of 16 from one training",
+        tokens=replace(base.tokens, elastic=(4, 16)),
+    )
+
+
 def mini() -> Recipe:
     """A model from scratch on a few thousand real photos, charts and tables: what a small corpus of one's own can give.
 

@@ -43,7 +43,7 @@ def build_embedder(
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.phase.tower == "trained")
-    embedder = Embedder(backbone, bank, pooling, folder.cutter)
+    embedder = Embedder(backbone, bank, pooling, folder.cutter, recipe.tokens.elastic)
     if (path / OWN_WEIGHTS).is_file():
         _load_own(embedder, load_file(path / OWN_WEIGHTS), path)
     return embedder, folder

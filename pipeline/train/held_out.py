@@ -60,7 +60,8 @@ class HeldOut:
     def _passes(self, engine: Engine, work: HeldOutWork, idle: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Of this rank's share: embeddings (2 Q + H, D), and sums (2, NUM_GROUPS) of the language loss, full and compressed.
 
-        An embedding comes from the pass that answers with compression: what follows the pooled tokens is not seen by them.
+        An embedding comes from the pass that answers with compression: what follows the pooled tokens is not seen by them. Of
+        elastic tokens it is that of all.
         """
         embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
         sums = torch.zeros(2, NUM_GROUPS, device=engine.device)
@@ -69,7 +70,7 @@ class HeldOut:
             # Once for both passes: a frozen tower's features stand in for the pixels from here on.
             batch = engine.vision.see(chunk.compressed).to(engine.device)
             outputs = engine(batch)
-            embeddings[batch.slots] = outputs.embeddings
+            embeddings[batch.slots] = outputs.embeddings[:, -1] if engine.module.elastic else outputs.embeddings
             sums[1] += language_sums(outputs, batch, self.phase)
             if chunk.full_spans is not None:
                 sums[0] += language_sums(engine(replace(batch, spans=chunk.full_spans)), batch, self.phase)

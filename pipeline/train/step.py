@@ -75,7 +75,7 @@ def refuse_unanswered(work: StepWork, units: torch.Tensor) -> None:
 
 
 def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[int, Outputs], torch.Tensor]:
-    """Embeddings (2 Q + H, D) of the global batch, and the outputs of the chunks whose graph is kept."""
+    """Embeddings (2 Q + H, D) or (2 Q + H, k, D) of the global batch, and the outputs of the chunks whose graph is kept."""
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     calls = sum(index >= first_kept or chunk.prefix is not None for index, chunk in enumerate(work.chunks))
@@ -90,7 +90,7 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     for _ in range(num_idle):
         with torch.no_grad():
             engine(work.idle)
-    embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
+    embeddings = torch.zeros(len(work.items), *engine.module.embedding_shape, device=engine.device)
     for slots, values in parts:
         embeddings[slots.to(engine.device)] = values
     return kept, engine.sum(embeddings)
@@ -131,16 +131,19 @@ class Contrast:
 def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, phase: Phase, weight: float) -> Contrast:
     """The contrastive loss over embeddings (2 Q + H, D) of Q queries and of the candidates `items`.
 
+    Of embeddings (2 Q + H, k, D) at k numbers of tokens it is the mean over these, each among its equals; P@1 is the last one's.
+
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient
     crosses ranks, and no other factor than the engine's is needed.
     """
     if not len(items):
         return Contrast(None, None, embeddings, 0)
     leaf = embeddings.detach().requires_grad_()
-    queries, candidates = leaf[: -len(items)], leaf[-len(items) :]
-    loss = phase.contrastive(queries, candidates, items)
+    at_counts = leaf.unbind(dim=1) if leaf.ndim == 3 else (leaf,)
+    loss = torch.stack([phase.contrastive(each[: -len(items)], each[-len(items) :], items) for each in at_counts]).mean()
     (gradient,) = torch.autograd.grad(loss, leaf)
-    hits = precision_at_1(queries.detach(), candidates.detach())
+    queries, candidates = at_counts[-1].detach()[: -len(items)], at_counts[-1].detach()[-len(items) :]
+    hits = precision_at_1(queries, candidates)
     return Contrast(float(loss.detach()), hits, weight * gradient, len(queries))
 
 

@@ -17,6 +17,7 @@ from jobs.evaluate import Choice, EvaluateStage
 from jobs.report import ReportStage
 from jobs.runner import run_stage
 from jobs.stage import Context
+from jobs.summary import result_table
 from pipeline.data.keys import make_key
 from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
@@ -45,6 +46,7 @@ class Models:
 
     def load(self, path: Path, **given: object) -> FakeModel:
         name = path.name if path.name.startswith("step-") else "untrained"
+        name += f" of {given['tokens']}" if given.get("tokens") else ""
         self.loaded.append(FakeModel(fingerprint=f"fake {name}", embed_one=self.embed_one))
         return self.loaded[-1]
 
@@ -128,6 +130,16 @@ def test_everything_is_measured_once(context: Context, models: Models) -> None:
     models.forget()
     assert run_stage(EvaluateStage(context=context), context).was_done
     assert models.loaded == []
+
+
+def test_elastic_tokens_are_measured_at_each_of_their_numbers(context: Context, models: Models) -> None:
+    """In retrieval; the counts that are told are those of all tokens."""
+    context = replace(context, recipe=load("tiny_elastic"))
+    counts = evaluate(context)
+    assert counts == {"step": 200, "datasets": 3, "questions": 3, "texts": 6, "measured": 3 + 3 + 3 + 3 + 3 + 1}
+    assert models.embedded == {"fake untrained": 12, "fake step-00000200 of 4": 12, "fake step-00000200": 24}
+    table = result_table(context.evaluation, (4,)).splitlines()
+    assert [line[:24].strip() for line in table[3:5]] == ["trained, 4 tokens", "trained"] and "-" not in table[3]
 
 
 def test_a_kill_in_the_last_set_costs_that_set(context: Context, models: Models) -> None:

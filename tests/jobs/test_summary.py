@@ -29,12 +29,14 @@ def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path:
     write_result(result(0.021), tmp_path / "untrained" / mmeb.RESULT_NAME)
     write_result(result(0.753), tmp_path / "trained" / mmeb.RESULT_NAME)
     write_result(result(0.034), tmp_path / "trained" / mmeb.BLANK_RESULT_NAME)
-    header, *rows, interval = result_table(tmp_path).splitlines()
+    write_result(result(0.612), tmp_path / "trained_4_tokens" / mmeb.RESULT_NAME)
+    header, *rows, interval = result_table(tmp_path, (4,)).splitlines()
     assert header.split()[2:] == ["classification", "vqa", "grounding", "IND", "overall"]
     values = {row[:24].strip(): row[24:].split() for row in rows}
     assert values == {
         "chance": ["2.0"] * 5,
         "untrained": ["2.1"] * 5,
+        "trained, 4 tokens": ["61.2"] * 5,
         "trained": ["75.3"] * 5,
         "trained, blank pictures": ["3.4"] * 5,
     }

@@ -21,8 +21,8 @@ MUTANTS = (
     Mutant(
         "question sees context",
         "pipeline/spans.py",
-        "layout.visible(role, compressed=compressed) &",
-        "layout.visible(role, compressed=False) &",
+        "_visible(layout, role, compressed) &",
+        "_visible(layout, role, False) &",
         (*ATTENTION, "tests/pipeline/test_spans.py"),
     ),
     Mutant(
@@ -42,8 +42,8 @@ MUTANTS = (
     Mutant(
         "coin not read",
         "pipeline/batch.py",
-        "(row.sequence.roles, row.compressed) for row in rows",
-        "(row.sequence.roles, True) for row in rows",
+        "(row.sequence.attention_roles(), row.compressed) for row in rows",
+        "(row.sequence.attention_roles(), True) for row in rows",
         ATTENTION,
     ),
     Mutant(
@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "native rows lost beside plain ones",
         "pipeline/spans.py",
-        "there = [role for role in Role if present[role]]",
-        "there = [role for role in layout.order if present[role]]",
+        "there = [role for role in (*Role, UNREAD) if present[role]]",
+        "there = [role for role in (*layout.order, UNREAD) if present[role]]",
         ATTENTION,
     ),
     Mutant(

@@ -48,7 +48,9 @@ def variant(name: str, **phase: object) -> Recipe:
         "answers": replace(joint.mixture, pairs=0),
         "retrieval": replace(joint.mixture, outside=0, own_sides=(), negatives=2),
         "together": replace(joint.mixture, negatives=1),
+        "elastic": joint.mixture,
     }
+    recipe = replace(recipe, tokens=replace(recipe.tokens, elastic=(1, 3, 4))) if name == "elastic" else recipe
     language = NextToken(groups="together" if name == "together" else "apart")
     return recipe.with_phase(language=language, mixture=mixtures[name])
 

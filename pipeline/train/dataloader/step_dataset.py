@@ -53,7 +53,10 @@ class RowBuilder:
         side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.phase.layout
         words = (self.recipe.order_seed, step, sample.key, item.side)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
-        builder = self.native_builder if native else self.builder
+        asked = self._tokens_asked(item, step, *words)
+        # An embedded row has all tokens, since it is embedded at every number.
+        read, unread = (len(self.builder.vocabulary.chorus), self.recipe.tokens.count - asked) if item.slot >= 0 else (asked, 0)
+        builder = self._builder(read, native=native)
         if outside:
             side = conversation_context(side, builder.layout)
         elif item.asks and not self.phase.embeds:
@@ -65,7 +68,7 @@ class RowBuilder:
         grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
         return Row(
             key=sample.key,
-            sequence=builder.build(side, grids, turns, key=sample.key),
+            sequence=replace(builder.build(side, grids, turns, key=sample.key), unread=unread),
             pixels=pixels,
             compressed=not native and bool(layout.hidden) and coin(layout.gate_probability, "gate", *words),
             slot=item.slot,
@@ -73,6 +76,20 @@ class RowBuilder:
             group=item.group,
             noise=(seed_of("noise", self.recipe.order_seed, step), seed_of("noise", *words)),
         )
+
+    def _builder(self, count: int, *, native: bool) -> SequenceBuilder:
+        """What builds rows of the first `count` compression tokens, or of none."""
+        if native or count == self.recipe.tokens.count:
+            return self.native_builder if native else self.builder
+        vocabulary = self.builder.vocabulary
+        return replace(self.builder, vocabulary=replace(vocabulary, chorus=vocabulary.chorus[:count]))
+
+    def _tokens_asked(self, item: Item, step: int, *words: object) -> int:
+        """How many compression tokens answer: drawn among the elastic numbers; held-out rows (step -1) are asked of all."""
+        tokens = self.recipe.tokens
+        if not tokens.elastic or not item.asks or step < 0:
+            return tokens.count
+        return int(generator("tokens", *words).choice(tokens.elastic))
 
     def _view(self, step: int, *words: object) -> View:
         """What is seen of a picture at a step; held-out rows are seen whole."""

@@ -86,8 +86,17 @@ class Assumed:
         roles = roles[: self.recipe.max_length].astype(np.int8)
         side = np.array([_grid(visual)] if visual else np.zeros((0, 3)), dtype=np.int64)
         starts = np.array([SYSTEM if Role.SYSTEM in order else 0] if visual else [], dtype=np.int64)
-        sequence = TokenSequence(np.zeros(len(roles), dtype=np.int64), roles, side, starts)
-        return Row(key="assumed", sequence=sequence, compressed=Role.COMPRESSION in order, slot=slot)
+        unread = self._unread if answer and slot >= 0 else 0
+        sequence = TokenSequence(np.zeros(len(roles), dtype=np.int64), roles, side, starts, unread=unread)
+        # Attention reads the context twice where an answer sees it without some of the tokens.
+        compressed = Role.COMPRESSION in order and (not unread or self.recipe.phase.layout.gate_probability == 1)
+        return Row(key="assumed", sequence=sequence, compressed=compressed, slot=slot)
+
+    @property
+    def _unread(self) -> int:
+        """Compression tokens that an answer does not see, where it sees the most that are not all."""
+        tokens = self.recipe.tokens
+        return tokens.count - tokens.elastic[-2] if len(tokens.elastic) > 1 else 0
 
 
 def _grid(visual: int) -> tuple[int, int, int]:

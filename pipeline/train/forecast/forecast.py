@@ -203,7 +203,7 @@ def step_bytes(embedder: Embedder, assumed: Assumed, worst: ChunkBytes, steps: S
         activations=worst.text * graphs,
         tower=worst.tower * graphs,
         features=_feature_bytes(embedder, assumed, len(steps)),
-        passing=max(worst.head, layer) + _score_bytes(embedder, phase),
+        passing=max(worst.head, layer) + _score_bytes(embedder, assumed.recipe),
     )
 
 
@@ -242,8 +242,8 @@ def _embedding_bytes(embedder: Embedder) -> int:
     return embedder.width * itemsize
 
 
-def _score_bytes(embedder: Embedder, phase: Phase) -> int:
-    """All embeddings of the batch with their gradient, and three matrices of scores, in float32 on every GPU."""
-    mixture = phase.mixture
+def _score_bytes(embedder: Embedder, recipe: Recipe) -> int:
+    """All embeddings of the batch with their gradient, and three matrices of scores of each number of tokens, in float32."""
+    mixture, numbers = recipe.phase.mixture, max(1, len(recipe.tokens.elastic))
     candidates = mixture.pairs * (1 + mixture.negatives)
-    return 4 * (2 * (mixture.pairs + candidates) * embedder.width + 3 * mixture.pairs * candidates)
+    return 4 * numbers * (2 * (mixture.pairs + candidates) * embedder.width + 3 * mixture.pairs * candidates)

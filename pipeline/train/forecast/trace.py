@@ -36,7 +36,8 @@ def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.phase.tower == "trained")
-    return Embedder(backbone, bank, pooling, PatchCutter(mean=CLIP_MEAN, std=CLIP_STD)).to(dtype)
+    cutter = PatchCutter(mean=CLIP_MEAN, std=CLIP_STD)
+    return Embedder(backbone, bank, pooling, cutter, recipe.tokens.elastic).to(dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from pipeline.train.step import StepReport, train_step
 from tests.pipeline.corpus import SMALL
 from tests.pipeline.train.ranks import every_weight
 
-RECIPES = [name for method in tuple(METHODS)[:2] for name in METHODS[method] if name not in TINY_METHODS]
+RECIPES = [name for method in tuple(METHODS)[:3] for name in METHODS[method] if name not in TINY_METHODS]
 """Those of other methods take their steps in tests/pipeline/train/test_every_recipe.py."""
 
 SMALL_SETTINGS = (
@@ -233,6 +233,12 @@ OBSERVED: dict[str, tuple[Callable[[Run], bool], ...]] = {
     "crem_2b_r05_g1_p05": (lambda run: run.compressed == {False, True},),
     "crem_2b_mlp": (pools_with(*(f"pooling.{layer}.{part}" for layer in ("inner", "outer") for part in ("weight", "bias"))),),
     "crem_2b_attention": (pools_with("pooling.query"),),
+    "crem_2b_elastic": (
+        answers_whom(True, True),
+        lambda run: {run.chorus(row) for row in run.rows if row.slot >= 0} == {64},
+        lambda run: {run.chorus(row) for row in run.rows if row.slot < 0} <= {4, 16, 64},
+        lambda run: {run.chorus(row) - row.sequence.unread for row in run.rows if row.slot >= 0} == {4, 16, 64},
+    ),
 }
 OBSERVED |= {f"crem_7b{row}": OBSERVED[f"crem_2b{row}"] for row in ("", "_generation", "_retrieval")}
 
