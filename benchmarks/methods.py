@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from eval import mmeb, reconstruct, vlm
 from eval.metrics import Score
 from eval.results import read_result
-from jobs.evaluate import TRAINED
+from jobs.evaluate import FEWER, TRAINED
 from jobs.train import stage_name
 from pipeline.losses.weights import Stepwise, Weight
 from pipeline.manifest import canonical_json, write_atomic
@@ -30,20 +30,22 @@ METHODS = ("tiny_retrieval", "tiny_no_generation", "tiny", "tiny_coma", "tiny_bt
 
 META_TASKS = ("classification", "vqa", "retrieval", "grounding", "overall")
 Call = Callable[..., None]
+Precision = dict[str, tuple[float, float, float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What a run gave: P@1 by meta-task (value, low, high), accuracies by mode and texts written out, all in percent (None where
-    the model cannot be asked so), and the seconds of its steps."""
+    the model cannot be asked so), and the seconds of its steps. `fewer` is P@1 of fewer elastic tokens, by their number."""
 
     recipe: str
     seed: int
     fingerprint: str
-    precision: dict[str, tuple[float, float, float]]
+    precision: Precision
     answers: dict[str, float]
     texts: float | None
     seconds: float
+    fewer: dict[str, Precision] = field(default_factory=dict)
 
 
 def scaled(recipe: Recipe, steps: int, seed: int) -> Recipe:
@@ -98,7 +100,6 @@ def run(recipe: Recipe, work: Path, processes: int, call: Call = crem) -> Figure
 def read(recipe: Recipe, work: Path) -> Figures:
     """What the last run of a work folder gave."""
     folder = work / "eval" / "main" / TRAINED
-    groups = read_result(mmeb.MmebResult, folder / mmeb.RESULT_NAME).groups
     answers = {}
     for mode in ("native", "compressed"):
         results = [read_result(vlm.VlmResult, path) for path in sorted(folder.glob(f"*-{mode}.json"))]
@@ -111,11 +112,17 @@ def read(recipe: Recipe, work: Path) -> Figures:
         recipe=recipe.name,
         seed=recipe.seed,
         fingerprint=recipe_fingerprint(recipe),
-        precision={name: _percent(groups[name]) for name in META_TASKS if name in groups},
+        precision=_precision(folder),
+        fewer={str(count): _precision(folder.with_name(FEWER.format(count))) for count in recipe.tokens.elastic[:-1]},
         answers=answers,
         texts=100 * read_result(reconstruct.ReconstructResult, written).own.value if written.is_file() else None,
         seconds=sum(float(json.loads(line)["seconds"]) for line in lines),
     )
+
+
+def _precision(folder: Path) -> Precision:
+    groups = read_result(mmeb.MmebResult, folder / mmeb.RESULT_NAME).groups
+    return {name: _percent(groups[name]) for name in META_TASKS if name in groups}
 
 
 def _percent(score: Score) -> tuple[float, float, float]:
@@ -127,11 +134,24 @@ def table(runs: Sequence[Figures]) -> str:
     columns = ("recipe", "seed", *META_TASKS, "native", "compressed", "texts", "seconds")
     lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for each in runs:
-        precision = [_interval(each.precision.get(name)) for name in META_TASKS]
+        for count, fewer in each.fewer.items():
+            cells = [f"`{each.recipe}`, {count} tokens", str(each.seed), *_intervals(fewer), *"----"]
+            lines.append(f"| {' | '.join(cells)} |")
         answers = [_number(each.answers.get(mode)) for mode in ("native", "compressed")]
-        cells = [f"`{each.recipe}`", str(each.seed), *precision, *answers, _number(each.texts), f"{each.seconds:.0f}"]
+        cells = [
+            f"`{each.recipe}`",
+            str(each.seed),
+            *_intervals(each.precision),
+            *answers,
+            _number(each.texts),
+            f"{each.seconds:.0f}",
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _intervals(precision: Precision) -> list[str]:
+    return [_interval(precision.get(name)) for name in META_TASKS]
 
 
 def _interval(score: Sequence[float] | None) -> str:

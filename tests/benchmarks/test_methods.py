@@ -7,9 +7,11 @@ import pytest
 
 from benchmarks import methods
 from benchmarks.methods import Figures, run, scaled, table
+from eval.results import write_result
 from pipeline.losses.weights import Stepwise
 from pipeline.recipe_json import recipe_fingerprint, recipe_from_json
 from pipeline.recipes import RECIPES, load
+from tests.jobs.test_summary import result
 
 
 def figures_of(recipe: Any, work: Path) -> Figures:
@@ -54,3 +56,19 @@ def test_the_table_has_a_dash_for_what_was_not_measured(tmp_path: Path) -> None:
     _, _, line = table([figures_of(scaled(load("tiny"), 2, 1), tmp_path)]).splitlines()
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["`tiny`", "1", "-", "1.0 (0.0 to 2.0)", "-", "-", "50.0 (45.5 to 54.5)", "25.0", "-", "-", "61"]
+
+
+def test_elastic_tokens_have_a_line_for_each_of_their_numbers(tmp_path: Path) -> None:
+    """The trained model's folder and the one of 4 tokens beside it, read as a run left them."""
+    recipe = scaled(load("tiny_elastic"), 2, 1)
+    for name, value in (("trained", 0.5), ("trained_4_tokens", 0.25)):
+        write_result(result(value), tmp_path / "eval" / "main" / name / "mmeb.json")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "metrics.jsonl").write_text('{"seconds": 2.0}\n')
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table([methods.read(recipe, tmp_path)]).splitlines()
+    ]
+    assert [(row[0], row[6].split()[0], row[-1]) for row in rows[2:]] == [
+        ("`tiny_elastic`, 4 tokens", "25.0", "-"),
+        ("`tiny_elastic`", "50.0", "2"),
+    ]

@@ -103,4 +103,11 @@ MUTANTS = (
         "trained))",
         ("tests/jobs/test_evaluate.py::test_elastic_tokens_are_measured_at_each_of_their_numbers",),
     ),
+    Mutant(
+        "each number of tokens has the line of all",
+        "benchmarks/methods.py",
+        "_precision(folder.with_name(FEWER.format(count)))",
+        "_precision(folder)",
+        ("tests/benchmarks/test_methods.py",),
+    ),
 )
