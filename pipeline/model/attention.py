@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from pipeline.model.varlen import Sequences, attend, attend_spans
-from pipeline.model.varlen_check import Heads, is_trusted
+from pipeline.model.varlen_check import Heads, is_trusted, refusal
 from pipeline.spans import Spans
 
 TEXT_ATTENTION = "role_spans"
@@ -73,6 +73,28 @@ class SpanPlan:
     def sequences(self) -> Sequences:
         """For the variable-length kernel."""
         return Sequences.of(self.spans.starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How the text's attention is computed on a device; `why` is empty where the variable-length kernel does it."""
+
+    why: str
+
+    @staticmethod
+    def of(config: Any, device: torch.device, dtype: torch.dtype) -> "Route":
+        """For the text config of a model. The kernel's check runs here, if it did not before."""
+        heads, keys = config.num_attention_heads, config.num_key_value_heads
+        depth = config.hidden_size // heads
+        return Route(refusal(Heads(device=device, dtype=dtype, query=heads, key=keys, depth=depth, causal=True)))
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether all sequences of a packed row are one call."""
+        return not self.why
+
+    def __str__(self) -> str:
+        return "the variable-length kernel" if self.is_kernel else f"one call for each length of sequences ({self.why})"
 
 
 def span_attention(

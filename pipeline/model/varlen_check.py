@@ -61,33 +61,41 @@ class Heads:
         return float(self.depth**-0.5)
 
 
-@lru_cache(maxsize=32)
 def is_trusted(heads: Heads) -> bool:
-    """Whether the kernel exists for these heads and gives what a dense mask gives. Checked once; a failure is warned of once."""
+    """Whether the kernel exists for these heads and gives what a dense mask gives."""
+    return not refusal(heads)
+
+
+@lru_cache(maxsize=32)
+def refusal(heads: Heads) -> str:
+    """Why the kernel is not used for these heads; empty where it is. Checked once; a failure is warned of once."""
     if heads.device.type != DEVICE_TYPE or heads.dtype not in DTYPES:
-        return False
+        return f"the kernel is for half precision on a GPU, not for {_name(heads.dtype)} on {heads.device.type}"
     allowed = TOLERANCE_STEPS * torch.finfo(heads.dtype).eps
     try:
         error = largest_error(heads)
     except (RuntimeError, ValueError) as failure:
         first = next(iter(str(failure).splitlines()), "")
-        _warn(heads, f"it does not run ({type(failure).__name__}: {first})")
-        return False
+        return _warned(heads, f"it does not run ({type(failure).__name__}: {first})")
     if not error <= allowed:  # so that NaN fails
-        _warn(heads, f"it is off by {error:.3g} of the largest value, and {allowed:.3g} is allowed")
-        return False
-    return True
+        return _warned(heads, f"it is off by {error:.3g} of the largest value, and {allowed:.3g} is allowed")
+    return ""
 
 
-def _warn(heads: Heads, why: str) -> None:
+def _warned(heads: Heads, why: str) -> str:
     logger.warning(
         "variable-length attention is not used for %d/%d heads of %d in %s: %s; attention is slower, not wrong",
         heads.query,
         heads.key,
         heads.depth,
-        str(heads.dtype).removeprefix("torch."),
+        _name(heads.dtype),
         why,
     )
+    return why
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @torch.inference_mode(False)

@@ -14,6 +14,7 @@ from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import fingerprint
+from pipeline.model.attention import Route
 from pipeline.model.backbone import open_folder
 from pipeline.phase import Phase
 from pipeline.recipe import Recipe
@@ -123,6 +124,7 @@ class _Run:
         self.cost = Cost.of(embedder)
         watch.beat(0, "starting DeepSpeed")
         self.engine = Engine(embedder, self.phase)
+        self.route = Route.of(embedder.backbone.text.config, self.engine.device, DTYPES[self.phase.dtype])
         self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
         taken, num_rows = self.found[1].step if self.found else 0, len(corpus.index)
         self.unreadable = UnreadableRows(paths.unreadable, self.phase.max_unreadable, num_rows, step=taken)
@@ -215,8 +217,14 @@ class _Run:
             said = opening(work, self.recipe, phase, self.engine.num_ranks, num_workers)
             dataset = self.dataset
             drawn = list(composition(dataset.corpus.index, self.phase.mixture, dataset.pairs.parts(), dataset.outside.parts()))
-            logger.info("%s", "\n".join([*drawn, said]))
-            noted = {"step": said, "mixture": "\n".join(drawn), "ranks": self.engine.num_ranks, "loaders": num_workers}
+            logger.info("%s", "\n".join([*drawn, said, f"attention: {self.route}"]))
+            noted = {
+                "step": said,
+                "attention": str(self.route),
+                "mixture": "\n".join(drawn),
+                "ranks": self.engine.num_ranks,
+                "loaders": num_workers,
+            }
             noted |= {name: getattr(phase, name) for name in ("zero_stage", "chunk_tokens", "kept_chunks")}
             self.journal.tracker.log_params(noted)
 
@@ -232,6 +240,7 @@ class _Run:
             self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
         figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(phase, step)}
+        figures["attention_kernel"] = float(self.route.is_kernel)
         figures["kept_chunks"] = float(min(phase.budget.kept, len(work.chunks)))
         self.chunks.look(step, len(work.chunks))
         return figures, total

@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         "the opening keeps what it draws from to itself",
         "pipeline/train/loop.py",
-        '"\\n".join([*drawn, said])',
-        "said",
+        "[*drawn, said,",
+        "[said,",
         ("tests/pipeline/train/test_loop.py",),
     ),
     Mutant(

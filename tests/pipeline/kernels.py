@@ -43,7 +43,7 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> None:
     """Let the pipeline find `kernel` on the CPU where it would find torch's on a GPU, unchecked as yet."""
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     monkeypatch.setattr(varlen_check, "DEVICE_TYPE", "cpu")
-    varlen_check.is_trusted.cache_clear()
+    varlen_check.refusal.cache_clear()
 
 
 def bidirectional(*args: object, **kwargs: object) -> torch.Tensor:

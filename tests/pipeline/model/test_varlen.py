@@ -34,9 +34,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     """Where a kernel is at hand: a GPU with torch's, or the CPU with the stand-in."""
     if request.param == "stand-in":
         put_in_place(monkeypatch, stand_in)
-    varlen_check.is_trusted.cache_clear()
+    varlen_check.refusal.cache_clear()
     yield torch.device("cpu" if request.param == "stand-in" else "cuda")
-    varlen_check.is_trusted.cache_clear()
+    varlen_check.refusal.cache_clear()
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """The check that stands before the kernel: a right one passes, each wrong one is refused with a figure, once."""
 
 import logging
+import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.model import varlen_check
-from pipeline.model.attention import span_attention
-from pipeline.model.varlen_check import Heads, is_trusted, largest_error
+from pipeline.model.attention import Route, span_attention
+from pipeline.model.varlen_check import Heads, is_trusted, largest_error, refusal
 from tests.pipeline.kernels import WRONG, put_in_place, stand_in
 
 CPU = torch.device("cpu")
@@ -19,7 +21,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:
     yield
-    is_trusted.cache_clear()
+    refusal.cache_clear()
 
 
 def heads(*, causal: bool = True, dtype: torch.dtype = torch.bfloat16, query: int = 4, key: int = 2, depth: int = 16) -> Heads:
@@ -61,7 +63,7 @@ def test_without_a_gpu_or_half_precision_nothing_is_asked(monkeypatch: pytest.Mo
     put_in_place(monkeypatch, WRONG["missing"])
     assert not is_trusted(heads(dtype=torch.float32))
     monkeypatch.undo()
-    is_trusted.cache_clear()
+    refusal.cache_clear()
     assert not is_trusted(heads())
 
 
@@ -118,3 +120,15 @@ def test_masked_decoding_with_grouped_heads_has_a_fused_kernel_on_this_gpu(sizes
     with torch.no_grad(), sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.CUDNN_ATTENTION]):
         out, _ = span_attention(torch.nn.Module(), q, k, v, None, visible=visible, scaling=depth**-0.5)
     assert out.shape == (4, queries, query, depth)
+
+
+def test_the_route_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a model's config: the kernel where it passes its check, else why it did not."""
+    config = SimpleNamespace(num_attention_heads=4, num_key_value_heads=2, hidden_size=64)
+    put_in_place(monkeypatch, stand_in)
+    good = Route.of(config, CPU, torch.bfloat16)
+    assert good.is_kernel and str(good) == "the variable-length kernel"
+    put_in_place(monkeypatch, WRONG["first_two_are_one"])
+    bad = Route.of(config, CPU, torch.bfloat16)
+    assert not bad.is_kernel and re.fullmatch(r"one call for each length of sequences \(it is off by .* is allowed\)", str(bad))
+    assert "float32 on cpu" in str(Route.of(config, CPU, torch.float32))

@@ -130,7 +130,7 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
 OF_EVERY_STEP = {
     "step", "contrastive", "own_language", "outside_language", "precision_at_1", "pairs", "gradient_norm", "learning_rate",
     "temperature", "seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib", "chunks",
-    "kept_chunks",     "cut_answers", "unreadable", "skipped_steps",
+    "kept_chunks", "attention_kernel", "cut_answers", "unreadable", "skipped_steps",
 }  # fmt: skip
 """Utilisations beside them, where the device's peak is known."""
 
@@ -151,6 +151,9 @@ def test_every_step_s_figures_go_to_the_file_and_to_the_tracker(
     drawn = str(tracker.params["mixture"])
     assert drawn in caplog.text and "MMEB-train: 0 of 20 sets; not in the shards: ImageNet_1K, " in drawn
     assert "pairs are drawn from pictures 50.0%, texts 50.0%" in drawn and "conversations are drawn from talks 100.0%" in drawn
+    why = "the kernel is for half precision on a GPU, not for float32 on cpu"
+    assert tracker.params["attention"] == f"one call for each length of sequences ({why})"
+    assert f"attention: {tracker.params['attention']}" in caplog.text and {line["attention_kernel"] for line in lines} == {0.0}
     said = str(tracker.params["step"])
     assert "8 pairs in one-dataset runs of 4 and 4 conversations" in said and "1 rank(s)" in said and "chunks" in said
     assert "ZeRO 0 (gradients are reduced once a step)" in said
