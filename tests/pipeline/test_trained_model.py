@@ -16,8 +16,8 @@ from data_prep.scene_maker import SceneMaker
 from data_prep.scene_pictures import encode
 from data_prep.scene_questions import questions as questions_about
 from data_prep.scenes import LABELS, caption
-from pipeline.inference import EmbeddingModel, _name, load_model
-from pipeline.model.generation import Decoding, Greedy, Sampled
+from pipeline.inference import EmbeddingModel, load_model
+from pipeline.model.generation import Decoding, Greedy, Sampled, answer_name
 from pipeline.sample import Side
 from pipeline.sequence import RECONSTRUCT_TEXT, conversation_context, native_layout
 from pipeline.train.dataloader.step_dataset import side_digest
@@ -63,7 +63,7 @@ def test_answers_equal_the_forward_pass_s_greedy_continuation(
         context = conversation_context(side, layout if compressed else native_layout(layout))
         tokens, logits = forward_greedy(model, context, question, mode=MODES[compressed], length=LENGTH)
         assert answer == " ".join(map(str, tokens))
-        found = torch.stack(recorder.logits[_name(side_digest(context), question)])[: len(logits)]
+        found = torch.stack(recorder.logits[answer_name(side_digest(context), question)])[: len(logits)]
         # The steps of a float32 grow with the number, 1e-6 at 8: what is allowed grows with it.
         torch.testing.assert_close(found, logits, atol=1e-5 if bits == 32 else 2e-6, rtol=2e-6 if bits == 32 else 0.0)
     assert len(set(answers)) > 8 and any(answers), "a trained model says different things about different items"
