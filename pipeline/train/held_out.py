@@ -1,6 +1,7 @@
 """The held-out slice of train: what a run looks at every n steps, never the evaluation sets."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -22,6 +23,16 @@ def is_due(done: int, phase: Phase) -> bool:
     """Whether the slice is looked at after so many steps: a checkpoint that may be the best must have its figures."""
     for_checkpoint = phase.keep_best != "none" and done % phase.checkpoint_every == 0
     return done % phase.evaluate_every == 0 or done == phase.steps or for_checkpoint
+
+
+def num_due(phase: Phase) -> int:
+    """The looks of a whole phase: `is_due` counted, whatever the number of steps."""
+    steps, looks, saves = phase.steps, phase.evaluate_every, phase.checkpoint_every
+    count = steps // looks
+    if phase.keep_best != "none":
+        count += steps // saves - steps // math.lcm(looks, saves)
+    is_last_alone = steps % looks != 0 and (phase.keep_best == "none" or steps % saves != 0)
+    return count + is_last_alone
 
 
 class HeldOut:

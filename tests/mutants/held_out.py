@@ -94,4 +94,11 @@ MUTANTS = (
         "max(worst.text_layer, worst.tower_layer, worst.head)",
         (f"{_FORECAST_TESTS}.py::test_what_a_batch_takes_by_hand",),
     ),
+    Mutant(
+        "a look for a checkpoint is counted beside the one that is due",
+        "pipeline/train/held_out.py",
+        "steps // saves - steps // math.lcm(looks, saves)",
+        "steps // saves",
+        ("tests/pipeline/train/test_held_out.py::test_the_looks_of_a_phase_are_counted_at_once",),
+    ),
 )

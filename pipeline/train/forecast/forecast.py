@@ -16,7 +16,7 @@ from pipeline.train.forecast.assumed_rows import Assumed
 from pipeline.train.forecast.gpus import GIB, Gpu
 from pipeline.train.forecast.memory import FLOAT32, StateBytes, Weights, state_bytes
 from pipeline.train.forecast.trace import ChunkBytes, chunk_bytes, outline_embedder
-from pipeline.train.held_out import is_due
+from pipeline.train.held_out import num_due
 
 RESERVE = 2 * GIB
 """Left to the driver's context and NCCL."""
@@ -121,8 +121,7 @@ class Forecast:
     @property
     def num_looks(self) -> int:
         """Looks at the held-out slice in the whole phase."""
-        phase = self.recipe.phase
-        return sum(is_due(step, phase) for step in range(1, phase.steps + 1))
+        return num_due(self.recipe.phase)
 
     @property
     def hours(self) -> float:

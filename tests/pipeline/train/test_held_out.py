@@ -1,6 +1,7 @@
 """Figures of the held-out slice against one plain pass over its rows: no chunks, no engine, no ranks, no dropout."""
 
 import copy
+import itertools
 import logging
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pipeline.tracking import NullTracker
 from pipeline.train.dataloader.held_out_work import HELD_OUT
 from pipeline.train.dataloader.step_dataset import RowBuilder, StepDataset
 from pipeline.train.dataloader.unreadable import UnreadableError
-from pipeline.train.held_out import HeldOut, is_due
+from pipeline.train.held_out import HeldOut, is_due, num_due
 from pipeline.train.loop import train
 from pipeline.train.run_options import RunOptions, TrainingPaths
 from tests.pipeline.conftest import build_disturbed
@@ -169,3 +170,10 @@ def test_a_slice_of_which_nothing_can_be_read_ends_the_run(model_folder: Path, c
     with caplog.at_level(logging.WARNING), pytest.raises(UnreadableError, match="picture cannot be decoded"):
         look(engine, dataset)
     assert all(key in caplog.text for key in talks)
+
+
+@pytest.mark.parametrize("keep_best", ["none", "contrastive"])
+def test_the_looks_of_a_phase_are_counted_at_once(keep_best: str) -> None:
+    for steps, looks, saves in itertools.product((1, 5, 12, 13, 24), (1, 3, 4, 30), (1, 4, 6)):
+        phase = replace(small_recipe().phase, steps=steps, evaluate_every=looks, checkpoint_every=saves, keep_best=keep_best)
+        assert num_due(phase) == sum(is_due(step, phase) for step in range(1, steps + 1))
