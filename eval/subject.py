@@ -39,11 +39,11 @@ class Subject:
     def load(self) -> Model:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
         # Pulls in torch, which --help and a wrong path must not wait for.
-        from pipeline.inference import load_model
+        from pipeline.merged import load_merged
         from pipeline.model.device import usual_place
 
         device, dtype = usual_place(self.device, self.dtype)
-        return load_model(self.folder, recipe=self.recipe, device=device, dtype=dtype)
+        return load_merged(self.folder, recipe=self.recipe, device=device, dtype=dtype)
 
     def data_folder(self, given: Path | None) -> Path:
         """The data folder to evaluate on. Raises ConfigError when neither the user nor the run names one."""

@@ -95,14 +95,14 @@ def untrained_model(context: Context, out: Path, label: str) -> Evaluated:
 
 def trained_model(context: Context, out: Path, label: str, checkpoint: Path, *, tokens: int | None = None) -> Evaluated:
     """The model of a checkpoint, or of another folder that a training left; `tokens`: with the first so many of its tokens."""
-    from pipeline.inference import load_model
+    from pipeline.merged import load_merged
     from pipeline.train.checkpoint import STATE
 
     files = sorted(path for path in checkpoint.iterdir() if path.is_file())
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     is_checkpoint = (checkpoint / STATE).is_file()
     content = file_digest(checkpoint / STATE) if is_checkpoint else fingerprint(states)
-    return _evaluated(context, out, label, content, partial(load_model, checkpoint, tokens=tokens))
+    return _evaluated(context, out, label, content, partial(load_merged, checkpoint, tokens=tokens))
 
 
 def trained_steps(folder: Path) -> int:

@@ -79,7 +79,7 @@ class LoRA(Adapter):
             raise ConfigError(f"adapter.targets: {named} given; name one or more of {', '.join(PROJECTIONS)}")
 
     def apply(self, text: nn.Module, head: nn.Module) -> None:
-        """Freeze the weights and put adapters beside the targets, in float32 where the weights are lower."""
+        """Freeze the weights and put adapters beside the targets, in the type of the weights."""
         from peft import inject_adapter_in_model
 
         text.requires_grad_(False)

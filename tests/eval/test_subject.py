@@ -180,7 +180,7 @@ def test_a_run_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_device_and_type_are_the_user_s_or_the_machine_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text("{}")
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr("pipeline.inference.load_model", lambda path, recipe, device, dtype: asked.append((device, dtype)))
+    monkeypatch.setattr("pipeline.merged.load_merged", lambda path, recipe, device, dtype: asked.append((device, dtype)))
     for gpu, given, expected in (
         (False, (None, None), ("cpu", "float32")),
         (True, (None, None), ("cuda", "bfloat16")),

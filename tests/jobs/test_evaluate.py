@@ -68,8 +68,8 @@ class Models:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     counted = Models()
-    for name in ("load_model", "load_untrained"):
-        monkeypatch.setattr(f"pipeline.inference.{name}", counted.load)
+    for name in ("merged.load_merged", "inference.load_untrained"):
+        monkeypatch.setattr(f"pipeline.{name}", counted.load)
     return counted
 
 
@@ -237,7 +237,7 @@ def test_an_unusable_question_file_is_told_before_a_model_loads_and_costs_that_f
         return one(path, **given)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError, match=r"said above: Cut\.tsv;"):
-        patch.setattr("pipeline.inference.load_model", load_model)
+        patch.setattr("pipeline.merged.load_merged", load_model)
         evaluate(context, only=("questions",))
     assert set(loaded_at) == {1}
     assert models.asked == 9
