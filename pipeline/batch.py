@@ -25,8 +25,8 @@ class Row:
 
     `pixels` are the resized pictures, uint8 (3, H, W) each; `compressed` is the coin z of Eq. 4; `slot` is the place of the
     row's embedding in the global batch (-1: none) and `item` a digest of what it represents; `group` says whose mean its
-    scored tokens enter (OWN or OUTSIDE). `noise` numbers the first SYSTEM token, equal for all rows of a step, and the row's
-    first token; dropout masks come from the tokens' numbers.
+    scored tokens enter (OWN or OUTSIDE), `asked` whether it was meant to have some. `noise` numbers the first SYSTEM token, equal
+    for all rows of a step, and the row's first token; dropout masks come from the tokens' numbers.
     """
 
     key: str
@@ -36,6 +36,7 @@ class Row:
     slot: int = -1
     item: int = 0
     group: int = OWN
+    asked: bool = False
     noise: tuple[int, int] = (0, 0)
 
     @property

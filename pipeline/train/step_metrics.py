@@ -24,8 +24,8 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Sums over the ranks of a step: tokens of its sequences, seconds waited, operations, answers that were cut, sides that
-    could not be read, and ranks that were asked to stop.
+    """Sums over the ranks of a step: tokens of its sequences, seconds waited, operations, answers that were cut, rows without one
+    to learn, sides that could not be read, and ranks that were asked to stop.
     """
 
     tokens: float
@@ -33,6 +33,7 @@ class Tally:
     model_flops: float
     hardware_flops: float
     cut_answers: float
+    unanswered: float
     unreadable: float
     asked_to_stop: float
 
@@ -40,7 +41,7 @@ class Tally:
 def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_to_stop: bool) -> Tally:
     """Add up over all ranks; every rank must call it."""
     own = [work.num_tokens, clock.waited, flops.model, flops.hardware]
-    own += [work.num_cut, len(work.unreadable), asked_to_stop]
+    own += [work.num_cut, work.num_unanswered, len(work.unreadable), asked_to_stop]
     return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
 
 
@@ -57,6 +58,7 @@ def figures_of(
         "peak_memory_gib": peak_memory(device) / 2**30,
         "chunks": float(len(work.chunks)),
         "cut_answers": total.cut_answers,
+        "unanswered": total.unanswered,
         "unreadable": total.unreadable,
         **utilisation(total, clock.seconds * num_ranks, peak_of(device)),
     }

@@ -60,4 +60,11 @@ MUTANTS = (
     Mutant("the wrong side is told", _TARGETS, 'not in (name, "both")', 'not in (side, "both")', TARGETS),
     Mutant("markers are told", _TARGETS, 'IMAGE_MARKER.sub(" ", other.text)', "other.text", TARGETS),
     Mutant("a silent dataset is waited for", _TARGETS, 'return self._told(dataset) != "none"', "return True", TARGETS),
+    Mutant(
+        "rows without an answer are not counted",
+        "pipeline/train/dataloader/step_work.py",
+        "row.asked and not row.num_scored and",
+        "not row.asked and not row.num_scored and",
+        TARGETS,
+    ),
 )

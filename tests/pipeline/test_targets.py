@@ -112,7 +112,10 @@ def test_a_step_scores_what_the_rule_tells(builder: SequenceBuilder) -> None:
 def test_a_step_of_which_nothing_is_meant_to_be_told_is_no_error(builder: SequenceBuilder) -> None:
     """Bottleneck Tokens' CIRR and NIGHTS have nothing to generate; elsewhere a step without an answer is a mistake."""
     silent, told = (dataset_of(builder, OtherSide(otherwise=otherwise)) for otherwise in ("none", "positive"))
-    assert not silent.work(silent.draw(0), 0).asks and told.work(told.draw(0), 0).asks
+    quiet, asked = silent.work(silent.draw(0), 0), told.work(told.draw(0), 0)
+    assert not quiet.asks and asked.asks
+    assert quiet.num_unanswered == 2 * silent.phase.mixture.pairs, "counted all the same"
+    assert asked.num_unanswered == told.phase.mixture.pairs, "the positives' rows have nothing to tell"
     assert not isinstance(silent[0], DataError)
 
 

@@ -74,6 +74,7 @@ class RowBuilder:
             slot=item.slot,
             item=side_digest(side),
             group=item.group,
+            asked=item.asks,
             noise=(seed_of("noise", self.recipe.order_seed, step), seed_of("noise", *words)),
         )
 

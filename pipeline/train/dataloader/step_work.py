@@ -40,8 +40,9 @@ class StepWork:
     `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
     positives, hard negatives; 0 where another rank has the row); `asks` says whether the plan has questions, `units` (2,) are
     this rank's share of the language loss's divisors; `idle` is a small chunk, without pictures if there is one, that a rank
-    repeats, times zero, while others still have work. The weights are the step's. `unreadable` are the sides of this rank's share
-    that are left out: their slots have the item 0 on every rank.
+    repeats, times zero, while others still have work. The weights are the step's. Of `num_unanswered` rows that were to be asked
+    something nothing is there to learn: no synthesized answer, or a paired side without words. `unreadable` are the sides of this
+    rank's share that are left out: their slots have the item 0 on every rank.
     """
 
     chunks: Sequence[Chunk]
@@ -54,6 +55,7 @@ class StepWork:
     language_weight: float
     num_tokens: int
     num_cut: int
+    num_unanswered: int = 0
     unreadable: tuple[Unreadable, ...] = ()
 
 
@@ -72,6 +74,7 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
         language_weight=plan.language_weight,
         num_tokens=sum(len(row.sequence) for row in used),
         num_cut=sum(row.sequence.cut for row in rows),
+        num_unanswered=sum(row.asked and not row.num_scored and not row.sequence.cut for row in rows),
     )
 
 

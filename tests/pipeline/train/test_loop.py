@@ -130,7 +130,7 @@ def test_rows_over_the_cap_are_listed_and_never_stop_the_run(
 OF_EVERY_STEP = {
     "step", "contrastive", "own_language", "outside_language", "precision_at_1", "pairs", "gradient_norm", "learning_rate",
     "temperature", "seconds", "pairs_per_second", "tokens_per_second", "data_wait_share", "peak_memory_gib", "chunks",
-    "kept_chunks", "attention_kernel", "cut_answers", "unreadable", "skipped_steps",
+    "kept_chunks", "attention_kernel", "cut_answers", "unanswered", "unreadable", "skipped_steps",
 }  # fmt: skip
 """Utilisations beside them, where the device's peak is known."""
 

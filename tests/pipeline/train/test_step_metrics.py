@@ -35,6 +35,7 @@ TALLY = Tally(
     model_flops=3e12,
     hardware_flops=4e12,
     cut_answers=2.0,
+    unanswered=4.0,
     unreadable=3.0,
     asked_to_stop=0.0,
 )
@@ -60,6 +61,7 @@ def test_rates_and_shares_by_hand(model_folder: Path) -> None:
     report = StepReport(1.0, 2.0, None, 0.5, 3.0, 6)
     found = figures_of(report, work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu"))
     assert found["pairs_per_second"] == 3.0 and found["pairs"] == 6.0 < work.num_pairs and found["tokens_per_second"] == 300.0
+    assert found["unanswered"] == 4.0
     assert found["cut_answers"] == 2.0 != work.num_cut, "of all ranks"
     assert found["data_wait_share"] == 0.25
     assert found["own_language"] == 2.0 and "outside_language" not in found
