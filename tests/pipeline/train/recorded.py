@@ -18,6 +18,7 @@ from torch.distributed import distributed_c10d
 
 from pipeline.model.adapters import Full, LoRA
 from pipeline.recipe import Recipe
+from pipeline.train.dataloader.held_out_work import HELD_OUT, HeldOutWork
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
@@ -101,8 +102,10 @@ def recipe_of(tower: str, **phase: Any) -> Recipe:
     return small_recipe(**{**due, "tower": "frozen", "adapter": LoRA(rank=2, alpha=4), "dtype": "bfloat16", **phase})
 
 
-def pictures_apart(dataset: StepDataset, step: int) -> StepWork:
-    """The first step's rows with pictures on rank 0 alone; later steps as they are dealt."""
+def pictures_apart(dataset: StepDataset, step: int) -> StepWork | HeldOutWork:
+    """The first step's rows with pictures on rank 0 alone; later steps, and the held-out rows, as they are dealt."""
+    if step == HELD_OUT:
+        return dataset.held_out_work()
     return by_pictures(dataset, step) if step == 0 else dataset.work(dataset.draw(step), step)
 
 

@@ -89,7 +89,7 @@ def test_either_kind_of_rows_may_be_missing(model_folder: Path, name: str) -> No
     found = trial(model_folder, recipe)
     assert worst(found["gradients"], plain_gradients(model_folder, recipe)) < 1e-5
     kinds = {"answers": {"outside_language"}, "retrieval": {"contrastive", "precision_at_1"}}
-    assert {name for name, value in found["report"].items() if value is not None} == kinds[name] | {"gradient_norm"}
+    assert {name for name, value in found["report"].items() if value is not None} == kinds[name] | {"gradient_norm", "pairs"}
     full_and_compressed = {"held_out/outside_language_full", "held_out/outside_language_compressed"}
     held_out = {"answers": full_and_compressed, "retrieval": {"held_out/contrastive", "held_out/precision_at_1"}}
     assert set(found["held_out"]) == held_out[name]
