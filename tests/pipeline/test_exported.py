@@ -16,6 +16,7 @@ from eval.subject import newest_checkpoint
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.export import export
 from pipeline.inference import EmbeddingModel, load_model, load_untrained
+from pipeline.merged import load_merged
 from pipeline.model.backbone import open_folder
 from pipeline.overrides import override
 from pipeline.recipe import Recipe
@@ -251,7 +252,7 @@ def test_an_export_is_evaluated_without_a_recipe(exported_cases: dict[str, Case]
         [candidate["score"] for example in each["examples"] for candidate in example["candidates"]] for each in (one, other)
     ]
     np.testing.assert_allclose(*shown_scores, atol=1.1e-4)  # they are rounded to four digits
-    assert said[case.exported]["provenance"]["model"] == load_model(case.exported).fingerprint
+    assert said[case.exported]["provenance"]["model"] == load_merged(case.exported).fingerprint
 
 
 def test_a_result_of_a_bare_model_folder_says_so(
