@@ -19,8 +19,8 @@ class TrainingPaths:
 
     @property
     def started(self) -> Path:
-        """The model folder that is written of the weights of `start`."""
-        return self.out.with_name(f"{self.out.name}-start")
+        """The model folder that is written of the weights of `start`: it goes where the checkpoints go, which refer to it."""
+        return self.out / "start"
 
     @property
     def lengths(self) -> Path:

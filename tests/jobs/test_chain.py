@@ -18,6 +18,7 @@ from launchers.measure import measure
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import CheckpointError, ConfigError
+from pipeline.inference import load_model
 from pipeline.manifest import Manifest
 from pipeline.recipe import ToyWorld
 from pipeline.recipes import load
@@ -179,7 +180,12 @@ def test_a_training_may_start_from_any_checkpoint(trained: tuple[Context, list[O
     *_, outcome = run_chain(stages(on, Machine(start=start)), on, until="train")
     assert outcome.manifest.counts == {"steps": 1} and "start" in outcome.manifest.inputs
     made = checkpoint.peek(outcome.folder / "checkpoints" / "step-00000001")
-    assert (outcome.folder / "checkpoints" / "step-00000001" / made.model_folder).resolve() == work / "train-start"
+    assert (outcome.folder / "checkpoints" / "step-00000001" / made.model_folder).resolve() == work / "train" / "start"
+    other = replace(on, recipe=on.recipe.with_phase(steps=2))
+    *_, after = run_chain(stages(other, Machine(start=start)), other, until="train")
+    assert after.manifest.counts == {"steps": 2}
+    (waits,) = (path for path in work.glob("train*/checkpoints/step-00000001") if path.parent.parent != work / "train")
+    assert load_model(waits).recipe == on.recipe, "a training that waits keeps what it began from"
 
 
 def test_a_phase_must_be_named_where_there_are_several(tmp_path: Path) -> None:

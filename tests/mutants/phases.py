@@ -68,4 +68,11 @@ MUTANTS = (
         "        elif self.start == Path():\n",
         (f"{CHAIN[0]}::test_a_training_may_start_from_any_checkpoint",),
     ),
+    Mutant(
+        "all trainings of a work folder share what they begin from",
+        "pipeline/train/run_options.py",
+        'return self.out / "start"',
+        'return self.out.with_name("start")',
+        (f"{CHAIN[0]}::test_a_training_may_start_from_any_checkpoint",),
+    ),
 )

@@ -95,7 +95,7 @@ def test_a_phase_cut_off_goes_on_from_its_own_checkpoint(tmp_path: Path, model_f
     assert set(expected) == set(found) and all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
     assert load_model(resumed).recipe == both
     begun, _ = start_of(TrainingPaths(shards=first, qa=None, model=model_folder, out=tmp_path / "whole", start=first), both)
-    assert begun == (tmp_path / "whole-start" if start == "merged" else model_folder.resolve())
+    assert begun == (tmp_path / "whole" / "start" if start == "merged" else model_folder.resolve())
 
 
 def test_a_continued_phase_that_trains_other_weights_is_refused(tmp_path: Path, model_folder: Path) -> None:
