@@ -76,8 +76,8 @@ def test_many_tensors_read_ahead_need_few_descriptors() -> None:
     with few_descriptors(spare=60):
         buffered = BufferedDataset(Sheets(), range(8), InFlight(ROOM))
         loader = DataLoader(buffered, batch_size=None, sampler=range(8), num_workers=1, prefetch_factor=4, timeout=60)
-        for number, parcel in enumerate(loader):
-            assert [int(tensor[0]) for tensor in unwrap(parcel)] == [number * 1000 + place for place in range(400)]
+        for number, buffer in enumerate(loader):
+            assert [int(tensor[0]) for tensor in unwrap(buffer)] == [number * 1000 + place for place in range(400)]
 
 
 class Deadly(Dataset[torch.Tensor]):
