@@ -42,9 +42,12 @@ class Use:
 
 
 def _status(pid: int) -> dict[str, float]:
-    """Numbers of /proc/<pid>/status by name."""
+    """Numbers of /proc/<pid>/status by name. Raises OSError when it has ended, also while its parent has not yet heard of it."""
     lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return {words[0].rstrip(":"): float(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+    status = {words[0].rstrip(":"): float(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+    if "VmRSS" not in status:
+        raise ProcessLookupError(f"process {pid} has ended")
+    return status
 
 
 def _seconds(pid: int) -> float:

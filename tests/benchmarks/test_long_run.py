@@ -1,12 +1,13 @@
 """The benchmark of long runs looks at a training from outside, and its table says when something grows."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.long_run import Use, measure, table, watch
+from benchmarks.long_run import Use, look, measure, table, watch
 
 GROWS = """
 import sys, time, subprocess
@@ -54,3 +55,11 @@ def test_the_table_has_medians_times_and_ratios() -> None:
 def test_a_short_training_is_looked_at(tmp_path: Path) -> None:
     seen = list(measure(tmp_path, 30, 10))
     assert seen and all(use.loader_mib > 50 and use.rank_mib > 100 for _, use in seen)
+
+
+def test_an_ended_process_that_nobody_waited_for_has_nothing_to_look_at(tmp_path: Path) -> None:
+    """The system keeps it until its parent asks, without memory."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError, match="has ended"):
+            look(ended.pid, tmp_path)
