@@ -41,7 +41,7 @@ def routes(rows: Rows, device: torch.device, dtype: torch.dtype, *, with_flex: b
 def split(rows: Rows, device: torch.device) -> Route:
     """Ours: causal attentions over gathered keys."""
     spans = rows.spans
-    moved = Spans(gather=spans.gather.to(device), starts=spans.starts.to(device), take=spans.take.to(device))
+    moved = Spans(gather=spans.gather.to(device), cu_seqlens=spans.cu_seqlens.to(device), take=spans.take.to(device))
     plan, module = SpanPlan.of(moved), torch.nn.Module()
     tables = (moved.gather, moved.take) if device.type == "cuda" else (*plan.buckets.tables, plan.buckets.take)
     return Route(

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.practice_batches import MicroBatch, Part, StockRows, packed_mask, padded, padded_mask
-from pipeline.batch import NUM_GROUPS, OUTSIDE, Batch, Outputs, Row, chunk_by_tokens, pack, row_places, truncate
+from pipeline.batch import NUM_LOSS_GROUPS, OUTSIDE, Batch, Outputs, Row, chunk_by_tokens, pack, row_places, truncate
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
 from pipeline.model.embedder import Embedder
 from pipeline.train.dataloader.plan import Plan
@@ -89,9 +89,9 @@ class Practice:
         draw = self.dataset.draw(step)
         plan, rows = self.dataset.plan(draw, step), self.dataset.global_rows(draw, step)
         used = [row for row in rows if row.slot >= 0 or row.num_scored]
-        items, units = torch.zeros(plan.num_slots, dtype=torch.int64), torch.zeros(NUM_GROUPS)
+        items, units = torch.zeros(plan.num_slots, dtype=torch.int64), torch.zeros(NUM_LOSS_GROUPS)
         for row in used:
-            units[row.group] += self.phase.language.units(row.num_scored)
+            units[row.loss_group] += self.phase.language.units(row.num_scored)
             if row.slot >= 0:
                 items[row.slot] = row.item
         first, graph = self._passes(used, plan)
@@ -109,7 +109,7 @@ class Practice:
                 embeddings[chunk.batch.slots] = self._forward(chunk).embeddings
         items = load.items[load.plan.num_pairs :]
         contrast = contrastive_gradient(embeddings, items, self.phase, load.plan.contrastive_weight)
-        divisors, language = self.phase.language.divisors(load.units, self.phase.mixture.pairs), torch.zeros(NUM_GROUPS)
+        divisors, language = self.phase.language.divisors(load.units, self.phase.mixture.pairs), torch.zeros(NUM_LOSS_GROUPS)
         for chunk in load.graph:
             outputs = self._forward(chunk)
             sums = language_sums(outputs, chunk.batch, self.phase) / divisors
@@ -138,7 +138,7 @@ class Practice:
     def _parts(self, rows: Sequence[Row], plan: Plan) -> list[Part]:
         if not self.habits.padded:
             return [(part, 0) for part in chunk_by_tokens(rows, self.phase.budget.tokens)]
-        sides = {id(row): (row.slot >= plan.num_pairs) + 2 * (row.group == OUTSIDE) for row in rows}
+        sides = {id(row): (row.slot >= plan.num_pairs) + 2 * (row.loss_group == OUTSIDE) for row in rows}
         parts: list[Part] = []
         for side in sorted(set(sides.values())):
             batch = [row for row in rows if sides[id(row)] == side]

@@ -14,7 +14,7 @@ from PIL import Image
 from eval.report_markup import Section, escape, paragraph, picture, row, table, text_cell
 from pipeline.batch import OUTSIDE, Row
 from pipeline.roles import Role
-from pipeline.train.dataloader.plan import Item
+from pipeline.train.dataloader.plan import PlannedSide
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
@@ -56,9 +56,9 @@ def shown_step(dataset: StepDataset, tokenizer: Tokenizer, step: int) -> ShownSt
     They pass through the very code that training reads with, so what is drawn is what was trained on.
     """
     found = ShownStep(rows=[], unreadable=[])
-    for item in dataset.plan(dataset.draw(step), step).items:
+    for planned in dataset.plan(dataset.draw(step), step).sides:
         try:
-            found.rows.append(_shown(dataset, tokenizer, item, dataset.row(item, step)))
+            found.rows.append(_shown(dataset, tokenizer, planned, dataset.row(planned, step)))
         except UnreadableError as error:
             found.unreadable.append(error.found)
     return found
@@ -92,11 +92,11 @@ def _row(shown: Shown) -> str:
     return row([text_cell(shown.key), text_cell(part), f"<td>{drawn}</td>", f"<td>{words}</td>"])
 
 
-def _shown(dataset: StepDataset, tokenizer: Tokenizer, item: Item, read: Row) -> Shown:
+def _shown(dataset: StepDataset, tokenizer: Tokenizer, planned: PlannedSide, read: Row) -> Shown:
     return Shown(
-        dataset=dataset.corpus.index.info(item.row).dataset,
+        dataset=dataset.corpus.index.info(planned.row).dataset,
         key=read.key,
-        kind="conversation" if item.group == OUTSIDE else item.side.replace("_", " "),
+        kind="conversation" if planned.loss_group == OUTSIDE else planned.name.replace("_", " "),
         compressed=read.compressed,
         tokens=len(read.sequence),
         words=tuple(_words(read, tokenizer, dataset.rows.builder.vocabulary.image_pad)),

@@ -15,8 +15,8 @@ from pipeline.sequence import TokenSequence
 from pipeline.spans import Spans, causal_spans
 
 OWN, OUTSIDE = 0, 1
-NUM_GROUPS = 2
-"""Groups of scored rows, each with a mean of its own: questions about a pair's own side, and outside conversations."""
+NUM_LOSS_GROUPS = 2
+"""Loss groups: scored rows that have a mean of their own: questions about a pair's own side, and outside conversations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,7 +24,7 @@ class Row:
     """One sequence of a global batch.
 
     `pixels` are the resized pictures, uint8 (3, H, W) each; `compressed` is the coin z of Eq. 4; `slot` is the place of the
-    row's embedding in the global batch (-1: none) and `item` a digest of what it represents; `group` says whose mean its
+    row's embedding in the global batch (-1: none) and `item` a digest of what it represents; `loss_group` says whose mean its
     scored tokens enter (OWN or OUTSIDE), `asked` whether it was meant to have some. `noise` numbers the first SYSTEM token, equal
     for all rows of a step, and the row's first token; dropout masks come from the tokens' numbers.
     """
@@ -35,7 +35,7 @@ class Row:
     compressed: bool = False
     slot: int = -1
     item: int = 0
-    group: int = OWN
+    loss_group: int = OWN
     asked: bool = False
     noise: tuple[int, int] = (0, 0)
 
@@ -57,8 +57,8 @@ class Batch:
     `image_index` are the positions of the visual tokens, in the order in which the tower yields them;
     `pool_index` (E, K) are the positions that each embedding pools, `slots` (E,) their places in the global batch;
     `score_index` (S,) are positions whose next token `score_target` (S,) is scored; `score_row_tokens` (S,) is how many tokens
-    its row scores, `score_group` (S,) the row's group. `token_noise` (T,) numbers the tokens for their dropout masks. `features`
-    (V, D), where a frozen tower made them before, stand in for `pixels`.
+    its row scores, `score_loss_group` (S,) the row's loss group. `token_noise` (T,) numbers the tokens for their dropout masks.
+    `features` (V, D), where a frozen tower made them before, stand in for `pixels`.
     """
 
     input_ids: torch.Tensor
@@ -72,7 +72,7 @@ class Batch:
     score_index: torch.Tensor
     score_target: torch.Tensor
     score_row_tokens: torch.Tensor
-    score_group: torch.Tensor
+    score_loss_group: torch.Tensor
     token_noise: torch.Tensor
     features: torch.Tensor | None = None
 
@@ -131,7 +131,7 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
         score_index=scored[0],
         score_target=scored[1],
         score_row_tokens=scored[2],
-        score_group=scored[3],
+        score_loss_group=scored[3],
         token_noise=torch.from_numpy(np.concatenate([_noise(rows[0])[:shared], *(_noise(row)[shared:] for row in rows)])),
     )
 
@@ -203,10 +203,11 @@ def stacks(pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
 
 
 def _scored(rows: Sequence[Row], places: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Positions before a scored token, the tokens, the number of scored tokens in their row, the row's group: (S,) int64 each."""
+    """Positions before a scored token, the tokens, the number of scored tokens in their row, its loss group: (S,) int64 each."""
     parts: list[np.ndarray] = [np.zeros((4, 0), dtype=np.int64)]
     for row, place in zip(rows, places, strict=True):
         tokens = row.sequence.scored_tokens()
         targets = row.sequence.input_ids[tokens]
-        parts.append(np.stack([place[tokens - 1], targets, np.full_like(tokens, len(tokens)), np.full_like(tokens, row.group)]))
+        of_row = [np.full_like(tokens, len(tokens)), np.full_like(tokens, row.loss_group)]
+        parts.append(np.stack([place[tokens - 1], targets, *of_row]))
     return tuple(torch.from_numpy(part) for part in np.concatenate(parts, axis=1))

@@ -21,13 +21,13 @@ UNREAD = len(Role)
 class Spans:
     """The attention of a packed row as plain causal sequences.
 
-    `gather` (G,) int64 lists the packed positions of the causal sequences one after another, `starts` (M + 1,) int64 where
-    each begins, `take` (T,) int64 which of the G outputs is the one of packed position t. A sequence whose later roles see
+    `gather` (G,) int64 lists the packed positions of the causal sequences one after another, `cu_seqlens` (M + 1,) int64 their
+    cumulative lengths, `take` (T,) int64 which of the G outputs is the one of packed position t. A sequence whose later roles see
     fewer keys enters more than once; the rows computed again are dropped by `take`.
     """
 
     gather: torch.Tensor
-    starts: torch.Tensor
+    cu_seqlens: torch.Tensor
     take: torch.Tensor
 
 
@@ -51,9 +51,9 @@ def causal_spans(rows: Sequence[tuple[np.ndarray, bool]], places: Sequence[np.nd
             take[place[sequence[kept]]] = produced + kept
             gather.append(place[sequence])
             produced += len(sequence)
-    starts = np.concatenate([[0], np.cumsum([len(part) for part in gather])]).astype(np.int64)
+    cu_seqlens = np.concatenate([[0], np.cumsum([len(part) for part in gather])]).astype(np.int64)
     flat = torch.from_numpy(np.concatenate(gather))
-    return Spans(gather=flat, starts=torch.from_numpy(starts), take=torch.from_numpy(take))
+    return Spans(gather=flat, cu_seqlens=torch.from_numpy(cu_seqlens), take=torch.from_numpy(take))
 
 
 @lru_cache(maxsize=256)

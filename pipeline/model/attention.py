@@ -37,9 +37,9 @@ class Buckets:
     @staticmethod
     def of(spans: Spans) -> "Buckets":
         """Bucket the causal sequences by length."""
-        starts, lengths = spans.starts[:-1], spans.starts.diff()
+        starts, lengths = spans.cu_seqlens[:-1], spans.cu_seqlens.diff()
         rounded = (lengths + _BUCKET - 1) // _BUCKET * _BUCKET
-        place = torch.empty(int(spans.starts[-1]), dtype=torch.int64, device=spans.take.device)
+        place = torch.empty(int(spans.cu_seqlens[-1]), dtype=torch.int64, device=spans.take.device)
         tables, produced = [], 0
         for length in torch.unique(rounded).tolist():
             members = torch.nonzero(rounded == length).flatten()
@@ -72,7 +72,7 @@ class SpanPlan:
     @cached_property
     def sequences(self) -> Sequences:
         """For the variable-length kernel."""
-        return Sequences.of(self.spans.starts)
+        return Sequences.of(self.spans.cu_seqlens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def picture_attention(
     """
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
     if is_trusted(Heads.of(q, k, causal=False)):
-        sequences = Sequences(starts=cu_seq_lens_q, longest=max_length_q)
+        sequences = Sequences(cu_seqlens=cu_seq_lens_q, longest=max_length_q)
         return attend(q, k, v, sequences, causal=False, scale=scaling)[None], None
     lengths = cu_seq_lens_q.diff()
     if bool((lengths.diff() >= 0).all()):
@@ -170,13 +170,13 @@ def _attend_runs(parts: tuple[torch.Tensor, ...], lengths: torch.Tensor, scaling
     return torch.cat(outputs)
 
 
-def _by_length(starts: torch.Tensor) -> torch.Tensor:
-    """The patches (P,) int64 of sequences that begin at `starts` (I + 1,), short sequences first, inside of each in order."""
-    lengths = starts.diff()
+def _by_length(cu_seqlens: torch.Tensor) -> torch.Tensor:
+    """The patches (P,) int64 of sequences of `cu_seqlens` (I + 1,), short sequences first, inside of each in order."""
+    lengths = cu_seqlens.diff()
     order = lengths.argsort(stable=True)
     sorted_lengths = lengths[order]
-    moved_by = starts[:-1][order] - (sorted_lengths.cumsum(0) - sorted_lengths)
-    return torch.arange(int(starts[-1]), device=starts.device) + moved_by.repeat_interleave(sorted_lengths)
+    moved_by = cu_seqlens[:-1][order] - (sorted_lengths.cumsum(0) - sorted_lengths)
+    return torch.arange(int(cu_seqlens[-1]), device=cu_seqlens.device) + moved_by.repeat_interleave(sorted_lengths)
 
 
 def _pictures(packed: torch.Tensor, start: int, count: int, length: int) -> torch.Tensor:

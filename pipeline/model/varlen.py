@@ -14,24 +14,26 @@ from pipeline.spans import Spans
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sequences:
-    """Sequences as the kernel reads them: `starts` (M + 1,) int32, where each begins, and the length of the longest."""
+    """Sequences as the kernel reads them: `cu_seqlens` (M + 1,) int32, and the length of the longest."""
 
-    starts: torch.Tensor
+    cu_seqlens: torch.Tensor
     longest: int
 
     @staticmethod
-    def of(starts: torch.Tensor) -> "Sequences":
-        """From the starts in any integer type. Reads one number back from the device, so once a micro-batch."""
-        return Sequences(starts=starts.to(torch.int32), longest=int(starts.diff().max()))
+    def of(cu_seqlens: torch.Tensor) -> "Sequences":
+        """From cumulative lengths in any integer type. Reads one number back from the device, so once a micro-batch."""
+        return Sequences(cu_seqlens=cu_seqlens.to(torch.int32), longest=int(cu_seqlens.diff().max()))
 
 
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sequences: Sequences, *, causal: bool, scale: float | None
 ) -> torch.Tensor:
     """Attention inside each sequence: query (G, H, d), key and value (G, H_kv, d), half precision; returns (G, H, d)."""
-    starts, longest = sequences.starts, sequences.longest
+    cu_seqlens, longest = sequences.cu_seqlens, sequences.longest
     window = (-1, 0) if causal else (-1, -1)  # the kernel has no other way to say causal, and its default is not
-    out = varlen_attn(query, key, value, starts, starts, longest, longest, scale=scale, window_size=window, enable_gqa=True)
+    out = varlen_attn(
+        query, key, value, cu_seqlens, cu_seqlens, longest, longest, scale=scale, window_size=window, enable_gqa=True
+    )
     assert isinstance(out, torch.Tensor), "nothing beside the output was asked for"
     return out
 
@@ -41,7 +43,7 @@ def attend_spans(
 ) -> torch.Tensor:
     """Attention of a packed row over its causal sequences: query (T, H, d), key and value (T, H_kv, d); returns (T, H, d).
 
-    `sequences` are those of `spans.starts`.
+    `sequences` are those of `spans.cu_seqlens`.
     """
     # A query whose output is taken has one place; keys and values that sequences share add up the gradients of all.
     q = query.index_select(0, spans.gather)

@@ -151,8 +151,10 @@ def _causal_check(heads: Heads) -> tuple[Attend, torch.Tensor]:
         visible[np.ix_(place, place)] = np.tril(may_see[np.ix_(row, row)])
     rows = [(row, compressed) for row, (_, compressed) in zip(roles, _ROWS, strict=True)]
     spans = causal_spans(rows, places, _LAYOUT)
-    here = Spans(gather=spans.gather.to(heads.device), starts=spans.starts.to(heads.device), take=spans.take.to(heads.device))
-    sequences = Sequences.of(here.starts)
+    here = Spans(
+        gather=spans.gather.to(heads.device), cu_seqlens=spans.cu_seqlens.to(heads.device), take=spans.take.to(heads.device)
+    )
+    sequences = Sequences.of(here.cu_seqlens)
     return lambda q, k, v: attend_spans(q, k, v, here, sequences, scale=heads.scale), torch.from_numpy(visible)
 
 

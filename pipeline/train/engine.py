@@ -150,7 +150,7 @@ class Engine:
         outputs: Outputs = self.deepspeed(self.vision.see(batch).to(self.device))
         return outputs
 
-    def idle(self, batch: Batch, *, last: bool) -> None:
+    def run_dummy(self, batch: Batch, *, last: bool) -> None:
         """Take part in the collectives of a chunk that this rank does not have; its gradient is zero."""
         outputs = self(batch)
         self.backward(0.0 * (outputs.embeddings.sum() + outputs.token_losses.sum()), last=last)
@@ -236,12 +236,12 @@ class Engine:
         if tensor is not None and self.rank == 0:
             into[name] = tensor.detach().to("cpu", copy=True)
 
-    def restore(self, weights: Mapping[str, torch.Tensor], moments: Mapping[str, torch.Tensor], steps: int, idle: Batch) -> None:
+    def restore(self, weights: Mapping[str, torch.Tensor], moments: Mapping[str, torch.Tensor], steps: int, dummy: Batch) -> None:
         """Take over the tensors of a checkpoint made at any ZeRO stage on any number of ranks, one after another.
 
-        DeepSpeed makes its partitions at the first step, so a step at learning rate 0 on `idle` comes first.
+        DeepSpeed makes its partitions at the first step, so a step at learning rate 0 on `dummy` comes first.
         """
-        self.idle(idle, last=True)
+        self.run_dummy(dummy, last=True)
         self.step(0.0)
         for name, parameter in self.named.items():
             weight = weights[name]

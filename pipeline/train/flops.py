@@ -101,7 +101,7 @@ class Cost:
 
     def text(self, batch: Batch) -> Passes:
         """The language model's layers over a batch."""
-        lengths = batch.spans.starts.diff().double()
+        lengths = batch.spans.cu_seqlens.diff().double()
         seen = float((lengths * (lengths + 1) / 2).sum())
         return self.token.times(batch.input_ids.numel()) + self.pair.times(seen)
 

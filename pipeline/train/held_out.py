@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from pipeline.batch import NUM_GROUPS, OUTSIDE, OWN, Batch
+from pipeline.batch import NUM_LOSS_GROUPS, OUTSIDE, OWN, Batch
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.phase import Phase
 from pipeline.train.collectives import of_all_ranks
@@ -46,15 +46,15 @@ class HeldOut:
         self.named: set[Unreadable] = set()
 
     @torch.no_grad()
-    def evaluate(self, engine: Engine, work: HeldOutWork, idle: Batch) -> dict[str, float]:
-        """Figures by name, over all ranks' shares. Every rank must call it; one without a share repeats `idle` meanwhile.
+    def evaluate(self, engine: Engine, work: HeldOutWork, dummy: Batch) -> dict[str, float]:
+        """Figures by name, over all ranks' shares. Every rank must call it; one without a share repeats `dummy` meanwhile.
 
         Raises UnreadableError, on all ranks, where nothing of the slice can be read.
         """
         unreadable = of_all_ranks(work.unreadable)
         self._warn(unreadable, says=engine.rank == 0)
         engine.module.eval()
-        embeddings, sums = self._passes(engine, work, idle)
+        embeddings, sums = self._passes(engine, work, dummy)
         engine.module.train()
         figures = self._language(engine.sum(torch.cat([sums, work.units[None].to(engine.device)])))
         figures |= self._contrastive(engine.sum(embeddings), engine.sum(work.items.to(engine.device)), work.num_pairs)
@@ -68,15 +68,15 @@ class HeldOut:
                 logger.warning("held-out slice: left out, %s: %s", side.shard, side.reason)
         self.named |= set(unreadable)
 
-    def _passes(self, engine: Engine, work: HeldOutWork, idle: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of this rank's share: embeddings (2 Q + H, D), and sums (2, NUM_GROUPS) of the language loss, full and compressed.
+    def _passes(self, engine: Engine, work: HeldOutWork, dummy: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of this rank's share: embeddings (2 Q + H, D), and sums (2, NUM_LOSS_GROUPS) of the language loss, full and compressed.
 
         An embedding comes from the pass that answers with compression: what follows the pooled tokens is not seen by them. Of
         elastic tokens it is that of all.
         """
         embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
-        sums = torch.zeros(2, NUM_GROUPS, device=engine.device)
-        num_idle = engine.most(work.num_passes) - work.num_passes  # before any pass: under ZeRO-3 each is full of collectives
+        sums = torch.zeros(2, NUM_LOSS_GROUPS, device=engine.device)
+        num_dummies = engine.most(work.num_passes) - work.num_passes  # before any pass: under ZeRO-3 each is full of collectives
         for chunk in work.chunks:
             # Once for both passes: a frozen tower's features stand in for the pixels from here on.
             batch = engine.vision.see(chunk.compressed).to(engine.device)
@@ -85,18 +85,18 @@ class HeldOut:
             sums[1] += language_sums(outputs, batch, self.phase)
             if chunk.full_spans is not None:
                 sums[0] += language_sums(engine(replace(batch, spans=chunk.full_spans)), batch, self.phase)
-        for _ in range(num_idle):
-            engine(idle)
+        for _ in range(num_dummies):
+            engine(dummy)
         return embeddings, sums
 
     def _language(self, sums: torch.Tensor) -> dict[str, float]:
-        """From sums (3, NUM_GROUPS) over all ranks: of the loss without and with compression, and of its units."""
+        """From sums (3, NUM_LOSS_GROUPS) over all ranks: of the loss without and with compression, and of its units."""
         full, compressed, units = sums.tolist()
-        groups = {"own": OWN, "outside": OUTSIDE}
+        loss_groups = {"own": OWN, "outside": OUTSIDE}
         return {
-            f"held_out/{group}_language_{name}": losses[number] / units[number]
+            f"held_out/{loss_group}_language_{name}": losses[number] / units[number]
             for name, losses in (("full", full), ("compressed", compressed))
-            for group, number in groups.items()
+            for loss_group, number in loss_groups.items()
             if units[number]
         }
 

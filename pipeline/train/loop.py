@@ -165,7 +165,7 @@ class _Run:
             folder, state = self.found
             taken = state.step - state.skipped
             self.watch.beat(0, "resuming")
-            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, self.dataset.idle())
+            self.engine.restore(checkpoint.weights(folder), checkpoint.optimizer_state(folder), taken, self.dataset.dummy())
             logger.info("resumed from %s", folder)
         if self.engine.rank == 0:
             self.journal.go_on_from(step)
@@ -183,7 +183,7 @@ class _Run:
                 self._announce(work, self.chunks.at(step), num_workers)
             watch.beat(step + 1, "training")
             figures, total = self._one_step(step, work, waited)
-            figures |= self._look(step + 1, works, work.idle)
+            figures |= self._look(step + 1, works, work.dummy)
             self._record(step + 1, figures, (step + 1 - begin) / (time.monotonic() - started))
             watch.beat(step + 1, "saving")
             if (step + 1) % self.phase.checkpoint_every == 0:
@@ -245,14 +245,14 @@ class _Run:
         self.chunks.look(step, len(work.chunks))
         return figures, total
 
-    def _look(self, done: int, works: Iterator[Any], idle: Batch) -> dict[str, float]:
+    def _look(self, done: int, works: Iterator[Any], dummy: Batch) -> dict[str, float]:
         """Figures of the held-out slice where they are due."""
         if not self._is_look_due(done):
             return {}
         self.watch.beat(done, "reading")
         work, _ = _next(works)
         self.watch.beat(done, "evaluating")
-        return self.held_out.evaluate(self.engine, work, idle)
+        return self.held_out.evaluate(self.engine, work, dummy)
 
     def _record(self, done: int, figures: Mapping[str, float], steps_per_second: float) -> None:
         if self.engine.rank == 0:

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 
 import torch
 
-from pipeline.batch import NUM_GROUPS, Batch, Outputs
+from pipeline.batch import NUM_LOSS_GROUPS, Batch, Outputs
 from pipeline.errors import DataError
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.phase import Phase
@@ -45,20 +45,20 @@ def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: floa
     first_kept = max(0, len(work.chunks) - phase.budget.kept)
     kept, embeddings = first_pass(engine, work, first_kept)
     contrast = contrast_of(embeddings, items_of_all(engine, work), work, phase)
-    language = torch.zeros(NUM_GROUPS, device=engine.device)
+    language = torch.zeros(NUM_LOSS_GROUPS, device=engine.device)
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
-    num_idle = max(1, engine.most(len(order))) - len(order)
-    for place, index in enumerate(order):
+    num_dummies = max(1, engine.most(len(order))) - len(order)
+    for turn, index in enumerate(order):
         chunk, full = work.chunks[index], work.chunks[index].full
         outputs = kept.pop(index) if index in kept else engine(engine.vision.full(chunk))
         sums = language_sums(outputs, full, phase) / divisors
         cached = contrast.gradient[full.slots.to(engine.device)]
         loss = (outputs.embeddings * cached).sum() + work.language_weight * sums.sum()
-        engine.backward(loss, last=place == len(order) - 1 and not num_idle)
+        engine.backward(loss, last=turn == len(order) - 1 and not num_dummies)
         engine.vision.forget(chunk)
         language += sums.detach()
-    for place in range(num_idle):
-        engine.idle(work.idle, last=place == num_idle - 1)
+    for turn in range(num_dummies):
+        engine.run_dummy(work.dummy, last=turn == num_dummies - 1)
     norm = engine.step(learning_rate)
     means = (engine.sum(language) * (divisors / units)).tolist()
     own, outside = (mean if count else None for mean, count in zip(means, units.tolist(), strict=True))
@@ -79,7 +79,7 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     calls = sum(index >= first_kept or chunk.prefix is not None for index, chunk in enumerate(work.chunks))
-    num_idle = engine.most(calls) - calls  # before any call: under ZeRO-3 each is full of collectives of its own
+    num_dummies = engine.most(calls) - calls  # before any call: under ZeRO-3 each is full of collectives of its own
     for index, chunk in enumerate(work.chunks):
         if index >= first_kept:
             kept[index] = outputs = engine(engine.vision.full(chunk))
@@ -87,9 +87,9 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
         elif chunk.prefix is not None:
             with torch.no_grad():
                 parts.append((chunk.prefix.slots, engine(engine.vision.prefix(chunk)).embeddings))
-    for _ in range(num_idle):
+    for _ in range(num_dummies):
         with torch.no_grad():
-            engine(work.idle)
+            engine(work.dummy)
     embeddings = torch.zeros(len(work.items), *engine.module.embedding_shape, device=engine.device)
     for slots, values in parts:
         embeddings[slots.to(engine.device)] = values
@@ -150,4 +150,6 @@ def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, phase: P
 def language_sums(outputs: Outputs, batch: Batch, phase: Phase) -> torch.Tensor:
     """Sums (2,) of the language loss of a chunk by group."""
     device = outputs.token_losses.device
-    return phase.language.sums(outputs.token_losses, batch.score_row_tokens.to(device), batch.score_group.to(device), NUM_GROUPS)
+    return phase.language.sums(
+        outputs.token_losses, batch.score_row_tokens.to(device), batch.score_loss_group.to(device), NUM_LOSS_GROUPS
+    )

@@ -85,7 +85,7 @@ MUTANTS = (
     ),
     Mutant("bytes on their way have no bound", _SHM, "(not there or there + size <= self.limit)", "True", IN_ORDER),
     Mutant("a step larger than the limit waits for ever", _SHM, "(not there or there + size", "(there + size", IN_ORDER),
-    Mutant("steps enter shared memory as they come", _SHM, "self._counts[_PLACE] == place and", "True and", IN_ORDER),
+    Mutant("steps enter shared memory as they come", _SHM, "self._counts[_TURN] == turn and", "True and", IN_ORDER),
     Mutant("used up bytes stay on their way", _BUFFER, "            in_flight.leave(buffer.block.nbytes)\n", "", IN_ORDER),
     Mutant(
         "loaders that wait are not told of the end",

@@ -25,10 +25,10 @@ MUTANTS = (
         TWO,
     ),
     Mutant(
-        "a rank with fewer chunks leaves its idle calls out",
+        "a rank with fewer chunks leaves its dummy calls out",
         "pipeline/train/step.py",
-        "    num_idle = max(1, engine.most(len(order))) - len(order)\n",
-        "    num_idle = 0 * engine.most(len(order))\n",
+        "    num_dummies = max(1, engine.most(len(order))) - len(order)\n",
+        "    num_dummies = 0 * engine.most(len(order))\n",
         TWO,
     ),
     Mutant(

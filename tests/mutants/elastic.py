@@ -57,8 +57,8 @@ MUTANTS = (
     Mutant(
         "held-out questions are asked of a drawn number of tokens",
         "pipeline/train/dataloader/step_dataset.py",
-        "or not item.asks or step < 0:",
-        "or not item.asks:",
+        "or not planned.asks or step < 0:",
+        "or not planned.asks:",
         (f"{_ELASTIC}::test_a_question_is_asked_of_one_number_of_tokens",),
     ),
     Mutant(

@@ -19,10 +19,10 @@ MUTANTS = (
         "held-out: every rank looks at all",
         _DATASET,
         "rows, unreadable = self._readable(self._own(plan), HELD_OUT)",
-        "rows, unreadable = [self._row(item, HELD_OUT) for item in plan.items], ()",
+        "rows, unreadable = [self._row(planned, HELD_OUT) for planned in plan.sides], ()",
         ONCE,
     ),
-    Mutant("held-out: dealt without costs", _DATASET, "deal([self._cost(item) for item", "deal([1.0 for item", ONCE),
+    Mutant("held-out: dealt without costs", _DATASET, "deal([self._cost(planned) for planned", "deal([1.0 for planned", ONCE),
     Mutant(
         "held-out: the frozen tower in both passes",
         _LOOK,
@@ -30,7 +30,7 @@ MUTANTS = (
         "batch = chunk.compressed.to(engine.device)",
         ONCE,
     ),
-    Mutant("held-out: a rank without rows takes no part", _LOOK, "in range(num_idle)", "in range(0)", RANKS),
+    Mutant("held-out: a rank without rows takes no part", _LOOK, "in range(num_dummies)", "in range(0)", RANKS),
     Mutant("held-out: losses of one rank", _LOOK, "self._language(engine.sum(torch.cat(", "self._language((torch.cat(", RANKS),
     Mutant(
         "held-out: embeddings of one rank",

@@ -174,14 +174,14 @@ MUTANTS = (
     Mutant(
         "one coin for all rows of a step",
         "pipeline/train/dataloader/step_dataset.py",
-        "words = (self.recipe.order_seed, step, sample.key, item.side)",
-        "words = (self.recipe.seed, step, item.side)",
+        "words = (self.recipe.order_seed, step, sample.key, planned.name)",
+        "words = (self.recipe.seed, step, planned.name)",
         FEED,
     ),
     Mutant(
         "one coin for a row's two sides",
         "pipeline/train/dataloader/step_dataset.py",
-        "words = (self.recipe.order_seed, step, sample.key, item.side)",
+        "words = (self.recipe.order_seed, step, sample.key, planned.name)",
         "words = (self.recipe.order_seed, step, sample.key)",
         FEED,
     ),
@@ -194,7 +194,7 @@ MUTANTS = (
         FEED,
     ),
     Mutant(
-        "idle ranks repeat the longest row",
+        "the dummy batch is the longest row",
         "pipeline/train/dataloader/step_work.py",
         "pack([min(rows, key",
         "pack([max(rows, key",

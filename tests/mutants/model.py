@@ -64,7 +64,7 @@ MUTANTS = (
         VARLEN,
     ),
     Mutant(
-        "starts computed by every layer",
+        "cu_seqlens computed by every layer",
         "pipeline/model/attention.py",
         "    @cached_property\n    def sequences",
         "    @property\n    def sequences",

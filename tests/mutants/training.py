@@ -35,8 +35,8 @@ MUTANTS = (
     Mutant(
         "hard negatives of the wrong pair",
         "pipeline/train/dataloader/plan.py",
-        "for row, places in zip(draw.pairs, negatives, strict=True)",
-        "for row, places in zip(draw.pairs[::-1], negatives, strict=True)",
+        "for row, indexes in zip(draw.pairs, negatives, strict=True)",
+        "for row, indexes in zip(draw.pairs[::-1], negatives, strict=True)",
         ("tests/pipeline/train/dataloader/test_plan.py", "tests/pipeline/train/dataloader/test_step_dataset.py"),
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
     Mutant(
         "chunk gradients not added",
         "pipeline/train/step.py",
-        "for place, index in enumerate(order):",
+        "for turn, index in enumerate(order):",
         "for place, index in enumerate(order[-1:]):",
         CACHED,
     ),
@@ -248,8 +248,8 @@ MUTANTS = (
     Mutant(
         "ranks read the whole batch",
         "pipeline/train/dataloader/step_dataset.py",
-        "for place in hands[self.rank]]",
-        "for place in range(len(plan.items))]",
+        "for number in hands[self.rank]]",
+        "for number in range(len(plan.sides))]",
         ("tests/pipeline/train/dataloader/test_step_dataset.py",),
     ),
     Mutant(

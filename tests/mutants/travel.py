@@ -12,8 +12,8 @@ MUTANTS = (
     Mutant(
         "a resumed run begins with the dearest row",
         "pipeline/train/dataloader/step_dataset.py",
-        "in sorted(self.plan(self.draw(0), 0).items, key=self._cost):",
-        "in sorted(self.plan(self.draw(0), 0).items, key=self._cost, reverse=True):",
+        "in sorted(self.plan(self.draw(0), 0).sides, key=self._cost):",
+        "in sorted(self.plan(self.draw(0), 0).sides, key=self._cost, reverse=True):",
         FEED,
     ),
     Mutant(
@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "pixels of other rows",
         "pipeline/train/dataloader/step_work.py",
-        "pictures[place] for place in self.prefix_pictures.tolist()",
-        "pictures[place] for place in range(len(self.prefix_pictures))",
+        "pictures[number] for number in self.prefix_pictures.tolist()",
+        "pictures[number] for number in range(len(self.prefix_pictures))",
         FEATURES,
     ),
     Mutant(

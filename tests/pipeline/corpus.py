@@ -84,7 +84,7 @@ def random_row(
     turns = [Turn(question=sentence(rng), answer=sentence(rng)) for _ in range(num_turns)]
     grids = np.array([(1, height // 14, width // 14) for height, width in sizes])
     return Row(
-        key=str(slot), sequence=builder.build(side, grids, turns), pixels=pixels, compressed=compressed, slot=slot, group=OWN
+        key=str(slot), sequence=builder.build(side, grids, turns), pixels=pixels, compressed=compressed, slot=slot, loss_group=OWN
     )
 
 

@@ -57,9 +57,9 @@ def without_gqa(query: torch.Tensor, *rest: object, **kwargs: object) -> torch.T
 
 
 def first_two_are_one(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, starts: torch.Tensor, *_: object, **kwargs: object
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seqlens: torch.Tensor, *_: object, **kwargs: object
 ) -> torch.Tensor:
-    joined, longest = torch.cat([starts[:1], starts[2:]]), int(starts[-1])
+    joined, longest = torch.cat([cu_seqlens[:1], cu_seqlens[2:]]), int(cu_seqlens[-1])
     return stand_in(query, key, value, joined, joined, longest, longest, **kwargs)  # type: ignore[arg-type]
 
 

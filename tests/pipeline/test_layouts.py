@@ -88,7 +88,7 @@ def test_who_sees_whom(builder: SequenceBuilder, layout: Layout, sees: dict[Role
         Row(key="", sequence=build(SIDE, GRID), compressed=True),
     ]
     spans = pack([replace(row, pixels=(np.zeros((3, 56, 84), np.uint8),)) for row in rows], layout, lambda roles: roles[:0]).spans
-    starts, gather, take = spans.starts.tolist(), spans.gather.tolist(), spans.take.tolist()
+    starts, gather, take = spans.cu_seqlens.tolist(), spans.gather.tolist(), spans.take.tolist()
     offset = 0
     for row in rows:
         roles = row.sequence.roles.tolist()

@@ -48,12 +48,12 @@ def test_each_query_sees_exactly_the_keys_of_the_dense_mask(layout: Layout, leng
     ends = np.cumsum([len(roles) for roles, _ in rows])
     places = [np.arange(end - len(roles), end) for (roles, _), end in zip(rows, ends, strict=True)]
     spans = causal_spans(rows, places, layout)
-    sequence_of = torch.bucketize(torch.arange(len(spans.gather)), spans.starts[1:], right=True)
+    sequence_of = torch.bucketize(torch.arange(len(spans.gather)), spans.cu_seqlens[1:], right=True)
     offset = 0
     for roles, compressed in rows:
         for place, role in enumerate(roles):
             output = int(spans.take[offset + place])
-            start = int(spans.starts[sequence_of[output]])
+            start = int(spans.cu_seqlens[sequence_of[output]])
             seen = set((spans.gather[start : output + 1] - offset).tolist())
             visible = layout.visible(_role(role), compressed=compressed)
             blind = UNREAD if role in (Role.QUESTION, Role.ANSWER) else None

@@ -99,11 +99,11 @@ def test_a_step_scores_what_the_rule_tells(builder: SequenceBuilder) -> None:
     dataset = dataset_of(builder, OtherSide(told=(("texts", "both"),), otherwise="none"))
     draw, plan = dataset.draw(0), dataset.plan(dataset.draw(0), 0)
     rows = dataset.global_rows(draw, 0)
-    for item, row in zip(plan.items, rows, strict=True):
-        sample = dataset.corpus.index.read(item.row)
+    for side, row in zip(plan.sides, rows, strict=True):
+        sample = dataset.corpus.index.read(side.row)
         assert (row.num_scored > 0) == (sample.dataset == "texts")
         if row.num_scored:
-            other = sample.positive if item.place == 0 else sample.query
+            other = sample.positive if side.side_index == 0 else sample.query
             assert other is not None
             told = row.sequence.input_ids[row.sequence.roles == Role.ANSWER].tolist()
             assert told == [*builder.vocabulary.encode(" ".join(other.text.split())), builder.vocabulary.im_end]

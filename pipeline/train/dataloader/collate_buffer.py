@@ -16,7 +16,7 @@ from pipeline.train.dataloader.shared_memory import MIB, SHARED, InFlight, free_
 from pipeline.train.fault_tolerance.signals import ignore_in_worker
 
 READ_AHEAD = 4
-"""Items that each process prepares before they are asked for, as far as there is room for them."""
+"""Works that each process prepares before they are asked for, as far as there is room for them."""
 
 _ADVICE = "give it more (Docker: --shm-size, such as 16g, or --ipc=host), or read ahead less with a lower --workers"
 
@@ -25,7 +25,7 @@ _ALIGNMENT_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Extent:
     """Where a tensor lies in the block."""
 
     start: int
@@ -39,34 +39,34 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class CollateBuffer:
-    """Something with `_Place`s where its tensors were, and the bytes (N,) uint8 of all of them."""
+    """Something with `_Extent`s where its tensors were, and the bytes (N,) uint8 of all of them."""
 
     outline: Any
     block: torch.Tensor
 
 
 class BufferedDataset(Dataset[CollateBuffer]):
-    """The items with these numbers, by their places, as buffers; those of loader processes wait for room in shared memory."""
+    """The works with these numbers, in their order, as buffers; those of loader processes wait for room in shared memory."""
 
-    def __init__(self, items: Dataset[Any], numbers: Sequence[int], in_flight: InFlight) -> None:
-        self.items, self.numbers, self.in_flight = items, numbers, in_flight
+    def __init__(self, works: Dataset[Any], numbers: Sequence[int], in_flight: InFlight) -> None:
+        self.works, self.numbers, self.in_flight = works, numbers, in_flight
 
-    def __getitem__(self, place: int) -> CollateBuffer:
-        buffer = wrap(self.items[self.numbers[place]])
-        if get_worker_info() and self.in_flight.enter(place, buffer.block.nbytes):
+    def __getitem__(self, turn: int) -> CollateBuffer:
+        buffer = wrap(self.works[self.numbers[turn]])
+        if get_worker_info() and self.in_flight.enter(turn, buffer.block.nbytes):
             return shared(buffer)
         return buffer
 
 
-def load_ahead(items: Dataset[Any], numbers: Sequence[int], num_workers: int, *, limit: int) -> Iterator[Any]:
-    """The items with these numbers in their order, prepared ahead by so many processes, or here (0).
+def load_ahead(works: Dataset[Any], numbers: Sequence[int], num_workers: int, *, limit: int) -> Iterator[Any]:
+    """The works with these numbers in their order, prepared ahead by so many processes, or here (0).
 
-    At most `limit` bytes are on their way at once, or one item. Where there is no room to send one, a ConfigError stands in its
+    At most `limit` bytes are on their way at once, or one work. Where there is no room to send one, a ConfigError stands in its
     place. Raises ConfigError when a process has died.
     """
     in_flight = InFlight(limit)
     loader = DataLoader(
-        BufferedDataset(items, numbers, in_flight),
+        BufferedDataset(works, numbers, in_flight),
         batch_size=None,
         sampler=range(len(numbers)),
         num_workers=num_workers,
@@ -109,28 +109,28 @@ def shared(buffer: CollateBuffer) -> CollateBuffer:
 
 def wrap(value: Any) -> CollateBuffer:
     """Copy the CPU tensors in dataclasses, tuples and lists into one block. Anything else is left as it is."""
-    tensors: list[tuple[_Place, torch.Tensor]] = []
+    tensors: list[tuple[_Extent, torch.Tensor]] = []
 
-    def put(tensor: torch.Tensor) -> _Place:
+    def put(tensor: torch.Tensor) -> _Extent:
         end = tensors[-1][0].end if tensors else 0
-        place = _Place(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES, tensor.dtype, tensor.shape)
-        tensors.append((place, tensor))
-        return place
+        extent = _Extent(-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES, tensor.dtype, tensor.shape)
+        tensors.append((extent, tensor))
+        return extent
 
     outline = _replaced(value, torch.Tensor, put)
     block = torch.empty(tensors[-1][0].end if tensors else 0, dtype=torch.uint8)
-    for place, tensor in tensors:
-        _view(block, place).copy_(tensor)
+    for extent, tensor in tensors:
+        _view(block, extent).copy_(tensor)
     return CollateBuffer(outline, block)
 
 
 def unwrap(buffer: CollateBuffer) -> Any:
     """What was wrapped; its tensors are views of the block."""
-    return _replaced(buffer.outline, _Place, lambda place: _view(buffer.block, place))
+    return _replaced(buffer.outline, _Extent, lambda extent: _view(buffer.block, extent))
 
 
-def _view(block: torch.Tensor, place: _Place) -> torch.Tensor:
-    return block[place.start : place.end].view(place.dtype).view(place.shape)
+def _view(block: torch.Tensor, extent: _Extent) -> torch.Tensor:
+    return block[extent.start : extent.end].view(extent.dtype).view(extent.shape)
 
 
 def _replaced(value: Any, kind: type, other: Callable[[Any], Any]) -> Any:

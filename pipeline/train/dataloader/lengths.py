@@ -62,18 +62,18 @@ class Lengths:
         needed = self.needed[self.starts[row] + 2 : self.starts[row + 1]]
         return tuple((np.flatnonzero(needed <= max_length)[:most] + 2).tolist())
 
-    def context(self, row: int, place: int) -> int:
+    def context(self, row: int, side_index: int) -> int:
         """Tokens of a side that are never cut."""
-        return int(self.needed[self.starts[row] + place])
+        return int(self.needed[self.starts[row] + side_index])
 
-    def size(self, row: int, place: int) -> tuple[int, int]:
+    def size(self, row: int, side_index: int) -> tuple[int, int]:
         """Tokens of a side's whole sequence, and the visual ones among them."""
-        side = self.starts[row] + place
+        side = self.starts[row] + side_index
         return int(self.tokens[side]), int(self.visual[side])
 
-    def cost(self, row: int, place: int) -> float:
+    def cost(self, row: int, side_index: int) -> float:
         """What a side costs a rank: its tokens, visual ones twice, since they pass the vision tower as well."""
-        return float(sum(self.size(row, place)))
+        return float(sum(self.size(row, side_index)))
 
 
 def read_lengths(path: Path, num_rows: int) -> Lengths:
@@ -119,7 +119,7 @@ def left_out(lengths: Lengths, max_length: int) -> Iterator[tuple[int, str]]:
     owners = np.repeat(np.arange(len(lengths)), np.diff(lengths.starts))
     for side in np.flatnonzero(lengths.needed > max_length):
         row = int(owners[side])
-        place = int(side - lengths.starts[row])
-        name = ("query", "positive")[place] if place < 2 else f"hard negative {place - 1}"
+        side_index = int(side - lengths.starts[row])
+        name = ("query", "positive")[side_index] if side_index < 2 else f"hard negative {side_index - 1}"
         counts = f"{lengths.needed[side]} tokens ({lengths.visual[side]} of them visual), more than max_length = {max_length}"
         yield row, lengths.problems.get(row) or f"{name} needs {counts}"

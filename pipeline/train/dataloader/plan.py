@@ -13,35 +13,35 @@ from pipeline.losses.weights import changes, weight_at
 from pipeline.phase import Mixture, Phase
 from pipeline.targets import SIDES
 
-Places = Sequence[Sequence[int]]
-"""For each pair of a draw, the places of its hard negatives."""
+NegativeSides = Sequence[Sequence[int]]
+"""For each pair of a draw, which of its sides are its hard negatives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class PlannedSide:
     """One sequence of a global batch.
 
-    `place` says which of `Sample.sides` of the corpus row it is, `slot` where its embedding stands in the global batch (-1:
-    none), `group` whose mean its answers enter (OWN or OUTSIDE), `asks` whether it is asked its questions.
+    `side_index` says which of `Sample.sides` of the corpus row it is, `slot` where its embedding stands in the global batch
+    (-1: none), `loss_group` whose mean its answers enter (OWN or OUTSIDE), `asks` whether it is asked its questions.
     """
 
     row: int
-    place: int
+    side_index: int
     slot: int
-    group: int
+    loss_group: int
     asks: bool
 
     @property
-    def side(self) -> str:
+    def name(self) -> str:
         """The side's name, which seeds its random choices."""
-        return SIDES[self.place] if self.place < len(SIDES) else f"negative_{self.place - len(SIDES)}"
+        return SIDES[self.side_index] if self.side_index < len(SIDES) else f"negative_{self.side_index - len(SIDES)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The sequences of a global batch, the number of its pairs in the contrastive loss, and the weights of the two losses."""
 
-    items: tuple[Item, ...]
+    sides: tuple[PlannedSide, ...]
     num_pairs: int
     contrastive_weight: float
     language_weight: float
@@ -49,23 +49,23 @@ class Plan:
     @property
     def num_slots(self) -> int:
         """Embeddings in the global batch."""
-        return sum(item.slot >= 0 for item in self.items)
+        return sum(side.slot >= 0 for side in self.sides)
 
 
-def plan_step(draw: Draw, negatives: Places, phase: Phase, step: int) -> Plan:
+def plan_step(draw: Draw, negatives: NegativeSides, phase: Phase, step: int) -> Plan:
     """The plan of a training step."""
     weights = weight_at(phase.contrastive_weight, step), weight_at(phase.language_weight, step)
     return make_plan(draw, negatives, phase.mixture, weights)
 
 
-def make_plan(draw: Draw, negatives: Places, mixture: Mixture, weights: tuple[float, float]) -> Plan:
+def make_plan(draw: Draw, negatives: NegativeSides, mixture: Mixture, weights: tuple[float, float]) -> Plan:
     """A plan for any rows and any weights of the contrastive and the language loss."""
     contrastive_weight, language_weight = weights
     own = mixture.own_sides if language_weight else ()
-    items = _embedded_items(draw, negatives, own) if contrastive_weight else _asked_items(draw, own)
+    sides = _embedded_sides(draw, negatives, own) if contrastive_weight else _asked_sides(draw, own)
     talks = draw.outside if language_weight else ()
     return Plan(
-        items=(*items, *(Item(row=row, place=0, slot=-1, group=OUTSIDE, asks=True) for row in talks)),
+        sides=(*sides, *(PlannedSide(row=row, side_index=0, slot=-1, loss_group=OUTSIDE, asks=True) for row in talks)),
         num_pairs=len(draw.pairs) if contrastive_weight else 0,
         contrastive_weight=contrastive_weight,
         language_weight=language_weight,
@@ -76,21 +76,23 @@ def least_rows(phase: Phase) -> int:
     """Sequences in the smallest global batch of a phase."""
     steps = {*changes(phase.contrastive_weight), *changes(phase.language_weight)}
     draw = Draw(pairs=tuple(range(phase.mixture.pairs)), outside=tuple(range(phase.mixture.outside)))
-    return min(len(plan_step(draw, [()] * len(draw.pairs), phase, step).items) for step in steps)
+    return min(len(plan_step(draw, [()] * len(draw.pairs), phase, step).sides) for step in steps)
 
 
-def _embedded_items(draw: Draw, negatives: Places, own: tuple[str, ...]) -> Iterator[Item]:
+def _embedded_sides(draw: Draw, negatives: NegativeSides, own: tuple[str, ...]) -> Iterator[PlannedSide]:
     """Queries, positives in the same order, then the hard negatives, which are asked nothing."""
-    for place, name in enumerate(SIDES):
+    for side_index, name in enumerate(SIDES):
         for number, row in enumerate(draw.pairs):
-            yield Item(row=row, place=place, slot=place * len(draw.pairs) + number, group=OWN, asks=name in own)
-    hard = [(row, place) for row, places in zip(draw.pairs, negatives, strict=True) for place in places]
-    for number, (row, place) in enumerate(hard):
-        yield Item(row=row, place=place, slot=len(SIDES) * len(draw.pairs) + number, group=OWN, asks=False)
+            slot = side_index * len(draw.pairs) + number
+            yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=name in own)
+    hard = [(row, side_index) for row, indexes in zip(draw.pairs, negatives, strict=True) for side_index in indexes]
+    for number, (row, side_index) in enumerate(hard):
+        slot = len(SIDES) * len(draw.pairs) + number
+        yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=False)
 
 
-def _asked_items(draw: Draw, own: tuple[str, ...]) -> Iterator[Item]:
+def _asked_sides(draw: Draw, own: tuple[str, ...]) -> Iterator[PlannedSide]:
     """The sides that are asked their own question."""
-    for place, name in enumerate(SIDES):
+    for side_index, name in enumerate(SIDES):
         if name in own:
-            yield from (Item(row=row, place=place, slot=-1, group=OWN, asks=True) for row in draw.pairs)
+            yield from (PlannedSide(row=row, side_index=side_index, slot=-1, loss_group=OWN, asks=True) for row in draw.pairs)

@@ -16,7 +16,7 @@ STEPS_AT_ONCE = 2
 """Steps that a rank cannot do without: the one in use, and the next on its way."""
 
 _POLL_SECONDS = 0.02
-_PLACE, _BYTES, _ENDED = range(3)
+_TURN, _BYTES, _ENDED = range(3)
 
 
 class InFlight:
@@ -31,15 +31,15 @@ class InFlight:
         self._parent = os.getpid()
         self._counts = multiprocessing.Array("q", 3)
 
-    def enter(self, place: int, size: int) -> bool:
+    def enter(self, turn: int, size: int) -> bool:
         """In a loader process: wait until it is this work's turn and its bytes have room. False where training has ended."""
         while os.getppid() == self._parent:
             with self._counts.get_lock():
                 there = self._counts[_BYTES]
                 if self._counts[_ENDED]:
                     return False
-                if self._counts[_PLACE] == place and (not there or there + size <= self.limit):
-                    self._counts[_PLACE], self._counts[_BYTES] = place + 1, there + size
+                if self._counts[_TURN] == turn and (not there or there + size <= self.limit):
+                    self._counts[_TURN], self._counts[_BYTES] = turn + 1, there + size
                     return True
             time.sleep(_POLL_SECONDS)
         return False

@@ -22,14 +22,14 @@ from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context,
 from pipeline.targets import SIDES
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
 from pipeline.train.dataloader.held_out_work import HELD_OUT, HeldOutWork, pack_held_out
-from pipeline.train.dataloader.plan import Item, Plan, least_rows, make_plan, plan_step
+from pipeline.train.dataloader.plan import Plan, PlannedSide, least_rows, make_plan, plan_step
 from pipeline.train.dataloader.step_work import StepWork, pack_work
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
 logger = logging.getLogger(__name__)
 
 TOKEN_BYTES = 130
-"""Of a token in a work, at most, in both passes: ids, positions, spans, numbers of noise, places of pictures and scores."""
+"""Of a token in a work, at most, in both passes: ids, positions, spans, numbers of noise, positions of pictures and scores."""
 
 
 class RowBuilder:
@@ -48,21 +48,22 @@ class RowBuilder:
         """An encoded picture of the row `key`, decoded, cut to its view and resized: uint8 (3, H, W)."""
         return load_pixels(picture, self.recipe.pixels, where=key, view=view)
 
-    def build(self, sample: Sample, item: Item, turns: Sequence[Turn], *, step: int) -> Row:
-        """The row of an item. Raises DataError, naming the key, for a picture that does not decode or a context over the cap."""
-        side, outside, layout = sample.sides[item.place], item.group == OUTSIDE, self.phase.layout
-        words = (self.recipe.order_seed, step, sample.key, item.side)
+    def build(self, sample: Sample, planned: PlannedSide, turns: Sequence[Turn], *, step: int) -> Row:
+        """The row of a planned side. Raises DataError, naming the key, for a picture that does not decode or a long context."""
+        side, outside, layout = sample.sides[planned.side_index], planned.loss_group == OUTSIDE, self.phase.layout
+        words = (self.recipe.order_seed, step, sample.key, planned.name)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
-        asked = self._tokens_asked(item, step, *words)
+        asked = self._tokens_asked(planned, step, *words)
         # An embedded row has all tokens, since it is embedded at every number.
-        read, unread = (len(self.builder.vocabulary.chorus), self.recipe.tokens.count - asked) if item.slot >= 0 else (asked, 0)
+        every = len(self.builder.vocabulary.chorus)
+        read, unread = (every, self.recipe.tokens.count - asked) if planned.slot >= 0 else (asked, 0)
         builder = self._builder(read, native=native)
         if outside:
             side = conversation_context(side, builder.layout)
-        elif item.asks and not self.phase.embeds:
+        elif planned.asks and not self.phase.embeds:
             side = self.phase.target.context(side)
         pixels = tuple(
-            self.pixels(picture, sample.key, self._view(step, place, *words)) for place, picture in enumerate(side.images)
+            self.pixels(picture, sample.key, self._view(step, number, *words)) for number, picture in enumerate(side.images)
         )
         patch = self.recipe.pixels.patch
         grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
@@ -71,10 +72,10 @@ class RowBuilder:
             sequence=replace(builder.build(side, grids, turns, key=sample.key), unread=unread),
             pixels=pixels,
             compressed=not native and bool(layout.hidden) and coin(layout.gate_probability, "gate", *words),
-            slot=item.slot,
+            slot=planned.slot,
             item=side_digest(side),
-            group=item.group,
-            asked=item.asks,
+            loss_group=planned.loss_group,
+            asked=planned.asks,
             noise=(seed_of("noise", self.recipe.order_seed, step), seed_of("noise", *words)),
         )
 
@@ -85,10 +86,10 @@ class RowBuilder:
         vocabulary = self.builder.vocabulary
         return replace(self.builder, vocabulary=replace(vocabulary, chorus=vocabulary.chorus[:count]))
 
-    def _tokens_asked(self, item: Item, step: int, *words: object) -> int:
+    def _tokens_asked(self, planned: PlannedSide, step: int, *words: object) -> int:
         """How many compression tokens answer: drawn among the elastic numbers; held-out rows (step -1) are asked of all."""
         tokens = self.recipe.tokens
-        if not tokens.elastic or not item.asks or step < 0:
+        if not tokens.elastic or not planned.asks or step < 0:
             return tokens.count
         return int(generator("tokens", *words).choice(tokens.elastic))
 
@@ -166,20 +167,22 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
     def _expects_answers(self, plan: Plan) -> bool:
         """Whether some row of a plan is asked something that ought to have an answer."""
         target, index = self.phase.target, self.corpus.index
-        return any(item.asks and (item.group == OUTSIDE or target.expects(index.info(item.row).dataset)) for item in plan.items)
+        asked = [planned for planned in plan.sides if planned.asks]
+        return any(side.loss_group == OUTSIDE or target.expects(index.info(side.row).dataset) for side in asked)
 
     def step_bytes(self, step: int) -> int:
         """About the bytes of this rank's work of a step, by the table of lengths alone: nothing is read."""
-        sizes = [self.corpus.lengths.size(item.row, item.place) for item in self._own(self.plan(self.draw(step), step))]
+        own = self._own(self.plan(self.draw(step), step))
+        sizes = [self.corpus.lengths.size(planned.row, planned.side_index) for planned in own]
         visual_token = 3 * self.recipe.pixels.factor**2
         return sum(tokens * TOKEN_BYTES + visual * visual_token for tokens, visual in sizes)
 
-    def _own(self, plan: Plan) -> list[Item]:
-        """The items of a plan that are dealt to this rank."""
+    def _own(self, plan: Plan) -> list[PlannedSide]:
+        """The sides of a plan that are dealt to this rank."""
         if self.num_ranks == 1:
-            return list(plan.items)
-        hands = deal([self._cost(item) for item in plan.items], self.num_ranks)
-        return [plan.items[place] for place in hands[self.rank]]
+            return list(plan.sides)
+        hands = deal([self._cost(planned) for planned in plan.sides], self.num_ranks)
+        return [plan.sides[number] for number in hands[self.rank]]
 
     def held_out_work(self) -> HeldOutWork:
         """This rank's share of the held-out rows, read and packed; there may be none, or none that can be read."""
@@ -187,57 +190,57 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         rows, unreadable = self._readable(self._own(plan), HELD_OUT)
         return pack_held_out(rows, plan, self.recipe, self.phase, unreadable)
 
-    def idle(self) -> Batch:
+    def dummy(self) -> Batch:
         """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""
         unread: UnreadableError | None = None
-        for item in sorted(self.plan(self.draw(0), 0).items, key=self._cost):
+        for planned in sorted(self.plan(self.draw(0), 0).sides, key=self._cost):
             try:
-                return pack([self.row(item, 0)], self.phase.layout, self.recipe.pooling.positions)
+                return pack([self.row(planned, 0)], self.phase.layout, self.recipe.pooling.positions)
             except UnreadableError as error:
                 unread = error
         raise unread or ConfigError("mixture: the first step has no rows")
 
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
-        return [self.row(item, step) for item in self.plan(draw, step).items]
+        return [self.row(planned, step) for planned in self.plan(draw, step).sides]
 
     def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
         most = self.phase.mixture.negatives
         return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
-    def _readable(self, items: Sequence[Item], step: int) -> tuple[list[Row], tuple[Unreadable, ...]]:
-        """The rows of items, and what is left out of them."""
+    def _readable(self, sides: Sequence[PlannedSide], step: int) -> tuple[list[Row], tuple[Unreadable, ...]]:
+        """The rows of planned sides, and what is left out of them."""
         rows, unreadable = [], []
-        for item in items:
+        for planned in sides:
             try:
-                rows.append(self.row(item, step))
+                rows.append(self.row(planned, step))
             except UnreadableError as error:
                 unreadable.append(error.found)
         return rows, tuple(unreadable)
 
-    def row(self, item: Item, step: int) -> Row:
-        """The row of an item. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
-        sample = self.corpus.index.read(item.row)
-        turns, is_cut = self._turns(sample, item)
+    def row(self, planned: PlannedSide, step: int) -> Row:
+        """The row of a planned side. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
+        sample = self.corpus.index.read(planned.row)
+        turns, is_cut = self._turns(sample, planned)
         try:
-            row = self.rows.build(sample, item, turns, step=step)
+            row = self.rows.build(sample, planned, turns, step=step)
         except DataError as error:
-            shard = str(self.corpus.index.shard(item.row))
-            raise UnreadableError(Unreadable(key=sample.key, side=item.side, shard=shard, reason=str(error))) from error
+            shard = str(self.corpus.index.shard(planned.row))
+            raise UnreadableError(Unreadable(key=sample.key, side=planned.name, shard=shard, reason=str(error))) from error
         return replace(row, sequence=replace(row.sequence, cut=True)) if is_cut else row
 
-    def _turns(self, sample: Sample, item: Item) -> tuple[Sequence[Turn], bool]:
+    def _turns(self, sample: Sample, planned: PlannedSide) -> tuple[Sequence[Turn], bool]:
         """What a side is asked, and whether its own question was left out for want of room."""
-        if item.group == OUTSIDE or not item.asks:
-            return sample.query.turns if item.asks else (), False
-        turns = self.phase.target.turns(sample, SIDES[item.place], self.corpus.qa)
-        if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(item.row, item.place)):
+        if planned.loss_group == OUTSIDE or not planned.asks:
+            return sample.query.turns if planned.asks else (), False
+        turns = self.phase.target.turns(sample, SIDES[planned.side_index], self.corpus.qa)
+        if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(planned.row, planned.side_index)):
             return turns, False
         # The pair itself fits: it stays, and its question counts as a cut answer.
         return (), True
 
-    def _cost(self, item: Item) -> float:
-        return self.corpus.lengths.cost(item.row, item.place)
+    def _cost(self, planned: PlannedSide) -> float:
+        return self.corpus.lengths.cost(planned.row, planned.side_index)
 
 
 def _refuse_few(phase: Phase, num_ranks: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from pipeline.batch import NUM_GROUPS, Batch, Row, chunk_by_tokens, pack, stacks, truncate
+from pipeline.batch import NUM_LOSS_GROUPS, Batch, Row, chunk_by_tokens, pack, stacks, truncate
 from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.train.dataloader.plan import Plan
@@ -18,7 +18,7 @@ class Chunk:
     """`full` rows for the second pass; `prefix` (the embedded rows, ended at their pooled tokens), if any, for the first.
 
     The prefix travels without pixels: they are among those of the whole rows. `prefix_pictures` (I',) and `prefix_features` (V',)
-    int64 are the places of its pictures and of its visual tokens among those of the whole rows.
+    int64 are the numbers of its pictures and of its visual tokens among those of the whole rows.
     """
 
     full: Batch
@@ -30,7 +30,7 @@ class Chunk:
         """The prefix with its pixels, copied from those of the whole rows."""
         assert self.prefix is not None
         pictures = [picture for stack in self.full.pixels for picture in stack.numpy()]
-        return replace(self.prefix, pixels=stacks([pictures[place] for place in self.prefix_pictures.tolist()]))
+        return replace(self.prefix, pixels=stacks([pictures[number] for number in self.prefix_pictures.tolist()]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,14 +39,14 @@ class StepWork:
 
     `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
     positives, hard negatives; 0 where another rank has the row); `asks` says whether the plan has questions, `units` (2,) are
-    this rank's share of the language loss's divisors; `idle` is a small chunk, without pictures if there is one, that a rank
+    this rank's share of the language loss's divisors; `dummy` is a small chunk, without pictures if there is one, that a rank
     repeats, times zero, while others still have work. The weights are the step's. Of `num_unanswered` rows that were to be asked
     something nothing is there to learn: no synthesized answer, or a paired side without words. `unreadable` are the sides of this
     rank's share that are left out: their slots have the item 0 on every rank.
     """
 
     chunks: Sequence[Chunk]
-    idle: Batch
+    dummy: Batch
     num_pairs: int
     items: torch.Tensor
     asks: bool
@@ -65,10 +65,10 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
     items, units = items_and_units(used, plan, phase)
     return StepWork(
         chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],
-        idle=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
+        dummy=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
         num_pairs=plan.num_pairs,
         items=items,
-        asks=any(item.asks for item in plan.items),
+        asks=any(planned.asks for planned in plan.sides),
         units=units,
         contrastive_weight=plan.contrastive_weight,
         language_weight=plan.language_weight,
@@ -85,9 +85,9 @@ def used_rows(rows: Sequence[Row]) -> list[Row]:
 
 def items_and_units(used: Sequence[Row], plan: Plan, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
     """What a rank's rows say of the global batch: `items` and `units` of its work."""
-    units, items = torch.zeros(NUM_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
+    units, items = torch.zeros(NUM_LOSS_GROUPS), torch.zeros(plan.num_slots, dtype=torch.int64)
     for row in used:
-        units[row.group] += phase.language.units(row.num_scored)
+        units[row.loss_group] += phase.language.units(row.num_scored)
         if row.slot >= 0:
             items[row.slot] = row.item
     return items, units

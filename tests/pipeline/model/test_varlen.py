@@ -159,7 +159,7 @@ def test_the_arguments_of_the_kernel(device: torch.device, calls: list[inspect.B
     )
     assert text["window_size"] == (-1, 0) and isinstance(text["window_size"], tuple), "torch compares it with a tuple"
     assert pictures["window_size"] == (-1, -1) and pictures["query"].shape == (sum(PICTURES), 4, 16)
-    for asked, begins in ((text, spans.starts), (pictures, starts)):
+    for asked, begins in ((text, spans.cu_seqlens), (pictures, starts)):
         assert asked["enable_gqa"] is True and asked["scale"] == 0.3
         for name in ("cu_seq_q", "cu_seq_k"):
             assert asked[name].dtype == torch.int32 and torch.equal(asked[name].long(), begins.long())
@@ -219,7 +219,7 @@ def test_tables_are_computed_once_a_micro_batch(
     assert len(pictures) == 1 + 1  # the check's and the tower's
     text = [call for call in calls if len(call.arguments["query"]) == len(batch.spans.gather)]
     assert len(text) == len(model.backbone.text.layers) == 2
-    assert all(call.arguments["cu_seq_q"] is plan.sequences.starts for call in text)
+    assert all(call.arguments["cu_seq_q"] is plan.sequences.cu_seqlens for call in text)
     assert set(vars(plan)) == {"spans", "sequences"}
 
 

@@ -99,9 +99,9 @@ def test_a_step_of_compression_asks_both_sides_and_embeds_none() -> None:
     compress, match = load("coma_3b").phases
     draw = Draw(pairs=tuple(range(256)), outside=())
     asked = plan_step(draw, [()] * 256, compress, 0)
-    assert len(asked.items) == 512 and asked.num_pairs == 0 and all(item.asks and item.slot == -1 for item in asked.items)
+    assert len(asked.sides) == 512 and asked.num_pairs == 0 and all(side.asks and side.slot == -1 for side in asked.sides)
     matched = plan_step(draw, [()] * 256, match, 0)
-    assert (matched.num_pairs, matched.num_slots) == (256, 512) and not any(item.asks for item in matched.items)
+    assert (matched.num_pairs, matched.num_slots) == (256, 512) and not any(side.asks for side in matched.sides)
     assert not compress.embeds and match.embeds
 
 
@@ -130,7 +130,7 @@ def test_the_generation_loss_ends_exactly_at_its_border(step: int, weight: float
     phase = load("btoks_2b").phase
     plan = plan_step(Draw(pairs=tuple(range(1024)), outside=()), [()] * 1024, phase, step)
     assert plan.language_weight == weight_at(phase.language_weight, step) == weight
-    assert sum(item.asks for item in plan.items) == asks and plan.num_pairs == 1024
+    assert sum(side.asks for side in plan.sides) == asks and plan.num_pairs == 1024
 
 
 def test_who_is_told_of_every_set_of_mmeb_train() -> None:

@@ -120,7 +120,7 @@ class Run:
         return sum(int((row.sequence.roles == role).sum()) for row in self.rows)
 
     def scored(self, group: int) -> int:
-        return sum(row.num_scored for row in self.rows if row.group == group)
+        return sum(row.num_scored for row in self.rows if row.loss_group == group)
 
     @property
     def compressed(self) -> set[bool]:

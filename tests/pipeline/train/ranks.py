@@ -108,7 +108,7 @@ def added_up(folder: Path, stage: int) -> dict[str, torch.Tensor]:
         if place < len(work.chunks):
             engine.backward(summed(engine(engine.vision.full(work.chunks[place]))), last=place == calls - 1)
         else:
-            engine.idle(work.idle, last=place == calls - 1)
+            engine.run_dummy(work.dummy, last=place == calls - 1)
     return engine.full_gradients()
 
 
@@ -129,7 +129,7 @@ def trial(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 def look(engine: Engine, dataset: StepDataset) -> dict[str, float]:
     """The held-out figures, of which this rank reads its share."""
-    return HeldOut(dataset.phase).evaluate(engine, dataset.held_out_work(), dataset.idle())
+    return HeldOut(dataset.phase).evaluate(engine, dataset.held_out_work(), dataset.dummy())
 
 
 def again_recipe(tower: str, stage: int) -> Recipe:

@@ -130,7 +130,7 @@ def test_held_out_figures_are_those_of_all_tokens(model_folder: Path) -> None:
     figures = []
     for recipe in (elastic(), replace(elastic(), tokens=Chorus(count=8, start="random"))):
         engine, dataset = make(model_folder, recipe)
-        figures.append(HeldOut(recipe.phase).evaluate(engine, dataset.held_out_work(), dataset.idle()))
+        figures.append(HeldOut(recipe.phase).evaluate(engine, dataset.held_out_work(), dataset.dummy()))
     assert len(figures[0]) == 6 and figures[0] == pytest.approx(figures[1], rel=1e-6)
 
 
@@ -169,7 +169,7 @@ def plain(folder: Path, recipe: Recipe) -> tuple[dict[str, torch.Tensor], float]
     place = 0
     for row in rows:
         if row.num_scored:
-            means[row.group].append(losses[place : place + row.num_scored].mean())
+            means[row.loss_group].append(losses[place : place + row.num_scored].mean())
             place += row.num_scored
     language = sum((torch.stack(found).mean() for found in means.values() if found), torch.zeros(()))
     (total + 0.5 * language).backward()

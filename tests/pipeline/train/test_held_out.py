@@ -54,7 +54,7 @@ def plain_figures(folder: Path, recipe: Recipe, dataset: StepDataset) -> dict[st
             outputs = embedder(pack(tossed, recipe.phase.layout, recipe.pooling.positions))
         losses = torch.split(outputs.token_losses, [row.num_scored for row in rows])
         for group, number in (("own", OWN), ("outside", OUTSIDE)):
-            means = [float(part.mean()) for row, part in zip(rows, losses, strict=True) if row.group == number and len(part)]
+            means = [float(part.mean()) for row, part in zip(rows, losses, strict=True) if row.loss_group == number and len(part)]
             found[f"held_out/{group}_language_{name}"] = sum(means) / len(means)
     queries, candidates = outputs.embeddings[:num_pairs], outputs.embeddings[num_pairs:]
     scores = queries @ candidates.T
@@ -82,10 +82,10 @@ def test_each_picture_is_decoded_once_and_passes_a_frozen_tower_once(
     """By all ranks together, each of which has its part of the tokens."""
     recipe = small_recipe(chunk_tokens=200).with_phase(tower="frozen")
     engine, dataset = make(model_folder, recipe)
-    idle, decoded, take = dataset.idle(), list[tuple[str, bytes]](), RowBuilder.pixels
-    items = dataset.plan(dataset.held_out, HELD_OUT).items
-    samples = [dataset.corpus.index.read(item.row) for item in items]
-    sides = [(sample.key, sample.sides[item.place]) for sample, item in zip(samples, items, strict=True)]
+    dummy, decoded, take = dataset.dummy(), list[tuple[str, bytes]](), RowBuilder.pixels
+    planned = dataset.plan(dataset.held_out, HELD_OUT).sides
+    samples = [dataset.corpus.index.read(each.row) for each in planned]
+    sides = [(sample.key, sample.sides[each.side_index]) for sample, each in zip(samples, planned, strict=True)]
 
     def pixels(self: RowBuilder, picture: bytes, key: str, *view: Any) -> Any:
         decoded.append((key, picture))
@@ -97,10 +97,10 @@ def test_each_picture_is_decoded_once_and_passes_a_frozen_tower_once(
     assert set(Counter(decoded).values()) == {1} and len(decoded) > 2
     with pictures_seen() as seen:
         for work in works:
-            HeldOut(recipe.phase).evaluate(engine, work, idle)
+            HeldOut(recipe.phase).evaluate(engine, work, dummy)
     assert sum(seen) == len(decoded)
     costs = [sum(len(c.compressed.input_ids) + len(c.compressed.image_index) for c in work.chunks) for work in works]
-    dearest = max(dataset.corpus.lengths.cost(item.row, item.place) for item in items)
+    dearest = max(dataset.corpus.lengths.cost(each.row, each.side_index) for each in planned)
     assert max(costs) - min(costs) <= dearest < min(costs)
 
 

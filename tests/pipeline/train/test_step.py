@@ -50,7 +50,7 @@ def plain_gradients(
     place = 0
     for row in rows:
         if row.num_scored:
-            means[row.group].append(outputs.token_losses[place : place + row.num_scored].mean())
+            means[row.loss_group].append(outputs.token_losses[place : place + row.num_scored].mean())
             place += row.num_scored
     groups = [means[0] + means[1]] if recipe.phase.language.groups == "together" else [found for found in means.values() if found]
     language = sum((torch.stack(group).mean() for group in groups), torch.zeros(()))

@@ -81,7 +81,7 @@ def test_utilisation_is_of_all_ranks_together(model_folder: Path, monkeypatch: p
 
 def by_hand(batch: Batch, *, of_text: int, of_tower: int) -> float:
     """Attention of the small model, so often: 4 operations a query, a key it sees and a number of its width, 32 in two layers."""
-    texts = sum(n * (n + 1) // 2 for n in batch.spans.starts.diff().tolist())
+    texts = sum(n * (n + 1) // 2 for n in batch.spans.cu_seqlens.diff().tolist())
     pictures = sum(int(grid.prod()) ** 2 for grid in batch.grid_thw)
     return float(4 * 32 * 2 * (of_text * texts + of_tower * pictures))
 

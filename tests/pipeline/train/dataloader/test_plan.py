@@ -20,7 +20,7 @@ MIXTURE = Mixture(pairs=3, sub_batch=3, outside=2)
 
 def test_both_losses_read_everything_with_queries_before_candidates() -> None:
     plan = make_plan(DRAW, NONE, MIXTURE, (1.0, 0.5))
-    assert [(item.row, item.side, item.slot, item.group, item.asks) for item in plan.items] == [
+    assert [(side.row, side.name, side.slot, side.loss_group, side.asks) for side in plan.sides] == [
         (11, "query", 0, OWN, True), (12, "query", 1, OWN, True), (13, "query", 2, OWN, True),
         (11, "positive", 3, OWN, True), (12, "positive", 4, OWN, True), (13, "positive", 5, OWN, True),
         (91, "query", -1, OUTSIDE, True), (92, "query", -1, OUTSIDE, True),
@@ -30,15 +30,15 @@ def test_both_losses_read_everything_with_queries_before_candidates() -> None:
 
 def test_without_the_language_loss_nothing_is_asked_and_no_conversation_read() -> None:
     plan = make_plan(DRAW, NEGATIVES, MIXTURE, (1.0, 0.0))
-    assert [(item.row, item.slot) for item in plan.items] == [
+    assert [(side.row, side.slot) for side in plan.sides] == [
         (11, 0), (12, 1), (13, 2), (11, 3), (12, 4), (13, 5), (11, 6), (11, 7), (13, 8)
     ]  # fmt: skip
-    assert not any(item.asks for item in plan.items)
+    assert not any(side.asks for side in plan.sides)
 
 
 def test_without_the_contrastive_loss_only_asked_sides_are_read() -> None:
     plan = make_plan(DRAW, NEGATIVES, replace(MIXTURE, own_sides=("positive",)), (0.0, 0.5))
-    assert [(item.row, item.side, item.slot) for item in plan.items] == [
+    assert [(side.row, side.name, side.slot) for side in plan.sides] == [
         (11, "positive", -1), (12, "positive", -1), (13, "positive", -1), (91, "query", -1), (92, "query", -1)
     ]  # fmt: skip
     assert (plan.num_pairs, plan.num_slots) == (0, 0)
@@ -46,16 +46,16 @@ def test_without_the_contrastive_loss_only_asked_sides_are_read() -> None:
 
 def test_hard_negatives_follow_the_positives_and_are_asked_nothing() -> None:
     plan = make_plan(DRAW, NEGATIVES, MIXTURE, (1.0, 0.5))
-    found = [(item.row, item.place, item.side, item.slot) for item in plan.items if item.place > 1]
+    found = [(side.row, side.side_index, side.name, side.slot) for side in plan.sides if side.side_index > 1]
     assert found == [(11, 2, "negative_0", 6), (11, 3, "negative_1", 7), (13, 4, "negative_2", 8)]
-    assert not any(item.asks for item in plan.items if item.place > 1)
+    assert not any(side.asks for side in plan.sides if side.side_index > 1)
     assert (plan.num_pairs, plan.num_slots) == (3, 9)
 
 
 def test_a_phase_is_planned_by_the_weights_of_the_step() -> None:
     phase = Phase(layout=LAYOUT, name="a", steps=9, mixture=MIXTURE, language_weight=Stepwise(((0, 5.0), (4, 0.0))))
     assert [plan_step(DRAW, NONE, phase, step).language_weight for step in (3, 4)] == [5.0, 0.0]
-    assert [len(plan_step(DRAW, NONE, phase, step).items) for step in (3, 4)] == [8, 6]
+    assert [len(plan_step(DRAW, NONE, phase, step).sides) for step in (3, 4)] == [8, 6]
     assert least_rows(phase) == 6
 
 

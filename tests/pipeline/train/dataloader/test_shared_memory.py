@@ -44,8 +44,8 @@ class Seen(InFlight):
         self.most = multiprocessing.Value("q", 0)
         seen.append(self)
 
-    def enter(self, place: int, size: int) -> bool:
-        found = super().enter(place, size)
+    def enter(self, turn: int, size: int) -> bool:
+        found = super().enter(turn, size)
         self.most.value = max(self.most.value, self._counts[1])
         return found
 

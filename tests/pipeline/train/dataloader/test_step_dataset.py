@@ -56,7 +56,7 @@ def test_a_resumed_run_begins_with_one_cheap_row_the_same_on_every_rank(vocabula
     """A whole step for it would be read, decoded and packed by every rank."""
     ranks = [dataset(small_recipe(), vocabulary, rank, 2) for rank in range(2)]
     with mock.patch.object(RowBuilder, "build", autospec=True, side_effect=RowBuilder.build) as built:
-        found = [one.idle() for one in ranks]
+        found = [one.dummy() for one in ranks]
     assert built.call_count == 2
     assert found[0].input_ids.tolist() == found[1].input_ids.tolist() and not found[0].pixels
     assert len(found[0].input_ids) == min(len(row.sequence) for row in ranks[0].global_rows(ranks[0].draw(0), 0))
@@ -64,7 +64,7 @@ def test_a_resumed_run_begins_with_one_cheap_row_the_same_on_every_rank(vocabula
 
 def test_a_resumed_run_passes_over_rows_that_cannot_be_read(vocabulary: Vocabulary) -> None:
     one = dataset(small_recipe(), vocabulary)
-    first = one.idle()
+    first = one.dummy()
     take, unread = RowBuilder.build, []
 
     def build(builder: RowBuilder, *given: Any, **named: Any) -> Any:
@@ -74,12 +74,12 @@ def test_a_resumed_run_passes_over_rows_that_cannot_be_read(vocabulary: Vocabula
         return take(builder, *given, **named)
 
     with mock.patch.object(RowBuilder, "build", build):
-        assert one.idle().input_ids.tolist() != first.input_ids.tolist()
+        assert one.dummy().input_ids.tolist() != first.input_ids.tolist()
     with (
         mock.patch.object(RowBuilder, "build", side_effect=DataError("no picture")),
         pytest.raises(DataError, match="no picture"),
     ):
-        one.idle()
+        one.dummy()
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -119,11 +119,10 @@ def test_the_dearest_rows_go_to_different_ranks(vocabulary: Vocabulary) -> None:
     """By the table's counts: no rank has more than its share and the dearest row."""
     recipe = small_recipe()
     one = dataset(recipe, vocabulary)
-    items = one.plan(one.draw(0), 0).items
     lengths = one.corpus.lengths
-    for item in items:
-        side = lengths.starts[item.row] + item.place
-        assert lengths.cost(item.row, item.place) == lengths.tokens[side] + lengths.visual[side]
+    for planned in one.plan(one.draw(0), 0).sides:
+        side = lengths.starts[planned.row] + planned.side_index
+        assert lengths.cost(planned.row, planned.side_index) == lengths.tokens[side] + lengths.visual[side]
     tokens = [dataset(recipe, vocabulary, rank, 2)[0].num_tokens for rank in range(2)]  # type: ignore[union-attr]
     assert abs(tokens[0] - tokens[1]) < 0.1 * sum(tokens)
 
@@ -163,7 +162,7 @@ def test_so_many_conversations_are_read_natively_and_never_compressed(vocabulary
     one = dataset(small_recipe(mixture=replace(small_recipe().phase.mixture, native_share=share)), vocabulary)
     rows = [row for step in range(20) for row in one.global_rows(one.draw(step), step)]
     assert all(row.has_compression for row in rows if row.slot >= 0)
-    talks = [row for row in rows if row.group == OUTSIDE]
+    talks = [row for row in rows if row.loss_group == OUTSIDE]
     native = [row for row in talks if not row.has_compression]
     assert len(talks) == 80 and abs(len(native) - share * 80) <= 5 * (share * (1 - share) * 80) ** 0.5
     assert not any(row.compressed for row in native)
@@ -181,10 +180,10 @@ def test_an_item_is_told_by_instruction_text_and_pictures() -> None:
     assert side_digest(Side(text="ab")) == side_digest(Side(text="ab", turns=(Turn(question="q", answer="a"),)))
 
 
-def test_what_an_idle_rank_repeats_is_small_and_without_pictures(vocabulary: Vocabulary) -> None:
+def test_the_dummy_batch_is_small_and_without_pictures(vocabulary: Vocabulary) -> None:
     work = dataset(small_recipe(chunk_tokens=1), vocabulary)[0]
     lengths = [len(chunk.full.input_ids) for chunk in work.chunks if not len(chunk.full.grid_thw)]  # type: ignore[union-attr]
-    assert len(work.idle.input_ids) == min(lengths) and not len(work.idle.grid_thw)  # type: ignore[union-attr]
+    assert len(work.dummy.input_ids) == min(lengths) and not len(work.dummy.grid_thw)  # type: ignore[union-attr]
 
 
 class LongQa:

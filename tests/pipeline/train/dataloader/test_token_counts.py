@@ -23,7 +23,7 @@ from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, native_layout
 from pipeline.train.dataloader.lengths import Lengths, read_lengths, write_left_out
-from pipeline.train.dataloader.plan import Item
+from pipeline.train.dataloader.plan import PlannedSide
 from pipeline.train.dataloader.step_dataset import RowBuilder
 from pipeline.train.dataloader.token_counts import (
     Ruler,
@@ -66,12 +66,12 @@ def table(index: MemoryIndex, ruler: Ruler, folder: Path) -> Lengths:
     return ensure_lengths(folder / "table.parquet", index, ruler, silent)  # type: ignore[arg-type]
 
 
-def built_length(index: MemoryIndex, rows: RowBuilder, row: int, place: int) -> int | None:
+def built_length(index: MemoryIndex, rows: RowBuilder, row: int, side_index: int) -> int | None:
     """Tokens of a side as training builds it, with its own turns; None where training refuses it."""
     sample = index.read(row)
-    item = Item(row=row, place=place, slot=-1, group=OWN if sample.positive else OUTSIDE, asks=True)
+    planned = PlannedSide(row=row, side_index=side_index, slot=-1, loss_group=OWN if sample.positive else OUTSIDE, asks=True)
     try:
-        return len(rows.build(sample, item, sample.sides[place].turns, step=0).sequence)
+        return len(rows.build(sample, planned, sample.sides[side_index].turns, step=0).sequence)
     except DataError:
         return None
 
@@ -82,7 +82,7 @@ def test_a_side_is_as_long_as_training_builds_it(index: MemoryIndex, ruler: Rule
     lengths = table(index, ruler, tmp_path)
     for row in range(len(index) - 1):
         found = lengths.tokens[lengths.starts[row] : lengths.starts[row + 1]].tolist()
-        assert found == [built_length(index, rows, row, place) for place in range(len(index.read(row).sides))]
+        assert found == [built_length(index, rows, row, side_index) for side_index in range(len(index.read(row).sides))]
     # 84 x 28 and 56 x 56 pixels are 3 and 4 visual tokens.
     assert lengths.visual[: lengths.starts[1]].tolist() == [4, 0, 0, 0, 3]
 
@@ -94,7 +94,7 @@ def test_a_row_fits_exactly_when_training_does_not_refuse_it(
     phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, native_share=0.0))
     rows = RowBuilder(replace(recipe, max_length=cap), phase, ruler.builder.vocabulary)
     expected = [
-        all(built_length(index, rows, row, place) is not None for place in range(2 if index.read(row).positive else 1))
+        all(built_length(index, rows, row, side_index) is not None for side_index in range(2 if index.read(row).positive else 1))
         for row in range(len(index))
     ]
     assert table(index, ruler, tmp_path).fits(cap).tolist() == expected

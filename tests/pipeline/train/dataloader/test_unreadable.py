@@ -63,8 +63,8 @@ def plain_gradients(folder: Path, pair: str, talk: str) -> dict[str, torch.Tenso
     scores = embeddings[kept] @ embeddings[[8 + number for number in kept]].T / recipe.phase.contrastive.temperature
     contrastive = -(scores.diagonal() - scores.logsumexp(dim=1)).mean()
     losses = torch.split(outputs.token_losses, [row.num_scored for row in rows])
-    means = [torch.stack([part.mean() for part, row in zip(losses, rows, strict=True) if row.group == group and len(part)]).mean()
-             for group in (0, 1)]  # fmt: skip
+    scored = [(row.loss_group, part.mean()) for part, row in zip(losses, rows, strict=True) if len(part)]
+    means = [torch.stack([mean for group, mean in scored if group == number]).mean() for number in (0, 1)]
     (contrastive + 0.5 * (means[0] + means[1])).backward()
     return {name: p.grad for name, p in embedder.named_parameters() if p.grad is not None}
 

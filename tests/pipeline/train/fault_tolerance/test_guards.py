@@ -45,7 +45,7 @@ def test_an_infinite_loss_with_a_finite_gradient_moves_nothing(model_folder: Pat
     """Such is the log likelihood of a token whose logit is minus infinity."""
     engine, dataset = make(model_folder, small_recipe(zero_stage=stage, dtype=dtype))
     before = {name: weight.detach().clone() for name, weight in engine.named.items()}
-    outputs = engine(dataset.work(dataset.draw(0), 0).idle)
+    outputs = engine(dataset.work(dataset.draw(0), 0).dummy)
     engine.backward(outputs.embeddings.sum() + outputs.token_losses.sum() + float("inf"), last=True)
     norm = engine.step(0.1)
     assert not torch.tensor(norm).isfinite() and engine.steps_taken == 0

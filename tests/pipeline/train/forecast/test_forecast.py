@@ -64,7 +64,7 @@ def test_state_bytes_are_those_of_real_tensors(model_folder: Path, stage: int, d
     made = Engine(embedder, recipe.phase)
     found = []
     for last in (True, False):
-        made.idle(batch, last=last)
+        made.run_dummy(batch, last=last)
         if last:
             made.step(0.0)
         found.append(new_bytes(old))
@@ -82,7 +82,7 @@ def test_buffers_are_what_is_reduced(model_folder: Path, stage: int, dtype: str,
     embedder, _ = build_embedder(model_folder, recipe, dtype=DTYPES[dtype])
     weights, made, sent = Weights.of(embedder.to(DTYPES[dtype])), Engine(embedder, recipe.phase), [0]
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor, **_: sent.append(tensor.nbytes))
-    made.idle(batch, last=True)
+    made.run_dummy(batch, last=True)
     assert max(sent) == state_bytes(weights, recipe.phase, num_ranks=1).buffers == 4 * sum(weights.trained)
 
 
