@@ -1,10 +1,12 @@
 """A model that is loaded when it is first asked: an evaluation that finds all results again needs no weights."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from eval.model_protocol import Model
+from pipeline.encode.encoder import Reader
 from pipeline.sample import Side
 
 
@@ -26,9 +28,19 @@ class LazyModel:
         self._known = self._known or self._loaded().fingerprint
         return self._known
 
-    def embed(self, sides: Sequence[Side]) -> np.ndarray:
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Names all that an embedding depends on besides the side and how it is read."""
+        return self._loaded().encoder_fingerprint
+
+    @property
+    def reader(self) -> Reader:
+        """What makes batches of sides."""
+        return self._loaded().reader
+
+    def embed_batch(self, batch: Any) -> np.ndarray:
         """Embeddings (N, D) float32 of unit norm."""
-        return self._loaded().embed(sides)
+        return self._loaded().embed_batch(batch)
 
     def answer(
         self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32

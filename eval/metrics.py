@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.encode.encoder import check_embeddings
 
 TIE_TOLERANCE = 1e-6
 """Scores closer than this are tied. Dot products of float32 unit vectors are rounded in the seventh digit, and the rounding
@@ -30,15 +30,6 @@ class Score:
     def beats_chance(self) -> bool:
         """Whether the whole interval lies above chance."""
         return self.low > self.chance
-
-
-def check_embeddings(embeddings: np.ndarray, what: str) -> np.ndarray:
-    """The embeddings (N, D) as float32. Raises DataError, naming `what` and the row, when one of them is not finite."""
-    embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if len(bad):
-        raise DataError(f"{what}: {len(bad)} embeddings are not finite, the first is {bad[0]}; the model is broken, retrain it")
-    return embeddings
 
 
 def pool_scores(query: np.ndarray, candidates: np.ndarray, pool: Sequence[int]) -> np.ndarray:

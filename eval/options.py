@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from pipeline.encode.embedding_cache import FOLDER
+from pipeline.encode.share import Encoding
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SUBJECT = (
@@ -26,6 +29,27 @@ _SUBJECT = (
 )
 
 
+_ENCODING = (
+    click.option("--cache", type=click.Path(path_type=Path), help="Folder of kept embeddings. Default: <work>/embeddings."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0),
+        help="Processes that decode pictures beside the model. Default: the cores there are less one, 1 to 8.",
+    ),
+)
+
+
 def subject_options(command: Command) -> Command:
     """The options whose values are the arguments of `find_subject`, in the order they are listed."""
     return reduce(lambda wrapped, option: option(wrapped), reversed(_SUBJECT), command)
+
+
+def encoding_options(command: Command) -> Command:
+    """The options of `take_encoding`, for a command that has `subject_options` too."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_ENCODING), command)
+
+
+def take_encoding(given: dict[str, Any]) -> Encoding:
+    """How sides are encoded, by values that are taken out of all that a command was given."""
+    cache = given.pop("cache") or given["work"] / FOLDER
+    return Encoding.usual(cache, workers=given.pop("workers"))

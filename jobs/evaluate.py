@@ -14,6 +14,8 @@ from jobs.defaults import KINDS
 from jobs.evaluated import Evaluated, checkpoint_folder, trained_model, trained_steps, untrained_model
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data import mmeb_eval
+from pipeline.encode.embedding_cache import FOLDER
+from pipeline.encode.share import Encoding
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest, fingerprint
 from pipeline.recipe_json import course_values
@@ -142,10 +144,11 @@ class EvaluateStage:
         """All that can be measured of a model, whether or not it is chosen."""
         data = self.context.data
         has_sets = (data / mmeb_eval.EVAL).is_dir() or "retrieval" in self.choice.kinds
-        found: list[Measurement] = list(mmeb.retrieval_sets(data)) if has_sets else []
+        how = Encoding.usual(self.context.work / FOLDER)
+        found: list[Measurement] = list(mmeb.retrieval_sets(data, how=how)) if has_sets else []
         if model.label != TRAINED:
             return found
-        found += mmeb.retrieval_sets(data, blank=True) if has_sets else []
+        found += mmeb.retrieval_sets(data, blank=True, how=how) if has_sets else []
         # An empty folder costs nothing else; what is asked for by name must be there.
         for file in vlm.question_files(data) if "questions" in self.choice.only else vlm.found_files(data):
             found += [vlm.questions(file, mode, model.results.path) for mode in self.modes]

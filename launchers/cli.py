@@ -14,6 +14,7 @@ import click
 from jobs.defaults import ORDER
 from jobs.ranks import end
 from launchers import options
+from launchers.cache import cache
 from launchers.data import data, one_slice
 from launchers.environment import set_usual
 from launchers.exit_codes import INTERRUPTED, STOPPED
@@ -69,8 +70,8 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Beside them, data looks after shards and shows what a step reads, export writes a trained model for other programs, and
-    recipes shows what there is to train.
+    Beside them, data looks after shards and shows what a step reads, cache after kept embeddings, export writes a trained
+    model for other programs, and recipes shows what there is to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -268,7 +269,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (data, export, measure, recipes):
+for command in (cache, data, export, measure, recipes):
     group.add_command(command)
 
 

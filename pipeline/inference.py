@@ -2,14 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pipeline.batch import Batch, Row, chunk_by_tokens, pack, row_places
+from pipeline.batch import Batch, Row, chunk_by_tokens, row_places
 from pipeline.embedding_json import SETTINGS
 from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.exported import Exported
@@ -20,16 +20,16 @@ from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.device import Dtype, device_of
 from pipeline.model.embedder import Embedder
 from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
-from pipeline.model.inputs import load_pixels
+from pipeline.model_origin import ModelOrigin
 from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
-from pipeline.recipe_json import course_values, recipe_fingerprint
+from pipeline.recipe_json import course_values
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, conversation_context, native_layout
+from pipeline.side_reader import SideReader
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
-from pipeline.train.dataloader.step_dataset import side_digest
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)
 class EmbeddingModel:
     """One model that retrieves with the pooled compression tokens and answers natively or from those tokens alone.
 
-    `folder` is the model folder that the weights began from; `fingerprint` names weights, recipe, tokenizer and number type;
-    `decode` turns token ids into text. `untrained` names weights that nobody trained ("untrained tokens"), where there are any.
+    `folder` is the model folder that the weights began from; `decode` turns token ids into text. `fingerprint` and
+    `encoder_fingerprint` name what it was made of; `untrained` names weights that nobody trained ("untrained tokens"), if any.
     """
 
     embedder: Embedder
@@ -57,6 +57,7 @@ class EmbeddingModel:
     recipe: Recipe
     builder: SequenceBuilder
     fingerprint: str
+    encoder_fingerprint: str
     decode: Callable[[list[int]], str]
     untrained: str = ""
 
@@ -65,14 +66,23 @@ class EmbeddingModel:
         """Where the weights are; batches are moved there, and results come back to the CPU."""
         return next(self.embedder.parameters()).device
 
-    @torch.no_grad()
+    @property
+    def reader(self) -> SideReader:
+        """What makes rows and batches of sides, without the weights."""
+        return SideReader(builder=self.builder, pixels=self.recipe.pixels, pooled=self.recipe.pooling.positions)
+
     def embed(self, sides: Sequence[Side]) -> np.ndarray:
         """Embeddings (N, D) float32 of unit norm, in the order of `sides`."""
         out = np.zeros((len(sides), self.embedder.width), dtype=np.float32)
         for rows in self._chunks(self.builder, sides, [()] * len(sides)):
-            batch = self._pack(rows)
-            out[batch.slots.cpu().numpy()] = self.embedder(batch).embeddings.cpu().numpy()
+            out[[row.slot for row in rows]] = self.embed_batch(self.reader.pack(rows))
         return out
+
+    @torch.no_grad()
+    def embed_batch(self, batch: Batch) -> np.ndarray:
+        """Embeddings (N, D) float32 of unit norm of a batch's rows, in their order there."""
+        embeddings: np.ndarray = self.embedder(batch.to(self.device)).embeddings.cpu().numpy()
+        return embeddings
 
     def with_tokens(self, count: int) -> "EmbeddingModel":
         """The model of the first `count` compression tokens, over the same weights: what a recipe of so many makes of them.
@@ -88,6 +98,7 @@ class EmbeddingModel:
             recipe=replace(self.recipe, tokens=replace(tokens, count=count, elastic=())),
             builder=replace(builder, vocabulary=replace(builder.vocabulary, chorus=builder.vocabulary.chorus[:count])),
             fingerprint=f"{count} tokens of {self.fingerprint}",
+            encoder_fingerprint=f"{count} tokens of {self.encoder_fingerprint}",
         )
 
     @torch.no_grad()
@@ -171,22 +182,14 @@ class EmbeddingModel:
 
     def _chunks(self, builder: SequenceBuilder, sides: Sequence[Side], turns: Sequence[Sequence[Turn]]) -> Iterator[list[Row]]:
         """Rows of the sides and their turns in chunks of similar length; a row's slot is its place in `sides`."""
+        reader = replace(self.reader, builder=builder)
         for start in range(0, len(sides), DECODED_SIDES):
             part = range(start, min(start + DECODED_SIDES, len(sides)))
-            yield from chunk_by_tokens([self._row(builder, sides[slot], turns[slot], slot) for slot in part], CHUNK_TOKENS)
-
-    def _row(self, builder: SequenceBuilder, side: Side, turns: Sequence[Turn], slot: int) -> Row:
-        pixels = tuple(load_pixels(picture, self.recipe.pixels, where="a picture to embed") for picture in side.images)
-        patch = self.recipe.pixels.patch
-        grids = np.array([(1, picture.shape[1] // patch, picture.shape[2] // patch) for picture in pixels], dtype=np.int64)
-        return Row(key="", sequence=builder.build(side, grids, turns), pixels=pixels, slot=slot, item=side_digest(side))
-
-    def _pack(self, rows: Sequence[Row]) -> Batch:
-        return pack(rows, self.recipe.phase.layout, self.recipe.pooling.positions).to(self.device)
+            yield from chunk_by_tokens([reader.row(sides[slot], turns[slot], slot=slot) for slot in part], CHUNK_TOKENS)
 
     def _read(self, rows: Sequence[Row], roles: Sequence[Role]) -> tuple[Batch, Memory, torch.Tensor]:
         """Pack and read rows; what is kept of the tokens with one of `roles`, and the states of all tokens."""
-        batch = self._pack(rows)
+        batch = self.reader.pack(rows).to(self.device)
         places = zip(rows, row_places(rows), strict=True)
         kept = [torch.from_numpy(place[np.isin(row.sequence.roles, roles)]) for row, place in places]
         return batch, *generation.remember(self.embedder, batch, kept)
@@ -237,7 +240,7 @@ def load_untrained(path: Path, recipe: Recipe, *, device: str | torch.device = "
     embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
     names = [name for name, own in (("tokens", embedder.bank), ("pooling", embedder.pooling)) if _has_weights(own)]
     untrained = f"untrained {' and '.join(names)}" if names else ""
-    model = _model(embedder, folder, recipe, _fingerprint(folder_digests(path), "untrained", recipe, dtype))
+    model = _model(embedder, folder, recipe, ModelOrigin(folder_digests(path), "untrained", recipe, dtype))
     model.embedder.to(place)
     return replace(model, fingerprint=f"{untrained} {model.fingerprint}".strip(), untrained=untrained)
 
@@ -258,15 +261,15 @@ def _of_checkpoint(path: Path, recipe: Recipe | None, dtype: Dtype) -> Embedding
             f"{path}: its model folder {place} is not the one it was trained from; run crem model with the settings of then"
         )
     load_trained(embedder, checkpoint.weights(path), path)
-    return _model(embedder, folder, own, _fingerprint(digests, state.digests[checkpoint.WEIGHTS], own, dtype))
+    return _model(embedder, folder, own, ModelOrigin(digests, state.digests[checkpoint.WEIGHTS], own, dtype))
 
 
 def _of_export(path: Path, recipe: Recipe | None, dtype: Dtype) -> EmbeddingModel:
     opened = Exported.open(path)
     _refuse_other_values(path, opened.recipe, recipe or opened.recipe)
     embedder, folder = opened.build(dtype=DTYPES[dtype])
-    name = _fingerprint({}, opened.fingerprint, opened.recipe, dtype)
-    model = _model(embedder, folder, opened.recipe, name, tuple(opened.settings.prompt.chorus_ids))
+    made = ModelOrigin({}, opened.fingerprint, opened.recipe, dtype)
+    model = _model(embedder, folder, opened.recipe, made, tuple(opened.settings.prompt.chorus_ids))
     opened.check_prompt(model.builder)
     return model
 
@@ -279,12 +282,8 @@ def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
         )
 
 
-def _fingerprint(digests: Mapping[str, str], trained: str, recipe: Recipe, dtype: Dtype) -> str:
-    return fingerprint([digests, trained, recipe_fingerprint(recipe), dtype])
-
-
 def _model(
-    embedder: Embedder, folder: Folder, recipe: Recipe, name: str, chorus: tuple[int, ...] | None = None
+    embedder: Embedder, folder: Folder, recipe: Recipe, made: ModelOrigin, chorus: tuple[int, ...] | None = None
 ) -> EmbeddingModel:
     """`chorus` are the ids of the compression tokens, where the folder does not decide them."""
     embedder.eval()
@@ -295,6 +294,7 @@ def _model(
         folder=folder.path,
         recipe=recipe,
         builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=sys.maxsize),
-        fingerprint=name,
+        fingerprint=made.fingerprint,
+        encoder_fingerprint=made.encoder_fingerprint,
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )

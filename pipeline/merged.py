@@ -17,4 +17,5 @@ def load_merged(path: Path, **settings: Any) -> EmbeddingModel:
     if not hasattr(model.embedder.backbone.text, "peft_config"):
         return model
     merge(model.embedder.backbone.text)
-    return replace(model, fingerprint=f"merged {model.fingerprint}")
+    encoder = f"merged {model.encoder_fingerprint}"
+    return replace(model, fingerprint=f"merged {model.fingerprint}", encoder_fingerprint=encoder)

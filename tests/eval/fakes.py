@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
+from eval.pictures import size_of
+from pipeline.encode.encoder import Reading
+from pipeline.encode.share import Encoding
 from pipeline.sample import Side
 
 Answer = Callable[[Side, str, bool], str]
@@ -24,11 +28,16 @@ class FakeModel:
     embed_one: Callable[[Side], np.ndarray] = field(default=lambda side: digest_vector(side))
     answer_one: Answer = field(default=lambda context, question, compressed: "A")
     fingerprint: str = "fake"
+    reader: "FakeReader" = field(default_factory=lambda: FakeReader())
     embedded: list[Side] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
 
-    def embed(self, sides: Sequence[Side]) -> np.ndarray:
+    @property
+    def encoder_fingerprint(self) -> str:
+        return self.fingerprint
+
+    def embed_batch(self, sides: Sequence[Side]) -> np.ndarray:
         self.embedded += sides
         return np.stack([self.embed_one(side) for side in sides]).astype(np.float32)
 
@@ -38,6 +47,24 @@ class FakeModel:
         self.asked += questions
         self.lengths += [max_new_tokens] * len(questions)
         return [self.answer_one(side, question, compressed) for side, question in zip(contexts, questions, strict=True)]
+
+
+@dataclass(frozen=True)
+class FakeReader:
+    """Counts a token for four characters and for 28 x 28 pixels; hands sides on as they are."""
+
+    def reading(self, side: Side) -> Reading:
+        sizes = [size_of(picture) for picture in side.images]
+        pixels = sum(width * height for width, height in sizes)
+        return Reading(tokens=len(side.instruction + side.text) // 4 + pixels // 784, shown=tuple(sizes))
+
+    def batch(self, sides: Sequence[Side]) -> list[Side]:
+        return list(sides)
+
+
+def keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Embed all sides of a set that is measured, so that their number tells what was measured."""
+    monkeypatch.setattr(Encoding, "usual", classmethod(lambda cls, *_, **__: cls()))
 
 
 def digest_vector(side: Side) -> np.ndarray:

@@ -16,7 +16,7 @@ from eval.model_protocol import silent
 from eval.results import Provenance, read_result
 from eval.subject import Subject
 from pipeline.errors import DataError
-from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
+from tests.eval.fakes import FakeModel, keep_nothing, png, write_eval, write_pictures
 from tests.eval.test_tsv import row, write
 
 NAMES = ("a", "b", "c")
@@ -89,6 +89,7 @@ def call(monkeypatch: pytest.MonkeyPatch, data: Path, model: FakeModel, *words: 
     subject = Fake(folder=data, recipe=None, data=data, out=data / "out")
     module = vlm if "--mode" in words else mmeb
     monkeypatch.setattr(module, "find_subject", lambda **_: subject)
+    keep_nothing(monkeypatch)
     return CliRunner().invoke(module.main, ["--model", "m", *words])
 
 

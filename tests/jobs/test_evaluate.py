@@ -21,6 +21,7 @@ from jobs.summary import result_table
 from pipeline.data.keys import make_key
 from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
+from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import Manifest
 from pipeline.model.compression import Chorus
@@ -30,9 +31,10 @@ from pipeline.recipes import load
 from pipeline.roles import Layout, Role
 from pipeline.sample import Sample, Side
 from pipeline.train import checkpoint
-from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
+from tests.eval.fakes import FakeModel, keep_nothing, png, write_eval, write_pictures
 from tests.eval.test_tsv import coded, row, write
 
+USUAL = Encoding.usual
 SETS = ("CIRR", "NIGHTS", "WebQA")
 CAPTION = "a caption of some ten words that {} stands in no training text"
 
@@ -68,6 +70,7 @@ class Models:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     counted = Models()
+    keep_nothing(monkeypatch)
     for name in ("merged.load_merged", "inference.load_untrained"):
         monkeypatch.setattr(f"pipeline.{name}", counted.load)
     return counted
@@ -212,7 +215,7 @@ def test_a_disk_that_fails_under_a_set_costs_that_set_and_a_full_one_ends_it(
         raise OSError(errno.EIO, "Input/output error", str(data / dataset))
 
     with monkeypatch.context() as patch, pytest.raises(DataError, match="said above: CIRR, NIGHTS, WebQA;"):
-        patch.setattr("eval.mmeb.check_eval", failing)
+        patch.setattr("eval.retrieval_set.check_eval", failing)
         evaluate(context, only=("retrieval",))
     assert models.embedded == {}
 
@@ -341,6 +344,19 @@ def test_a_checkpoint_is_measured_while_training_goes_on(context: Context, model
     with pytest.raises(DataError, match="run crem train first"):
         evaluate(context, only=("retrieval",))
     assert evaluate(context, only=("retrieval", "questions"), checkpoint="100")["measured"] == 9 + 3
+
+
+def test_embeddings_are_kept_in_the_work_folder_and_serve_other_measurements(
+    context: Context, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blank pictures leave the captions as they are, and scores that --force makes anew need no model."""
+    monkeypatch.setattr(Encoding, "usual", USUAL)
+    evaluate(context, only=("retrieval",), untrained=False)
+    assert models.embedded == {"fake step-00000200": 12 + 6}, "queries and captions of three sets, and queries of grey pictures"
+    models.forget()
+    assert evaluate(replace(context, force=True), only=("retrieval",), untrained=False)["measured"] == 6
+    assert models.embedded == {}
+    assert list((context.work / "embeddings").glob("*/*.block"))
 
 
 def test_force_measures_what_is_chosen_anew_and_keeps_the_old_beside_it(context: Context, models: Models) -> None:

@@ -224,10 +224,10 @@ MUTANTS = (
     ),
     Mutant(
         "a side's further pictures are not looked at",
-        "eval/encode.py",
+        "pipeline/encode/workload.py",
         "side.instruction + side.text, side.images",
         "side.instruction + side.text, side.images[:1]",
-        ("tests/eval/test_encode.py",),
+        ("tests/pipeline/encode/test_encode.py",),
     ),
     Mutant(
         "blank sides have no instruction",

@@ -108,10 +108,10 @@ MUTANTS = (
     ),
     Mutant(
         "a text of 20,000 words takes its time without a word",
-        "eval/encode.py",
-        "    if lengths:\n",
-        "    if False:\n",
-        ("tests/eval/test_encode.py",),
+        "pipeline/encode/share.py",
+        "        if len(long):\n",
+        "        if False:\n",
+        ("tests/pipeline/encode/test_encode.py",),
     ),
     Mutant(
         "accents are not put together",

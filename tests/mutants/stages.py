@@ -175,7 +175,7 @@ MUTANTS = (
     ),
     Mutant(
         "sets that MMEB does not count enter its means",
-        "eval/mmeb.py",
+        "eval/retrieval_set.py",
         "return [name for name in known if name not in NOT_COUNTED] or list(known)",
         "return list(known)",
         ("tests/eval/test_mmeb.py",),

@@ -32,6 +32,7 @@ def model(loaded: tuple[Embedder, Folder], builder: SequenceBuilder, recipe: Rec
         recipe=recipe,
         builder=builder,
         fingerprint="",
+        encoder_fingerprint="",
         decode=lambda ids: " ".join(map(str, ids)),
     )
 

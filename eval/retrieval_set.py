@@ -1,0 +1,147 @@
+"""One set of MMEB-eval as a measurement: queries and candidates embedded, each query's own pool ranked."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from eval.encode import content_digest
+from eval.measurement import Check
+from eval.metrics import Score, chance_of, hits_at_1, score
+from eval.model_protocol import Model, Progress
+from eval.pictures import blanked
+from eval.results import Provenance, Setting
+from eval.retrieval_example import RetrievalExample, examples
+from pipeline.data.mmeb_eval import EVAL, EvalSet, check_eval, describe, eval_datasets, read_eval
+from pipeline.data.mmeb_registry import NOT_COUNTED, DatasetInfo
+from pipeline.encode.encode import encode
+from pipeline.encode.share import Encoding
+from pipeline.errors import ConfigError
+from pipeline.folder_state import corpus_state
+from pipeline.manifest import fingerprint
+
+logger = logging.getLogger(__name__)
+
+SEED = 0
+RESULT_NAME, BLANK_RESULT_NAME = "mmeb.json", "mmeb-blank.json"
+_PLAIN = Encoding()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetResult:
+    """One evaluation set: P@1 with interval, each query's hit (0, 1, or 1/n for a tie of n), and a few examples."""
+
+    name: str
+    provenance: Provenance
+    meta_task: str
+    split: str
+    num_candidates: int
+    smallest_pool: int
+    has_pictures: bool
+    score: Score
+    hits: tuple[float, ...]
+    examples: tuple[RetrievalExample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalSet:
+    """P@1 on one set as a measurement (eval.measurement). `state` is how its files look, `how` how it is encoded."""
+
+    data: Path
+    dataset: str
+    blank: bool
+    state: str
+    how: Encoding = _PLAIN
+    result: type[DatasetResult] = DatasetResult
+
+    @property
+    def name(self) -> str:
+        """A file for each set."""
+        return f"{Path(file_name(blank=self.blank)).stem}/{self.dataset}.json"
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Whether pictures are blank, and the seed of intervals."""
+        return {"blank": self.blank, "seed": SEED}
+
+    def sources(self) -> dict[str, Check]:
+        """The set."""
+        return {self.dataset: partial(check_eval, self.data, self.dataset)}
+
+    def without(self, names: Iterable[str]) -> Self | None:
+        """None without its set."""
+        return None if self.dataset in names else self
+
+    def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
+        """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
+        eval_set, info = read_eval(self.data, self.dataset, verify=False), describe(self.data, self.dataset)
+        content = content_digest([*eval_set.queries, *eval_set.candidates])
+        made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
+        if known is None or not known.provenance.agrees_with(made_of):
+            shown = _blanked(eval_set) if self.blank else eval_set
+            sides = [*shown.queries, *shown.candidates]
+            return _scored(shown, encode(model, sides, what=self.dataset, how=self.how, progress=progress), info, made_of)
+        return replace(known, meta_task=info.meta_task, split=info.split)
+
+
+def retrieval_sets(
+    data: Path, datasets: Sequence[str] | None = None, *, blank: bool = False, how: Encoding = _PLAIN
+) -> list[RetrievalSet]:
+    """The sets of a data folder that MMEB counts and the user's own, or those named. Raises ConfigError for an unknown name."""
+    folder = data / EVAL
+    pictures = corpus_state(folder / "images.zip", folder / "images")
+    return [
+        RetrievalSet(
+            data=data,
+            dataset=name,
+            blank=blank,
+            state=fingerprint([corpus_state(folder / name, folder / "datasets.json"), pictures]),
+            how=how,
+        )
+        for name in chosen_sets(eval_datasets(data), datasets)
+    ]
+
+
+def file_name(*, blank: bool) -> str:
+    """The file of what is merged from the sets."""
+    return BLANK_RESULT_NAME if blank else RESULT_NAME
+
+
+def chosen_sets(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    """Those of the known sets that are wanted; of all, those that MMEB counts and the user's own."""
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise ConfigError(f"dataset {unknown[0]}: not in MMEB-eval; there are {', '.join(known)}")
+    if wanted:
+        return [name for name in known if name in wanted]
+    for name in NOT_COUNTED.intersection(known):
+        logger.info("%s: left out, since MMEB's 36 sets do not count it; --dataset %s evaluates it", name, name)
+    return [name for name in known if name not in NOT_COUNTED] or list(known)
+
+
+def _blanked(eval_set: EvalSet) -> EvalSet:
+    """The set with grey pictures."""
+    queries, candidates = (tuple(map(blanked, sides)) for sides in (eval_set.queries, eval_set.candidates))
+    return replace(eval_set, queries=queries, candidates=candidates)
+
+
+def _scored(eval_set: EvalSet, embeddings: np.ndarray, info: DatasetInfo, made_of: Provenance) -> DatasetResult:
+    """The result from embeddings (Q + C, D) of queries and candidates."""
+    queries, candidates = embeddings[: len(eval_set.queries)], embeddings[len(eval_set.queries) :]
+    hits = hits_at_1(queries, candidates, eval_set.pools)
+    return DatasetResult(
+        name=eval_set.name,
+        provenance=made_of,
+        meta_task=info.meta_task,
+        split=info.split,
+        num_candidates=len(candidates),
+        smallest_pool=min(map(len, eval_set.pools)),
+        has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
+        score=score(hits, chance=chance_of(eval_set.pools), seed=SEED),
+        hits=tuple(hits.tolist()),
+        examples=examples(eval_set, queries, candidates),
+    )

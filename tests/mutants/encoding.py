@@ -1,0 +1,152 @@
+"""Ways to break the layer that encodes each distinct content once, keeps embeddings and shares the work out."""
+
+from tests.mutants.mutant import Mutant
+
+ENCODE = "tests/pipeline/encode/test_encode.py"
+CACHE = "tests/pipeline/encode/test_embedding_cache.py"
+MODEL = "tests/pipeline/encode/test_encode_model.py"
+WORKLOAD = "tests/pipeline/encode/test_workload.py"
+COMMAND = "tests/launchers/test_cache.py"
+
+MUTANTS = (
+    Mutant(
+        "embeddings of another model are taken",
+        "pipeline/encode/embedding_cache.py",
+        '{"encoder": encoder, "format"',
+        '{"encoder": "", "format"',
+        (ENCODE, CACHE),
+    ),
+    Mutant(
+        "embeddings of other libraries are taken",
+        "pipeline/encode/embedding_cache.py",
+        "{name: version(name) for name in _LIBRARIES}",
+        "{}",
+        (CACHE,),
+    ),
+    Mutant(
+        "a picture shown in another size keeps its embedding",
+        "pipeline/encode/workload.py",
+        "hashlib.sha256(repr(reading.shown).encode())",
+        "hashlib.sha256()",
+        (ENCODE, MODEL),
+    ),
+    Mutant(
+        "another pixel limit embeds every text anew",
+        "pipeline/model_origin.py",
+        "replace(self.recipe, pixels=PixelLimits(patch=pixels.patch, merge=pixels.merge))",
+        "self.recipe if pixels else self.recipe",
+        (MODEL,),
+    ),
+    Mutant(
+        "fewer tokens find the embeddings of all",
+        "pipeline/inference.py",
+        'encoder_fingerprint=f"{count} tokens of {self.encoder_fingerprint}"',
+        "encoder_fingerprint=self.encoder_fingerprint",
+        (MODEL,),
+    ),
+    Mutant(
+        "a damaged block is believed",
+        "pipeline/encode/embedding_cache.py",
+        'if f"{file_digest(self.folder / name)}{SUFFIX}" != name]',
+        "if not name]",
+        (CACHE,),
+    ),
+    Mutant(
+        "what waits to be written goes with an interruption",
+        "pipeline/encode/share.py",
+        "        finally:\n            self._write()\n",
+        "        finally:\n            pass\n",
+        (ENCODE,),
+    ),
+    Mutant(
+        "batches follow what is missing",
+        "pipeline/encode/share.py",
+        "[left for batch in own if len(left := batch[~there[batch]])]",
+        "[batch for batch in own if not there[batch].all()]",
+        (ENCODE, CACHE),
+    ),
+    Mutant(
+        "equal contents are embedded twice",
+        "pipeline/encode/workload.py",
+        "np.unique(keys, return_index=True, return_inverse=True)",
+        "keys, np.arange(len(keys)), np.arange(len(keys))",
+        (ENCODE,),
+    ),
+    Mutant(
+        "batches come in the order of their sides",
+        "pipeline/encode/workload.py",
+        "np.lexsort((self.firsts, self.tokens))",
+        "np.argsort(self.firsts)",
+        (WORKLOAD,),
+    ),
+    Mutant(
+        "batches of any number of tokens",
+        "pipeline/encode/workload.py",
+        "if sides and (tokens > room or sides == BATCH_SIDES):",
+        "if sides == BATCH_SIDES:",
+        (WORKLOAD,),
+    ),
+    Mutant(
+        "each rank has as many batches, whatever they cost",
+        "pipeline/encode/workload.py",
+        "heapreplace(loads, (load + costs[number], rank))",
+        "heapreplace(loads, (load + 1, rank))",
+        (WORKLOAD,),
+    ),
+    Mutant(
+        "a rank keeps its error to itself",
+        "pipeline/encode/encode.py",
+        "how.ranks.gather((what, share.written, error))",
+        "how.ranks.gather((what, share.written, None))",
+        (ENCODE,),
+    ),
+    Mutant(
+        "ranks at different sets go on",
+        "pipeline/encode/encode.py",
+        "            if whose != what:\n",
+        "            if False:\n",
+        (ENCODE,),
+    ),
+    Mutant(
+        "embeddings that are not finite are kept",
+        "pipeline/encode/share.py",
+        "check_embeddings(vectors, self.what)",
+        "np.asarray(vectors, np.float32)",
+        (ENCODE,),
+    ),
+    Mutant(
+        "pictures are decoded in the model's process",
+        "pipeline/encode/share.py",
+        "workers = min(how.workers, len(batches) - 1)",
+        "workers = 0",
+        (ENCODE,),
+    ),
+    Mutant(
+        "all vectors stand in memory",
+        "pipeline/encode/encode.py",
+        "if shape[0] * shape[1] * 4 <= IN_MEMORY_BYTES else",
+        "if shape[0] else",
+        (ENCODE,),
+    ),
+    Mutant(
+        "what is in use counts as unused",
+        "pipeline/encode/embedding_cache.py",
+        "        os.utime(self.folder / ENCODER_NAME)  # when it was last asked for\n",
+        "",
+        ("tests/launchers/test_cache.py::test_using_embeddings_makes_them_young",),
+    ),
+    Mutant(
+        "the youngest embeddings go first",
+        "pipeline/encode/cached_encoders.py",
+        "idle.append(left.pop())",
+        "idle.append(left.pop(0))",
+        (COMMAND,),
+    ),
+    Mutant(
+        "evaluation keeps no embeddings",
+        "jobs/evaluate.py",
+        "mmeb.retrieval_sets(data, blank=True, how=how)",
+        "mmeb.retrieval_sets(data, blank=True)",
+        ("tests/jobs/test_evaluate.py::test_embeddings_are_kept_in_the_work_folder_and_serve_other_measurements",),
+    ),
+)
