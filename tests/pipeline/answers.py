@@ -41,7 +41,7 @@ def next_logits(model: EmbeddingModel, side: Side, question: str, answer: Sequen
     builder = model.builder
     if mode == "native":
         builder = replace(builder, layout=native_layout(builder.layout))
-    row = model._row(builder, side, [Turn(question=question)], -1)
+    row = replace(model.reader, builder=builder).row(side, [Turn(question=question)], slot=-1)
     sequence = row.sequence
     ids = np.concatenate([sequence.input_ids, np.array(answer, dtype=np.int64)])
     roles = np.concatenate([sequence.roles, np.full(len(answer), Role.ANSWER, dtype=np.int8)])

@@ -96,7 +96,7 @@ def test_embeddings_do_not_depend_on_the_batch(model: EmbeddingModel, contexts: 
 
 def test_padding_behind_a_question_is_never_seen(model: EmbeddingModel, contexts: list[Side]) -> None:
     """The state of the token after the question is the same whether longer questions stand beside it or not."""
-    rows = [model._row(model.builder, side, (), 0) for side in contexts]
+    rows = [model.reader.row(side, slot=0) for side in contexts]
     questions = [model.builder.question_ids(question) for question in QUESTIONS]
 
     def next_states(places: list[int]) -> torch.Tensor:
