@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 from eval.model_protocol import Model, Progress
 from eval.results import Provenance, Setting, read_result, write_result
+from pipeline.encode.ranks import Ranks
 from pipeline.errors import DataError, NothingToMeasureError
 from pipeline.lock import wait_for
 from pipeline.manifest import write_atomic
@@ -67,9 +68,13 @@ class Measurement(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ResultFolder:
-    """The results of a model, each in a file, and how the data's files looked when it was measured."""
+    """The results of a model, each in a file, and how the data's files looked when it was measured.
+
+    Of several ranks only the first one writes.
+    """
 
     path: Path
+    is_written: bool = True
 
     def find(self, wanted: Measurement, model: str) -> Any:
         """The result, where model, settings and the look of the files are those of then; None otherwise. No data is read."""
@@ -87,6 +92,8 @@ class ResultFolder:
 
     def keep(self, wanted: Measurement, result: Measured) -> None:
         """Write the result, whole or not at all."""
+        if not self.is_written:
+            return
         write_result(result, self.path / wanted.name)
         with (self.path / LOCK_NAME).open("w") as lock:
             wait_for(lock)  # another set may be done in another process just now
@@ -125,6 +132,12 @@ class Failures:
             if not self.passes(name, partial(_read, check)):
                 self.left_out.add(name)
             progress("check", number, len(checks))
+
+    def share(self, ranks: Ranks) -> None:
+        """Take in what the other ranks met, each of which looked at other sources."""
+        for left_out, failed in ranks.gather((self.left_out, self.failed)):
+            self.left_out |= left_out
+            self.failed += [name for name in failed if name not in self.failed]
 
     def passes(self, name: str, attempt: Check) -> bool:
         """Whether something can be done. A DataError is said and noted; sound data without the kind is said."""

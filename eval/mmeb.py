@@ -1,5 +1,7 @@
 """P@1 on MMEB-eval: embed queries and candidates, rank each query's own pool, average as the benchmark does."""
 
+import logging
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from eval.measurement import Failures, ResultFolder, measure_missing
 from eval.metrics import DatasetHits, Score, group_scores
 from eval.model_protocol import Model, Progress, silent
 from eval.options import encoding_options, subject_options, take_encoding
+from eval.ranks import is_rank, run_again
 from eval.results import Provenance, write_result
 from eval.retrieval_set import (
     BLANK_RESULT_NAME,
@@ -24,7 +27,7 @@ from eval.retrieval_set import (
     file_name,
     retrieval_sets,
 )
-from eval.subject import find_subject, one_line_errors, show_progress
+from eval.subject import Subject, find_subject, one_line_errors, show_progress
 from pipeline.data.mmeb_eval import check_eval, describe, eval_datasets
 from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.manifest import fingerprint
@@ -125,25 +128,42 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result file. Default: <work>/eval/<run or model>.")
 @click.option("--dataset", "datasets", multiple=True, help="Evaluate this set only; may be given several times.")
 @click.option("--blank", is_flag=True, help="Replace every picture by a grey one: what is guessed without looking.")
-def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: bool, **subject: Any) -> None:
+def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: bool, processes: int, **given: Any) -> None:
     """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON.
 
     Each set is written when it is done, and found again by the next call; what was measured before stands in the table too.
+    On a cluster, launchers/slurm_eval.sh runs this same command on every GPU.
     """
     with one_line_errors():
-        how, chosen = take_encoding(subject), find_subject(**subject)
-        place, folder = chosen.data_folder(data), ResultFolder(out or chosen.out)
-        path, failures = folder.path / file_name(blank=blank), Failures()
-        folder.path.mkdir(parents=True, exist_ok=True)  # before the hours of work
-        wanted = retrieval_sets(place, datasets or None, blank=blank, how=how)
-        failures.check(wanted, show_progress)
-        model = chosen.load()
-        measure_missing(model, wanted, folder, failures, show_progress)
-        result = found(folder, wanted, model.fingerprint)
-        if result is not None:
-            click.echo(table(result))
-            write_result(result, path)
-            click.echo(f"result: {path}")
+        subject = {name: value for name, value in given.items() if name not in ("cache", "workers")}
+        chosen = find_subject(**subject)
+        place, out = chosen.data_folder(data), out or chosen.out
+        out.mkdir(parents=True, exist_ok=True)  # before the hours of work
+        if processes > 1 and not is_rank():
+            sys.exit(run_again("eval.mmeb", processes))
+        how = take_encoding(given)
+        measure_sets(chosen, retrieval_sets(place, datasets or None, blank=blank, how=how), out)
+
+
+def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> None:
+    """Measure what is not known yet, by all ranks together; the first prints and writes what is known then. One set is wanted."""
+    ranks, failures = wanted[0].how.ranks, Failures()
+    folder = ResultFolder(out, is_written=ranks.is_first)
+    progress = show_progress if ranks.is_first else silent
+    failures.check(wanted[ranks.rank :: ranks.count], progress)
+    failures.share(ranks)
+    if not ranks.is_first:  # what is met from here on, all meet
+        for name in ("eval", "pipeline"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    model = chosen.load()
+    measure_missing(model, wanted, folder, failures, progress)
+    if ranks.is_first and (result := found(folder, wanted, model.fingerprint)) is not None:
+        path = out / file_name(blank=wanted[0].blank)
+        click.echo(table(result))
+        write_result(result, path)
+        click.echo(f"result: {path}")
+    ranks.leave()
+    if ranks.is_first:
         failures.raise_any()
 
 

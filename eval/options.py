@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.encode.embedding_cache import FOLDER
+from pipeline.encode.ranks import Ranks
 from pipeline.encode.share import Encoding
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,6 +31,9 @@ _SUBJECT = (
 
 
 _ENCODING = (
+    click.option(
+        "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine: one a GPU."
+    ),
     click.option("--cache", type=click.Path(path_type=Path), help="Folder of kept embeddings. Default: <work>/embeddings."),
     click.option(
         "--workers",
@@ -50,6 +54,6 @@ def encoding_options(command: Command) -> Command:
 
 
 def take_encoding(given: dict[str, Any]) -> Encoding:
-    """How sides are encoded, by values that are taken out of all that a command was given."""
+    """How sides are encoded, by values that are taken out of all that a command was given. Every rank must call it."""
     cache = given.pop("cache") or given["work"] / FOLDER
-    return Encoding.usual(cache, workers=given.pop("workers"))
+    return Encoding.usual(cache, Ranks.join(), workers=given.pop("workers"))

@@ -1,7 +1,9 @@
 """Variables of the process that libraries read when they are imported, so before anything heavy is."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from pathlib import Path
+
+from pipeline.train.local_ranks import allocator
 
 DEFAULT_OPTIONS = {
     "HF_HUB_OFFLINE": "1",
@@ -22,12 +24,3 @@ def set_usual(variables: MutableMapping[str, str]) -> None:
         variables.setdefault(name, value)
     if not Path("/dev/nvidiactl").exists():
         variables.setdefault("DS_ACCELERATOR", "cpu")
-
-
-def allocator(variables: Mapping[str, str]) -> dict[str, str]:
-    """What tells torch to let a GPU's segments grow, which loses less memory between blocks; nothing where the user has chosen.
-
-    torch reads either name, the older one first.
-    """
-    chosen = "PYTORCH_CUDA_ALLOC_CONF" in variables or "PYTORCH_ALLOC_CONF" in variables
-    return {} if chosen else {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}

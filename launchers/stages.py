@@ -18,7 +18,7 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
     """Run one stage of the chain, say what became of it, and return what it was run with."""
     from jobs.ranks import leave, rank, refuse_ranks
     from jobs.run import Machine, stage
-    from launchers.local import is_started_rank
+    from pipeline.train.local_ranks import is_started_rank
 
     if name != "train":
         refuse_ranks(name)

@@ -101,9 +101,12 @@ def test_shown_commands_and_their_options_exist(words: list[str]) -> None:
     elif program == "sbatch":
         script = next(place for place, word in enumerate(rest) if word.endswith(".sh"))
         assert exists(rest[script])
-        stage = re.fullmatch(r"launchers/slurm_(\w+)\.sh", rest[script])
-        assert stage
-        parse(cli.group, [stage[1], *rest[script + 1 :]])
+        called = re.search(r"exec \S+ -m (\S+) (\w*)", (ROOT / rest[script]).read_text())
+        assert called
+        if called[1] == "launchers.cli":
+            parse(cli.group, [called[2], *rest[script + 1 :]])
+        else:
+            check_module(called[1], rest[script + 1 :])
     else:
         assert program in OTHER_PROGRAMS, f"{program}: what is this?"
 

@@ -37,5 +37,13 @@ class Ranks:
 
         return of_all_ranks([value])
 
+    def leave(self) -> None:
+        """Leave the others, once all have finished. Every rank must call it."""
+        if self.count > 1:
+            import torch.distributed as dist
+
+            self.gather(None)
+            dist.destroy_process_group()
+
 
 LONE = Ranks()

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 LOCAL = ("tests/launchers/test_local.py",)
+RANKS = ("tests/pipeline/train/test_local_ranks.py",)
 EXPORT = ("tests/pipeline/test_export.py",)
 
 MUTANTS = (
@@ -71,17 +72,17 @@ MUTANTS = (
     ),
     Mutant(
         "the launcher waits for the dead",
-        "launchers/local.py",
+        "pipeline/train/local_ranks.py",
         "while not any(codes := [rank.poll() for rank in ranks]) and None in codes:",
         "while None in (codes := [rank.poll() for rank in ranks]):",
-        (f"{LOCAL[0]}::test_a_dead_process_ends_those_that_wait_for_it",),
+        (f"{RANKS[0]}::test_a_dead_process_ends_those_that_wait_for_it",),
     ),
     Mutant(
         "signals end at the launcher",
-        "launchers/local.py",
+        "pipeline/train/local_ranks.py",
         "rank.send_signal(_FORWARDED[signal.Signals(number)])",
         "rank.poll()",
-        (f"{LOCAL[0]}::test_a_signal_to_stop_reaches_every_process",),
+        (f"{RANKS[0]}::test_a_signal_to_stop_reaches_every_process",),
     ),
     Mutant(
         "another step is drawn",
@@ -99,10 +100,10 @@ MUTANTS = (
     ),
     Mutant(
         "a terminal's Ctrl-C ends the ranks",
-        "launchers/local.py",
+        "pipeline/train/local_ranks.py",
         "before = signal.signal(signal.SIGINT, signal.SIG_IGN)",
         "before = signal.getsignal(signal.SIGINT)",
-        LOCAL,
+        RANKS,
     ),
     Mutant(
         "a broken test leaves its processes behind",

@@ -7,6 +7,8 @@ CACHE = "tests/pipeline/encode/test_embedding_cache.py"
 MODEL = "tests/pipeline/encode/test_encode_model.py"
 WORKLOAD = "tests/pipeline/encode/test_workload.py"
 COMMAND = "tests/launchers/test_cache.py"
+RANKS = "tests/pipeline/encode/test_encode_ranks.py"
+SLURM = "tests/launchers/test_slurm_eval.py"
 
 MUTANTS = (
     Mutant(
@@ -141,6 +143,48 @@ MUTANTS = (
         "idle.append(left.pop())",
         "idle.append(left.pop(0))",
         (COMMAND,),
+    ),
+    Mutant(
+        "every rank looks at every set",
+        "eval/mmeb.py",
+        "wanted[ranks.rank :: ranks.count]",
+        "wanted",
+        (RANKS,),
+    ),
+    Mutant(
+        "every rank prints the table",
+        "eval/mmeb.py",
+        "    if ranks.is_first and (result := found(",
+        "    if (result := found(",
+        (RANKS,),
+    ),
+    Mutant(
+        "ranks do the whole work each",
+        "pipeline/encode/share.py",
+        "ranks.count)[ranks.rank]",
+        "1)[0]",
+        (ENCODE,),
+    ),
+    Mutant(
+        "an evaluation whose time is up does not come back",
+        "launchers/slurm_eval.sh",
+        "trap 'must_requeue=yes; echo",
+        "trap 'must_requeue=; echo",
+        (SLURM,),
+    ),
+    Mutant(
+        "a cancelled evaluation comes back",
+        "launchers/slurm_eval.sh",
+        "trap 'must_requeue=; kill",
+        "trap 'must_requeue=yes; kill",
+        (SLURM,),
+    ),
+    Mutant(
+        "a rank takes a GPU that it does not see",
+        "launchers/slurm_eval.sh",
+        "case ${CUDA_VISIBLE_DEVICES:-,} in *,*) ;; *) LOCAL_RANK=0 ;; esac",
+        ":",
+        (SLURM,),
     ),
     Mutant(
         "evaluation keeps no embeddings",

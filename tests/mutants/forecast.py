@@ -107,10 +107,10 @@ MUTANTS = (
     Mutant("a full GPU: a page of text", _OOM, '.split(". GPU ")[0].splitlines()[0]', "", MEMORY),
     Mutant(
         "the user's allocator is overruled",
-        "launchers/environment.py",
+        "pipeline/train/local_ranks.py",
         '"PYTORCH_CUDA_ALLOC_CONF" in variables or ',
         "",
-        ("tests/launchers/test_local.py", "-k", "segments"),
+        ("tests/pipeline/train/test_local_ranks.py", "-k", "segments"),
     ),
     Mutant(
         "segments do not grow under Slurm",

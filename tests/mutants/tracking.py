@@ -9,7 +9,7 @@ ORIGIN = ("tests/pipeline/tracking/test_origin.py",)
 TRACKER = ("tests/pipeline/tracking/test_tracker.py",)
 SYSTEM = ("tests/pipeline/tracking/test_system.py",)
 CHAIN = ("tests/jobs/test_chain_run.py",)
-LOCAL = ("tests/launchers/test_local.py::test_each_process_knows_its_rank_and_where_to_meet",)
+LOCAL = ("tests/pipeline/train/test_local_ranks.py::test_each_process_knows_its_rank_and_where_to_meet",)
 STAGE = ("tests/jobs/test_stage.py",)
 
 MUTANTS = (
@@ -176,7 +176,7 @@ MUTANTS = (
     ),
     Mutant(
         "the ranks of a chain's training stand alone",
-        "launchers/local.py",
+        "pipeline/train/local_ranks.py",
         "{**each, **variables}",
         "each",
         LOCAL,
