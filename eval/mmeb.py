@@ -1,4 +1,4 @@
-"""P@1 on MMEB-eval: embed queries and candidates, rank each query's own pool, average as the benchmark does."""
+"""P@1 on MMEB-eval: embed queries and candidates, rank each query's pool, average as the benchmark does."""
 
 import logging
 import sys
@@ -11,10 +11,12 @@ from typing import Any
 import click
 import numpy as np
 
+from eval.gold_ranks import write_ranks
 from eval.measurement import Failures, ResultFolder, measure_missing
 from eval.metrics import DatasetHits, Score, group_scores
 from eval.model_protocol import Model, Progress, silent
 from eval.options import encoding_options, subject_options, take_encoding
+from eval.protocols import MMEB_V1, PROTOCOLS, Protocol
 from eval.ranks import is_rank, run_again
 from eval.results import Provenance, write_result
 from eval.retrieval_set import (
@@ -25,6 +27,7 @@ from eval.retrieval_set import (
     RetrievalSet,
     chosen_sets,
     file_name,
+    lacking_sets,
     retrieval_sets,
 )
 from eval.subject import Subject, find_subject, one_line_errors, show_progress
@@ -32,7 +35,18 @@ from pipeline.data.mmeb_eval import check_eval, describe, eval_datasets
 from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.manifest import fingerprint
 
-__all__ = ["BLANK_RESULT_NAME", "RESULT_NAME", "SEED", "DatasetResult", "RetrievalSet", "file_name", "retrieval_sets"]
+logger = logging.getLogger(__name__)
+
+__all__ = [
+    "BLANK_RESULT_NAME",
+    "RESULT_NAME",
+    "SEED",
+    "DatasetResult",
+    "RetrievalSet",
+    "file_name",
+    "lacking_sets",
+    "retrieval_sets",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +82,20 @@ class MmebResult:
 
 
 def evaluate(
-    model: Model, data: Path, *, datasets: Sequence[str] | None = None, blank: bool = False, progress: Progress = silent
+    model: Model,
+    data: Path,
+    *,
+    datasets: Sequence[str] | None = None,
+    blank: bool = False,
+    protocol: Protocol = MMEB_V1,
+    progress: Progress = silent,
 ) -> MmebResult:
     """Evaluate a model on the sets of `<data>/MMEB-eval` that MMEB counts and the user's own, or on those named.
 
     With `blank` every picture is a grey one of the same size: what is left is what words and pools give away. One dataset
     is in memory at a time. Raises ConfigError for an unknown name, DataError for unusable data or non-finite embeddings.
     """
-    wanted = retrieval_sets(data, datasets, blank=blank)
+    wanted = retrieval_sets(data, datasets, blank=blank, protocol=protocol)
     for each in wanted:  # before the hours of work
         check_eval(data, each.dataset)
     return merged([each.measure(model, None, progress) for each in wanted], data)
@@ -127,14 +147,23 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with MMEB-eval/. Default: the one the run names.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result file. Default: <work>/eval/<run or model>.")
 @click.option("--dataset", "datasets", multiple=True, help="Evaluate this set only; may be given several times.")
+@click.option(
+    "--protocol",
+    type=click.Choice(list(PROTOCOLS)),
+    default=MMEB_V1.name,
+    show_default=True,
+    help="Which candidates are one (v1: text and picture, v2: in text-to-picture sets the picture alone), and whether a query "
+    "ranks its row's candidates or, global, those of the whole set.",
+)
 @click.option("--blank", is_flag=True, help="Replace every picture by a grey one: what is guessed without looking.")
-def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: bool, processes: int, **given: Any) -> None:
+def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protocol: str, processes: int, **given: Any) -> None:
     """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON.
 
     Each set is written when it is done, and found again by the next call; what was measured before stands in the table too.
     On a cluster, launchers/slurm_eval.sh runs this same command on every GPU.
     """
     with one_line_errors():
+        blank = given.pop("blank")
         subject = {name: value for name, value in given.items() if name not in ("cache", "workers")}
         chosen = find_subject(**subject)
         place, out = chosen.data_folder(data), out or chosen.out
@@ -142,7 +171,8 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], blank: 
         if processes > 1 and not is_rank():
             sys.exit(run_again("eval.mmeb", processes))
         how = take_encoding(given)
-        measure_sets(chosen, retrieval_sets(place, datasets or None, blank=blank, how=how), out)
+        rules = PROTOCOLS[protocol]
+        measure_sets(chosen, retrieval_sets(place, datasets or None, blank=blank, protocol=rules, how=how), out)
 
 
 def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> None:
@@ -150,6 +180,8 @@ def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> 
     ranks, failures = wanted[0].how.ranks, Failures()
     folder = ResultFolder(out, is_written=ranks.is_first)
     progress = show_progress if ranks.is_first else silent
+    if ranks.is_first and (lacking := lacking_sets(wanted[0].data)):
+        logger.warning("%s", lacking)
     failures.check(wanted[ranks.rank :: ranks.count], progress)
     failures.share(ranks)
     if not ranks.is_first:  # what is met from here on, all meet
@@ -158,10 +190,11 @@ def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> 
     model = chosen.load()
     measure_missing(model, wanted, folder, failures, progress)
     if ranks.is_first and (result := found(folder, wanted, model.fingerprint)) is not None:
-        path = out / file_name(blank=wanted[0].blank)
+        path = out / wanted[0].merged_name
         click.echo(table(result))
         write_result(result, path)
-        click.echo(f"result: {path}")
+        write_ranks(result.datasets, path.with_suffix(".parquet"))
+        click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {path.stem}.parquet")
     ranks.leave()
     if ranks.is_first:
         failures.raise_any()
@@ -170,7 +203,7 @@ def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> 
 def found(folder: ResultFolder, wanted: Sequence[RetrievalSet], model: str) -> MmebResult | None:
     """All that is measured of the data folder's sets with the setting of those wanted; None where nothing is."""
     first = wanted[0]
-    others = retrieval_sets(first.data, blank=first.blank)
+    others = retrieval_sets(first.data, blank=first.blank, protocol=first.protocol)
     sets = {each.dataset: each for each in (*others, *wanted)}
     results = [folder.find(sets[name], model) for name in sorted(sets)]
     known = [result for result in results if result is not None]

@@ -1,8 +1,8 @@
 """One set of MMEB-eval as a measurement: queries and candidates embedded, each query's own pool ranked."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -10,14 +10,16 @@ from typing import Self
 import numpy as np
 
 from eval.encode import content_digest
+from eval.gold_ranks import GoldRanks, ranks_in_rows, ranks_in_set
 from eval.measurement import Check
-from eval.metrics import Score, chance_of, hits_at_1, score
+from eval.metrics import Score, hits_at_1, score
 from eval.model_protocol import Model, Progress
 from eval.pictures import blanked
+from eval.protocols import MMEB_V1, Protocol
 from eval.results import Provenance, Setting
 from eval.retrieval_example import RetrievalExample, examples
 from pipeline.data.mmeb_eval import EVAL, EvalSet, check_eval, describe, eval_datasets, read_eval
-from pipeline.data.mmeb_registry import NOT_COUNTED, DatasetInfo
+from pipeline.data.mmeb_registry import META, NOT_COUNTED
 from pipeline.encode.encode import encode
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError
@@ -29,11 +31,15 @@ logger = logging.getLogger(__name__)
 SEED = 0
 RESULT_NAME, BLANK_RESULT_NAME = "mmeb.json", "mmeb-blank.json"
 _PLAIN = Encoding()
+_NO_RANKS = GoldRanks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetResult:
-    """One evaluation set: P@1 with interval, each query's hit (0, 1, or 1/n for a tie of n), and a few examples."""
+    """One evaluation set: P@1 with interval, each query's hit (0, 1, or 1/n for a tie of n), and a few examples.
+
+    `measures` are other metrics by name, `ranks` where each query's right candidate stands; results of before have neither.
+    """
 
     name: str
     provenance: Provenance
@@ -45,6 +51,8 @@ class DatasetResult:
     score: Score
     hits: tuple[float, ...]
     examples: tuple[RetrievalExample, ...] = ()
+    measures: Mapping[str, Score] = field(default_factory=dict)
+    ranks: GoldRanks = _NO_RANKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +63,24 @@ class RetrievalSet:
     dataset: str
     blank: bool
     state: str
+    protocol: Protocol = MMEB_V1
     how: Encoding = _PLAIN
     result: type[DatasetResult] = DatasetResult
 
     @property
     def name(self) -> str:
         """A file for each set."""
-        return f"{Path(file_name(blank=self.blank)).stem}/{self.dataset}.json"
+        return f"{Path(self.merged_name).stem}/{self.dataset}.json"
+
+    @property
+    def merged_name(self) -> str:
+        """The file of what is merged from this and the other sets."""
+        return file_name(blank=self.blank, protocol=self.protocol.name)
 
     @property
     def settings(self) -> dict[str, Setting]:
-        """Whether pictures are blank, and the seed of intervals."""
-        return {"blank": self.blank, "seed": SEED}
+        """Whether pictures are blank, the rules, and the seed of intervals."""
+        return {"blank": self.blank, "protocol": self.protocol.name, "seed": SEED}
 
     def sources(self) -> dict[str, Check]:
         """The set."""
@@ -78,18 +92,49 @@ class RetrievalSet:
 
     def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
         """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
-        eval_set, info = read_eval(self.data, self.dataset, verify=False), describe(self.data, self.dataset)
+        identity, info = self.protocol.identity(self.dataset), describe(self.data, self.dataset)
+        eval_set = read_eval(self.data, self.dataset, verify=False, identity=identity)
         content = content_digest([*eval_set.queries, *eval_set.candidates])
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
         if known is None or not known.provenance.agrees_with(made_of):
             shown = _blanked(eval_set) if self.blank else eval_set
             sides = [*shown.queries, *shown.candidates]
-            return _scored(shown, encode(model, sides, what=self.dataset, how=self.how, progress=progress), info, made_of)
+            embeddings = encode(model, sides, what=self.dataset, how=self.how, progress=progress)
+            return self._scored(shown, embeddings, made_of)
         return replace(known, meta_task=info.meta_task, split=info.split)
+
+    def _scored(self, eval_set: EvalSet, embeddings: np.ndarray, made_of: Provenance) -> DatasetResult:
+        """The result from embeddings (Q + C, D) of queries and candidates."""
+        queries, candidates = embeddings[: len(eval_set.queries)], embeddings[len(eval_set.queries) :]
+        if self.protocol.pools == "set":
+            ranks = ranks_in_set(queries, candidates, [pool[0] for pool in eval_set.pools])
+            hits = ranks.measures()["hit_at_1"]
+        else:
+            ranks, hits = ranks_in_rows(queries, candidates, eval_set.pools), hits_at_1(queries, candidates, eval_set.pools)
+        info, chance = describe(self.data, self.dataset), ranks.chance()
+        return DatasetResult(
+            name=eval_set.name,
+            provenance=made_of,
+            meta_task=info.meta_task,
+            split=info.split,
+            num_candidates=len(candidates),
+            smallest_pool=min(ranks.pool),
+            has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
+            score=score(hits, chance=chance["hit_at_1"], seed=SEED),
+            hits=tuple(hits.tolist()),
+            examples=examples(eval_set, queries, candidates) if self.protocol.pools == "row" else (),
+            measures={name: score(values, chance=chance[name], seed=SEED) for name, values in ranks.measures().items()},
+            ranks=ranks,
+        )
 
 
 def retrieval_sets(
-    data: Path, datasets: Sequence[str] | None = None, *, blank: bool = False, how: Encoding = _PLAIN
+    data: Path,
+    datasets: Sequence[str] | None = None,
+    *,
+    blank: bool = False,
+    protocol: Protocol = MMEB_V1,
+    how: Encoding = _PLAIN,
 ) -> list[RetrievalSet]:
     """The sets of a data folder that MMEB counts and the user's own, or those named. Raises ConfigError for an unknown name."""
     folder = data / EVAL
@@ -100,15 +145,17 @@ def retrieval_sets(
             dataset=name,
             blank=blank,
             state=fingerprint([corpus_state(folder / name, folder / "datasets.json"), pictures]),
+            protocol=protocol,
             how=how,
         )
         for name in chosen_sets(eval_datasets(data), datasets)
     ]
 
 
-def file_name(*, blank: bool) -> str:
-    """The file of what is merged from the sets."""
-    return BLANK_RESULT_NAME if blank else RESULT_NAME
+def file_name(*, blank: bool, protocol: str = MMEB_V1.name) -> str:
+    """The file of what is merged from the sets; other rules than the first have files of their own."""
+    name = BLANK_RESULT_NAME if blank else RESULT_NAME
+    return name if protocol == MMEB_V1.name else name.replace("mmeb", protocol, 1)
 
 
 def chosen_sets(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
@@ -123,25 +170,16 @@ def chosen_sets(known: Sequence[str], wanted: Sequence[str] | None) -> list[str]
     return [name for name in known if name not in NOT_COUNTED] or list(known)
 
 
+def lacking_sets(data: Path) -> str:
+    """Which of MMEB's 36 sets a data folder lacks, in one line; empty where it has all of them, or none."""
+    lacking = sorted(META.keys() - set(eval_datasets(data)))
+    if not 0 < len(lacking) < len(META):
+        return ""
+    count = f"lacks {len(lacking)} of MMEB's {len(META)} sets"
+    return f"{data / EVAL}: {count}: {', '.join(lacking)}; means are over those that are there"
+
+
 def _blanked(eval_set: EvalSet) -> EvalSet:
     """The set with grey pictures."""
     queries, candidates = (tuple(map(blanked, sides)) for sides in (eval_set.queries, eval_set.candidates))
     return replace(eval_set, queries=queries, candidates=candidates)
-
-
-def _scored(eval_set: EvalSet, embeddings: np.ndarray, info: DatasetInfo, made_of: Provenance) -> DatasetResult:
-    """The result from embeddings (Q + C, D) of queries and candidates."""
-    queries, candidates = embeddings[: len(eval_set.queries)], embeddings[len(eval_set.queries) :]
-    hits = hits_at_1(queries, candidates, eval_set.pools)
-    return DatasetResult(
-        name=eval_set.name,
-        provenance=made_of,
-        meta_task=info.meta_task,
-        split=info.split,
-        num_candidates=len(candidates),
-        smallest_pool=min(map(len, eval_set.pools)),
-        has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
-        score=score(hits, chance=chance_of(eval_set.pools), seed=SEED),
-        hits=tuple(hits.tolist()),
-        examples=examples(eval_set, queries, candidates),
-    )

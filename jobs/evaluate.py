@@ -114,6 +114,8 @@ class EvaluateStage:
         chosen = self._chosen(models)
         is_forced = self.context.force
         left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
+        if left and "retrieval" in self.choice.kinds and (lacking := mmeb.lacking_sets(self.context.data)):
+            logger.warning("%s", lacking)
         failures.check(left, self._watched("data"))
         counts = {"step": trained_steps(trained)}
         for each in models:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from eval import mmeb, reconstruct, vlm
+from eval.gold_ranks import write_ranks
 from eval.lazy_model import LazyModel
 from eval.measurement import STATES_NAME, Failures, Measurement, ResultFolder, missing
 from eval.model_protocol import Model
@@ -74,6 +75,7 @@ class Evaluated:
             return
         whole = mmeb.merged(results, data)
         write_result(whole, self.results.path / name)
+        write_ranks(whole.datasets, (self.results.path / name).with_suffix(".parquet"))
         figures = {group: value.value for group, value in whole.groups.items()}
         figures |= {item.name: item.score.value for item in whole.datasets}
         label = f"{self.label}_blank" if name == mmeb.BLANK_RESULT_NAME else self.label

@@ -1,4 +1,8 @@
-"""Reader of MMEB-eval in its release layout: queries, each with its list of candidates, of which the first is right."""
+"""Reader of MMEB-eval in both its layouts: queries, each with its list of candidates, of which the first is right.
+
+In the release layout instructions stand in the texts. In the instruction layout of MMEB-V2's image part they stand in columns of
+their own, `qry_inst` and `tgt_inst`, and are put in front of the texts, so that both give the same sides.
+"""
 
 import hashlib
 import json
@@ -6,7 +10,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, Split
 from pipeline.data.mmeb_rows import dataset_names, is_empty, read_side, split_files
@@ -20,16 +24,25 @@ from pipeline.sample import Side
 EVAL = "MMEB-eval"
 EMPTY_CANDIDATES = "wrong candidates with neither text nor picture, which stay in their pools"
 
+INSTRUCTIONS_JOINED = "rows whose instructions stood in columns of their own and were put in front of their texts"
+
+INSTRUCTIONS_PASSED_OVER = "candidates of text alone, to which the instruction of their row's pictures does not apply"
+
 _COLUMNS = Columns(
-    texts=("qry_text",),
+    texts=("qry_text", "qry_inst"),
+    texts_or_lists=("tgt_inst",),
     pictures=("qry_img_path",),
     lists=("tgt_text",),
     picture_lists=("tgt_img_path",),
     passed_over=("id", "idx", "index", "qid", "query_id", "source", "license", "url", "comment", "__index_level_0__"),
-    advice="the instruction layout of MMEB-V2 (qry_inst, tgt_inst) is not read yet: take MMEB-eval, whose texts hold the "
-    "instructions; a column that is only a note can be removed",
+    optional=("qry_inst", "tgt_inst"),
+    advice="a column that is only a note can be removed",
 )
 """`passed_over` are numbers and notes of rows: nothing that is embedded or ranked depends on them."""
+
+Identity = Literal["text_and_picture", "picture"]
+"""What makes two candidates of a set one: the same text and picture or, of those with pictures, the picture alone. Then the first
+one's text is embedded for all, as the second version of VLM2Vec's harness does where texts look for pictures."""
 
 _Candidate = tuple[str, str | bytes]
 """Text, and picture by its path or as it stands in the table."""
@@ -55,15 +68,16 @@ def eval_datasets(root: Path) -> list[str]:
     return dataset_names(root / EVAL, "*parquet*")
 
 
-def read_eval(root: Path, dataset: str, *, verify: bool = True) -> EvalSet:
-    """An evaluation set with its pictures in memory; candidates are those of all rows, once per (text, picture).
+def read_eval(root: Path, dataset: str, *, verify: bool = True, identity: Identity = "text_and_picture") -> EvalSet:
+    """An evaluation set with its pictures in memory; candidates are those of all rows, each once.
 
     A benchmark is used whole or not at all: raises DataError, naming file, row and picture, for anything missing, empty or
     damaged. An empty candidate that is wrong stays: the pool keeps its size, and with it the score its meaning. Without `verify`
     (for a set that was checked before) pictures are not decoded where their bytes stay.
     """
     folder = root / EVAL
-    reader = _Reader(Pictures(folder / "images.zip", folder / "images", prepare=for_benchmarks(verify=verify)))
+    pictures = Pictures(folder / "images.zip", folder / "images", prepare=for_benchmarks(verify=verify))
+    reader = _Reader(pictures, identity)
     for row in read_rows(split_files(folder / dataset, "test"), _COLUMNS):
         try:
             reader.take(row)
@@ -87,24 +101,56 @@ def check_eval(root: Path, dataset: str) -> str:
 class _Reader:
     """What was read of a set so far; `counts` has what was mended or is odd."""
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Pictures, identity: Identity) -> None:
         self.queries: list[Side] = []
         self.pools: list[tuple[int, ...]] = []
         self.sides: dict[_Candidate, Side] = {}
         self.counts = Counter[str]()
         self._places: dict[_Candidate, int] = {}
-        self._pictures = pictures
+        self._first: dict[str | bytes, _Candidate] = {}
+        self._pictures, self._identity = pictures, identity
 
     def take(self, row: ParquetRow) -> None:
         """Read a row. Raises RowError."""
-        right, *wrong = _candidates(row)
-        query = read_side(row.values["qry_text"], row.values["qry_img_path"], self._pictures, self.counts)
+        right, *wrong = dict.fromkeys(map(self._first_like, self._candidates(row)))
+        text, picture = row.values["qry_text"], row.values["qry_img_path"]
+        instruction = row.values.get("qry_inst") if (text or "").strip() or picture else ""
+        self.counts[INSTRUCTIONS_JOINED] += bool(instruction)
+        query = read_side(joined(instruction, text), picture, self._pictures, self.counts)
         for side, name in ((query, "query"), (self._candidate(right), "right candidate")):
             if is_empty(side):
                 raise RowError(f"its {name} has neither text nor picture")
         self.counts[EMPTY_CANDIDATES] += sum(is_empty(self._candidate(each)) for each in wrong)
         self.queries.append(query)
         self.pools.append(tuple(self._places[each] for each in (right, *wrong)))
+
+    def _candidates(self, row: ParquetRow) -> "list[_Candidate]":
+        """(text, picture) of a row's candidates, the right one first. The instruction is that of pictures: labels and captions
+        have none, in the release layout too.
+        """
+        if row.problem:
+            raise RowError(row.problem)
+        texts, pictures = row.values["tgt_text"] or [], row.values["tgt_img_path"] or []
+        given = row.values.get("tgt_inst")
+        instructions = given if isinstance(given, list) else [given] * len(texts)
+        for name, column in (("tgt_img_path", pictures), ("tgt_inst", instructions)):
+            if len(texts) != len(column):
+                raise RowError(f"tgt_text has {len(texts)} entries and {name} {len(column)}")
+        if not texts:
+            raise RowError("it has no candidates")
+        self.counts[INSTRUCTIONS_PASSED_OVER] += sum(
+            bool(instruction and text and not picture)
+            for text, picture, instruction in zip(texts, pictures, instructions, strict=True)
+        )
+        return [
+            (joined(instruction, text) if picture else text or "", picture or "")
+            for text, picture, instruction in zip(texts, pictures, instructions, strict=True)
+        ]
+
+    def _first_like(self, candidate: "_Candidate") -> "_Candidate":
+        """The first candidate that was met of those that are one with it."""
+        picture = candidate[1]
+        return self._first.setdefault(picture, candidate) if picture and self._identity == "picture" else candidate
 
     def _candidate(self, candidate: "_Candidate") -> Side:
         if candidate not in self.sides:
@@ -147,13 +193,8 @@ def _own_datasets(path: Path) -> dict[str, DatasetInfo]:
     return found
 
 
-def _candidates(row: ParquetRow) -> list[_Candidate]:
-    """(text, picture) of a row's candidates, each once, the right one first."""
-    if row.problem:
-        raise RowError(row.problem)
-    texts, pictures = row.values["tgt_text"] or [], row.values["tgt_img_path"] or []
-    if len(texts) != len(pictures):
-        raise RowError(f"tgt_text has {len(texts)} entries and tgt_img_path {len(pictures)}")
-    if not texts:
-        raise RowError("it has no candidates")
-    return list(dict.fromkeys((text or "", picture or "") for text, picture in zip(texts, pictures, strict=True)))
+def joined(instruction: str | None, text: str | None) -> str:
+    """An instruction in front of a text: after its own white space, or a space where it ends without."""
+    if not instruction or not text:
+        return instruction or text or ""
+    return f"{instruction}{text}" if instruction[-1].isspace() else f"{instruction} {text}"

@@ -56,6 +56,7 @@ class Columns:
     """
 
     texts: tuple[str, ...] = ()
+    texts_or_lists: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
     picture_lists: tuple[str, ...] = ()
@@ -66,6 +67,7 @@ class Columns:
     def check(self, schema: pa.Schema, file: Path) -> list[str]:
         """Names of the wanted columns that the file has. Raises DataError for a missing column or a wrong type."""
         tests = dict.fromkeys(self.pictures, _is_picture) | dict.fromkeys(self.texts, _is_text)
+        tests |= dict.fromkeys(self.texts_or_lists, _is_text_or_texts)
         tests |= dict.fromkeys(self.lists, _is_texts) | dict.fromkeys(self.picture_lists, _is_pictures)
         for name, test in tests.items():
             if schema.names.count(name) > 1:
@@ -202,6 +204,10 @@ def _is_texts(kind: pa.DataType) -> bool:
     return bool(pa.types.is_null(kind)) or (_is_list(kind) and _is_text(kind.value_type))
 
 
+def _is_text_or_texts(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_texts(kind)
+
+
 def _is_pictures(kind: pa.DataType) -> bool:
     return bool(pa.types.is_null(kind)) or (_is_list(kind) and _is_picture(kind.value_type))
 
@@ -229,6 +235,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 _EXPECTED = {
     _is_text: "texts",
     _is_texts: "lists of texts",
+    _is_text_or_texts: "texts or lists of texts",
     _is_picture: "paths or pictures",
     _is_pictures: "lists of paths or pictures",
 }

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.mmeb import MmebResult, evaluate, table
+from eval.mmeb import MmebResult, evaluate, lacking_sets, retrieval_sets, table
 from eval.pictures import blanked
+from eval.protocols import PROTOCOLS
 from eval.results import read_result, write_result
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side
@@ -143,3 +144,64 @@ def test_table_shows_every_set_and_mean(data: Path) -> None:
     text = table(evaluate(FakeModel(embed_one=seeing), data))
     for word in ("naming", "MSCOCO_t2i", "mean: overall", "100.0", "16.7"):
         assert word in text
+
+
+def test_metrics_stand_beside_p_at_1(data: Path) -> None:
+    (finding, naming) = evaluate(FakeModel(), data).datasets
+    for item in (finding, naming):
+        assert item.measures["hit_at_1"] == item.score
+        assert item.measures["hit_at_10"].value == item.measures["recall_at_10"].value == 1.0, "pools of six"
+        places = np.array(item.ranks.better) + 1
+        assert set(item.ranks.tied) == {1}
+        assert item.measures["mrr"].value == item.measures["map"].value == pytest.approx((1 / places).mean())
+        assert item.measures["mrr"].chance == pytest.approx(sum(1 / place for place in range(1, 7)) / 6)
+        assert item.measures["ndcg_linear_at_5"].value == item.measures["ndcg_exponential_at_5"].value
+        ranked = np.where(places <= 5, 1 / np.log2(places + 1), 0)
+        assert item.measures["ndcg_linear_at_5"].value == pytest.approx(ranked.mean())
+
+
+def test_rules_by_name(tmp_path: Path) -> None:
+    """Two captions of one picture are one candidate of a text-to-picture set by the second rules; a set may be one pool."""
+    pictures = [png((number, 0, 0)) for number in range(3)]
+    write_pictures(tmp_path, {f"{number}.png": picture for number, picture in enumerate(pictures)})
+    captions, paths = ["a", "b", "c", "d"], ["0.png", "0.png", "1.png", "2.png"]
+    rows = [(f"find {number}", "", captions[number:] + captions[:1], paths[number:] + paths[:1]) for number in range(1, 3)]
+    for name in ("WebQA", "mine"):
+        write_eval(tmp_path, name, rows)
+    found = {name: evaluate(FakeModel(), tmp_path, protocol=protocol).datasets for name, protocol in PROTOCOLS.items()}
+    assert {name: [(item.num_candidates, item.smallest_pool) for item in sets] for name, sets in found.items()} == {
+        "mmeb_v1": [(4, 3), (4, 3)],
+        "mmeb_v2": [(3, 3), (4, 3)],
+        "mmeb_v1_global": [(4, 4), (4, 4)],
+        "mmeb_v2_global": [(3, 3), (4, 4)],
+    }
+    assert [item.name for item in found["mmeb_v1"]] == ["WebQA", "mine"]
+    for name, sets in found.items():
+        assert all(item.provenance.settings["protocol"] == name for item in sets)
+        assert all(bool(item.examples) == (not name.endswith("global")) for item in sets)
+    assert len({item.provenance.data for item in (found["mmeb_v1"][0], found["mmeb_v2"][0])}) == 2
+
+
+def test_a_whole_set_as_one_pool_ranks_every_candidate(data: Path) -> None:
+    (item,) = evaluate(FakeModel(), data, datasets=["naming"], protocol=PROTOCOLS["mmeb_v1_global"]).datasets
+    (own,) = evaluate(FakeModel(), data, datasets=["naming"]).datasets
+    assert item.hits == own.hits and item.ranks == own.ranks, "here every row lists the whole set"
+
+
+def test_results_of_other_rules_have_files_of_their_own(data: Path) -> None:
+    names = {each.name for protocol in PROTOCOLS.values() for each in retrieval_sets(data, protocol=protocol)}
+    names |= {each.name for each in retrieval_sets(data, blank=True)}
+    assert {name for name in names if name.endswith("naming.json")} == {
+        "mmeb/naming.json",
+        "mmeb-blank/naming.json",
+        "mmeb_v2/naming.json",
+        "mmeb_v1_global/naming.json",
+        "mmeb_v2_global/naming.json",
+    }
+
+
+def test_what_a_folder_lacks_of_mmeb_is_named(data: Path, tmp_path: Path) -> None:
+    said = lacking_sets(data)
+    assert said.startswith(f"{data}/MMEB-eval: lacks 35 of MMEB's 36 sets: A-OKVQA, CIRR, ") and "MSCOCO_t2i" not in said
+    write_eval(tmp_path / "own", "mine", [("q", "", ["a"], [""])])
+    assert lacking_sets(tmp_path / "own") == "", "whose sets are all their own needs none of MMEB's"

@@ -11,8 +11,8 @@ MUTANTS = (
     Mutant(
         "instructions in columns of their own are dropped",
         "pipeline/data/mmeb_eval.py",
-        'passed_over=("id", ',
-        'passed_over=("qry_inst", "tgt_inst", "id", ',
+        'return f"{instruction}{text}" if instruction[-1].isspace() else f"{instruction} {text}"',
+        "return text",
         EVAL,
     ),
     Mutant(

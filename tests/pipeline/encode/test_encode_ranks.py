@@ -42,6 +42,6 @@ def test_two_processes_write_the_files_of_one(trained: Path, tmp_path: Path) -> 
     for words in ("error: lacking: ", "error: not measured, for the reasons said above: lacking;"):
         assert two.stderr.count(words) == 1, two.stderr
     found = [files(out) for out in outs]
-    assert found[0] == found[1] and len(found[0]) == 5
+    assert found[0] == found[1] and len(found[0]) == 6
     blocks = [list(Path(f"{out}-work").rglob("*.block")) for out in outs]
     assert [len(each) for each in blocks] == [2, 3], "of the set that is more than one batch, each rank has a share"

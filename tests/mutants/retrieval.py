@@ -1,0 +1,130 @@
+"""Ways to break how MMEB-eval is read by other layouts and rules, and how lists are scored."""
+
+from tests.mutants.mutant import Mutant
+
+EVAL = ("tests/pipeline/data/test_mmeb_eval.py",)
+RANKING = ("tests/eval/test_ranking.py",)
+GOLD = ("tests/eval/test_gold_ranks.py",)
+MMEB = ("tests/eval/test_mmeb.py",)
+
+MUTANTS = (
+    Mutant(
+        "labels are told to be pictures",
+        "pipeline/data/mmeb_eval.py",
+        '(joined(instruction, text) if picture else text or "", picture or "")',
+        '(joined(instruction, text), picture or "")',
+        EVAL,
+    ),
+    Mutant(
+        "an instruction alone is a query",
+        "pipeline/data/mmeb_eval.py",
+        'row.values.get("qry_inst") if (text or "").strip() or picture else ""',
+        'row.values.get("qry_inst")',
+        EVAL,
+    ),
+    Mutant(
+        "fewer instructions than candidates go on",
+        "pipeline/data/mmeb_eval.py",
+        'for name, column in (("tgt_img_path", pictures), ("tgt_inst", instructions)):',
+        'for name, column in (("tgt_img_path", pictures),):',
+        EVAL,
+    ),
+    Mutant(
+        "passed-over instructions are not counted",
+        "pipeline/data/mmeb_eval.py",
+        "bool(instruction and text and not picture)",
+        "bool(instruction and not text and not picture)",
+        EVAL,
+    ),
+    Mutant(
+        "labels are known by their missing picture",
+        "pipeline/data/mmeb_eval.py",
+        'if picture and self._identity == "picture" else candidate',
+        'if self._identity == "picture" else candidate',
+        EVAL,
+    ),
+    Mutant(
+        "both rules of identity are the first",
+        "eval/retrieval_set.py",
+        "identity=identity)",
+        'identity="text_and_picture")',
+        MMEB,
+    ),
+    Mutant(
+        "sets of pictures for pictures are known by picture",
+        "eval/protocols.py",
+        'return "picture" if dataset in self.by_picture else "text_and_picture"',
+        'return "picture" if self.by_picture else "text_and_picture"',
+        MMEB,
+    ),
+    Mutant(
+        "a set as one pool ranks rows",
+        "eval/retrieval_set.py",
+        '        if self.protocol.pools == "set":\n',
+        "        if False:\n",
+        MMEB,
+    ),
+    Mutant(
+        "results of other rules overwrite the first",
+        "eval/retrieval_set.py",
+        "return name if protocol == MMEB_V1.name else name.replace(",
+        "return name if protocol else name.replace(",
+        MMEB,
+    ),
+    Mutant(
+        "the first of a tie stands first",
+        "eval/ranking.py",
+        "        left = np.asarray(self.size - slots, dtype=np.float64)",
+        "        left = np.asarray((self.size - slots) * (np.asarray(slots) == 0), dtype=np.float64)",
+        RANKING,
+    ),
+    Mutant(
+        "gains count alike in both kinds of nDCG",
+        "eval/ranking.py",
+        "(lambda gain: 2**gain - 1) if exponential",
+        "(lambda gain: gain) if exponential",
+        RANKING,
+    ),
+    Mutant(
+        "discounts begin one place late",
+        "eval/ranking.py",
+        "np.log2(np.arange(start, stop) + 2)",
+        "np.log2(np.arange(start, stop) + 3)",
+        RANKING,
+    ),
+    Mutant(
+        "precision in ties forgets the others",
+        "eval/ranking.py",
+        "(before + 1 + others)",
+        "(before + 1)",
+        RANKING,
+    ),
+    Mutant(
+        "recall over the found ones",
+        "eval/ranking.py",
+        "return sum(found) / max(len(ranking.gains), 1)",
+        "return sum(found) / max(sum(bool(share) for share in found), 1)",
+        RANKING,
+    ),
+    Mutant(
+        "ranks of a set forget all blocks but the last",
+        "eval/gold_ranks.py",
+        "np.sum([_counts(queries @ candidates[block].T, top) for block in blocks], axis=0)",
+        "[_counts(queries @ candidates[block].T, top) for block in blocks][-1]",
+        GOLD,
+    ),
+    Mutant(
+        "ties by rounding are ranks",
+        "eval/gold_ranks.py",
+        "(scores >= top - np.float32(TIE_TOLERANCE))",
+        "(scores >= top)",
+        GOLD,
+    ),
+    Mutant(
+        "a folder of a part passes for MMEB",
+        "eval/retrieval_set.py",
+        "    if not 0 < len(lacking) < len(META):\n",
+        "    if len(lacking):\n",
+        MMEB,
+    ),
+)
