@@ -123,6 +123,13 @@ class Practice:
         assert contrast.loss is not None, "the recipe has pairs"
         return Losses(contrastive=contrast.loss, language=tuple(language.tolist()))
 
+    @torch.no_grad()
+    def embed(self, rows: list[Row], width: int) -> torch.Tensor:
+        """Embeddings (N, D) of rows, padded to `width` tokens (0: packed), by the habits of the forward pass."""
+        self._choose_attention()
+        self._features.clear()
+        return self._forward(self._micro_batch(rows, width)).embeddings
+
     def _passes(self, used: Sequence[Row], plan: Plan) -> tuple[list[Part], list[Part]]:
         """Rows of each chunk, with the length that they are padded to (0: packed), in the first pass and with a graph."""
         last = self.recipe.pooling.positions.role

@@ -15,6 +15,7 @@ from jobs.defaults import ORDER
 from jobs.ranks import end
 from launchers import options
 from launchers.cache import cache
+from launchers.compare import compare
 from launchers.data import data, one_slice
 from launchers.environment import set_usual
 from launchers.exit_codes import INTERRUPTED, STOPPED
@@ -70,8 +71,8 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Beside them, data looks after shards and shows what a step reads, cache after kept embeddings, export writes a trained
-    model for other programs, and recipes shows what there is to train.
+    Beside them, data looks after shards and shows what a step reads, cache after kept embeddings, compare holds two evaluated
+    models against each other, export writes a trained model for other programs, and recipes shows what there is to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -269,7 +270,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (cache, data, export, measure, recipes):
+for command in (cache, compare, data, export, measure, recipes):
     group.add_command(command)
 
 

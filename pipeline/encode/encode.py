@@ -1,18 +1,17 @@
 """Sides to embeddings: each distinct content once, in packed batches, kept on disk as it comes, shared out over ranks."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.encode.embedding_cache import EmbeddingCache
-from pipeline.encode.encoder import Encoder, Progress, silent
+from pipeline.encode.encoder import Encoder, Progress, Sides, silent
 from pipeline.encode.share import Encoding, Share
 from pipeline.encode.workload import Workload
 from pipeline.errors import PipelineError
-from pipeline.sample import Side
 
 IN_MEMORY_BYTES = 1 << 28
 """Results that are larger are memory-mapped from a file without a name, which goes with the process."""
@@ -21,9 +20,7 @@ _COPIED_ROWS = 1 << 16
 _PLAIN = Encoding()
 
 
-def encode(
-    encoder: Encoder, sides: Sequence[Side], *, what: str, how: Encoding = _PLAIN, progress: Progress = silent
-) -> np.ndarray:
+def encode(encoder: Encoder, sides: Sides, *, what: str, how: Encoding = _PLAIN, progress: Progress = silent) -> np.ndarray:
     """Embeddings (N, D) float32 of the sides, in their order; memory-mapped where they are many.
 
     Sides are asked for by number, so a sequence that reads them from disk never has all in memory. With several ranks every one

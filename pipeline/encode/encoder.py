@@ -13,6 +13,16 @@ Progress = Callable[[str, int, int], None]
 """Told what is being worked on, how much of it is done, and out of how much."""
 
 
+class Sides(Protocol):
+    """Sides by number: a list, or what reads each from disk when it is asked for."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, number: int, /) -> Side:
+        """One of them; asked for from other processes too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a model will read of a side: its tokens, and the height and width at which each picture is shown."""

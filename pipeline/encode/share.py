@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.encode.embedding_cache import EmbeddingCache
-from pipeline.encode.encoder import Encoder, Progress, check_embeddings
+from pipeline.encode.encoder import Encoder, Progress, Sides, check_embeddings
 from pipeline.encode.ranks import LONE, Ranks
 from pipeline.encode.workload import Workload, deal
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.sample import Side
 
 LONG_TOKENS = 8192
 """A side beyond it is embedded whole, as all are, and takes minutes on a small machine: that is said before."""
@@ -55,7 +54,7 @@ class Encoding:
 class Share:
     """`encode` does it; `work` is then the whole workload, `written` the names of this rank's blocks."""
 
-    def __init__(self, encoder: Encoder, sides: Sequence[Side], cache: EmbeddingCache, what: str) -> None:
+    def __init__(self, encoder: Encoder, sides: Sides, cache: EmbeddingCache, what: str) -> None:
         self.encoder, self.sides, self.cache, self.what = encoder, sides, cache, what
         self.written: list[str] = []
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []

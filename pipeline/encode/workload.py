@@ -7,7 +7,7 @@ from heapq import heapify, heapreplace
 
 import numpy as np
 
-from pipeline.encode.encoder import Reader, Reading
+from pipeline.encode.encoder import Reader, Reading, Sides
 from pipeline.sample import Side
 
 BATCH_TOKENS = 8192
@@ -44,7 +44,7 @@ class Workload:
     rows: np.ndarray
 
     @classmethod
-    def of(cls, reader: Reader, sides: Sequence[Side]) -> "Workload":
+    def of(cls, reader: Reader, sides: Sides) -> "Workload":
         """Look at every side once. Raises DataError for one that the reader cannot read."""
         keys, tokens = np.zeros(len(sides), dtype=f"S{KEY_BYTES}"), np.zeros(len(sides), dtype=np.int64)
         for number in range(len(sides)):

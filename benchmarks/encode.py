@@ -1,0 +1,181 @@
+"""Encoding the sides of an evaluation against the common practice, and how its cost grows with the number of sides.
+
+The practice is that of the public harnesses: sides in the order of the file, in batches padded to their longest, pictures
+through the stock processor, stock attention with a dense mask, the whole model called, so that logits of all positions exist.
+Both embed the same sides with the same weights, and a difference ends the program. They take turns in each repetition on the
+processor time of this process; a ratio is taken in each, and their median counts. Growth is that of the layer alone, over an
+encoder that costs nothing.
+"""
+
+import os
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import click
+import numpy as np
+import torch
+
+from benchmarks.practice import Habits, Practice
+from benchmarks.practice_batches import StockRows
+from benchmarks.train_step_rows import REAL_MINI, bench_folder, bench_recipe
+from pipeline.batch import Row
+from pipeline.data.mmeb_eval import eval_datasets, read_eval
+from pipeline.encode.encode import encode
+from pipeline.encode.encoder import Reading
+from pipeline.encode.share import Encoding
+from pipeline.inference import EmbeddingModel
+from pipeline.merged import load_merged
+from pipeline.model.inputs import WHOLE
+from pipeline.sample import Side
+
+BATCH = 16
+"""Rows of the practice's batches: VLM2Vec's harness takes 16 to 32."""
+
+TOLERANCE = 1e-4
+HABITS = Habits(padded=True, dense_mask=True, tower_loop=True, all_logits=True, stock_pictures=True)
+WIDTH = 256
+
+
+def drawn_sides(data: Path, most: int) -> list[Side]:
+    """Queries and distinct candidates of the sets, set after set, at most so many of each set."""
+    found: list[Side] = []
+    for name in eval_datasets(data):
+        eval_set = read_eval(data, name, verify=False)
+        found += [*eval_set.queries[: most // 2], *eval_set.candidates[: most // 2]]
+    return found
+
+
+def by_practice(practice: Practice, model: EmbeddingModel, sides: Sequence[Side]) -> np.ndarray:
+    """Embeddings (N, D) of the sides in batches in their order."""
+    rows: Any = practice.rows
+    assert isinstance(rows, StockRows), "pictures go through the stock processor"
+    found = []
+    for start in range(0, len(sides), BATCH):
+        batch = [_row(rows, model, side, slot) for slot, side in enumerate(sides[start : start + BATCH])]
+        found.append(practice.embed(batch, max(len(row.sequence) for row in batch)).numpy())
+        rows.forget()
+    return np.concatenate(found)
+
+
+def _row(rows: StockRows, model: EmbeddingModel, side: Side, slot: int) -> Row:
+    pixels = tuple(rows.pixels(picture, "", WHOLE) for picture in side.images)
+    patch = model.recipe.pixels.patch
+    grids = np.array([(1, picture.shape[1] // patch, picture.shape[2] // patch) for picture in pixels], dtype=np.int64)
+    return Row(key="", sequence=model.builder.build(side, grids), pixels=pixels, slot=slot)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time that this process takes for it."""
+    begun = process_time()
+    work()
+    return process_time() - begun
+
+
+class Free:
+    """An encoder that costs nothing, and the reader of its texts."""
+
+    encoder_fingerprint = "free"
+
+    @property
+    def reader(self) -> "Free":
+        """Itself."""
+        return self
+
+    def reading(self, side: Side) -> Reading:
+        """A token for four characters."""
+        return Reading(tokens=len(side.text) // 4)
+
+    def batch(self, sides: Sequence[Side]) -> list[int]:
+        """Numbers that the texts begin with."""
+        return [int(side.text.split()[0]) for side in sides]
+
+    def embed_batch(self, batch: list[int]) -> np.ndarray:
+        """Vectors (N, WIDTH)."""
+        return np.repeat(np.array(batch, dtype=np.float32)[:, None], WIDTH, axis=1)
+
+
+class Texts:
+    """So many distinct texts, made when asked for."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int, /) -> Side:
+        return Side(text=f"{number} {'word ' * (5 + number % 40)}")
+
+
+def growth(count: int) -> tuple[float, float]:
+    """Microseconds a side of the layer alone, and the most bytes that it holds at once beyond the result."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken = seconds(lambda: encode(Free(), Texts(count), what="growth", how=Encoding(cache=Path(folder) / "timed")))
+        tracemalloc.start()
+        result = encode(Free(), Texts(count), what="growth", how=Encoding(cache=Path(folder) / "traced"))
+        peak = tracemalloc.get_traced_memory()[1] - (0 if isinstance(result, np.memmap) else result.nbytes)
+        tracemalloc.stop()
+    return 1e6 * taken / count, float(peak)
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=REAL_MINI, show_default=True, help="Folder with MMEB-eval.")
+@click.option("--hidden", default=256, show_default=True, help="Width of the model.")
+@click.option("--vocabulary", default=2048, show_default=True, help="Rows of its table and head.")
+@click.option("--most", default=40, show_default=True, help="Sides of each set.")
+@click.option("--repeats", default=3, show_default=True, help="Repetitions, in turn.")
+@click.option("--count", "counts", multiple=True, type=int, default=(1_000, 10_000, 100_000), help="Sides whose growth is shown.")
+def main(data: Path, hidden: int, vocabulary: int, most: int, repeats: int, counts: tuple[int, ...]) -> None:
+    """Print items a second of both and their ratio, what workers take off the model's process, and growth."""
+    torch.set_num_threads(1)
+    recipe = bench_recipe(pairs=4, outside=1, chunk_tokens=2048, hidden=hidden)
+    sides = drawn_sides(data, most)
+    with bench_folder(data) as bench:
+        folder = bench.model_folder(recipe.backbone, vocabulary)  # type: ignore[arg-type]
+        ours, theirs = (load_merged(folder, recipe=recipe) for _ in range(2))
+        practice = Practice(theirs.embedder, bench.dataset(folder, recipe)[1], HABITS)
+        difference = np.abs(encode(ours, sides, what="sides") - by_practice(practice, theirs, sides)).max()
+        if not difference <= TOLERANCE:
+            raise click.ClickException(f"the practice does not embed as we do: difference {difference:.1e}")
+        click.echo(describe(ours, sides) + f"; embeddings agree to {difference:.0e}")
+        taken = [
+            (
+                seconds(lambda: encode(ours, sides, what="sides")),
+                seconds(lambda: by_practice(practice, theirs, sides)),
+                seconds(lambda: encode(ours, sides, what="sides", how=Encoding(workers=1))),
+            )
+            for _ in range(repeats)
+        ]
+    report(len(sides), taken)
+    click.echo("\n| sides | layer alone, microseconds a side | most held at once beyond the result, MiB |\n|---|---|---|")
+    for count in counts:
+        cost, peak = growth(count)
+        click.echo(f"| {count:,} | {cost:.0f} | {peak / 2**20:.1f} |")
+
+
+def describe(model: EmbeddingModel, sides: Sequence[Side]) -> str:
+    """How many sides of which lengths."""
+    tokens = np.array([model.reader.reading(side).tokens for side in sides])
+    distinct, pictures = len({(side.instruction + side.text, side.images) for side in sides}), sum(len(s.images) for s in sides)
+    least, middle, most = np.quantile(tokens, [0, 0.5, 1]).astype(int)
+    return f"{len(sides)} sides ({distinct} distinct, {pictures} pictures) of {least} to {most} tokens, median {middle}"
+
+
+def report(count: int, taken: Sequence[tuple[float, float, float]]) -> None:
+    """Items a second, and ratios with their range."""
+    ours, theirs, relieved = (np.array(column) for column in zip(*taken, strict=True))
+    click.echo("\n| | items a second (processor time) |\n|---|---|")
+    click.echo(f"| ours | {count / median(ours):.0f} |\n| common practice | {count / median(theirs):.0f} |")
+    for name, ratio in (("practice / ours", theirs / ours), ("the model's process with a worker / without", relieved / ours)):
+        click.echo(f"{name}: {median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
+
+
+if __name__ == "__main__":
+    main()

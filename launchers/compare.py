@@ -1,0 +1,44 @@
+"""`crem compare`: two evaluated models side by side, paired by query."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from launchers.options import DEFAULT_WORK
+
+if TYPE_CHECKING:
+    from eval.mmeb import MmebResult
+
+
+@click.command()
+@click.argument("first", metavar="RUN_A")
+@click.argument("second", metavar="RUN_B")
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_WORK, help="Work folder of run ids.")
+@click.option("--result", default="mmeb.json", help="Which result file of a run: mmeb-blank.json, mmeb_v2.json, ...")
+def compare(first: str, second: str, work: Path, result: str) -> None:
+    """Say what RUN_B gains over RUN_A in P@1: by set and meta-task, with interval and permutation test.
+
+    A run is a result file, a folder of results, a label that crem evaluate gives (trained, untrained), or a run id that
+    python -m eval.mmeb measured.
+
+    \b
+    Examples:
+      crem compare untrained trained --work work/tiny
+      crem compare runs/a/eval/RUN_ID runs/b/eval/RUN_ID
+    """
+    from eval.paired import differences, table
+
+    click.echo(table(differences(*(_result(name, work, result) for name in (first, second)))))
+
+
+def _result(name: str, work: Path, file: str) -> "MmebResult":
+    from eval.mmeb import MmebResult
+    from eval.results import read_result
+    from pipeline.errors import ConfigError
+
+    places = [Path(name), Path(name) / file, work / "eval" / "main" / name / file, work / "eval" / name / file]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ConfigError(f"{name}: no results there: neither {' nor '.join(map(str, places))} is a file; evaluate it first")
+    return read_result(MmebResult, found)

@@ -1,0 +1,38 @@
+"""The encoding benchmark runs, compares the same embeddings, and does not time what differs."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import encode
+from benchmarks.practice import Practice
+from pipeline.sample import Side
+
+SMALL = ["--hidden", "32", "--most", "4", "--repeats", "1", "--count", "300"]
+
+
+@pytest.mark.slow
+def test_ratio_and_growth_are_printed(real_mini: Path) -> None:
+    done = CliRunner().invoke(encode.main, ["--data", str(real_mini), *SMALL])
+    assert done.exit_code == 0, done.output
+    assert "36 sides" in done.output and "embeddings agree to " in done.output
+    assert all(float(done.output.split(f"| {name} | ")[1].split()[0]) > 0 for name in ("ours", "common practice", "300"))
+    assert "practice / ours: " in done.output
+
+
+@pytest.mark.slow
+def test_what_differs_is_not_timed(real_mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(practice: Practice, model: object, sides: list[Side]) -> object:
+        return 1.001 * by_practice(practice, model, sides)
+
+    by_practice = encode.by_practice
+    monkeypatch.setattr(encode, "by_practice", wrong)
+    with pytest.raises(click.ClickException, match="does not embed as we do"):
+        CliRunner().invoke(encode.main, ["--data", str(real_mini), *SMALL], catch_exceptions=False, standalone_mode=False)
+
+
+def test_growth_measures_the_layer_alone() -> None:
+    cost, peak = encode.growth(500)
+    assert cost > 0 and peak > 500 * encode.WIDTH * 4, "what waits to be written is held"

@@ -1,0 +1,57 @@
+"""Ways to break the comparison of two runs."""
+
+from tests.mutants.mutant import Mutant
+
+PAIRED = ("tests/eval/test_paired.py",)
+
+MUTANTS = (
+    Mutant(
+        "signs are drawn for a set, not for a query",
+        "eval/paired.py",
+        "size=(min(block, flips - start), len(moved)), dtype=np.int8)",
+        "size=(min(block, flips - start), 1), dtype=np.int8).repeat(len(moved), axis=1)",
+        PAIRED,
+    ),
+    Mutant(
+        "the test looks at one side",
+        "eval/paired.py",
+        "far = np.abs(means / len(strata)) >= seen - 1e-12",
+        "far = means / len(strata) >= seen - 1e-12",
+        PAIRED,
+    ),
+    Mutant(
+        "the difference that was seen does not count",
+        "eval/paired.py",
+        "return float((1 + far.sum()) / (1 + flips))",
+        "return float((far & (means != means.mean())).sum() / flips)",
+        PAIRED,
+    ),
+    Mutant(
+        "larger sets weigh more in a mean",
+        "eval/paired.py",
+        "first=float(np.mean([np.mean(one.hits) for one, _ in pairs])),",
+        "first=float(np.mean([hit for one, _ in pairs for hit in one.hits])),",
+        PAIRED,
+    ),
+    Mutant(
+        "runs on other data are compared",
+        "eval/paired.py",
+        "        if one.provenance.data != other.provenance.data:\n",
+        "        if False:\n",
+        PAIRED,
+    ),
+    Mutant(
+        "runs by other rules are compared",
+        "eval/paired.py",
+        "    if rules[0] != rules[1]:\n",
+        "    if False:\n",
+        PAIRED,
+    ),
+    Mutant(
+        "won and lost are exchanged",
+        "eval/paired.py",
+        "won=int(sum((values > 0).sum()",
+        "won=int(sum((values < 0).sum()",
+        PAIRED,
+    ),
+)
