@@ -7,6 +7,7 @@ processor time of this process; a ratio is taken in each, and their median count
 encoder that costs nothing.
 """
 
+import io
 import os
 import tempfile
 import tracemalloc
@@ -21,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import click
 import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.practice import Habits, Practice
 from benchmarks.practice_batches import StockRows
@@ -49,6 +51,19 @@ def drawn_sides(data: Path, most: int) -> list[Side]:
     for name in eval_datasets(data):
         eval_set = read_eval(data, name, verify=False)
         found += [*eval_set.queries[: most // 2], *eval_set.candidates[: most // 2]]
+    return found
+
+
+def photographs(count: int) -> list[Side]:
+    """Pictures of 1,600 x 1,200 pixels with the detail of photographs."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(count):
+        coarse = Image.fromarray(rng.integers(0, 255, (75, 100, 3), dtype=np.uint8)).resize(
+            (1600, 1200), Image.Resampling.BICUBIC
+        )
+        file = io.BytesIO()
+        coarse.save(file, "JPEG", quality=90)
+        found.append(Side(images=(file.getvalue(),)))
     return found
 
 
@@ -130,9 +145,10 @@ def growth(count: int) -> tuple[float, float]:
 @click.option("--hidden", default=256, show_default=True, help="Width of the model.")
 @click.option("--vocabulary", default=2048, show_default=True, help="Rows of its table and head.")
 @click.option("--most", default=40, show_default=True, help="Sides of each set.")
+@click.option("--photographs", "num_photos", default=96, show_default=True, help="Large pictures, for decoding.")
 @click.option("--repeats", default=3, show_default=True, help="Repetitions, in turn.")
 @click.option("--count", "counts", multiple=True, type=int, default=(1_000, 10_000, 100_000), help="Sides whose growth is shown.")
-def main(data: Path, hidden: int, vocabulary: int, most: int, repeats: int, counts: tuple[int, ...]) -> None:
+def main(data: Path, hidden: int, vocabulary: int, most: int, num_photos: int, repeats: int, counts: tuple[int, ...]) -> None:
     """Print items a second of both and their ratio, what workers take off the model's process, and growth."""
     torch.set_num_threads(1)
     recipe = bench_recipe(pairs=4, outside=1, chunk_tokens=2048, hidden=hidden)
@@ -145,11 +161,13 @@ def main(data: Path, hidden: int, vocabulary: int, most: int, repeats: int, coun
         if not difference <= TOLERANCE:
             raise click.ClickException(f"the practice does not embed as we do: difference {difference:.1e}")
         click.echo(describe(ours, sides) + f"; embeddings agree to {difference:.0e}")
+        photos = photographs(num_photos)
         taken = [
             (
                 seconds(lambda: encode(ours, sides, what="sides")),
                 seconds(lambda: by_practice(practice, theirs, sides)),
-                seconds(lambda: encode(ours, sides, what="sides", how=Encoding(workers=1))),
+                seconds(lambda: encode(ours, photos, what="photographs")),
+                seconds(lambda: encode(ours, photos, what="photographs", how=Encoding(workers=1))),
             )
             for _ in range(repeats)
         ]
@@ -168,12 +186,13 @@ def describe(model: EmbeddingModel, sides: Sequence[Side]) -> str:
     return f"{len(sides)} sides ({distinct} distinct, {pictures} pictures) of {least} to {most} tokens, median {middle}"
 
 
-def report(count: int, taken: Sequence[tuple[float, float, float]]) -> None:
+def report(count: int, taken: Sequence[tuple[float, ...]]) -> None:
     """Items a second, and ratios with their range."""
-    ours, theirs, relieved = (np.array(column) for column in zip(*taken, strict=True))
+    ours, theirs, alone, relieved = (np.array(column) for column in zip(*taken, strict=True))
     click.echo("\n| | items a second (processor time) |\n|---|---|")
     click.echo(f"| ours | {count / median(ours):.0f} |\n| common practice | {count / median(theirs):.0f} |")
-    for name, ratio in (("practice / ours", theirs / ours), ("the model's process with a worker / without", relieved / ours)):
+    named = ("practice / ours", theirs / ours), ("photographs, the model's process with a worker / without", relieved / alone)
+    for name, ratio in named:
         click.echo(f"{name}: {median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})")
 
 

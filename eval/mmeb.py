@@ -155,6 +155,7 @@ def _table_row(name: str, kind: str, value: Score) -> str:
     help="Which candidates are one (v1: text and picture, v2: in text-to-picture sets the picture alone), and whether a query "
     "ranks its row's candidates or, global, those of the whole set.",
 )
+@click.option("--dry-run", is_flag=True, help="Print sides, tokens, operations and hours by kind of GPU; embed nothing.")
 @click.option("--blank", is_flag=True, help="Replace every picture by a grey one: what is guessed without looking.")
 def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protocol: str, processes: int, **given: Any) -> None:
     """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON.
@@ -163,10 +164,15 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
     On a cluster, launchers/slurm_eval.sh runs this same command on every GPU.
     """
     with one_line_errors():
-        blank = given.pop("blank")
+        blank, is_dry = given.pop("blank"), given.pop("dry_run")
         subject = {name: value for name, value in given.items() if name not in ("cache", "workers")}
         chosen = find_subject(**subject)
         place, out = chosen.data_folder(data), out or chosen.out
+        if is_dry:
+            from eval.estimate import forecast  # brings torch in
+
+            click.echo(forecast(chosen.load(), retrieval_sets(place, datasets or None, protocol=PROTOCOLS[protocol])))
+            return
         out.mkdir(parents=True, exist_ok=True)  # before the hours of work
         if processes > 1 and not is_rank():
             sys.exit(run_again("eval.mmeb", processes))

@@ -90,10 +90,13 @@ class RetrievalSet:
         """None without its set."""
         return None if self.dataset in names else self
 
+    def read(self) -> EvalSet:
+        """The set, which was checked before, by the protocol's rule of identity."""
+        return read_eval(self.data, self.dataset, verify=False, identity=self.protocol.identity(self.dataset))
+
     def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
         """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
-        identity, info = self.protocol.identity(self.dataset), describe(self.data, self.dataset)
-        eval_set = read_eval(self.data, self.dataset, verify=False, identity=identity)
+        eval_set, info = self.read(), describe(self.data, self.dataset)
         content = content_digest([*eval_set.queries, *eval_set.candidates])
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
         if known is None or not known.provenance.agrees_with(made_of):

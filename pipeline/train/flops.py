@@ -101,9 +101,13 @@ class Cost:
 
     def text(self, batch: Batch) -> Passes:
         """The language model's layers over a batch."""
-        lengths = batch.spans.cu_seqlens.diff().double()
+        return self.sequences(batch.spans.cu_seqlens.diff(), tokens=batch.input_ids.numel())
+
+    def sequences(self, lengths: torch.Tensor, *, tokens: int) -> Passes:
+        """The language model's layers over causal sequences of these lengths (N,), which have so many distinct tokens."""
+        lengths = lengths.double()
         seen = float((lengths * (lengths + 1) / 2).sum())
-        return self.token.times(batch.input_ids.numel()) + self.pair.times(seen)
+        return self.token.times(tokens) + self.pair.times(seen)
 
     def head(self, batch: Batch) -> Passes:
         """The losses of a batch's scored tokens."""
@@ -111,7 +115,11 @@ class Cost:
 
     def tower(self, batch: Batch) -> Passes:
         """The vision tower and its merger over a batch's pictures."""
-        frames, rows, columns = batch.grid_thw.double().unbind(dim=-1)
+        return self.pictures(batch.grid_thw)
+
+    def pictures(self, grid_thw: torch.Tensor) -> Passes:
+        """The vision tower and its merger over pictures of these grids of patches (I, 3)."""
+        frames, rows, columns = grid_thw.double().unbind(dim=-1)
         pairs = float((frames * (rows * columns).square()).sum())
         found = self.patch.times(float((frames * rows * columns).sum())) + self.picture_pair.times(pairs)
         if not self.window:

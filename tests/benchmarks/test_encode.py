@@ -10,7 +10,7 @@ from benchmarks import encode
 from benchmarks.practice import Practice
 from pipeline.sample import Side
 
-SMALL = ["--hidden", "32", "--most", "4", "--repeats", "1", "--count", "300"]
+SMALL = ["--hidden", "32", "--most", "4", "--repeats", "1", "--count", "300", "--photographs", "2"]
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ MUTANTS = (
     Mutant(
         "both rules of identity are the first",
         "eval/retrieval_set.py",
-        "identity=identity)",
+        "identity=self.protocol.identity(self.dataset))",
         'identity="text_and_picture")',
         MMEB,
     ),

@@ -1,0 +1,73 @@
+"""What an evaluation will take, before it runs: sides, tokens, operations, and hours by the kind of GPU.
+
+Pictures are not decoded and the model computes nothing. Every distinct side of a set counts, whether or not its embedding is kept
+already; a system prompt that a batch shares counts for each of its rows, so the figures are a little high.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from eval.measurement import Failures
+from eval.model_protocol import Model
+from eval.retrieval_set import RetrievalSet
+from pipeline.data.mmeb_eval import EvalSet
+from pipeline.encode.workload import Workload
+from pipeline.inference import EmbeddingModel
+from pipeline.train.flops import Cost
+from pipeline.train.forecast.forecast import UTILISATION
+from pipeline.train.forecast.gpus import GPUS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Of one set: sides, those with contents of their own, and their tokens and operations."""
+
+    name: str
+    sides: int
+    distinct: int
+    tokens: int
+    flops: float
+
+
+def forecast(model: Model, wanted: Sequence[RetrievalSet]) -> str:
+    """The table of some sets. One that cannot be used is said and left out."""
+    assert isinstance(model, EmbeddingModel), "operations are counted by its modules"
+    failures, found, cost = Failures(), list[Estimate](), Cost.of(model.embedder)
+
+    def look(each: RetrievalSet) -> None:
+        found.append(estimate(model, each.read(), cost))
+
+    for each in wanted:
+        failures.passes(each.dataset, partial(look, each))
+    return table(found)
+
+
+def estimate(model: EmbeddingModel, eval_set: EvalSet, cost: Cost) -> Estimate:
+    """Look at every side of a set, at its pictures' heads alone."""
+    sides, reader = [*eval_set.queries, *eval_set.candidates], model.reader
+    work = Workload.of(reader, sides)
+    patch = model.recipe.pixels.patch
+    shown = [size for first in work.firsts.tolist() for size in reader.reading(sides[first]).shown]
+    grids = torch.tensor([(1, height // patch, width // patch) for height, width in shown]).reshape(-1, 3)
+    lengths, tokens = torch.from_numpy(work.tokens), int(work.tokens.sum())
+    flops = cost.sequences(lengths, tokens=tokens).forward + cost.pictures(grids).forward
+    return Estimate(name=eval_set.name, sides=len(sides), distinct=len(work.keys), tokens=tokens, flops=flops)
+
+
+def table(found: Sequence[Estimate]) -> str:
+    """Sets, their sum, and hours on one GPU of each kind."""
+    total = Estimate(
+        name=f"{len(found)} sets",
+        sides=sum(each.sides for each in found),
+        distinct=sum(each.distinct for each in found),
+        tokens=sum(each.tokens for each in found),
+        flops=sum(each.flops for each in found),
+    )
+    lines = [f"{'dataset':<24} {'sides':>9} {'distinct':>9} {'tokens':>13} {'TFLOPs':>12}"]
+    for each in (*found, total):
+        lines.append(f"{each.name:<24} {each.sides:>9,} {each.distinct:>9,} {each.tokens:>13,} {each.flops / 1e12:>12,.1f}")
+    hours = [f"{gpu.name} {total.flops / (UTILISATION * gpu.peak) / 3600:.2f}" for gpu in GPUS.values()]
+    return "\n".join([*lines, f"hours on one GPU, at {UTILISATION:.0%} of its peak (not measured): {', '.join(hours)}"])

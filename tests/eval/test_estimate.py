@@ -1,0 +1,71 @@
+"""What an evaluation will take, against what torch counts while the model embeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from eval import mmeb
+from eval.estimate import Estimate, estimate, table
+from pipeline.data.mmeb_eval import read_eval
+from pipeline.inference import EmbeddingModel
+from pipeline.merged import load_merged
+from pipeline.recipe import Recipe
+from pipeline.train.flops import Cost
+from tests.pipeline.conftest import model_folder as model_folder
+from tests.pipeline.conftest import recipe as recipe
+from tests.pipeline.encode.test_encode_ranks import benchmark
+from tests.pipeline.train.counted import counting
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return benchmark(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path, recipe: Recipe) -> EmbeddingModel:
+    return load_merged(model_folder, recipe=recipe)
+
+
+def test_operations_are_those_that_torch_counts(model: EmbeddingModel, data: Path) -> None:
+    """Each side alone, attention left out: torch's formula for it knows no causal mask. The rest agrees to a thousandth."""
+    eval_set = read_eval(data, "finding")
+    cost = Cost.of(model.embedder)
+    found = estimate(model, eval_set, cost)
+    sides = list(dict.fromkeys([*eval_set.queries, *eval_set.candidates]))
+    assert (found.sides, found.distinct) == (12, len(sides)) == (12, 12)
+    twice = estimate(model, replace(eval_set, queries=eval_set.queries * 2), cost)
+    assert twice == replace(found, sides=18), "equal contents are embedded once"
+    rows = [model.reader.row(side, slot=0) for side in sides]
+    assert found.tokens == sum(len(row.sequence) for row in rows)
+    with counting(attention=False) as counted:
+        model.embed(sides[:0])
+        for side in sides:
+            model.embed([side])
+        projections = counted()
+    lengths = np.array([len(row.sequence) for row in rows])
+    patches = np.array([row.sequence.grid_thw.prod() for row in rows if row.pixels])
+    attention = cost.pair.forward * (lengths * (lengths + 1) / 2).sum() + cost.picture_pair.forward * (patches**2).sum()
+    assert found.flops - attention == pytest.approx(projections, rel=1e-3)
+
+
+def test_hours_are_those_of_the_sum() -> None:
+    sets = [Estimate(name=name, sides=1000, distinct=900, tokens=9, flops=0.2 * 989e12 * 3600) for name in "ab"]
+    *_, total, hours = table(sets).splitlines()
+    assert total.split() == ["2", "sets", "2,000", "1,800", "18", "1,424,160.0"]
+    assert "h100-80g 1.00," in hours and "at 40% of its peak (not measured)" in hours
+
+
+def test_a_dry_run_embeds_nothing_and_says_what_cannot_be_used(
+    model_folder: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EmbeddingModel, "embed_batch", lambda *_: pytest.fail("it embeds"))
+    given = ["--model", str(model_folder), "--recipe", "tiny", "--data", str(data), "--work", str(tmp_path / "w"), "--dry-run"]
+    done = CliRunner().invoke(mmeb.main, given)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["dataset", "asking", "finding", "2"]
+    assert "lacking" in caplog.text and not (tmp_path / "w").exists()
