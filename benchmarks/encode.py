@@ -86,6 +86,14 @@ def _row(rows: StockRows, model: EmbeddingModel, side: Side, slot: int) -> Row:
     return Row(key="", sequence=model.builder.build(side, grids), pixels=pixels, slot=slot)
 
 
+def check_equal(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference of embeddings (N, D). Raises ClickException where it is more than rounding."""
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= TOLERANCE:
+        raise click.ClickException(f"the practice does not embed as we do: difference {difference:.1e}")
+    return difference
+
+
 def seconds(work: Callable[[], object]) -> float:
     """Processor time that this process takes for it."""
     begun = process_time()
@@ -157,9 +165,7 @@ def main(data: Path, hidden: int, vocabulary: int, most: int, num_photos: int, r
         folder = bench.model_folder(recipe.backbone, vocabulary)  # type: ignore[arg-type]
         ours, theirs = (load_merged(folder, recipe=recipe) for _ in range(2))
         practice = Practice(theirs.embedder, bench.dataset(folder, recipe)[1], HABITS)
-        difference = np.abs(encode(ours, sides, what="sides") - by_practice(practice, theirs, sides)).max()
-        if not difference <= TOLERANCE:
-            raise click.ClickException(f"the practice does not embed as we do: difference {difference:.1e}")
+        difference = check_equal(encode(ours, sides, what="sides"), by_practice(practice, theirs, sides))
         click.echo(describe(ours, sides) + f"; embeddings agree to {difference:.0e}")
         photos = photographs(num_photos)
         taken = [
