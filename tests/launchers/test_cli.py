@@ -310,7 +310,7 @@ def test_processes_of_a_training_get_the_resolved_recipe(tmp_path: Path, monkeyp
         commands.append(command)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local.subprocess, "Popen", start)
+    monkeypatch.setattr("subprocess.Popen", start)
     with pytest.raises(KeyboardInterrupt):
         local.train_in_processes(TrainStage(context=context), context, processes=2)
     assert resolve(commands[0][commands[0].index("--recipe") + 1]) == recipe
