@@ -90,18 +90,20 @@ def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pyt
     subject = FakeSubject(folder=tmp_path, recipe=None, data=tmp_path, out=tmp_path / "out")
     for module in (mmeb, vlm):
         monkeypatch.setattr(module, "find_subject", lambda **_: subject)
-    shown = CliRunner().invoke(mmeb.main, ["--model", "m"])
+    given = ["--model", "m", "--cache", str(tmp_path / "kept")]
+    shown = CliRunner().invoke(mmeb.main, given)
     assert shown.exit_code == 0, shown.output
     assert "mean: overall" in shown.output
-    CliRunner().invoke(mmeb.main, ["--model", "m", "--blank"])
+    CliRunner().invoke(mmeb.main, [*given, "--blank"])
     asked = CliRunner().invoke(vlm.main, ["--model", "m", "--mode", "compressed", "--matcher", "vlmevalkit-2026-06"])
     assert asked.exit_code == 0, asked.output
     assert "vlmevalkit-2026-06" in asked.output
     whole = (tmp_path / "out" / "mmeb.json").read_bytes()
-    CliRunner().invoke(mmeb.main, ["--model", "m", "--dataset", "n"])
+    CliRunner().invoke(mmeb.main, [*given, "--dataset", "n"])
     assert (tmp_path / "out" / "mmeb.json").read_bytes() == whole
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
-    sets = {"mmeb.json", "mmeb/n.json", "mmeb-blank.json", "mmeb-blank/n.json"}
+    sets = {"mmeb.json", "mmeb.parquet", "mmeb/n.json", "mmeb-blank.json", "mmeb-blank.parquet", "mmeb-blank/n.json"}
+    assert list((tmp_path / "kept").glob("*/*.block"))
     assert written == sets | {"Q-compressed.json", "Q-compressed.jsonl", "data_states.json", ".data_states.lock"}
 
 
