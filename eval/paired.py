@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.metrics import interval
-from eval.mmeb import SEED, DatasetResult, MmebResult
-from eval.protocols import MMEB_V1
-from pipeline.errors import DataError
+from eval.mmeb import SEED, MmebResult
+from eval.shared_sets import Row, grouped, shared_sets
 
 FLIPS = 5000
 _BLOCK_FLIPS = 4_000_000
@@ -42,27 +41,8 @@ class Difference:
 
 
 def differences(first: MmebResult, second: MmebResult) -> list[Difference]:
-    """By set, then by meta-task, IND and OOD, and over all. Raises DataError where a set's content or the rules are not the same,
-    or no set is in both.
-    """
-    # Results of before protocols had names are of the first.
-    rules = [{"protocol": MMEB_V1.name, **each.provenance.settings, "seed": None} for each in (first, second)]
-    if rules[0] != rules[1]:
-        raise DataError(f"runs by other rules cannot be compared: {rules[0]} and {rules[1]}; evaluate one of them by the other's")
-    theirs = {item.name: item for item in second.datasets}
-    pairs = [(item, theirs[item.name]) for item in first.datasets if item.name in theirs]
-    for one, other in pairs:
-        if one.provenance.data != other.provenance.data:
-            raise DataError(f"{one.name}: its content is not the same in both runs; evaluate both on the same data")
-    if not pairs:
-        raise DataError("the two runs have no set in common; evaluate them on the same sets")
-    groups: dict[str, list[tuple[DatasetResult, DatasetResult]]] = {}
-    for pair in pairs:
-        for name in (pair[0].meta_task, pair[0].split, "overall"):
-            groups.setdefault(name, []).append(pair)
-    order = sorted(groups, key=lambda name: (name == "overall", name in ("IND", "OOD"), name))
-    sets = [_difference(pair[0].name, pair[0].meta_task, [pair]) for pair in pairs]
-    return [*sets, *(_difference(f"mean: {name}", f"{len(groups[name])} sets", groups[name]) for name in order)]
+    """By set, then by meta-task, IND and OOD, and over all. Raises DataError as `shared_sets`."""
+    return [_difference(name, kind, rows) for name, kind, rows in grouped(shared_sets([first, second]))]
 
 
 def permutation_p(strata: Sequence[np.ndarray], *, seed: int, flips: int = FLIPS) -> float:
@@ -93,7 +73,7 @@ def table(found: Sequence[Difference]) -> str:
     return "\n".join(lines)
 
 
-def _difference(name: str, kind: str, pairs: Sequence[tuple[DatasetResult, DatasetResult]]) -> Difference:
+def _difference(name: str, kind: str, pairs: Sequence[Row]) -> Difference:
     strata = [np.array(other.hits) - np.array(one.hits) for one, other in pairs]
     low, high = interval(strata, seed=SEED)
     return Difference(

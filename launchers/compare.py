@@ -1,4 +1,4 @@
-"""`crem compare`: two evaluated models side by side, paired by query."""
+"""`crem compare`: two evaluated models paired by query, or the spread of several."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,24 +12,28 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("first", metavar="RUN_A")
-@click.argument("second", metavar="RUN_B")
+@click.argument("runs", metavar="RUN_A RUN_B [RUN ...]", nargs=-1, required=True)
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_WORK, help="Work folder of run ids.")
 @click.option("--result", default="mmeb.json", help="Which result file of a run: mmeb-blank.json, mmeb_v2.json, ...")
-def compare(first: str, second: str, work: Path, result: str) -> None:
-    """Say what RUN_B gains over RUN_A in P@1: by set and meta-task, with interval and permutation test.
+def compare(runs: tuple[str, ...], work: Path, result: str) -> None:
+    """Say what RUN_B gains over RUN_A in P@1, by set and meta-task, with interval and permutation test.
 
-    A run is a result file, a folder of results, a label that crem evaluate gives (trained, untrained), or a run id that
-    python -m eval.mmeb measured.
+    Of three runs or more, such as those of other seeds, mean and spread are told instead. A run is a result file, a folder of
+    results, a label that crem evaluate gives (trained, untrained), or a run id that python -m eval.mmeb measured.
 
     \b
     Examples:
       crem compare untrained trained --work work/tiny
       crem compare runs/a/eval/RUN_ID runs/b/eval/RUN_ID
+      crem compare seed0/eval/main/trained seed1/eval/main/trained seed2/eval/main/trained
     """
-    from eval.paired import differences, table
+    from eval import paired
+    from eval.spread import spread, table
 
-    click.echo(table(differences(*(_result(name, work, result) for name in (first, second)))))
+    if len(runs) < 2:
+        raise click.UsageError("name two runs or more")
+    results = [_result(name, work, result) for name in runs]
+    click.echo(paired.table(paired.differences(*results)) if len(runs) == 2 else table(spread(results)))
 
 
 def _result(name: str, work: Path, file: str) -> "MmebResult":

@@ -11,6 +11,8 @@ from eval.metrics import DatasetHits, group_scores, score
 from eval.mmeb import DatasetResult, MmebResult
 from eval.paired import Difference, differences, permutation_p, table
 from eval.results import Provenance, write_result
+from eval.spread import spread
+from eval.spread import table as spread_table
 from pipeline.errors import DataError
 from tests.launchers.test_cli import Run
 from tests.launchers.test_cli import crem as crem
@@ -93,8 +95,21 @@ def test_what_cannot_be_compared_is_refused() -> None:
     other = result({"a": [1.0]})
     (item,) = other.datasets
     changed = replace(other, datasets=(replace(item, provenance=replace(item.provenance, data="else")),))
-    with pytest.raises(DataError, match="a: its content is not the same in both runs"):
+    with pytest.raises(DataError, match="a: its content is not the same in all runs"):
         differences(result({"a": [1.0]}), changed)
+
+
+def test_several_runs_have_a_mean_and_a_spread() -> None:
+    """Means over sets are taken in each run first: 0.375, 0.625 and 0.5 over all."""
+    runs = [result(FIRST), result(SECOND), result({"a1": [1.0, 1.0, 0.0, 0.0], "b": [0.0, 1.0]})]
+    found = {each.name: each for each in spread(runs)}
+    assert list(found)[:2] == ["a1", "b"] and list(found)[-1] == "mean: overall"
+    overall = found["mean: overall"]
+    assert overall.values == (0.375, 0.625, 0.5) and overall.mean == 0.5
+    assert overall.deviation == pytest.approx(0.125)
+    assert "50.0  12.5   37.5   62.5" in spread_table(list(found.values())).splitlines()[-1]
+    with pytest.raises(DataError, match="no set in common"):
+        spread([*runs, result({"d": [1.0]})])
 
 
 def test_the_command_finds_runs_by_file_folder_and_id(crem: Run, tmp_path: Path) -> None:
@@ -105,5 +120,8 @@ def test_the_command_finds_runs_by_file_folder_and_id(crem: Run, tmp_path: Path)
     for second in (tmp_path / "elsewhere", tmp_path / "elsewhere" / "mmeb.json"):
         code, output, _ = crem("compare", "first", str(second), "--work", "w")
         assert code == 0 and output.splitlines()[-1].startswith("mean: overall            2 sets")
+    code, output, _ = crem("compare", "first", "trained", "elsewhere", "--work", "w")
+    assert code == 0 and output.splitlines()[0].endswith("of 3 runs")
+    assert crem("compare", "first", "--work", "w")[0] == 2
     code, _, error = crem("compare", "first", "none", "--work", "w")
     assert code == 1 and error.startswith("error: none: no results there: ") and len(error.splitlines()) == 1

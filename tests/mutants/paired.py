@@ -35,16 +35,23 @@ MUTANTS = (
     ),
     Mutant(
         "runs on other data are compared",
-        "eval/paired.py",
-        "        if one.provenance.data != other.provenance.data:\n",
+        "eval/shared_sets.py",
+        "        if len({item.provenance.data for item in row}) > 1:\n",
         "        if False:\n",
         PAIRED,
     ),
     Mutant(
         "runs by other rules are compared",
-        "eval/paired.py",
-        "    if rules[0] != rules[1]:\n",
-        "    if False:\n",
+        "eval/shared_sets.py",
+        "        if other != rules[0]:\n",
+        "        if False:\n",
+        PAIRED,
+    ),
+    Mutant(
+        "the spread of three runs is that of a population",
+        "eval/spread.py",
+        "np.std(self.values, ddof=1)",
+        "np.std(self.values)",
         PAIRED,
     ),
     Mutant(
