@@ -171,7 +171,8 @@ def test_links_resolve(page: Path) -> None:
 
 
 def test_decisions_are_numbered_short_and_tell_their_mutants() -> None:
-    assert [int(path.name[:3]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+    numbers = [int(path.name[:3]) for path in DECISIONS]
+    assert numbers == sorted(set(numbers)), "a number may be kept for work that has not landed, none stands twice"
     known = {mutant.name for mutant in MUTANTS}
     for path in DECISIONS:
         text = path.read_text()
