@@ -66,8 +66,8 @@ def table(found: Sequence[Estimate]) -> str:
         tokens=sum(each.tokens for each in found),
         flops=sum(each.flops for each in found),
     )
-    lines = [f"{'dataset':<24} {'sides':>9} {'distinct':>9} {'tokens':>13} {'TFLOPs':>12}"]
+    lines = [f"{'dataset':<24} {'sides':>9} {'distinct':>9} {'tokens':>13} {'TFLOPs':>14}"]
     for each in (*found, total):
-        lines.append(f"{each.name:<24} {each.sides:>9,} {each.distinct:>9,} {each.tokens:>13,} {each.flops / 1e12:>12,.1f}")
+        lines.append(f"{each.name:<24} {each.sides:>9,} {each.distinct:>9,} {each.tokens:>13,} {each.flops / 1e12:>14,.3f}")
     hours = [f"{gpu.name} {total.flops / (UTILISATION * gpu.peak) / 3600:.2f}" for gpu in GPUS.values()]
     return "\n".join([*lines, f"hours on one GPU, at {UTILISATION:.0%} of its peak (not measured): {', '.join(hours)}"])

@@ -55,7 +55,7 @@ def test_operations_are_those_that_torch_counts(model: EmbeddingModel, data: Pat
 def test_hours_are_those_of_the_sum() -> None:
     sets = [Estimate(name=name, sides=1000, distinct=900, tokens=9, flops=0.2 * 989e12 * 3600) for name in "ab"]
     *_, total, hours = table(sets).splitlines()
-    assert total.split() == ["2", "sets", "2,000", "1,800", "18", "1,424,160.0"]
+    assert total.split() == ["2", "sets", "2,000", "1,800", "18", "1,424,160.000"]
     assert "h100-80g 1.00," in hours and "at 40% of its peak (not measured)" in hours
 
 

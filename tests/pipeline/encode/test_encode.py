@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.data.keys import make_key
+from pipeline.data.shard_writer import write_shards
+from pipeline.data.shards import ShardIndex
 from pipeline.encode import encode as encode_module
 from pipeline.encode import share as share_module
 from pipeline.encode.encode import encode
@@ -18,7 +21,7 @@ from pipeline.encode.encoder import Reading
 from pipeline.encode.ranks import Ranks
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError, PipelineError
-from pipeline.sample import Side, Turn
+from pipeline.sample import Sample, Side, Turn
 from tests.eval.fakes import FakeModel, digest_vector, png
 
 NUM = 60
@@ -219,6 +222,28 @@ def test_sides_are_never_all_in_memory_and_many_vectors_are_mapped(monkeypatch: 
     assert peak < 10e6, "all texts would take 40 MB"
     assert isinstance(vectors, np.memmap)
     assert np.array_equal(vectors[:, 0], np.arange(400))
+
+
+def test_shards_are_read_by_workers_as_sides_are_needed(tmp_path: Path, small_batches: None) -> None:
+    """As mining asks for them: the handle of a tar is opened before the workers, and each reads at its own places."""
+    samples = [
+        Sample(key=make_key("set", n), dataset="set", query=Side(text=f"{n}"), positive=Side(images=(png((n, 0, 0)),)))
+        for n in range(40)
+    ]
+    write_shards(samples, tmp_path, dataset="set", kind="pairs")
+    index = ShardIndex.open(tmp_path)
+
+    class Positives:
+        def __len__(self) -> int:
+            return len(index)
+
+        def __getitem__(self, number: int, /) -> Side:
+            positive = index.read(number).positive
+            assert positive is not None
+            return positive
+
+    found = encode(FakeModel(), Positives(), what="set", how=Encoding(workers=2))
+    assert np.array_equal(found, expected([index.read(number).positive for number in range(40)]))
 
 
 class Threads:
