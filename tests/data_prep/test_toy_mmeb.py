@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from data_prep.toy_files import PictureBook
 from data_prep.toy_mmeb import write_eval, write_train
 from data_prep.toy_tasks import TASKS
+from pipeline.data.mmeb_eval import read_eval
+from pipeline.data.mmeb_registry import split_instruction
 
 TRAINED = [name for name, task in TASKS.items() if task.is_trained]
 OPEN = ("MSCOCO_t2i", "MSCOCO_i2t", "NIGHTS", "WebQA", "CIRR", "EDIS")
@@ -252,3 +255,31 @@ def test_answers_learned_by_question_find_nothing(toy_world: Any, name: str) -> 
             votes.update({answer: count / learned[word].total() for answer, count in learned[word].items()})
         hits += votes.most_common(1)[0][0] == row["tgt_text"][0]
     assert hits / len(rows) <= four_sigma(1 / len(rows[0]["tgt_text"]), len(rows))
+
+
+def instruction_rows(rows: Rows) -> Rows:
+    """The rows in the layout of MMEB-V2's image part: instructions in columns of their own, one for each candidate."""
+    changed = []
+    for row in rows:
+        instruction, text = split_instruction(row["qry_text"])
+        cut = [split_instruction(text) for text in row["tgt_text"]]
+        worded = {"qry_inst": instruction.rstrip(), "qry_text": text, "qry_img_path": row["qry_img_path"]}
+        worded |= {"tgt_inst": [own.rstrip() for own, _ in cut], "tgt_text": [text for _, text in cut]}
+        changed.append({**worded, "tgt_img_path": row["tgt_img_path"]})
+    return changed
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_set_reads_alike_in_both_layouts(toy_world: Any, name: str, tmp_path: Path) -> None:
+    """Questions, labels, captions for pictures, pictures for texts, for pictures and for both, and parts of pictures."""
+    folder, rows = tmp_path / "MMEB-eval", eval_rows(toy_world, name)
+    (folder / name).mkdir(parents=True)
+    (folder / "images.zip").symlink_to(toy_world.root / "MMEB-eval" / "images.zip")
+    changed = instruction_rows(rows)
+    assert any(row["qry_inst"] for row in changed)
+    pq.write_table(pa.Table.from_pylist(changed), folder / name / "test-00000-of-00001.parquet")
+    release, found = (read_eval(root, name, verify=False) for root in (toy_world.root, tmp_path))
+    assert found.pools == release.pools
+    for ours, theirs in zip((*found.queries, *found.candidates), (*release.queries, *release.candidates), strict=True):
+        assert (ours.instruction + ours.text).strip() == (theirs.instruction + theirs.text).strip()
+        assert ours.images == theirs.images
