@@ -13,7 +13,7 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 WORK ?= work
 PYTEST_ARGS ?=
-STEPS ?= 300
+STEPS ?= 600
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

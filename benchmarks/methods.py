@@ -166,7 +166,7 @@ def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.methods")
     parser.add_argument("--work", type=Path, required=True, help="the work folder of all runs")
-    parser.add_argument("--steps", type=int, default=300, help="steps for tiny's 900, others in proportion (default: 300)")
+    parser.add_argument("--steps", type=int, default=600, help="steps for tiny's 900, others in proportion (default: 600)")
     parser.add_argument("--seeds", type=int, default=2, help="number of seeds (default: 2)")
     parser.add_argument("--recipe", action="append", choices=METHODS, help="compare these alone")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="ranks of a training")
