@@ -114,6 +114,10 @@ class ShardIndex:
         """What the rows of a dataset are."""
         return self._kinds[dataset]
 
+    def source_rows(self, dataset: str) -> IntArray:
+        """The numbers (N,) that a dataset's rows have in its source, rising; holes are rows that the conversion rejected."""
+        return next(part.columns["row"] for part in self._parts if part.dataset == dataset)
+
     def info(self, row: int) -> RowInfo:
         """What the index knows of a row."""
         part, place = self._find(row)

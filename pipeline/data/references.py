@@ -1,0 +1,111 @@
+"""References to hard negatives: side files beside the shards, one a dataset, joined to rows by their number in the source.
+
+A row of a file says that for the pair of source row `row` the side `side` of source row `candidate` of the same dataset has rank
+`rank` (from 1) among its candidates. Rows rise by `row`, then by `rank`. No text and no picture is copied.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.atomic_write import atomic_file
+from pipeline.data.keys import slug
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import DataError
+
+SUFFIX = ".parquet"
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("rank", pa.int32()),
+        ("candidate", pa.int64()),
+        ("side", pa.int8()),
+        ("similarity", pa.float32()),
+    ]
+)
+"""`side` is the place among `Sample.sides`, `similarity` the inner product of the two embeddings."""
+
+Ints = npt.NDArray[np.int64]
+
+
+def references_file(folder: Path, dataset: str) -> Path:
+    """The side file of a dataset."""
+    return folder / (slug(dataset) + SUFFIX)
+
+
+def write_references(path: Path, table: pa.Table) -> None:
+    """Write a side file; it is there whole or not at all. Raises DataError for a table of another form."""
+    if not table.schema.equals(SCHEMA):
+        raise DataError(f"{path}: a table of {', '.join(table.schema.names)}; references have {', '.join(SCHEMA.names)}")
+    with atomic_file(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+
+
+def read_references(path: Path) -> pa.Table:
+    """A side file. Raises DataError for one that is missing, damaged or of another form."""
+    try:
+        table = pq.ParquetFile(path, memory_map=True).read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is damaged or missing; mine the negatives again") from error
+    if not table.schema.equals(SCHEMA):
+        raise DataError(f"{path}: is not a file of references to hard negatives; mine them again")
+    return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class References:
+    """Hard negatives of every row of a corpus, by rank: those of row i are from `starts[i]` to `starts[i + 1]`.
+
+    `rows` (M,) are row numbers of the corpus, `sides` (M,) places among their sides.
+    """
+
+    starts: Ints
+    rows: Ints
+    sides: Ints
+
+    @classmethod
+    def open(cls, folder: Path, index: ShardIndex) -> "References":
+        """The side files of a folder, by the rows of a corpus; a dataset without a file has none.
+
+        Raises DataError where there is no folder, or a file names a row that the corpus does not have.
+        """
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder of hard negatives; run crem mine first")
+        parts = [part for name in index.datasets for part in _part(folder, name, index)]
+        counts = np.zeros(len(index), dtype=np.int64)
+        for own, _, _ in parts:
+            counts += np.bincount(own, minlength=len(index))
+        empty = np.zeros(0, dtype=np.int64)
+        return cls(
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            rows=np.concatenate([empty, *(rows for _, rows, _ in parts)]),
+            sides=np.concatenate([empty, *(sides for _, _, sides in parts)]),
+        )
+
+    def of(self, row: int) -> list[tuple[int, int]]:
+        """Row and side of each hard negative of a row."""
+        span = slice(self.starts[row], self.starts[row + 1])
+        return list(zip(self.rows[span].tolist(), self.sides[span].tolist(), strict=True))
+
+
+def _part(folder: Path, name: str, index: ShardIndex) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """Row of the pair, row and side of the negative, in numbers of the corpus; nothing for a dataset without a file."""
+    path = references_file(folder, name)
+    if not path.is_file():
+        return
+    table = read_references(path)
+    columns: Mapping[str, Ints] = {each: table.column(each).to_numpy().astype(np.int64) for each in ("row", "candidate", "side")}
+    source, first = index.source_rows(name), index.datasets[name].start
+    found = {each: np.searchsorted(source, columns[each]) for each in ("row", "candidate")}
+    for each, places in found.items():
+        there = np.minimum(places, len(source) - 1)
+        if len(places) and not (len(source) and (source[there] == columns[each]).all()):
+            raise DataError(f"{path}: names rows that {name} does not have; it was mined of other shards, so mine it again")
+    if (np.diff(found["row"]) < 0).any():
+        raise DataError(f"{path}: its rows are not in order; mine it again")
+    yield found["row"] + first, found["candidate"] + first, columns["side"]

@@ -1,0 +1,93 @@
+"""Hard negatives: candidates that a pair brings beside the others' positives. One is a reference to a side, never a copy."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pipeline.errors import ConfigError
+from pipeline.ranges import check_least, check_once
+
+Source = Literal["corpus", "mined", "judged"]
+"""Where negatives come from: the corpus's own rows, or references that a stage makes in front of the phase."""
+
+
+class Negatives(ABC):
+    """Which hard negatives a pair has. A subclass that is a frozen dataclass with a field `most` may stand in a phase."""
+
+    __slots__ = ()
+
+    source: ClassVar[Source]
+    most: int
+    """Of each pair, at most; a row that has fewer uses what it has."""
+
+    @property
+    @abstractmethod
+    def ranks(self) -> tuple[int, int]:
+        """The first and the last rank, from 1, among a query's candidates that they are taken from; (0, 0): none is ranked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFile(Negatives):
+    """The first of those that the corpus itself gives a row."""
+
+    source: ClassVar[Source] = "corpus"
+
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(self, "negatives", most=0)
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """Nothing is ranked."""
+        return 0, 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mined(Negatives):
+    """Drawn at random from a window of ranks among all candidates of the dataset, by the model that the phase begins with.
+
+    The query's own positives, candidates equal to one of them and the query itself have no rank. Magic-MM-Embedding, section on
+    global hard negative mining: 2 of the ranks 50 to 100; the first ranks are left out because of false negatives.
+    """
+
+    source: ClassVar[Source] = "mined"
+
+    most: int = 2
+    first_rank: int = 50
+    last_rank: int = 100
+
+    def __post_init__(self) -> None:
+        check_least(self, "negatives", most=1, first_rank=1, last_rank=1)
+        if self.last_rank < self.first_rank:
+            raise ConfigError(f"negatives.last_rank: {self.last_rank} is before negatives.first_rank = {self.first_rank}")
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The window."""
+        return self.first_rank, self.last_rank
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(Negatives):
+    """Of the first `top` ranks those that a judge denies to answer the query, the nearest first.
+
+    Those that it confirms are further positives, which an embedder does not see. Of datasets that are `exempt` nothing is asked
+    and all ranked candidates are negatives. Magic-MM-Embedding: 12 of 20; its HatefulMemes has two labels, so there is nothing
+    to judge.
+    """
+
+    source: ClassVar[Source] = "judged"
+
+    most: int = 12
+    top: int = 20
+    exempt: tuple[str, ...] = ("HatefulMemes",)
+
+    def __post_init__(self) -> None:
+        check_least(self, "negatives", most=1, top=1)
+        check_once("negatives.exempt", self.exempt)
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The first ones."""
+        return 1, self.top
