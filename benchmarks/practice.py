@@ -19,6 +19,7 @@ from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
 from pipeline.model.embedder import Embedder
 from pipeline.train.dataloader.plan import Plan
 from pipeline.train.dataloader.step_dataset import RowBuilder, StepDataset
+from pipeline.train.global_batch import candidates
 from pipeline.train.step import contrastive_gradient, language_sums
 
 ROWS_A_CHUNK = 4
@@ -107,8 +108,8 @@ class Practice:
         with torch.no_grad():
             for chunk in load.first:
                 embeddings[chunk.batch.slots] = self._forward(chunk).embeddings
-        items = load.items[load.plan.num_pairs :]
-        contrast = contrastive_gradient(embeddings, items, self.phase, load.plan.contrastive_weight)
+        taken = candidates(load.items, torch.tensor(load.plan.owners, dtype=torch.int64), load.plan.num_pairs)
+        contrast = contrastive_gradient(embeddings, taken, self.phase, load.plan.contrastive_weight)
         divisors, language = self.phase.language.divisors(load.units, self.phase.mixture.pairs), torch.zeros(NUM_LOSS_GROUPS)
         for chunk in load.graph:
             outputs = self._forward(chunk)

@@ -11,6 +11,7 @@ from pipeline.losses.contrastive import ContrastiveLoss, InfoNCE
 from pipeline.losses.language import LanguageLoss, NextToken
 from pipeline.losses.weights import Stepwise, changes, check_weight, weight_at
 from pipeline.model.adapters import Adapter, Full
+from pipeline.negatives import InFile, Negatives
 from pipeline.ranges import check_between, check_least, check_once
 from pipeline.roles import Layout, Role
 from pipeline.targets import OwnQuestions, SideName, Target
@@ -37,11 +38,10 @@ class Mixture:
 
     `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none)
     of the datasets `outside_sets` (empty: of all that are there, in which case what is trained depends on the data folder).
-    `own_sides` are the sides that are asked the phase's target (empty: none). `native_share` of the
-    conversations have no compression tokens. Up to `negatives` hard negatives of each pair (a row may have fewer) are candidates
-    of every query. `weights` scale a dataset's share (default 1 a row), of pairs and of conversations; `cap` limits the rows of
-    pairs that count towards it. A training row shows a part of each picture, drawn anew at every step, at least `least_view` of
-    its width and height (1: all of it).
+    `own_sides` are the sides that are asked the phase's target (empty: none). `native_share` of the conversations have no
+    compression tokens. `weights` scale a dataset's share (default 1 a row), of pairs and of conversations; `cap` limits the rows
+    of pairs that count towards it. A training row shows a part of each picture, drawn anew at every step, at least `least_view`
+    of its width and height (1: all of it).
     """
 
     pairs: int = 1024
@@ -49,14 +49,13 @@ class Mixture:
     outside: int = 128
     own_sides: tuple[SideName, ...] = ("query", "positive")
     native_share: float = 0.0
-    negatives: int = 0
     weights: tuple[tuple[str, float], ...] = ()
     cap: int = 100_000
     least_view: float = 1.0
     outside_sets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_least(self, "mixture", pairs=0, outside=0, negatives=0, sub_batch=1, cap=1)
+        check_least(self, "mixture", pairs=0, outside=0, sub_batch=1, cap=1)
         if not self.pairs and not self.outside:
             raise ConfigError("mixture.pairs, mixture.outside: both are 0, which leaves nothing to train on; raise one")
         for name, weight in self.weights:
@@ -111,8 +110,8 @@ class AdamW:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One training phase: what is learnt (`layout`, `target`, the losses and their weights), from what (`mixture`), of which
-    weights (`adapter`, `tower`), how, and what moves memory and time only.
+    """One training phase: what is learnt (`layout`, `target`, the losses and their weights), from what (`mixture`,
+    `negatives`), of which weights (`adapter`, `tower`), how, and what moves memory and time only.
 
     `start` says how it goes on from the phase before: with that one's adapters merged into the weights, or with its trained
     weights as they are, adapters included ("continued": both must train the same ones). The first phase begins at the backbone.
@@ -135,6 +134,7 @@ class Phase:
     tower: Literal["frozen", "trained"] = "frozen"
     start: Start = "merged"
     mixture: Mixture = field(default_factory=Mixture)
+    negatives: Negatives = field(default_factory=InFile)
     target: Target = field(default_factory=OwnQuestions)
     contrastive: ContrastiveLoss = field(default_factory=InfoNCE)
     language: LanguageLoss = field(default_factory=NextToken)

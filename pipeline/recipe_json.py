@@ -34,8 +34,8 @@ _ONCE_OF_THE_RECIPE = ("layout", "adapter", "tower", "contrastive", "language")
 def recipe_from_json(text: str) -> Recipe:
     """The recipe of its canonical JSON, which a checkpoint stores. Fields that are left out get today's defaults.
 
-    Forms of earlier versions are read as they were trained: one probability for each hidden pair, and values of a phase that once
-    stood in the recipe.
+    Forms of earlier versions are read as they were trained: one probability for each hidden pair, values of a phase that once
+    stood in the recipe, and a number of hard negatives that stood in the mixture.
 
     Raises ConfigError for text that is no recipe, naming the field.
     """
@@ -45,6 +45,7 @@ def recipe_from_json(text: str) -> Recipe:
         raise ConfigError(f"not JSON ({error}); a recipe looks as crem recipes show prints it") from error
     _gate_the_layout(values)
     _move_into_phases(values)
+    _name_the_negatives(values)
     recipe = build(Recipe, values)
     assert isinstance(recipe, Recipe)
     return recipe
@@ -65,6 +66,15 @@ def _move_into_phases(values: object) -> None:
         return
     moved = {name: values.pop(name) for name in _ONCE_OF_THE_RECIPE if name in values}
     values["phases"] = [{**moved, **phase} if isinstance(phase, dict) else phase for phase in values["phases"]]
+
+
+def _name_the_negatives(values: object) -> None:
+    """Give each phase the hard negatives whose number stood in its mixture: they were the corpus's own."""
+    phases = values.get("phases") if isinstance(values, dict) else None
+    for phase in phases if isinstance(phases, list) else []:
+        mixture = phase.get("mixture") if isinstance(phase, dict) else None
+        if isinstance(mixture, dict) and "negatives" in mixture:
+            phase["negatives"] = {"type": "InFile", "most": mixture.pop("negatives")}
 
 
 def decisive_values(recipe: Recipe) -> dict[str, object]:

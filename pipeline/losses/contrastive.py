@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -16,10 +17,14 @@ class ContrastiveLoss(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def __call__(self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor, owners: torch.Tensor
+    ) -> torch.Tensor:
         """The loss, a mean over queries (Q, D), against candidates (Q + H, D); candidate i is the positive of query i.
 
-        Both are float32 of unit norm; `items` (Q + H,) int64 are equal where candidates are the same item.
+        Both are float32 of unit norm; `items` (Q + H,) int64 are equal where candidates are the same item. `owners` (Q + H,)
+        int64 say whose candidate each is: i for the positive of query i, the query's number for a hard negative (-1 where
+        that query could not be read).
         """
 
     def logged(self) -> Mapping[str, float]:
@@ -29,27 +34,34 @@ class ContrastiveLoss(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfoNCE(ContrastiveLoss):
-    """Cosine similarities at a fixed temperature; other pairs' positives and all hard negatives are the negatives.
+    """Cosine similarities at a fixed temperature; other pairs' positives and hard negatives are the negatives.
 
-    With `mask_duplicates` a candidate that is the same item as a query's positive (a label that occurs twice in the batch)
-    is no negative of that query. The paper does not mask.
+    Hard negatives are those of every query ("shared", as in the public code of the methods here), or each of its own query alone
+    ("own"). With `mask_duplicates` a candidate that is the same item as a query's positive (a label that occurs twice in the
+    batch) is no negative of that query. The paper does not mask.
     """
 
     temperature: float = 0.02
     mask_duplicates: bool = False
+    hard: Literal["shared", "own"] = "shared"
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ConfigError(f"contrastive.temperature: {self.temperature} is not greater than 0")
 
-    def __call__(self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Mean over queries (Q, D) of -log softmax against candidates (Q + H, D); candidate i is the positive of query i.
+    def __call__(
+        self, queries: torch.Tensor, candidates: torch.Tensor, items: torch.Tensor, owners: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean over queries (Q, D) of -log softmax against candidates (Q + H, D); see `ContrastiveLoss`.
 
-        Both are float32 of unit norm; `items` (Q + H,) int64 are equal where candidates are the same item. Equal embeddings
-        of different items give log(Q + H).
+        Equal embeddings of different items give log(Q + H).
         """
         scores = queries @ candidates.T / self.temperature
         targets = torch.arange(len(queries), device=scores.device)
+        if self.hard == "own":
+            others = owners[None] != targets[:, None]
+            others[:, : len(queries)] = False
+            scores = scores.masked_fill(others, float("-inf"))
         if self.mask_duplicates:
             same = items[: len(queries), None] == items[None]
             same[targets, targets] = False

@@ -14,7 +14,8 @@ from pipeline.train.collectives import of_all_ranks
 from pipeline.train.dataloader.held_out_work import HeldOutWork
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 from pipeline.train.engine import Engine
-from pipeline.train.step import language_sums, readable_slots
+from pipeline.train.global_batch import candidates
+from pipeline.train.step import language_sums
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class HeldOut:
         embeddings, sums = self._passes(engine, work, dummy)
         engine.module.train()
         figures = self._language(engine.sum(torch.cat([sums, work.units[None].to(engine.device)])))
-        figures |= self._contrastive(engine.sum(embeddings), engine.sum(work.items.to(engine.device)), work.num_pairs)
+        figures |= self._contrastive(engine.sum(embeddings), engine.sum(work.items.to(engine.device)), work)
         if unreadable and not figures:
             raise UnreadableError(unreadable[-1])
         return figures
@@ -100,12 +101,11 @@ class HeldOut:
             if units[number]
         }
 
-    def _contrastive(self, embeddings: torch.Tensor, items: torch.Tensor, num_pairs: int) -> dict[str, float]:
+    def _contrastive(self, embeddings: torch.Tensor, items: torch.Tensor, work: HeldOutWork) -> dict[str, float]:
         """From embeddings (2 Q + H, D) and items (2 Q + H,) of the whole slice."""
-        slots = readable_slots(items, num_pairs)
-        whole = int((slots < num_pairs).sum())
-        if not whole:
+        taken = candidates(items, work.owners, work.num_pairs)
+        count, own = taken.num_queries, embeddings[taken.slots]
+        if not count:
             return {}
-        queries, candidates = embeddings[slots[:whole]], embeddings[slots[whole:]]
-        loss = float(self.phase.contrastive(queries, candidates, items[slots[whole:]]))
-        return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(queries, candidates)}
+        loss = float(self.phase.contrastive(own[:count], own[count:], taken.items, taken.owners))
+        return {"held_out/contrastive": loss, "held_out/precision_at_1": precision_at_1(own[:count], own[count:])}

@@ -8,7 +8,8 @@ from pathlib import Path
 class TrainingPaths:
     """Folders that training reads and writes. `qa` may be missing: then no pair asks its own question.
 
-    `start` is the checkpoint that the weights begin from; without one they are those of the model folder.
+    `start` is the checkpoint that the weights begin from; without one they are those of the model folder. `negatives` are the
+    references to mined or judged negatives, where the phase asks for them.
     """
 
     shards: Path
@@ -16,6 +17,7 @@ class TrainingPaths:
     model: Path
     out: Path
     start: Path | None = None
+    negatives: Path | None = None
 
     @property
     def started(self) -> Path:

@@ -16,6 +16,7 @@ from pipeline.losses.contrastive import precision_at_1
 from pipeline.phase import Phase
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
+from pipeline.train.global_batch import Candidates, candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +102,11 @@ def items_of_all(engine: Engine, work: StepWork) -> torch.Tensor:
     return engine.sum(work.items.to(engine.device))
 
 
-def readable_slots(items: torch.Tensor, num_pairs: int) -> torch.Tensor:
-    """The slots of the global batch that the contrastive loss takes, (2 Q' + H',) int64: pairs of which both sides could be read,
-    and hard negatives that could, in their order; none where no pair is left."""
-    there = items != 0
-    whole = (there[:num_pairs] & there[num_pairs : 2 * num_pairs]).repeat(2)
-    is_taken = torch.cat([whole, there[2 * num_pairs :] & whole.any()])
-    return is_taken.nonzero()[:, 0]
-
-
 def contrast_of(embeddings: torch.Tensor, items: torch.Tensor, work: StepWork, phase: Phase) -> "Contrast":
     """The contrastive loss over what could be read of a global batch; all other embeddings have no gradient."""
-    slots = readable_slots(items, work.num_pairs)
-    pairs = int((slots < work.num_pairs).sum())
-    found = contrastive_gradient(embeddings[slots], items[slots][pairs:], phase, work.contrastive_weight)
-    return replace(found, gradient=torch.zeros_like(embeddings).index_put((slots,), found.gradient))
+    taken = candidates(items, work.owners, work.num_pairs)
+    found = contrastive_gradient(embeddings[taken.slots], taken, phase, work.contrastive_weight)
+    return replace(found, gradient=torch.zeros_like(embeddings).index_put((taken.slots,), found.gradient))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,23 +119,24 @@ class Contrast:
     pairs: int
 
 
-def contrastive_gradient(embeddings: torch.Tensor, items: torch.Tensor, phase: Phase, weight: float) -> Contrast:
-    """The contrastive loss over embeddings (2 Q + H, D) of Q queries and of the candidates `items`.
+def contrastive_gradient(embeddings: torch.Tensor, taken: Candidates, phase: Phase, weight: float) -> Contrast:
+    """The contrastive loss over embeddings (2 Q + H, D) of what is taken.
 
     Of embeddings (2 Q + H, k, D) at k numbers of tokens it is the mean over these, each among its equals; P@1 is the last one's.
 
     Every rank holds all embeddings, so each computes the whole loss and takes the gradient of its own rows: no gradient
     crosses ranks, and no other factor than the engine's is needed.
     """
-    if not len(items):
+    count = taken.num_queries
+    if not count:
         return Contrast(None, None, embeddings, 0)
     leaf = embeddings.detach().requires_grad_()
     at_counts = leaf.unbind(dim=1) if leaf.ndim == 3 else (leaf,)
-    loss = torch.stack([phase.contrastive(each[: -len(items)], each[-len(items) :], items) for each in at_counts]).mean()
+    losses = [phase.contrastive(each[:count], each[count:], taken.items, taken.owners) for each in at_counts]
+    loss = torch.stack(losses).mean()
     (gradient,) = torch.autograd.grad(loss, leaf)
-    queries, candidates = at_counts[-1].detach()[: -len(items)], at_counts[-1].detach()[-len(items) :]
-    hits = precision_at_1(queries, candidates)
-    return Contrast(float(loss.detach()), hits, weight * gradient, len(queries))
+    last = at_counts[-1].detach()
+    return Contrast(float(loss.detach()), precision_at_1(last[:count], last[count:]), weight * gradient, count)
 
 
 def language_sums(outputs: Outputs, batch: Batch, phase: Phase) -> torch.Tensor:

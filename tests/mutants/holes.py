@@ -30,7 +30,7 @@ MUTANTS = (
     Mutant(
         "forecast: hard negatives forgotten",
         "pipeline/train/forecast/assumed_rows.py",
-        "mixture.pairs * mixture.negatives, mixture.outside",
+        "mixture.pairs * self.recipe.phase.negatives.most, mixture.outside",
         "0, mixture.outside",
         PREFLIGHT,
     ),

@@ -35,8 +35,8 @@ MUTANTS = (
     Mutant(
         "hard negatives of the wrong pair",
         "pipeline/train/dataloader/plan.py",
-        "for row, indexes in zip(draw.pairs, negatives, strict=True)",
-        "for row, indexes in zip(draw.pairs[::-1], negatives, strict=True)",
+        "enumerate(reference for own in negatives for reference in own)",
+        "enumerate(reference for own in reversed(negatives) for reference in own)",
         ("tests/pipeline/train/dataloader/test_plan.py", "tests/pipeline/train/dataloader/test_step_dataset.py"),
     ),
     Mutant(

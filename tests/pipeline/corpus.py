@@ -13,6 +13,7 @@ from pipeline.batch import OWN, Row
 from pipeline.data.shards import RowInfo
 from pipeline.losses.language import NextToken
 from pipeline.model.compression import Chorus
+from pipeline.negatives import InFile
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
@@ -46,13 +47,14 @@ def variant(name: str, **phase: object) -> Recipe:
     mixtures = {
         "joint": joint.mixture,
         "answers": replace(joint.mixture, pairs=0),
-        "retrieval": replace(joint.mixture, outside=0, own_sides=(), negatives=2),
-        "together": replace(joint.mixture, negatives=1),
+        "retrieval": replace(joint.mixture, outside=0, own_sides=()),
+        "together": joint.mixture,
         "elastic": joint.mixture,
     }
     recipe = replace(recipe, tokens=replace(recipe.tokens, elastic=(1, 3, 4))) if name == "elastic" else recipe
     language = NextToken(groups="together" if name == "together" else "apart")
-    return recipe.with_phase(language=language, mixture=mixtures[name])
+    negatives = InFile(most={"retrieval": 2, "together": 1}.get(name, 0))
+    return recipe.with_phase(language=language, mixture=mixtures[name], negatives=negatives)
 
 
 def sentence(rng: np.random.Generator, least: int = 2, most: int = 7) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.qa import QaTable
+from pipeline.data.references import References
 from pipeline.data.sampler import Draw, generator
 from pipeline.data.shard_plan import Kind
 from pipeline.data.shards import ShardIndex
@@ -24,11 +25,12 @@ Rows = Mapping[str, npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Converted rows, their synthesized questions, and their lengths in tokens."""
+    """Converted rows, their synthesized questions, their lengths in tokens, and references to their hard negatives, if any."""
 
     index: ShardIndex
     qa: QaTable
     lengths: Lengths
+    references: References | None = None
 
     def rows(self, kind: Kind, max_length: int) -> Rows:
         """Rows of a kind, by dataset, that fit `max_length`."""

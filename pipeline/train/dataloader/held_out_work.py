@@ -34,11 +34,14 @@ class HeldOutChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOutWork:
-    """This rank's share of the slice, which may be empty. `num_pairs`, `items`, `units` and `unreadable` are as in StepWork."""
+    """This rank's share of the slice, which may be empty. `num_pairs`, `items`, `owners`, `units` and `unreadable` are as in
+    StepWork.
+    """
 
     chunks: Sequence[HeldOutChunk]
     num_pairs: int
     items: torch.Tensor
+    owners: torch.Tensor
     units: torch.Tensor
     unreadable: tuple[Unreadable, ...]
 
@@ -58,6 +61,7 @@ def pack_held_out(
         chunks=[pack_held_out_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],
         num_pairs=plan.num_pairs,
         items=items,
+        owners=torch.tensor(plan.owners, dtype=torch.int64),
         units=units,
         unreadable=unreadable,
     )

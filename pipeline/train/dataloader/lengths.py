@@ -57,11 +57,6 @@ class Lengths:
         fits: npt.NDArray[np.bool_] = np.maximum(self.needed[query], self.needed[positive]) <= max_length
         return fits
 
-    def negatives(self, row: int, max_length: int, most: int) -> tuple[int, ...]:
-        """Numbers, among a pair's sides, of its first hard negatives that fit, at most `most` of them."""
-        needed = self.needed[self.starts[row] + 2 : self.starts[row + 1]]
-        return tuple((np.flatnonzero(needed <= max_length)[:most] + 2).tolist())
-
     def context(self, row: int, side_index: int) -> int:
         """Tokens of a side that are never cut."""
         return int(self.needed[self.starts[row] + side_index])

@@ -13,8 +13,8 @@ from pipeline.losses.weights import changes, weight_at
 from pipeline.phase import Mixture, Phase
 from pipeline.targets import SIDES
 
-NegativeSides = Sequence[Sequence[int]]
-"""For each pair of a draw, which of its sides are its hard negatives."""
+References = Sequence[Sequence[tuple[int, int]]]
+"""For each pair of a draw, row and side of each of its hard negatives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +39,14 @@ class PlannedSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The sequences of a global batch, the number of its pairs in the contrastive loss, and the weights of the two losses."""
+    """The sequences of a global batch, the number of its pairs in the contrastive loss, and the weights of the two losses.
+
+    `owners` (H,) are the numbers of the pairs that the hard negatives are of.
+    """
 
     sides: tuple[PlannedSide, ...]
     num_pairs: int
+    owners: tuple[int, ...]
     contrastive_weight: float
     language_weight: float
 
@@ -52,13 +56,13 @@ class Plan:
         return sum(side.slot >= 0 for side in self.sides)
 
 
-def plan_step(draw: Draw, negatives: NegativeSides, phase: Phase, step: int) -> Plan:
+def plan_step(draw: Draw, negatives: References, phase: Phase, step: int) -> Plan:
     """The plan of a training step."""
     weights = weight_at(phase.contrastive_weight, step), weight_at(phase.language_weight, step)
     return make_plan(draw, negatives, phase.mixture, weights)
 
 
-def make_plan(draw: Draw, negatives: NegativeSides, mixture: Mixture, weights: tuple[float, float]) -> Plan:
+def make_plan(draw: Draw, negatives: References, mixture: Mixture, weights: tuple[float, float]) -> Plan:
     """A plan for any rows and any weights of the contrastive and the language loss."""
     contrastive_weight, language_weight = weights
     own = mixture.own_sides if language_weight else ()
@@ -67,6 +71,7 @@ def make_plan(draw: Draw, negatives: NegativeSides, mixture: Mixture, weights: t
     return Plan(
         sides=(*sides, *(PlannedSide(row=row, side_index=0, slot=-1, loss_group=OUTSIDE, asks=True) for row in talks)),
         num_pairs=len(draw.pairs) if contrastive_weight else 0,
+        owners=tuple(pair for pair, own in enumerate(negatives) for _ in own) if contrastive_weight else (),
         contrastive_weight=contrastive_weight,
         language_weight=language_weight,
     )
@@ -79,14 +84,13 @@ def least_rows(phase: Phase) -> int:
     return min(len(plan_step(draw, [()] * len(draw.pairs), phase, step).sides) for step in steps)
 
 
-def _embedded_sides(draw: Draw, negatives: NegativeSides, own: tuple[str, ...]) -> Iterator[PlannedSide]:
+def _embedded_sides(draw: Draw, negatives: References, own: tuple[str, ...]) -> Iterator[PlannedSide]:
     """Queries, positives in the same order, then the hard negatives, which are asked nothing."""
     for side_index, name in enumerate(SIDES):
         for number, row in enumerate(draw.pairs):
             slot = side_index * len(draw.pairs) + number
             yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=name in own)
-    hard = [(row, side_index) for row, indexes in zip(draw.pairs, negatives, strict=True) for side_index in indexes]
-    for number, (row, side_index) in enumerate(hard):
+    for number, (row, side_index) in enumerate(reference for own in negatives for reference in own):
         slot = len(SIDES) * len(draw.pairs) + number
         yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=False)
 

@@ -21,6 +21,7 @@ from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
 from pipeline.targets import SIDES
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
+from pipeline.train.dataloader.hard_negatives import HardNegatives
 from pipeline.train.dataloader.held_out_work import HELD_OUT, HeldOutWork, pack_held_out
 from pipeline.train.dataloader.plan import Plan, PlannedSide, least_rows, make_plan, plan_step
 from pipeline.train.dataloader.step_work import StepWork, pack_work
@@ -129,6 +130,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         _refuse_few(phase, num_ranks)
         mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.order_seed)
         self.held_out = division.held_out
+        self.negatives = HardNegatives(corpus, phase.negatives, recipe.max_length, division.held_out.pairs)
         if mixture.pairs:
             warn_of_small(division.pairs, mixture.sub_batch)
         runs, pair_shares = mixture.pairs // mixture.sub_batch, shares(division.pairs, mixture, cap=mixture.cap)
@@ -151,7 +153,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
 
     def plan(self, draw: Draw, step: int) -> Plan:
         """What a step trains on, whatever the rank. Held-out rows are as both losses see them, whatever their weights."""
-        negatives = self._negatives(draw)
+        negatives = [self.negatives.of(row) for row in draw.pairs]
         if step == HELD_OUT:
             return make_plan(draw, negatives, self.phase.mixture, (1.0, 1.0))
         return plan_step(draw, negatives, self.phase, step)
@@ -203,10 +205,6 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
     def global_rows(self, draw: Draw, step: int) -> list[Row]:
         """All rows of a global batch, whatever the rank."""
         return [self.row(planned, step) for planned in self.plan(draw, step).sides]
-
-    def _negatives(self, draw: Draw) -> list[tuple[int, ...]]:
-        most = self.phase.mixture.negatives
-        return [self.corpus.lengths.negatives(row, self.recipe.max_length, most) for row in draw.pairs]
 
     def _readable(self, sides: Sequence[PlannedSide], step: int) -> tuple[list[Row], tuple[Unreadable, ...]]:
         """The rows of planned sides, and what is left out of them."""

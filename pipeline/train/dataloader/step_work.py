@@ -38,17 +38,19 @@ class StepWork:
     """What one rank does in a step.
 
     `num_pairs` Q describes the global batch (0: no contrastive loss), `items` (2 Q + H,) int64 what its slots represent (queries,
-    positives, hard negatives; 0 where another rank has the row); `asks` says whether the plan has questions, `units` (2,) are
-    this rank's share of the language loss's divisors; `dummy` is a small chunk, without pictures if there is one, that a rank
-    repeats, times zero, while others still have work. The weights are the step's. Of `num_unanswered` rows that were to be asked
-    something nothing is there to learn: no synthesized answer, or a paired side without words. `unreadable` are the sides of this
-    rank's share that are left out: their slots have the item 0 on every rank.
+    positives, hard negatives; 0 where another rank has the row), `owners` (H,) int64 the number of the pair that each hard
+    negative is of; `asks` says whether the plan has questions, `units` (2,) are this rank's share of the language loss's
+    divisors; `dummy` is a small chunk, without pictures if there is one, that a rank repeats, times zero, while others still have
+    work. The weights are the step's. Of `num_unanswered` rows that were to be asked something nothing is there to learn: no
+    synthesized answer, or a paired side without words. `unreadable` are the sides of this rank's share that are left out: their
+    slots have the item 0 on every rank.
     """
 
     chunks: Sequence[Chunk]
     dummy: Batch
     num_pairs: int
     items: torch.Tensor
+    owners: torch.Tensor
     asks: bool
     units: torch.Tensor
     contrastive_weight: float
@@ -68,6 +70,7 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> 
         dummy=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
         num_pairs=plan.num_pairs,
         items=items,
+        owners=torch.tensor(plan.owners, dtype=torch.int64),
         asks=any(planned.asks for planned in plan.sides),
         units=units,
         contrastive_weight=plan.contrastive_weight,

@@ -42,7 +42,7 @@ class Assumed:
         query = self._row(self.visual, OWN_ANSWER if "query" in mixture.own_sides else 0, slot=0)
         positive = self._row(0, OWN_ANSWER if "positive" in mixture.own_sides else 0, slot=1)
         negative, talk = self._row(0, 0, slot=2), self._row(self.visual, OUTSIDE_ANSWER, slot=-1)
-        numbers = mixture.pairs, mixture.pairs, mixture.pairs * mixture.negatives, mixture.outside
+        numbers = mixture.pairs, mixture.pairs, mixture.pairs * self.recipe.phase.negatives.most, mixture.outside
         return [(row, number) for row, number in zip((query, positive, negative, talk), numbers, strict=True) if number]
 
     def steps(self, num_ranks: int) -> list[list[Chunk]]:

@@ -119,5 +119,4 @@ class ChunkPlanner:
 
 def _rows(phase: Phase) -> int:
     """Sequences of a global batch, at most."""
-    mixture = phase.mixture
-    return mixture.pairs * (2 + mixture.negatives) + mixture.outside
+    return phase.mixture.pairs * (2 + phase.negatives.most) + phase.mixture.outside

@@ -244,5 +244,5 @@ def _embedding_bytes(embedder: Embedder) -> int:
 def _score_bytes(embedder: Embedder, recipe: Recipe) -> int:
     """All embeddings of the batch with their gradient, and three matrices of scores of each number of tokens, in float32."""
     mixture, numbers = recipe.phase.mixture, max(1, len(recipe.tokens.elastic))
-    candidates = mixture.pairs * (1 + mixture.negatives)
+    candidates = mixture.pairs * (1 + recipe.phase.negatives.most)
     return 4 * numbers * (2 * (mixture.pairs + candidates) * embedder.width + 3 * mixture.pairs * candidates)

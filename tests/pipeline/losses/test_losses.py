@@ -19,29 +19,43 @@ def reference_info_nce(queries: torch.Tensor, candidates: torch.Tensor, temperat
     return total / len(queries)
 
 
+def owners(queries: int, hard: int = 0) -> torch.Tensor:
+    """Positives are their queries'; hard negatives are all of query 0."""
+    return torch.tensor([*range(queries), *[0] * hard])
+
+
 def test_info_nce_equals_the_reference_and_log_n_when_all_are_equal() -> None:
     torch.manual_seed(0)
     queries, candidates = (torch.nn.functional.normalize(torch.randn(n, 8), dim=1) for n in (5, 9))
-    found = float(InfoNCE(temperature=0.3)(queries, candidates, torch.arange(9)))
+    found = float(InfoNCE(temperature=0.3)(queries, candidates, torch.arange(9), owners(5, 4)))
     assert math.isclose(found, reference_info_nce(queries, candidates, 0.3), rel_tol=1e-5)
     same = torch.ones(6, 4) / 2
-    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, torch.arange(6))), math.log(6), rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, torch.arange(6), owners(6))), math.log(6), rel_tol=1e-6)
 
 
 def test_masked_duplicates_are_no_negatives() -> None:
     """Candidates 0 and 2 are the same item: with the mask each query that wants it competes with the other items only."""
     same, items = torch.ones(4, 4) / 2, torch.tensor([7, 8, 7, 9])
-    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same, same, items)
+    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same, same, items, owners(4))
     assert math.isclose(float(masked), (2 * math.log(3) + 2 * math.log(4)) / 4, rel_tol=1e-6)
-    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, items)), math.log(4), rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same, same, items, owners(4))), math.log(4), rel_tol=1e-6)
 
 
 def test_a_hard_negative_may_be_a_duplicate_too() -> None:
     """Positives 7 and 8, hard negatives 8 and 9, all embeddings equal: query 1 loses the candidate that is its own item."""
     same, items = torch.ones(4, 4) / 2, torch.tensor([7, 8, 8, 9])
-    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same[:2], same, items)
+    masked = InfoNCE(temperature=0.02, mask_duplicates=True)(same[:2], same, items, owners(2, 2))
     assert math.isclose(float(masked), (math.log(4) + math.log(3)) / 2, rel_tol=1e-6)
-    assert math.isclose(float(InfoNCE(temperature=0.02)(same[:2], same, items)), math.log(4), rel_tol=1e-6)
+    assert math.isclose(float(InfoNCE(temperature=0.02)(same[:2], same, items, owners(2, 2))), math.log(4), rel_tol=1e-6)
+
+
+def test_hard_negatives_are_of_every_query_or_of_their_own_alone() -> None:
+    """Three queries and four hard negatives, all embeddings equal: two of query 0, one of query 2, one of nobody."""
+    same, items, own = torch.ones(7, 4) / 2, torch.arange(7), torch.tensor([0, 1, 2, 0, 0, 2, -1])
+    shared = InfoNCE(temperature=0.02)(same[:3], same, items, own)
+    assert math.isclose(float(shared), math.log(7), rel_tol=1e-6)
+    alone = InfoNCE(temperature=0.02, hard="own")(same[:3], same, items, own)
+    assert math.isclose(float(alone), (math.log(5) + math.log(3) + math.log(4)) / 3, rel_tol=1e-6)
 
 
 def test_equal_embeddings_score_chance_never_one() -> None:

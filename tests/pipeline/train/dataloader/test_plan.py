@@ -13,8 +13,9 @@ from pipeline.recipes.crem import LAYOUT
 from pipeline.train.dataloader.plan import least_rows, make_plan, plan_step
 
 DRAW = Draw(pairs=(11, 12, 13), outside=(91, 92))
-NONE: tuple[tuple[int, ...], ...] = ((), (), ())
-NEGATIVES = ((2, 3), (), (4,))
+NONE: tuple[tuple[tuple[int, int], ...], ...] = ((), (), ())
+NEGATIVES = (((11, 2), (11, 3)), (), ((40, 1),))
+"""Two of the first pair's own row, and the positive of another row for the third."""
 MIXTURE = Mixture(pairs=3, sub_batch=3, outside=2)
 
 
@@ -31,7 +32,7 @@ def test_both_losses_read_everything_with_queries_before_candidates() -> None:
 def test_without_the_language_loss_nothing_is_asked_and_no_conversation_read() -> None:
     plan = make_plan(DRAW, NEGATIVES, MIXTURE, (1.0, 0.0))
     assert [(side.row, side.slot) for side in plan.sides] == [
-        (11, 0), (12, 1), (13, 2), (11, 3), (12, 4), (13, 5), (11, 6), (11, 7), (13, 8)
+        (11, 0), (12, 1), (13, 2), (11, 3), (12, 4), (13, 5), (11, 6), (11, 7), (40, 8)
     ]  # fmt: skip
     assert not any(side.asks for side in plan.sides)
 
@@ -46,10 +47,11 @@ def test_without_the_contrastive_loss_only_asked_sides_are_read() -> None:
 
 def test_hard_negatives_follow_the_positives_and_are_asked_nothing() -> None:
     plan = make_plan(DRAW, NEGATIVES, MIXTURE, (1.0, 0.5))
-    found = [(side.row, side.side_index, side.name, side.slot) for side in plan.sides if side.side_index > 1]
-    assert found == [(11, 2, "negative_0", 6), (11, 3, "negative_1", 7), (13, 4, "negative_2", 8)]
-    assert not any(side.asks for side in plan.sides if side.side_index > 1)
-    assert (plan.num_pairs, plan.num_slots) == (3, 9)
+    hard = [side for side in plan.sides if side.slot >= 6]
+    found = [(side.row, side.side_index, side.name, side.slot) for side in hard]
+    assert found == [(11, 2, "negative_0", 6), (11, 3, "negative_1", 7), (40, 1, "positive", 8)]
+    assert not any(side.asks for side in hard)
+    assert (plan.num_pairs, plan.num_slots, plan.owners) == (3, 9, (0, 0, 2))
 
 
 def test_a_phase_is_planned_by_the_weights_of_the_step() -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from pipeline.batch import OUTSIDE, Row
 from pipeline.data.sampler import Draw
 from pipeline.errors import ConfigError, DataError
+from pipeline.negatives import InFile
 from pipeline.recipe import Recipe
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary
@@ -128,8 +129,7 @@ def test_the_dearest_rows_go_to_different_ranks(vocabulary: Vocabulary) -> None:
 
 
 def test_hard_negatives_are_those_of_the_pairs_that_are_drawn(vocabulary: Vocabulary) -> None:
-    recipe = variant("together")
-    recipe = replace(recipe, phases=(replace(recipe.phase, mixture=replace(recipe.phase.mixture, negatives=2)),))
+    recipe = variant("together").with_phase(negatives=InFile(most=2))
     one = dataset(recipe, vocabulary)
     for step in range(4):
         draw = one.draw(step)

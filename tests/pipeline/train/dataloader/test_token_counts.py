@@ -100,14 +100,6 @@ def test_a_row_fits_exactly_when_training_does_not_refuse_it(
     assert table(index, ruler, tmp_path).fits(cap).tolist() == expected
 
 
-def test_hard_negatives_that_do_not_fit_are_passed_over(index: MemoryIndex, ruler: Ruler, tmp_path: Path) -> None:
-    lengths = table(index, ruler, tmp_path)
-    assert lengths.fits(512)[0], "a long negative does not cost the pair"
-    assert [lengths.negatives(0, 512, most) for most in (0, 1, 2, 3)] == [(), (2,), (2, 4), (2, 4)]
-    assert lengths.negatives(0, 10_000, 2) == (2, 3)
-    assert lengths.negatives(1, 512, 3) == (2,) and lengths.negatives(24, 512, 3) == ()
-
-
 def test_what_is_left_out_is_listed_with_key_and_reason(index: MemoryIndex, ruler: Ruler, tmp_path: Path) -> None:
     lengths = table(index, ruler, tmp_path)
     assert write_left_out(tmp_path / "over.jsonl", tmp_path / "table.parquet", lengths, 512) == 2

@@ -14,28 +14,11 @@ from pipeline.errors import DataError
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableRows
-from pipeline.train.step import readable_slots
 from tests.pipeline.corpus import MemoryIndex, corpus, measured, small_recipe
 from tests.pipeline.train.conftest import Forked
 from tests.pipeline.train.ranks import make, step_gradients
 from tests.pipeline.train.test_loop import corpus_in_memory, figures, run  # noqa: F401
 from tests.pipeline.train.test_step import worst
-
-
-@pytest.mark.parametrize(
-    ("items", "num_pairs", "slots"),
-    [
-        ([5, 6, 7, 8], 2, [0, 1, 2, 3]),
-        ([0, 6, 7, 8], 2, [1, 3]),
-        ([5, 6, 7, 0], 2, [0, 2]),
-        ([5, 6, 7, 8, 9, 0, 4], 2, [0, 1, 2, 3, 4, 6]),
-        ([0, 6, 7, 0, 9], 2, []),
-        ([], 0, []),
-    ],
-)
-def test_a_pair_counts_with_both_its_sides(items: list[int], num_pairs: int, slots: list[int]) -> None:
-    """Slots are queries, positives in the same order, then hard negatives; 0 is what nobody could read."""
-    assert readable_slots(torch.tensor(items, dtype=torch.int64), num_pairs).tolist() == slots
 
 
 def keys_of_step(folder: Path, step: int = 0) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from benchmarks.shapes import config_folder
 from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import Full, LoRA
+from pipeline.negatives import InFile
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.train import engine
@@ -235,8 +236,8 @@ def test_the_largest_moment_counts_and_slack_is_a_share_of_it() -> None:
 def test_what_a_batch_takes_by_hand(model_folder: Path) -> None:
     """8 pairs and 4 conversations of pictures of 9 tokens, on 2 GPUs; float32; 32 numbers an embedding."""
     recipe, gpu = lora(chunk_tokens=400), GPUS["a800-80g"]
-    mixture, embedder = recipe.phase.mixture, outline_embedder(model_folder, recipe)
-    mined = recipe.with_phase(mixture=replace(mixture, negatives=2))
+    embedder = outline_embedder(model_folder, recipe)
+    mined = recipe.with_phase(negatives=InFile(most=2))
     keeping = [recipe.with_phase(kept_chunks=kept) for kept in (1, 2, 99)]
     plain, hard, *kept = (forecast(model_folder, form, gpu, 2, visual=9) for form in (recipe, mined, *keeping))
     query, positive, negative, talk = 21 + 49 + 4 + 24 + 64, 21 + 40 + 4 + 24 + 64, 21 + 40 + 4, 21 + 49 + 4 + 24 + 192
