@@ -9,6 +9,7 @@ from jobs.convert import ConvertStage
 from jobs.defaults import MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
 from jobs.evaluate import Choice, EvaluateStage
 from jobs.measure import MeasureStage
+from jobs.mine import MineStage
 from jobs.model import ModelStage
 from jobs.report import ReportStage
 from jobs.runner import Outcome, run_stage
@@ -51,12 +52,15 @@ def stages(context: Context, machine: Machine) -> list[Stage]:
 
 
 def _made(name: str, context: Context, machine: Machine) -> Iterator[Stage]:
-    """A stage by its name; of `train` one for each phase."""
+    """A stage by its name; of `train` one for each phase, and in front of it what finds its hard negatives."""
     if name != "train":
         yield stage(name, context, machine)
         return
     for phase in context.recipe.phases:
-        yield stage(name, context, replace(machine, phase=phase.name))
+        of_phase = replace(machine, phase=phase.name)
+        if phase.negatives.source != "corpus":
+            yield stage("mine", context, of_phase)
+        yield stage(name, context, of_phase)
 
 
 def stage(name: str, context: Context, machine: Machine) -> Stage:
@@ -69,9 +73,15 @@ def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1
     with chain_run(context) as parent_run:
         within_run = replace(context, parent_run=parent_run)
         for step in chain:
-            if ORDER.index(step.name.partition("-")[0]) > ORDER.index(until):
+            if _place(step) > ORDER.index(until):
                 return
             yield run(step, within_run)
+
+
+def _place(step: Stage) -> int:
+    """The place of a stage in the order; mining belongs to the training that it stands in front of."""
+    name = step.name.partition("-")[0]
+    return ORDER.index("train" if name == "mine" else name)
 
 
 def convert_stage(context: Context, machine: Machine) -> ConvertStage:
@@ -97,7 +107,11 @@ def _synthesize(context: Context, machine: Machine) -> Stage:
     )
 
 
-def _train(context: Context, machine: Machine) -> Stage:
+def _mine(context: Context, machine: Machine) -> Stage:
+    return MineStage(train=_train(context, machine))
+
+
+def _train(context: Context, machine: Machine) -> TrainStage:
     names = [phase.name for phase in context.recipe.phases]
     if not machine.phase and len(names) > 1:
         raise ConfigError(f"recipe {context.recipe.name} has the phases {', '.join(names)}; name one: --phase {names[0]}")
@@ -113,6 +127,7 @@ _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "synthesize": _synthesize,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
     "measure": lambda context, machine: MeasureStage(context=context),
+    "mine": _mine,
     "train": _train,
     "evaluate": lambda context, machine: EvaluateStage(context=context, choice=machine.choice),
     "report": lambda context, machine: ReportStage(context=context),

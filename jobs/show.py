@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jobs.model import backbone_folder
 from jobs.stage import Context
+from jobs.train import mined_folder
 from pipeline.errors import ConfigError
 from pipeline.manifest import write_atomic
 
@@ -16,6 +17,7 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     """
     from eval.step_page import shown_step, step_page
     from pipeline.data.qa import QaTable
+    from pipeline.data.references import References
     from pipeline.data.shards import ShardIndex
     from pipeline.model.backbone import open_folder
     from pipeline.train.build import chorus_ids
@@ -33,7 +35,8 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     ruler = ruler_of(recipe, vocabulary)
     table = lengths_file(context.lengths, index, ruler, model)
     lengths = ensure_lengths(table, index, ruler, lambda done, total: context.progress("lengths", done, total, "rows measured"))
-    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths), recipe, phase, vocabulary)
+    mined = None if phase.negatives.source == "corpus" else References.open(mined_folder(context.work, recipe), index)
+    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths, references=mined), recipe, phase, vocabulary)
     page = step_page(shown_step(dataset, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
     path = out or context.work / "steps" / f"step-{step:08d}.html"
     write_atomic(path, page)

@@ -46,6 +46,13 @@ class TrainStage:
         return self.context.work / self.name
 
     def inputs(self) -> Mapping[str, Input]:
+        """All that is given, and the hard negatives that a stage in front of this one found."""
+        given = dict(self.given())
+        if self._negatives is not None:
+            given["negatives"] = Input(path=self._negatives, made_by=f"mine --phase {self.recipe.phase.name}")
+        return given
+
+    def given(self) -> Mapping[str, Input]:
         """Shards, QA, the untrained model, and what the weights begin from where that is not the untrained model."""
         given = {
             "shards": Input(path=self.context.shards, made_by="convert"),
@@ -74,7 +81,12 @@ class TrainStage:
 
         context = self.context
         paths = TrainingPaths(
-            shards=context.shards, qa=context.qa, model=backbone_folder(context), out=out, start=self._start_folder()
+            shards=context.shards,
+            qa=context.qa,
+            model=backbone_folder(context),
+            out=out,
+            start=self.start_folder(),
+            negatives=self._negatives,
         )
         options = RunOptions(num_workers=self.workers, step_timeout=self.step_timeout)
         state = read_state(train(paths, self.recipe, tracker, progress=report, options=options))
@@ -86,7 +98,13 @@ class TrainStage:
         phases = self.recipe.phases
         return replace(self, phase=phases[-2].name) if len(phases) > 1 else None
 
-    def _start_folder(self) -> Path | None:
+    @property
+    def _negatives(self) -> Path | None:
+        """References to hard negatives; None for those of the corpus itself."""
+        recipe = self.recipe
+        return None if recipe.phase.negatives.source == "corpus" else mined_folder(self.context.work, recipe)
+
+    def start_folder(self) -> Path | None:
         """The checkpoint that the weights begin from; None for the untrained model."""
         from pipeline.train.checkpoint import folder_of
 
@@ -95,6 +113,11 @@ class TrainStage:
         manifest = Manifest.read(self._before.folder)
         assert manifest is not None, "the runner has refused a phase whose start is not finished"
         return folder_of(self._before.folder / "checkpoints", manifest.counts["steps"])
+
+
+def mined_folder(work: Path, recipe: Recipe) -> Path:
+    """Where the references to the mined negatives of a recipe's last phase are."""
+    return work / f"mine-{recipe.phase.name}"
 
 
 def stage_name(recipe: Recipe, part: Recipe) -> str:

@@ -21,6 +21,7 @@ from launchers.environment import set_usual
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
 from launchers.measure import measure
+from launchers.mine import mine
 from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
@@ -71,8 +72,9 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Beside them, data looks after shards and shows what a step reads, cache after kept embeddings, compare holds two evaluated
-    models against each other, export writes a trained model for other programs, and recipes shows what there is to train.
+    Before a phase that asks for mined negatives stands mine. Beside them, data looks after shards and shows what a step reads,
+    cache after kept embeddings, compare holds two evaluated models against each other, export writes a trained model for other
+    programs, and recipes shows what there is to train.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -270,7 +272,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (cache, compare, data, export, measure, recipes):
+for command in (cache, compare, data, export, measure, mine, recipes):
     group.add_command(command)
 
 

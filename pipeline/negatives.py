@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pipeline.errors import ConfigError
-from pipeline.ranges import check_least, check_once
+from pipeline.ranges import check_least
 
-Source = Literal["corpus", "mined", "judged"]
+Source = Literal["corpus", "mined"]
 """Where negatives come from: the corpus's own rows, or references that a stage makes in front of the phase."""
 
 
@@ -66,28 +66,3 @@ class Mined(Negatives):
     def ranks(self) -> tuple[int, int]:
         """The window."""
         return self.first_rank, self.last_rank
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged(Negatives):
-    """Of the first `top` ranks those that a judge denies to answer the query, the nearest first.
-
-    Those that it confirms are further positives, which an embedder does not see. Of datasets that are `exempt` nothing is asked
-    and all ranked candidates are negatives. Magic-MM-Embedding: 12 of 20; its HatefulMemes has two labels, so there is nothing
-    to judge.
-    """
-
-    source: ClassVar[Source] = "judged"
-
-    most: int = 12
-    top: int = 20
-    exempt: tuple[str, ...] = ("HatefulMemes",)
-
-    def __post_init__(self) -> None:
-        check_least(self, "negatives", most=1, top=1)
-        check_once("negatives.exempt", self.exempt)
-
-    @property
-    def ranks(self) -> tuple[int, int]:
-        """The first ones."""
-        return 1, self.top

@@ -4,6 +4,7 @@ A row of a file says that for the pair of source row `row` the side `side` of so
 `rank` (from 1) among its candidates. Rows rise by `row`, then by `rank`. No text and no picture is copied.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.data.atomic_write import atomic_file
 from pipeline.data.keys import slug
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
+from pipeline.manifest import fingerprint
 
 SUFFIX = ".parquet"
 SCHEMA = pa.schema(
@@ -67,6 +69,11 @@ class References:
     starts: Ints
     rows: Ints
     sides: Ints
+
+    @property
+    def fingerprint(self) -> str:
+        """Depends on every reference."""
+        return fingerprint([hashlib.sha256(part.tobytes()).hexdigest() for part in (self.starts, self.rows, self.sides)])
 
     @classmethod
     def open(cls, folder: Path, index: ShardIndex) -> "References":

@@ -11,9 +11,9 @@ import torch.distributed as dist
 
 from pipeline.batch import Batch
 from pipeline.data.qa import QaTable
+from pipeline.data.references import References
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError, StoppedError
-from pipeline.manifest import fingerprint
 from pipeline.model.attention import Route
 from pipeline.model.backbone import open_folder
 from pipeline.phase import Phase
@@ -112,7 +112,7 @@ class _Run:
             corpus = self._corpus(vocabulary, writes=rank == 0)
         self.dataset = StepDataset(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.phase)
-        self.data_fingerprint = fingerprint([corpus.index.fingerprint, corpus.qa.fingerprint])
+        self.data_fingerprint = corpus.fingerprint
         watch.beat(0, "loading the model")
         embedder, _ = build_embedder(model, recipe, dtype=DTYPES[self.phase.dtype])
         watch.beat(0, "choosing a checkpoint")
@@ -139,7 +139,9 @@ class _Run:
         ruler = ruler_of(self.recipe, vocabulary)
         table = lengths_file(self.paths.lengths, index, ruler, self.paths.model)
         warn_of_counting(table, len(index))
-        corpus = Corpus(index=index, qa=qa, lengths=ensure_lengths(table, index, ruler, self._counted))
+        lengths = ensure_lengths(table, index, ruler, self._counted)
+        references = References.open(self.paths.negatives, index) if self.paths.negatives else None
+        corpus = Corpus(index=index, qa=qa, lengths=lengths, references=references)
         if writes:
             self.journal.tracker.log_params(count_left_out(corpus.lengths, table, self.recipe.max_length))
         return corpus

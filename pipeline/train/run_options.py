@@ -9,7 +9,7 @@ class TrainingPaths:
     """Folders that training reads and writes. `qa` may be missing: then no pair asks its own question.
 
     `start` is the checkpoint that the weights begin from; without one they are those of the model folder. `negatives` are the
-    references to mined or judged negatives, where the phase asks for them.
+    references to mined negatives, where the phase asks for them.
     """
 
     shards: Path

@@ -15,8 +15,8 @@ MUTANTS = (
     Mutant(
         "only all tokens are contrasted",
         "pipeline/train/step.py",
-        "for each in at_counts]).mean()",
-        "for each in at_counts[-1:]]).mean()",
+        "taken.owners) for each in at_counts]",
+        "taken.owners) for each in at_counts[-1:]]",
         (f"{_ELASTIC}::test_cached_gradients_of_all_numbers_equal_the_full_batch",),
     ),
     Mutant(

@@ -16,6 +16,7 @@ from pipeline.losses.language import LanguageLoss, NextToken
 from pipeline.manifest import canonical_json
 from pipeline.model.adapters import Adapter, Full, LoRA
 from pipeline.model.pooling import AttentionPool, LastToken, MeanOver, MLPMean, Pooling
+from pipeline.negatives import InFile, Mined, Negatives
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
 from pipeline.targets import Dialogue, OtherSide, OwnQuestions, Target
@@ -48,6 +49,7 @@ class WeighedInfoNCE(InfoNCE):
 
 OPEN: dict[Any, tuple[Any, ...]] = {
     Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
+    Negatives: (InFile, Mined),
     Target: (OwnQuestions, Dialogue, OtherSide),
     Adapter: (Full, LoRA, HeadAlone),
     ContrastiveLoss: (InfoNCE, WeighedInfoNCE),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
+from pipeline.negatives import InFile
 from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
@@ -54,6 +55,13 @@ def test_a_recipe_of_before_one_gate_a_layout_is_read_as_it_was_trained(given: l
     plain["layout"]["hidden"] = [{**pair, "probability": probability} for probability in given]
     layout = recipe_from_json(json.dumps(plain)).phase.layout
     assert layout.gate_probability == gate and layout.hidden == load("crem_2b").phase.layout.hidden * len(given)
+
+
+def test_a_number_of_hard_negatives_in_the_mixture_is_read_as_it_was_trained() -> None:
+    plain = json.loads(canonical_json(load("tiny")))
+    del plain["phases"][0]["negatives"]
+    plain["phases"][0]["mixture"]["negatives"] = 3
+    assert recipe_from_json(json.dumps(plain)).phase.negatives == InFile(most=3)
 
 
 def test_a_recipe_of_when_there_was_one_phase_is_read_as_it_was_trained() -> None:

@@ -13,6 +13,7 @@ from pipeline.data.sampler import Draw, generator
 from pipeline.data.shard_plan import Kind
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
+from pipeline.manifest import fingerprint
 from pipeline.model.inputs import PixelLimits
 from pipeline.phase import Mixture, Phase
 from pipeline.train.dataloader.lengths import Lengths
@@ -31,6 +32,12 @@ class Corpus:
     qa: QaTable
     lengths: Lengths
     references: References | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Depends on all that is read."""
+        read = [self.index.fingerprint, self.qa.fingerprint]
+        return fingerprint([*read, self.references.fingerprint] if self.references else read)
 
     def rows(self, kind: Kind, max_length: int) -> Rows:
         """Rows of a kind, by dataset, that fit `max_length`."""

@@ -1,9 +1,10 @@
-"""Which hard negatives a pair has in a phase: those of its own row, or references that were mined or judged."""
+"""Which hard negatives a pair has in a phase: those of its own row, or references that were mined."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline.errors import ConfigError
 from pipeline.negatives import Negatives
 from pipeline.train.dataloader.corpus import Corpus
 
@@ -12,6 +13,9 @@ class HardNegatives:
     """The first of a pair's negatives that fit, in their order; rows that are held out are nobody's negatives in training."""
 
     def __init__(self, corpus: Corpus, negatives: Negatives, max_length: int, held_out: tuple[int, ...]) -> None:
+        """Raises ConfigError where references are asked for and none are there."""
+        if (corpus.references is None) != (negatives.source == "corpus"):
+            raise ConfigError(f"negatives: the phase takes {negatives.source} ones, and there are none; run crem mine first")
         self.corpus, self.most, self.max_length = corpus, negatives.most, max_length
         self.held_out = frozenset(held_out)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.references import References
+from pipeline.errors import ConfigError
 from pipeline.negatives import InFile, Mined
 from pipeline.train.dataloader.corpus import Corpus
 from pipeline.train.dataloader.hard_negatives import HardNegatives
@@ -33,3 +34,8 @@ def test_references_come_by_rank_without_what_does_not_fit_or_is_held_out() -> N
     assert one.of(0) == ((3, 1), (1, 1)) and one.of(1) == () and one.of(2) == ((3, 1),)
     without = HardNegatives(corpus(references), Mined(most=2), 100, (3,))
     assert without.of(0) == ((1, 1),) and without.of(2) == ()
+
+
+def test_references_that_are_asked_for_must_be_there() -> None:
+    with pytest.raises(ConfigError, match="takes mined ones, and there are none; run crem mine first"):
+        HardNegatives(corpus(), Mined(), 100, ())

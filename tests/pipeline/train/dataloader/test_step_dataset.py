@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from pipeline.batch import OUTSIDE, Row
+from pipeline.data.references import References
 from pipeline.data.sampler import Draw
 from pipeline.errors import ConfigError, DataError
-from pipeline.negatives import InFile
+from pipeline.negatives import InFile, Mined
 from pipeline.recipe import Recipe
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary
@@ -239,3 +240,26 @@ def test_one_coin_gates_all_hidden_pairs_of_a_sequence(vocabulary: Vocabulary, g
     assert len(rows) == 720 and abs(np.mean([row.compressed for row in rows]) - gate) <= 4 * (gate * (1 - gate) / 720) ** 0.5
     nothing = dataset(recipe.with_phase(layout=replace(recipe.phase.layout, hidden=())), vocabulary)
     assert not any(row.compressed for row in nothing.global_rows(nothing.draw(0), 0))
+
+
+def test_mined_negatives_are_the_sides_that_references_name(vocabulary: Vocabulary) -> None:
+    """Each pair has the positive of the next row of its dataset; so many owners as pairs, in their order."""
+    recipe = variant("retrieval").with_phase(negatives=Mined(most=1))
+    read = measured(corpus(), recipe, vocabulary)
+    pairs = [rows for name, rows in read.index.datasets.items() if read.index.kind(name) == "pairs"]
+    following = {row: rows[(place + 1) % len(rows)] for rows in pairs for place, row in enumerate(rows)}
+    num_rows = len(read.index)
+    starts = np.concatenate([[0], np.cumsum([row in following for row in range(num_rows)])])
+    rows = np.array([following[row] for row in range(num_rows) if row in following])
+    found = replace(read, references=References(starts=starts, rows=rows, sides=np.ones_like(rows)))
+    one = StepDataset(found, recipe, recipe.phase, vocabulary)
+    for step in range(3):
+        draw = one.draw(step)
+        work = one.work(draw, step)
+        wanted = [
+            (number, side_digest(read.index.read(following[row]).positive))  # type: ignore[arg-type]
+            for number, row in enumerate(draw.pairs)
+            if following[row] not in one.held_out.pairs
+        ]
+        hard = work.items.tolist()[2 * len(draw.pairs) :]
+        assert list(zip(work.owners.tolist(), hard, strict=True)) == wanted and wanted

@@ -1,0 +1,161 @@
+"""Stage `mine`: hard negatives of a phase that asks for them, by the model that the phase begins with."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_prep.negatives.candidates import POSITIVE, Candidates, Pairs
+from data_prep.negatives.mining import Dataset, Window, mine
+from jobs.model import backbone_folder
+from jobs.stage import Context, Input, Result, Writing
+from jobs.train import TrainStage, mined_folder
+from pipeline.data.references import read_references, references_file
+from pipeline.data.shards import ShardIndex
+from pipeline.encode.embedding_cache import FOLDER
+from pipeline.encode.encode import encode
+from pipeline.encode.encoder import Encoder
+from pipeline.encode.share import Encoding
+from pipeline.errors import ConfigError
+from pipeline.manifest import fingerprint, tree_digest, write_atomic
+from pipeline.negatives import Negatives
+from pipeline.sample import Side
+from pipeline.tracking import Tracker
+
+STATISTICS = "statistics.json"
+"""By dataset: pairs, distinct queries and candidates, references, pairs with fewer than asked for, and similarities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MineStage:
+    """Ranks all candidates of each dataset for each of its queries. Stopped at any moment, it goes on with what is missing.
+
+    Embeddings come from the same cache as those of evaluation, so that nothing is embedded twice by one model.
+    """
+
+    train: TrainStage
+    writing: Writing = field(default=Writing.RESUME)
+
+    @property
+    def context(self) -> Context:
+        """What the phase's training has."""
+        return self.train.context
+
+    @property
+    def negatives(self) -> Negatives:
+        """What the phase asks for. Raises ConfigError where that is nothing that is mined."""
+        phase = self.train.recipe.phase
+        if phase.negatives.source == "corpus":
+            raise ConfigError(
+                f"{self.train.recipe.phase_path}.negatives: phase {phase.name} mines none; "
+                f"--set {self.train.recipe.phase_path}.negatives=Mined asks for them"
+            )
+        return phase.negatives
+
+    @property
+    def name(self) -> str:
+        """`mine-<phase>`."""
+        return self.folder.name
+
+    @property
+    def folder(self) -> Path:
+        """One file of references a dataset, and the statistics."""
+        return mined_folder(self.context.work, self.train.recipe)
+
+    def inputs(self) -> Mapping[str, Input]:
+        """The shards, and what the weights of the phase begin from."""
+        return {name: each for name, each in self.train.given().items() if name != "qa"}
+
+    def settings(self) -> Mapping[str, object]:
+        """What is mined."""
+        return {"negatives": self.negatives, "seed": self.train.recipe.seed}
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        """Mine dataset after dataset. Raises DataError for damaged shards."""
+        model, index, counts = self._model(), ShardIndex.open(self.context.shards), Counter[str]()
+        statistics = {}
+        for name in index.datasets:
+            if index.kind(name) == "pairs" and len(index.datasets[name]):
+                statistics[name] = self._mine(out, index, name, model)
+                counts.update({each: statistics[name][each] for each in ("pairs", "references", "fewer")})
+        write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
+        return Result(counts=dict(counts), content=tree_digest(out))
+
+    def _model(self) -> Encoder:
+        """The model that the phase begins with: of the phase before, of a start that was named, or the untrained one."""
+        from pipeline.inference import load_untrained
+        from pipeline.merged import load_merged
+        from pipeline.model.device import usual_place
+
+        device, dtype = usual_place()
+        start = self.train.start_folder()
+        if start is not None:
+            return load_merged(start, device=device, dtype=dtype)
+        return load_untrained(backbone_folder(self.context), self.train.recipe, device=device, dtype=dtype)
+
+    def _mine(self, out: Path, index: ShardIndex, name: str, model: Encoder) -> dict[str, float]:
+        pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])))
+        found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER)
+        sources, first = index.source_rows(name), index.datasets[name].start
+
+        def embedded(rows: "np.ndarray", side: int) -> np.ndarray:
+            return encode(model, StoredSides(index, rows, side), what=f"mine {name}", how=how, progress=self._watched)
+
+        first_rank, last_rank = self.negatives.ranks
+        window = Window(first=first_rank, last=last_rank, most=self.negatives.most, seed=self.train.recipe.seed)
+        dataset = Dataset(
+            name=name,
+            made_of=fingerprint([model.encoder_fingerprint, index.fingerprint]),
+            sources=sources,
+            keys=[index.info(row).key for row in index.datasets[name]],
+            candidates=found,
+            candidate_sources=sources[found.candidate_rows - first],
+            query_embeddings=embedded(found.query_rows, 0),
+            candidate_embeddings=embedded(found.candidate_rows, POSITIVE),
+        )
+        mine(out, dataset, window, done=lambda done, total: self._watched(f"{name}, blocks", done, total))
+        return _statistics(read_references(references_file(out, name)), dataset, window)
+
+    def _read(self, name: str, total: int, done: int) -> None:
+        self._watched(f"{name}, rows read", done, total)
+
+    def _watched(self, what: str, done: int, total: int) -> None:
+        self.context.progress(self.name, done, total, what)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSides:
+    """One side of some rows of a corpus, read when it is asked for."""
+
+    index: ShardIndex
+    rows: np.ndarray
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int, /) -> Side:
+        return self.index.read(int(self.rows[number])).sides[self.side]
+
+
+def _statistics(table: pa.Table, dataset: Dataset, window: Window) -> dict[str, float]:
+    """What became of a dataset; similarities are of the negatives that were taken (0 where there are none)."""
+    counts = np.zeros(len(dataset.sources), dtype=np.int64)
+    rows = np.searchsorted(dataset.sources, table.column("row").to_numpy())
+    np.add.at(counts, rows, 1)
+    mean, least = (how(table.column("similarity")).as_py() or 0.0 for how in (pc.mean, pc.min))
+    return {
+        "pairs": len(dataset.sources),
+        "queries": len(dataset.query_embeddings),
+        "candidates": len(dataset.candidate_embeddings),
+        "references": len(table),
+        "fewer": int((counts < window.most).sum()),
+        "mean_similarity": round(float(mean), 4),
+        "least_similarity": round(float(least), 4),
+    }

@@ -1,0 +1,102 @@
+"""Hard negatives: mining, references, and their place in the loss."""
+
+from tests.mutants.mutant import Mutant
+
+NEAREST = ("tests/data_prep/negatives/test_nearest.py",)
+MINING = ("tests/data_prep/negatives/test_mining.py",)
+STAGE = ("tests/jobs/test_mine.py",)
+LOADER = ("tests/pipeline/train/dataloader",)
+
+MUTANTS = (
+    Mutant(
+        "mining: positives are ranked",
+        "data_prep/negatives/nearest.py",
+        "there = np.repeat(np.arange(len(counts)), counts), (own >= 0) & (own < len(part))",
+        "there = np.repeat(np.arange(len(counts)), counts), own < -1",
+        NEAREST + MINING,
+    ),
+    Mutant(
+        "mining: all that equal the last rank are left out",
+        "data_prep/negatives/nearest.py",
+        "level.cumsum(dim=1) <= most - above.sum(dim=1, keepdim=True)",
+        "level.cumsum(dim=1) > level.sum(dim=1, keepdim=True) - most + above.sum(dim=1, keepdim=True)",
+        NEAREST,
+    ),
+    Mutant(
+        "mining: equals of a gold in other words are ranked",
+        "data_prep/negatives/candidates.py",
+        "_excluded(pairs, query_of, query_first, pairs.positive_bare[candidate_first])",
+        "_excluded(pairs, query_of, query_first, pairs.positive[candidate_first])",
+        MINING,
+    ),
+    Mutant(
+        "mining: a query's own picture is ranked",
+        "data_prep/negatives/candidates.py",
+        "np.concatenate([pairs.positive_bare, pairs.query_bare[query_first]])",
+        "np.concatenate([pairs.positive_bare, pairs.query[query_first] * 0])",
+        MINING,
+    ),
+    Mutant(
+        "mining: the window begins a rank late",
+        "data_prep/negatives/mining.py",
+        "np.arange(self.first, min(self.last, there) + 1)",
+        "np.arange(self.first + 1, min(self.last, there) + 1)",
+        MINING,
+    ),
+    Mutant(
+        "mining: blocks of another model are gone on with",
+        "data_prep/negatives/mining.py",
+        "if note.is_file() and json.loads(note.read_text()) == made_of:",
+        "if note.is_file():",
+        MINING,
+    ),
+    Mutant(
+        "mining: references by place, as if the source had no holes",
+        "pipeline/data/references.py",
+        '{each: np.searchsorted(source, columns[each]) for each in ("row", "candidate")}',
+        '{each: columns[each] for each in ("row", "candidate")}',
+        STAGE,
+    ),
+    Mutant(
+        "mining: stands behind its phase",
+        "jobs/run.py",
+        'ORDER.index("train" if name == "mine" else name)',
+        'ORDER.index("evaluate" if name == "mine" else name)',
+        STAGE,
+    ),
+    Mutant(
+        "own hard negatives are everybody's",
+        "pipeline/losses/contrastive.py",
+        '        if self.hard == "own":\n',
+        '        if self.hard == "none":\n',
+        ("tests/pipeline/losses",),
+    ),
+    Mutant(
+        "owners counted among all pairs, not among those that could be read",
+        "pipeline/train/global_batch.py",
+        "torch.where(whole, whole.cumsum(dim=0) - 1, NOBODY)",
+        "torch.arange(num_pairs)",
+        ("tests/pipeline/train/test_global_batch.py",),
+    ),
+    Mutant(
+        "held-out rows are negatives in training",
+        "pipeline/train/dataloader/hard_negatives.py",
+        "if other not in self.held_out and ",
+        "if ",
+        LOADER,
+    ),
+    Mutant(
+        "the owners of hard negatives are those of the pair before",
+        "pipeline/train/dataloader/plan.py",
+        "tuple(pair for pair, own in enumerate(negatives) for _ in own)",
+        "tuple(pair - 1 for pair, own in enumerate(negatives) for _ in own)",
+        LOADER,
+    ),
+    Mutant(
+        "stored recipes lose the hard negatives of their mixture",
+        "pipeline/recipe_json.py",
+        '"most": mixture.pop("negatives")',
+        '"most": 0 * mixture.pop("negatives")',
+        ("tests/pipeline/test_recipe_json.py",),
+    ),
+)
