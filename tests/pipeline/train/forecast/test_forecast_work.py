@@ -3,18 +3,18 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal
 
 import pytest
 import torch
 
-from pipeline.batch import Batch, pack, truncate
+from pipeline.batch import OWN, Batch, pack, truncate
 from pipeline.model.adapters import Full, LoRA
 from pipeline.model.embedder import Embedder
 from pipeline.roles import Role
 from pipeline.train.build import build_embedder
 from pipeline.train.dataloader.held_out_work import HeldOutWork
+from pipeline.train.dataloader.plan import Plan, PlannedSide
 from pipeline.train.dataloader.step_work import pack_work
 from pipeline.train.engine import Engine
 from pipeline.train.flops import Cost, Flops
@@ -58,8 +58,9 @@ def test_the_forecast_s_work_is_what_the_log_says_and_torch_counts(
         found = batch_work(cost, told, told.steps(1))
         assert (found.tokens, found.chunks) == (8 * 162 + 8 * 153 + 4 * 290, 1)
         assert (found.model, found.hardware) == (model, model + logits + twice * again)
-        plan = SimpleNamespace(items=(), num_pairs=8, num_slots=2, contrastive_weight=1.0, language_weight=0.5)
-        work = pack_work(rows, plan, told.recipe, told.recipe.phase)  # type: ignore[arg-type]
+        sides = tuple(PlannedSide(row=0, side_index=slot, slot=slot, loss_group=OWN, asks=True) for slot in (0, 1))
+        plan = Plan(sides=sides, num_pairs=8, owners=(), contrastive_weight=1.0, language_weight=0.5)
+        work = pack_work(rows, plan, told.recipe, told.recipe.phase)
         assert logged.step(work.chunks, told.recipe.phase) == Flops(model=found.model, hardware=found.hardware)
 
 
@@ -87,7 +88,7 @@ def test_the_forecast_s_held_out_look_is_what_torch_counts(model_folder: Path, t
     cost = Cost.of(embedder)
     seen = [replace(c, compressed=replace(c.compressed, features=torch.zeros(len(c.compressed.image_index), 32))) for c in chunks]
     pictures = sum(counted_tower(embedder, chunk.compressed.grid_thw) for chunk in chunks if len(chunk.compressed.grid_thw))
-    work = HeldOutWork(chunks=seen, num_pairs=3, items=none, units=torch.ones(2), unreadable=())
+    work = HeldOutWork(chunks=seen, num_pairs=3, items=none, owners=none[:0], units=torch.ones(2), unreadable=())
     engine = Engine(embedder, recipe.phase)
     with counting(attention=False) as counted:
         HeldOut(recipe.phase).evaluate(engine, work, seen[0].compressed)
