@@ -69,7 +69,8 @@ def test_the_loss_of_the_file_is_the_mean_of_both_directions(file: Path) -> None
     queries, candidates = torch.eye(2), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
     there = torch.log(torch.tensor([2 + torch.e**-20, 1 + 2 * torch.e**-20])).mean()  # e^(1 / 0.05) against the others
     back = torch.log(torch.tensor(1 + torch.e**-20))
-    torch.testing.assert_close(loss(queries, candidates, torch.arange(3)), (there + back) / 2)
+    owners = torch.tensor([0, 1, 0])
+    torch.testing.assert_close(loss(queries, candidates, torch.arange(3), owners), (there + back) / 2)
 
 
 @pytest.mark.slow
