@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.encode.encoder import check_embeddings
-
 TIE_TOLERANCE = 1e-6
 """Scores closer than this are tied. Dot products of float32 unit vectors are rounded in the seventh digit, and the rounding
 depends on where a candidate stands in a pool: without a tolerance a collapsed model would win some of its ties."""
@@ -35,29 +33,6 @@ class Score:
 def pool_scores(query: np.ndarray, candidates: np.ndarray, pool: Sequence[int]) -> np.ndarray:
     """Scores (P,) float32 of one query (D,) against its pool; no other pool is in memory."""
     return np.asarray(candidates[np.asarray(pool)] @ query, dtype=np.float32)
-
-
-def hit_at_1(scores: np.ndarray) -> float:
-    """P@1 of one pool (P,), whose first candidate is the right one: 1/n when it shares the best score with n - 1 others.
-
-    A model whose embeddings are all equal so scores exactly chance, wherever the right candidate is listed.
-    """
-    best = scores >= scores.max() - TIE_TOLERANCE
-    return float(best[0]) / float(best.sum())
-
-
-def hits_at_1(queries: np.ndarray, candidates: np.ndarray, pools: Sequence[Sequence[int]]) -> np.ndarray:
-    """P@1 of each query (Q,) float64 from embeddings (Q, D) and (C, D) of unit norm.
-
-    Raises DataError when an embedding is not finite.
-    """
-    queries, candidates = check_embeddings(queries, "queries"), check_embeddings(candidates, "candidates")
-    return np.array([hit_at_1(pool_scores(query, candidates, pool)) for query, pool in zip(queries, pools, strict=True)])
-
-
-def chance_of(pools: Sequence[Sequence[int]]) -> float:
-    """P@1 of guessing: the mean of 1 / pool size."""
-    return float(np.mean([1.0 / len(pool) for pool in pools]))
 
 
 def bootstrap_means(strata: Sequence[np.ndarray], *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:

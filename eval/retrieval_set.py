@@ -12,7 +12,7 @@ import numpy as np
 from eval.encode import content_digest
 from eval.gold_ranks import GoldRanks, ranks_in_rows, ranks_in_set
 from eval.measurement import Check
-from eval.metrics import Score, hits_at_1, score
+from eval.metrics import Score, score
 from eval.model_protocol import Model, Progress
 from eval.pictures import blanked
 from eval.protocols import MMEB_V1, Protocol
@@ -111,10 +111,9 @@ class RetrievalSet:
         queries, candidates = embeddings[: len(eval_set.queries)], embeddings[len(eval_set.queries) :]
         if self.protocol.pools == "set":
             ranks = ranks_in_set(queries, candidates, [pool[0] for pool in eval_set.pools])
-            hits = ranks.measures()["hit_at_1"]
         else:
-            ranks, hits = ranks_in_rows(queries, candidates, eval_set.pools), hits_at_1(queries, candidates, eval_set.pools)
-        info, chance = describe(self.data, self.dataset), ranks.chance()
+            ranks = ranks_in_rows(queries, candidates, eval_set.pools)
+        info, found, chance = describe(self.data, self.dataset), ranks.measures(), ranks.chance()
         return DatasetResult(
             name=eval_set.name,
             provenance=made_of,
@@ -123,10 +122,10 @@ class RetrievalSet:
             num_candidates=len(candidates),
             smallest_pool=min(ranks.pool),
             has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
-            score=score(hits, chance=chance["hit_at_1"], seed=SEED),
-            hits=tuple(hits.tolist()),
+            score=score(found["hit_at_1"], chance=chance["hit_at_1"], seed=SEED),
+            hits=tuple(found["hit_at_1"].tolist()),
             examples=examples(eval_set, queries, candidates) if self.protocol.pools == "row" else (),
-            measures={name: score(values, chance=chance[name], seed=SEED) for name, values in ranks.measures().items()},
+            measures={name: score(values, chance=chance[name], seed=SEED) for name, values in found.items()},
             ranks=ranks,
         )
 

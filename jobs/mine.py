@@ -23,8 +23,8 @@ from pipeline.encode.encode import encode
 from pipeline.encode.encoder import Encoder
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError
-from pipeline.manifest import fingerprint, tree_digest, write_atomic
-from pipeline.negatives import Negatives
+from pipeline.manifest import file_digest, fingerprint, write_atomic
+from pipeline.negatives import Mined
 from pipeline.sample import Side
 from pipeline.tracking import Tracker
 
@@ -48,10 +48,10 @@ class MineStage:
         return self.train.context
 
     @property
-    def negatives(self) -> Negatives:
+    def negatives(self) -> Mined:
         """What the phase asks for. Raises ConfigError where that is nothing that is mined."""
         phase = self.train.recipe.phase
-        if phase.negatives.source == "corpus":
+        if not isinstance(phase.negatives, Mined):
             raise ConfigError(
                 f"{self.train.recipe.phase_path}.negatives: phase {phase.name} mines none; "
                 f"--set {self.train.recipe.phase_path}.negatives=Mined asks for them"
@@ -73,8 +73,18 @@ class MineStage:
         return {name: each for name, each in self.train.given().items() if name != "qa"}
 
     def settings(self) -> Mapping[str, object]:
-        """What is mined."""
-        return {"negatives": self.negatives, "seed": self.train.recipe.seed}
+        """What is mined, and, of an untrained model, what decides its embeddings beside its folder."""
+        recipe = self.train.recipe
+        mined = {"negatives": self.negatives, "seed": recipe.seed}
+        if self.train.begins_trained:
+            return mined
+        return {
+            **mined,
+            "tokens": recipe.tokens,
+            "pooling": recipe.pooling,
+            "pixels": recipe.pixels,
+            "layout": recipe.phase.layout,
+        }
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Mine dataset after dataset. Raises DataError for damaged shards."""
@@ -85,7 +95,8 @@ class MineStage:
                 statistics[name] = self._mine(out, index, name, model)
                 counts.update({each: statistics[name][each] for each in ("pairs", "references", "fewer")})
         write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
-        return Result(counts=dict(counts), content=tree_digest(out))
+        content = {name: file_digest(references_file(out, name)) for name in statistics}
+        return Result(counts=dict(counts), content=fingerprint(content))
 
     def _model(self) -> Encoder:
         """The model that the phase begins with: of the phase before, of a start that was named, or the untrained one."""
@@ -100,15 +111,17 @@ class MineStage:
         return load_untrained(backbone_folder(self.context), self.train.recipe, device=device, dtype=dtype)
 
     def _mine(self, out: Path, index: ShardIndex, name: str, model: Encoder) -> dict[str, float]:
+        from pipeline.model.device import usual_place
+
         pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])))
         found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER)
         sources, first = index.source_rows(name), index.datasets[name].start
 
-        def embedded(rows: "np.ndarray", side: int) -> np.ndarray:
+        def embedded(rows: np.ndarray, side: int) -> np.ndarray:
             return encode(model, StoredSides(index, rows, side), what=f"mine {name}", how=how, progress=self._watched)
 
-        first_rank, last_rank = self.negatives.ranks
-        window = Window(first=first_rank, last=last_rank, most=self.negatives.most, seed=self.train.recipe.seed)
+        asked = self.negatives
+        window = Window(first=asked.first_rank, last=asked.last_rank, most=asked.most, seed=self.train.recipe.seed)
         dataset = Dataset(
             name=name,
             made_of=fingerprint([model.encoder_fingerprint, index.fingerprint]),
@@ -119,7 +132,7 @@ class MineStage:
             query_embeddings=embedded(found.query_rows, 0),
             candidate_embeddings=embedded(found.candidate_rows, POSITIVE),
         )
-        mine(out, dataset, window, done=lambda done, total: self._watched(f"{name}, blocks", done, total))
+        mine(out, dataset, window, device=usual_place()[0], done=partial(self._watched, f"{name}, blocks"))
         return _statistics(read_references(references_file(out, name)), dataset, window)
 
     def _read(self, name: str, total: int, done: int) -> None:

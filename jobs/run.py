@@ -19,6 +19,7 @@ from jobs.toy import ToyStage
 from jobs.train import TrainStage
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
+from pipeline.negatives import Mined
 
 Runner = Callable[[Stage, Context], Outcome]
 
@@ -58,7 +59,7 @@ def _made(name: str, context: Context, machine: Machine) -> Iterator[Stage]:
         return
     for phase in context.recipe.phases:
         of_phase = replace(machine, phase=phase.name)
-        if phase.negatives.source != "corpus":
+        if isinstance(phase.negatives, Mined):
             yield stage("mine", context, of_phase)
         yield stage(name, context, of_phase)
 

@@ -8,6 +8,7 @@ from jobs.defaults import STEP_TIMEOUT
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.manifest import Manifest, fingerprint
+from pipeline.negatives import Mined
 from pipeline.recipe import Recipe
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
@@ -99,10 +100,15 @@ class TrainStage:
         return replace(self, phase=phases[-2].name) if len(phases) > 1 else None
 
     @property
+    def begins_trained(self) -> bool:
+        """Whether the weights begin from those of another training."""
+        return self._before is not None or self.start is not None
+
+    @property
     def _negatives(self) -> Path | None:
         """References to hard negatives; None for those of the corpus itself."""
         recipe = self.recipe
-        return None if recipe.phase.negatives.source == "corpus" else mined_folder(self.context.work, recipe)
+        return mined_folder(self.context.work, recipe) if isinstance(recipe.phase.negatives, Mined) else None
 
     def start_folder(self) -> Path | None:
         """The checkpoint that the weights begin from; None for the untrained model."""

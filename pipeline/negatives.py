@@ -1,14 +1,10 @@
 """Hard negatives: candidates that a pair brings beside the others' positives. One is a reference to a side, never a copy."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 from pipeline.errors import ConfigError
 from pipeline.ranges import check_least
-
-Source = Literal["corpus", "mined"]
-"""Where negatives come from: the corpus's own rows, or references that a stage makes in front of the phase."""
 
 
 class Negatives(ABC):
@@ -16,31 +12,18 @@ class Negatives(ABC):
 
     __slots__ = ()
 
-    source: ClassVar[Source]
     most: int
     """Of each pair, at most; a row that has fewer uses what it has."""
-
-    @property
-    @abstractmethod
-    def ranks(self) -> tuple[int, int]:
-        """The first and the last rank, from 1, among a query's candidates that they are taken from; (0, 0): none is ranked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFile(Negatives):
     """The first of those that the corpus itself gives a row."""
 
-    source: ClassVar[Source] = "corpus"
-
     most: int = 0
 
     def __post_init__(self) -> None:
         check_least(self, "negatives", most=0)
-
-    @property
-    def ranks(self) -> tuple[int, int]:
-        """Nothing is ranked."""
-        return 0, 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +34,6 @@ class Mined(Negatives):
     global hard negative mining: 2 of the ranks 50 to 100; the first ranks are left out because of false negatives.
     """
 
-    source: ClassVar[Source] = "mined"
-
     most: int = 2
     first_rank: int = 50
     last_rank: int = 100
@@ -61,8 +42,3 @@ class Mined(Negatives):
         check_least(self, "negatives", most=1, first_rank=1, last_rank=1)
         if self.last_rank < self.first_rank:
             raise ConfigError(f"negatives.last_rank: {self.last_rank} is before negatives.first_rank = {self.first_rank}")
-
-    @property
-    def ranks(self) -> tuple[int, int]:
-        """The window."""
-        return self.first_rank, self.last_rank

@@ -1,6 +1,5 @@
 """What a dataset's queries are ranked against: its distinct positives, and of each query those that are no negatives of it."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 from data_prep.negatives.nearest import Exclusions, Ints
 from pipeline.data.shards import ShardIndex
 from pipeline.sample import IMAGE_MARKER, Side
+from pipeline.train.dataloader.step_dataset import side_digest
 
 POSITIVE = 1
 """The place of a positive among `Sample.sides`."""
@@ -19,19 +19,12 @@ Seen = Callable[[int], None]
 
 def embedded_digest(side: Side) -> int:
     """Equal for sides that have the same embedding: the words as they stand, and the pictures."""
-    return _digest(side.instruction + side.text, side.images)
+    return side_digest(Side(text=side.instruction + side.text, images=side.images))
 
 
 def bare_digest(side: Side) -> int:
     """Equal for sides that are the same thing, however they are asked for: own words without markers, and the pictures."""
-    return _digest(" ".join(IMAGE_MARKER.sub(" ", side.text).split()), side.images)
-
-
-def _digest(words: str, images: tuple[bytes, ...]) -> int:
-    digest = hashlib.sha256(words.encode("utf-8", "surrogatepass"))
-    for image in images:
-        digest.update(hashlib.sha256(image).digest())
-    return int.from_bytes(digest.digest()[:7], "little")
+    return side_digest(Side(text=" ".join(IMAGE_MARKER.sub(" ", side.text).split()), images=side.images))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

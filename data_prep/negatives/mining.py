@@ -1,7 +1,6 @@
 """Hard negatives of a dataset from embeddings: every query against all candidates, block after block, and a file of references.
 
-A block that is done lies in a file of its own until all are; so what is killed goes on with the blocks that are missing, and
-several processes may each take a slice of them.
+A block that is done lies in a file of its own until all are, so that what is killed goes on with the blocks that are missing.
 """
 
 import json
@@ -18,9 +17,6 @@ from data_prep.negatives.nearest import NOBODY, Floats, Ints, Nearest, nearest, 
 from pipeline.data.references import SCHEMA, read_references, references_file, write_references
 from pipeline.data.sampler import generator
 from pipeline.manifest import fingerprint, write_atomic
-
-PARTS = "parts"
-"""Folder of the blocks that are done, below that of the references."""
 
 Done = Callable[[int, int], None]
 """Called with the blocks that are done, and their number."""
@@ -64,17 +60,15 @@ def mine(out: Path, dataset: Dataset, window: Window, *, device: str = "cpu", do
     """Write the side file of a dataset, unless it is there; returns how many references it has."""
     path = references_file(out, dataset.name)
     if not path.is_file():
-        parts = out / PARTS / path.stem
-        blocks = mine_blocks(parts, dataset, window, device=device, done=done)
+        parts = out / f"{path.stem}.blocks"
+        blocks = _mined_blocks(parts, dataset, window, device=device, done=done)
         table = pa.concat_tables([SCHEMA.empty_table(), *(read_references(block) for block in blocks)])
         write_references(path, table.sort_by([("row", "ascending"), ("rank", "ascending")]).combine_chunks())
         shutil.rmtree(parts)
     return len(read_references(path))
 
 
-def mine_blocks(
-    parts: Path, dataset: Dataset, window: Window, *, device: str = "cpu", done: Done = lambda done, total: None
-) -> list[Path]:
+def _mined_blocks(parts: Path, dataset: Dataset, window: Window, *, device: str, done: Done) -> list[Path]:
     """Files of all blocks of queries; those that are there are not made again, unless they were made of something else."""
     _begin(parts, dataset, window)
     pairs_of = _pairs_by_query(dataset.candidates.query_of)

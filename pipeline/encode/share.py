@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.sampler import deal
 from pipeline.encode.embedding_cache import EmbeddingCache
 from pipeline.encode.encoder import Encoder, Progress, Sides, check_embeddings
 from pipeline.encode.ranks import LONE, Ranks
-from pipeline.encode.workload import Workload, deal
+from pipeline.encode.workload import Workload
 from pipeline.errors import ConfigError, PipelineError
 
 LONG_TOKENS = 8192

@@ -1,9 +1,7 @@
 """What is to be encoded: distinct contents, packed by cost into batches that depend on nothing but the contents."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heapify, heapreplace
 
 import numpy as np
 
@@ -67,15 +65,3 @@ class Workload:
                 room, sides = BATCH_TOKENS, 0
             room, sides = room - tokens, sides + 1
         return np.split(order, cuts)
-
-
-def deal(costs: Sequence[int], num_ranks: int) -> list[list[int]]:
-    """Numbers of the batches of each rank, in order: the costliest is dealt first, each to the rank that has least to do."""
-    loads = [(0, rank) for rank in range(num_ranks)]
-    heapify(loads)
-    dealt: list[list[int]] = [[] for _ in range(num_ranks)]
-    for number in sorted(range(len(costs)), key=lambda number: -costs[number]):
-        load, rank = loads[0]
-        heapreplace(loads, (load + costs[number], rank))
-        dealt[rank].append(number)
-    return [sorted(numbers) for numbers in dealt]

@@ -9,7 +9,6 @@ import pytest
 
 from eval import gold_ranks
 from eval.gold_ranks import GoldRanks, ranks_in_rows, ranks_in_set, write_ranks
-from eval.metrics import hits_at_1
 
 
 def vectors(count: int, seed: int) -> np.ndarray:
@@ -34,17 +33,11 @@ def test_places_are_those_of_the_lists(block: int, monkeypatch: pytest.MonkeyPat
     in_rows = ranks_in_rows(queries, candidates, pools)
     expected = [counted([scores[query, place] for place in pool]) for query, pool in enumerate(pools)]
     assert list(zip(in_rows.better, in_rows.tied, strict=True)) == expected
+    assert in_rows.measures()["hit_at_1"].tolist() == [1 / tied if not better else 0.0 for better, tied in expected]
     assert in_rows.pool == tuple(range(5, 14)) and max(in_rows.tied) > 1
     in_set = ranks_in_set(queries, candidates, [pool[0] for pool in pools])
     expected = [counted([scores[query, pool[0]], *np.delete(scores[query], pool[0])]) for query, pool in enumerate(pools)]
     assert list(zip(in_set.better, in_set.tied, strict=True)) == expected and in_set.pool == (31,) * 9
-
-
-def test_hit_at_1_is_the_one_that_is_printed() -> None:
-    queries, candidates = vectors(40, 3), vectors(60, 4)
-    pools = [[(3 * query + place) % 60 for place in range(1 + query)] for query in range(40)]
-    found = ranks_in_rows(queries, candidates, pools).measures()["hit_at_1"]
-    assert found.tolist() == hits_at_1(queries, candidates, pools).tolist()
 
 
 def test_a_collapsed_model_scores_chance_in_every_metric() -> None:

@@ -20,6 +20,7 @@ from pipeline.data.shards import ShardIndex
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import Manifest
+from pipeline.model.inputs import PixelLimits
 from pipeline.negatives import Mined
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
@@ -122,6 +123,22 @@ def test_nothing_is_mined_or_embedded_twice(context: Context, models: list[FakeM
     other = replace(context, recipe=mined(load("tiny_retrieval"), most=1))
     assert dict(run_stage(stage(other), other).manifest.counts)["references"] == 12
     assert [len(model.embedded) for model in models] == [15, 0], "another choice of the same embeddings"
+
+
+def test_mining_again_gives_what_training_has_read(context: Context, models: list[FakeModel]) -> None:
+    """The note of a folder's beginning names the run, which is another one each time: no content of it."""
+    first = run_stage(stage(context), context).manifest
+    forced = replace(context, force=True)
+    again = run_stage(stage(forced), forced)
+    assert not again.was_done and again.manifest.outputs["content"] == first.outputs["content"]
+
+
+def test_another_untrained_model_mines_anew_and_another_training_does_not(context: Context, models: list[FakeModel]) -> None:
+    run_stage(stage(context), context)
+    longer = replace(context, recipe=context.recipe.with_phase(steps=context.recipe.phase.steps + 1))
+    assert run_stage(stage(longer), longer).was_done
+    other = replace(context, recipe=replace(context.recipe, pixels=PixelLimits(min_tokens=1, max_tokens=9)))
+    assert not run_stage(stage(other), other).was_done
 
 
 def test_references_of_other_shards_are_refused(context: Context, models: list[FakeModel]) -> None:

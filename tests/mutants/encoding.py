@@ -89,13 +89,6 @@ MUTANTS = (
         (WORKLOAD,),
     ),
     Mutant(
-        "each rank has as many batches, whatever they cost",
-        "pipeline/encode/workload.py",
-        "heapreplace(loads, (load + costs[number], rank))",
-        "heapreplace(loads, (load + 1, rank))",
-        (WORKLOAD,),
-    ),
-    Mutant(
         "a rank keeps its error to itself",
         "pipeline/encode/encode.py",
         "how.ranks.gather((what, share.written, error))",

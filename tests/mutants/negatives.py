@@ -58,6 +58,20 @@ MUTANTS = (
         STAGE,
     ),
     Mutant(
+        "mining: what another untrained model mined is found done",
+        "jobs/mine.py",
+        "        if self.train.begins_trained:\n",
+        "        if True:\n",
+        STAGE,
+    ),
+    Mutant(
+        "mining: the note of the beginning counts as mined",
+        "jobs/mine.py",
+        "content=fingerprint(content))",
+        "content=fingerprint([content, (out / 'started.json').stat().st_mtime_ns]))",
+        STAGE,
+    ),
+    Mutant(
         "mining: stands behind its phase",
         "jobs/run.py",
         'ORDER.index("train" if name == "mine" else name)',
