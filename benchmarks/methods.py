@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from eval import mmeb, reconstruct, vlm
+from eval import mmeb, reconstruct, retrieval_set, vlm
 from eval.metrics import Score
 from eval.results import read_result
 from jobs.evaluate import FEWER, TRAINED
@@ -121,7 +121,7 @@ def read(recipe: Recipe, work: Path) -> Figures:
 
 
 def _precision(folder: Path) -> Precision:
-    groups = read_result(mmeb.MmebResult, folder / mmeb.RESULT_NAME).groups
+    groups = read_result(mmeb.MmebResult, folder / retrieval_set.RESULT_NAME).groups
     return {name: _percent(groups[name]) for name in META_TASKS if name in groups}
 
 

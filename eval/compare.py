@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.metrics import Score, difference_interval
-from eval.mmeb import SEED, DatasetResult, MmebResult
+from eval.mmeb import MmebResult
+from eval.retrieval_set import SEED, DatasetResult
 from pipeline.errors import DataError
 
 Interval = tuple[float, float]

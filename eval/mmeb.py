@@ -20,13 +20,10 @@ from eval.protocols import MMEB_V1, PROTOCOLS, Protocol
 from eval.ranks import is_rank, run_again
 from eval.results import Provenance, write_result
 from eval.retrieval_set import (
-    BLANK_RESULT_NAME,
-    RESULT_NAME,
     SEED,
     DatasetResult,
     RetrievalSet,
     chosen_sets,
-    file_name,
     lacking_sets,
     retrieval_sets,
 )
@@ -36,17 +33,6 @@ from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.manifest import fingerprint
 
 logger = logging.getLogger(__name__)
-
-__all__ = [
-    "BLANK_RESULT_NAME",
-    "RESULT_NAME",
-    "SEED",
-    "DatasetResult",
-    "RetrievalSet",
-    "file_name",
-    "lacking_sets",
-    "retrieval_sets",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

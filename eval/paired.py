@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.metrics import interval
-from eval.mmeb import SEED, MmebResult
+from eval.mmeb import MmebResult
+from eval.retrieval_set import SEED
 from eval.shared_sets import Row, grouped, shared_sets
 
 FLIPS = 5000

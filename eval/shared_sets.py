@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from eval.mmeb import DatasetResult, MmebResult
+from eval.mmeb import MmebResult
 from eval.protocols import MMEB_V1
+from eval.retrieval_set import DatasetResult
 from pipeline.errors import DataError
 
 Row = tuple[DatasetResult, ...]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval import mmeb, reconstruct, vlm
+from eval import reconstruct, retrieval_set, vlm
 from eval.measurement import Failures, Measurement, measure_missing
 from eval.model_protocol import Progress
 from eval.subject import newest_checkpoint
@@ -30,7 +30,7 @@ FEWER = "trained_{}_tokens"
 WITHOUT_TOKENS: tuple[vlm.Mode, ...] = ("native",)
 """How a model without compression tokens can be asked."""
 
-_KIND_OF = {mmeb.RetrievalSet: "retrieval", vlm.Questions: "questions", reconstruct.Reconstruction: "reconstruction"}
+_KIND_OF = {retrieval_set.RetrievalSet: "retrieval", vlm.Questions: "questions", reconstruct.Reconstruction: "reconstruction"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Choice:
         """Whether a measurement of the model with that label is chosen."""
         if label == UNTRAINED and not self.untrained:
             return False
-        if isinstance(each, mmeb.RetrievalSet) and each.blank and not self.blank:
+        if isinstance(each, retrieval_set.RetrievalSet) and each.blank and not self.blank:
             return False
         return _KIND_OF[type(each)] in self.kinds
 
@@ -114,7 +114,7 @@ class EvaluateStage:
         chosen = self._chosen(models)
         is_forced = self.context.force
         left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
-        if left and "retrieval" in self.choice.kinds and (lacking := mmeb.lacking_sets(self.context.data)):
+        if left and "retrieval" in self.choice.kinds and (lacking := retrieval_set.lacking_sets(self.context.data)):
             logger.warning("%s", lacking)
         failures.check(left, self._watched("data"))
         counts = {"step": trained_steps(trained)}
@@ -147,10 +147,10 @@ class EvaluateStage:
         data = self.context.data
         has_sets = (data / mmeb_eval.EVAL).is_dir() or "retrieval" in self.choice.kinds
         how = Encoding.usual(self.context.work / FOLDER)
-        found: list[Measurement] = list(mmeb.retrieval_sets(data, how=how)) if has_sets else []
+        found: list[Measurement] = list(retrieval_set.retrieval_sets(data, how=how)) if has_sets else []
         if model.label != TRAINED:
             return found
-        found += mmeb.retrieval_sets(data, blank=True, how=how) if has_sets else []
+        found += retrieval_set.retrieval_sets(data, blank=True, how=how) if has_sets else []
         # An empty folder costs nothing else; what is asked for by name must be there.
         for file in vlm.question_files(data) if "questions" in self.choice.only else vlm.found_files(data):
             found += [vlm.questions(file, mode, model.results.path) for mode in self.modes]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from eval import mmeb, reconstruct, vlm
+from eval import mmeb, reconstruct, retrieval_set, vlm
 from eval.gold_ranks import write_ranks
 from eval.lazy_model import LazyModel
 from eval.measurement import STATES_NAME, Failures, Measurement, ResultFolder, missing
@@ -23,7 +23,7 @@ from pipeline.tracking import Tracker
 MODEL_NAME = "model.json"
 """What a model was found to be when it was loaded, so that it need not be loaded to find its results again."""
 
-Sets = Sequence[mmeb.DatasetResult]
+Sets = Sequence[retrieval_set.DatasetResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +43,24 @@ class Evaluated:
 
         Returns counts of what there is.
         """
-        sets: dict[str, list[mmeb.DatasetResult]] = {mmeb.RESULT_NAME: [], mmeb.BLANK_RESULT_NAME: []}
+        sets: dict[str, list[retrieval_set.DatasetResult]] = {retrieval_set.RESULT_NAME: [], retrieval_set.BLANK_RESULT_NAME: []}
         asked, texts = dict[str, int](), 0
         for each in measurements:
             left = each.without(failures.left_out) or each
             result = self.results.find(left, self.model.fingerprint) if self.model.is_known else None
-            if isinstance(result, mmeb.DatasetResult):
-                sets[mmeb.file_name(blank=bool(result.provenance.settings["blank"]))].append(result)
+            if isinstance(result, retrieval_set.DatasetResult):
+                sets[retrieval_set.file_name(blank=bool(result.provenance.settings["blank"]))].append(result)
             elif isinstance(result, vlm.VlmResult):
                 asked[result.name] = len(result.hits)
                 tracker.log_metrics({f"eval/{self.label}/accuracy/{result.mode}/{result.name}": result.accuracy.score.value})
             elif isinstance(result, reconstruct.ReconstructResult):
                 texts = result.num_texts
                 self._note_texts(result, tracker)
-            elif not isinstance(each, mmeb.RetrievalSet):
+            elif not isinstance(each, retrieval_set.RetrievalSet):
                 self.results.set_aside(each.name)
         for name, results in sets.items():
             self._show_retrieval(name, results, data, tracker)
-        return {"datasets": len(sets[mmeb.RESULT_NAME]), "questions": sum(asked.values()), "texts": texts}
+        return {"datasets": len(sets[retrieval_set.RESULT_NAME]), "questions": sum(asked.values()), "texts": texts}
 
     @property
     def content(self) -> str:
@@ -78,7 +78,7 @@ class Evaluated:
         write_ranks(whole.datasets, (self.results.path / name).with_suffix(".parquet"))
         figures = {group: value.value for group, value in whole.groups.items()}
         figures |= {item.name: item.score.value for item in whole.datasets}
-        label = f"{self.label}_blank" if name == mmeb.BLANK_RESULT_NAME else self.label
+        label = f"{self.label}_blank" if name == retrieval_set.BLANK_RESULT_NAME else self.label
         tracker.log_metrics({f"eval/{label}/hit_at_1/{group}": value for group, value in figures.items()})
 
     def _note_texts(self, result: reconstruct.ReconstructResult, tracker: Tracker) -> None:

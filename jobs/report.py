@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval import mmeb, reconstruct, vlm
+from eval import reconstruct, retrieval_set, vlm
 from eval.report import ReportInputs, build_report
 from jobs.evaluate import MODES, TRAINED, UNTRAINED
 from jobs.stage import Context, Input, Result, Writing
@@ -49,9 +49,9 @@ class ReportStage:
         page = ReportInputs(
             title=self._title,
             notice=self._notice,
-            trained=_measured(trained / mmeb.RESULT_NAME),
-            untrained=_measured(untrained / mmeb.RESULT_NAME),
-            blank=_measured(trained / mmeb.BLANK_RESULT_NAME),
+            trained=_measured(trained / retrieval_set.RESULT_NAME),
+            untrained=_measured(untrained / retrieval_set.RESULT_NAME),
+            blank=_measured(trained / retrieval_set.BLANK_RESULT_NAME),
             questions=self._questions(trained),
             reconstruction=_measured(trained / reconstruct.RESULT_NAME),
             curves=self.context.train / "metrics.jsonl",

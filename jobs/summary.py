@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eval import mmeb
+from eval import mmeb, retrieval_set
 from eval.results import read_result
 from jobs.evaluate import FEWER, TRAINED, UNTRAINED
 from jobs.stage import Context
@@ -22,10 +22,10 @@ def result_table(evaluation: Path, fewer: Sequence[int] = ()) -> str:
     `fewer` are numbers of compression tokens of which the trained model has a line of its own.
     """
     files = {
-        "untrained": evaluation / UNTRAINED / mmeb.RESULT_NAME,
-        **{f"trained, {count} tokens": evaluation / FEWER.format(count) / mmeb.RESULT_NAME for count in fewer},
-        "trained": evaluation / TRAINED / mmeb.RESULT_NAME,
-        "trained, blank pictures": evaluation / TRAINED / mmeb.BLANK_RESULT_NAME,
+        "untrained": evaluation / UNTRAINED / retrieval_set.RESULT_NAME,
+        **{f"trained, {count} tokens": evaluation / FEWER.format(count) / retrieval_set.RESULT_NAME for count in fewer},
+        "trained": evaluation / TRAINED / retrieval_set.RESULT_NAME,
+        "trained, blank pictures": evaluation / TRAINED / retrieval_set.BLANK_RESULT_NAME,
     }
     results = {name: read_result(mmeb.MmebResult, path) for name, path in files.items() if path.is_file()}
     if "trained" not in results:

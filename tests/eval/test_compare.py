@@ -5,8 +5,9 @@ import pytest
 
 from eval.compare import compare
 from eval.metrics import DatasetHits, group_scores, score
-from eval.mmeb import DatasetResult, MmebResult
+from eval.mmeb import MmebResult
 from eval.results import Provenance
+from eval.retrieval_set import DatasetResult
 from pipeline.errors import DataError
 
 

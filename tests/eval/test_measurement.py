@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 
 from eval import mmeb, vlm
 from eval.measurement import Failures, ResultFolder, measure_missing
-from eval.mmeb import MmebResult, retrieval_sets
+from eval.mmeb import MmebResult
 from eval.model_protocol import silent
 from eval.results import Provenance, read_result
+from eval.retrieval_set import retrieval_sets
 from eval.subject import Subject
 from pipeline.errors import DataError
 from tests.eval.fakes import FakeModel, keep_nothing, png, write_eval, write_pictures

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.mmeb import MmebResult, evaluate, lacking_sets, retrieval_sets, table
+from eval.mmeb import MmebResult, evaluate, table
 from eval.pictures import blanked
 from eval.protocols import PROTOCOLS
 from eval.results import read_result, write_result
+from eval.retrieval_set import lacking_sets, retrieval_sets
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side
 from tests.eval.fakes import FakeModel, constant_vector, digest_vector, png, write_eval, write_pictures

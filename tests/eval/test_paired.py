@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from eval.metrics import DatasetHits, group_scores, score
-from eval.mmeb import DatasetResult, MmebResult
+from eval.mmeb import MmebResult
 from eval.paired import Difference, differences, permutation_p, table
 from eval.results import Provenance, write_result
+from eval.retrieval_set import DatasetResult
 from eval.spread import spread
 from eval.spread import table as spread_table
 from pipeline.errors import DataError

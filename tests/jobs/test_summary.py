@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval import mmeb
+from eval import mmeb, retrieval_set
 from eval.metrics import Score
 from eval.results import Provenance, write_result
 from jobs.stage import Context
@@ -26,10 +26,10 @@ def result(value: float) -> mmeb.MmebResult:
 
 
 def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path: Path) -> None:
-    write_result(result(0.021), tmp_path / "untrained" / mmeb.RESULT_NAME)
-    write_result(result(0.753), tmp_path / "trained" / mmeb.RESULT_NAME)
-    write_result(result(0.034), tmp_path / "trained" / mmeb.BLANK_RESULT_NAME)
-    write_result(result(0.612), tmp_path / "trained_4_tokens" / mmeb.RESULT_NAME)
+    write_result(result(0.021), tmp_path / "untrained" / retrieval_set.RESULT_NAME)
+    write_result(result(0.753), tmp_path / "trained" / retrieval_set.RESULT_NAME)
+    write_result(result(0.034), tmp_path / "trained" / retrieval_set.BLANK_RESULT_NAME)
+    write_result(result(0.612), tmp_path / "trained_4_tokens" / retrieval_set.RESULT_NAME)
     header, *rows, interval = result_table(tmp_path, (4,)).splitlines()
     assert header.split()[2:] == ["classification", "vqa", "grounding", "IND", "overall"]
     values = {row[:24].strip(): row[24:].split() for row in rows}
@@ -45,7 +45,7 @@ def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path:
 
 def test_what_was_not_measured_is_a_dash_and_a_part_is_said_to_be_one(tmp_path: Path) -> None:
     assert result_table(tmp_path) == "P@1: not measured; crem evaluate --only retrieval measures it"
-    write_result(replace(result(0.5), num_sets={"overall": 36}), tmp_path / "trained" / mmeb.RESULT_NAME)
+    write_result(replace(result(0.5), num_sets={"overall": 36}), tmp_path / "trained" / retrieval_set.RESULT_NAME)
     header, *rows, interval = result_table(tmp_path).splitlines()
     assert {row[:24].strip(): row[24:].split()[-1] for row in rows} == {
         "chance": "2.0",

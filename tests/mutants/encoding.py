@@ -210,8 +210,8 @@ MUTANTS = (
     Mutant(
         "evaluation keeps no embeddings",
         "jobs/evaluate.py",
-        "mmeb.retrieval_sets(data, blank=True, how=how)",
-        "mmeb.retrieval_sets(data, blank=True)",
+        "retrieval_set.retrieval_sets(data, blank=True, how=how)",
+        "retrieval_set.retrieval_sets(data, blank=True)",
         ("tests/jobs/test_evaluate.py::test_embeddings_are_kept_in_the_work_folder_and_serve_other_measurements",),
     ),
 )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from eval import mmeb
+from eval import mmeb, retrieval_set
 from eval.subject import newest_checkpoint
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.export import export
@@ -245,7 +245,7 @@ def test_an_export_is_evaluated_without_a_recipe(exported_cases: dict[str, Case]
         given = ["--model", str(model), "--data", str(tmp_path), "--out", str(out), "--work", str(tmp_path / "work")]
         shown = CliRunner().invoke(mmeb.main, given)
         assert shown.exit_code == 0, shown.output
-        said[model] = json.loads((out / mmeb.RESULT_NAME).read_text())
+        said[model] = json.loads((out / retrieval_set.RESULT_NAME).read_text())
     (one,), (other,) = (said[model]["datasets"] for model in (case.exported, case.path))
     assert one["hits"] == other["hits"]
     shown_scores = [
@@ -263,7 +263,9 @@ def test_a_result_of_a_bare_model_folder_says_so(
     shown = CliRunner().invoke(mmeb.main, [*given, "--work", str(tmp_path / "work")])
     assert shown.exit_code == 0, shown.output
     assert [f"{model_folder}: untrained tokens: " in message for message in caplog.messages] == [True]
-    assert json.loads((tmp_path / "out" / mmeb.RESULT_NAME).read_text())["provenance"]["model"].startswith("untrained tokens ")
+    assert json.loads((tmp_path / "out" / retrieval_set.RESULT_NAME).read_text())["provenance"]["model"].startswith(
+        "untrained tokens "
+    )
 
 
 @pytest.mark.parametrize("name", WITH_TOKENS)
