@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
-from data_prep import qa_description, qa_dialogue
+from data_prep import qa_caption, qa_description, qa_dialogue
 from data_prep.qa_script import Script
 from pipeline.chat import MAX_ANSWER_TOKENS, ChatClient
 from pipeline.data.qa import QaKind
@@ -65,4 +66,19 @@ DIALOGUE = Kind(
         "turns": [qa_dialogue.BOUNDS.least, qa_dialogue.BOUNDS.most],
     },
 )
-BY_NAME: Mapping[QaKind, Kind] = {kind.name: kind for kind in (QA, DIALOGUE)}
+
+
+def _about_pictures(name: QaKind, wording: qa_caption.Wording) -> Kind:
+    """One text about the pictures that `DIALOGUE` holds dialogues about."""
+    return Kind(
+        name=name,
+        script=partial(qa_caption.tell, wording=wording),
+        texts=False,
+        negatives=DIALOGUE.negatives,
+        wording={"question": wording.question, "prompt": wording.prompt},
+    )
+
+
+CAPTION = _about_pictures("caption", qa_caption.CAPTION)
+DESCRIPTION = _about_pictures("description", qa_caption.DESCRIPTION)
+BY_NAME: Mapping[QaKind, Kind] = {kind.name: kind for kind in (QA, DIALOGUE, CAPTION, DESCRIPTION)}

@@ -1,7 +1,8 @@
 """A stand-in for a served vision-language model: answers about pictures of the toy world, from the scenes they were drawn from.
 
 It speaks just enough of the OpenAI chat protocol for the synthesis to run without a network or a GPU. Asked for a list of
-questions, it gives those of the picture's dialogue; a question of the list has its answer, anything else a description.
+questions, it gives those of the picture's dialogue; a question of the list has its answer, a caption is one of those that the
+toy world's own pairs have, anything else gets a description.
 """
 
 import base64
@@ -19,9 +20,10 @@ from typing import Any
 
 import click
 
+from data_prep.qa_caption import CAPTION
 from data_prep.qa_dialogue import LIST_PROMPT
 from data_prep.scene_questions import dialogue
-from data_prep.scenes import Scene, description, scene_from_json
+from data_prep.scenes import Scene, caption, description, scene_from_json
 from pipeline.errors import DataError, PipelineError
 
 MODEL_NAME = "toy-world-scenes"
@@ -53,6 +55,8 @@ def reply_to(request: object, scenes: Mapping[str, Scene]) -> str:
     unknown = [digest for digest in digests if digest not in scenes]
     if unknown:
         raise ValueError(f"picture {unknown[0][:12]} is not of this toy world")
+    if words == CAPTION.prompt:
+        return " . ".join(caption(scenes[digest], random.Random(digest)) for digest in digests)
     asked = dialogue(scenes[digests[0]], random.Random(digests[0]))
     if words == LIST_PROMPT:
         if len(digests) > 1:

@@ -1,9 +1,9 @@
 """Questions and answers about the sides of every pair, by a vision-language model, as side files joined by key.
 
 Kind `qa` (CREM's homogeneous data) is one of each a side: a side without a picture is asked to reconstruct its text, which needs
-no model. Kind `dialogue` (CoMa) is three to five turns about a side's pictures. The model stands behind an OpenAI-compatible
-endpoint. Answers are journalled as they come: a run that was killed goes on. Answers that are no target (qa_filters) stay in the
-journal and are rejects here: an old journal is cleaned as it is joined.
+no model. Kinds `dialogue` (CoMa), `caption` and `description` are about its pictures: three to five turns, or one. The model
+stands behind an OpenAI-compatible endpoint. Answers are journalled as they come: a run that was killed goes on. Answers that are
+no target (qa_filters) stay in the journal and are rejects here: an old journal is cleaned as it is joined.
 """
 
 import contextlib
@@ -184,7 +184,7 @@ def _side_name(number: int) -> str:
     "--url", help="Base address of the endpoint, such as http://127.0.0.1:8000/v1. Without it, no picture is described."
 )
 @click.option(
-    "--kind", type=click.Choice(KINDS), default=KINDS[0], help="One question and answer a side, or dialogues on pictures."
+    "--kind", type=click.Choice(KINDS), default=KINDS[0], help="What is asked: of each side, or about its pictures alone."
 )
 @click.option("--model", default="Qwen/Qwen2.5-VL-7B-Instruct", help="Model name that the endpoint serves.")
 @click.option("--workers", default=8, help="Calls in flight at the same time.")
@@ -198,7 +198,7 @@ def _side_name(number: int) -> str:
     "--max-unanswered", type=click.FloatRange(0, 1), default=MAX_UNANSWERED, help="Share of pictures that may stay without one."
 )
 def main(shards: Path, out: Path, url: str | None, kind: QaKind, **given: Any) -> None:
-    """Synthesize a question and an answer for each side of every pair, or dialogues about their pictures.
+    """Synthesize a question and an answer for each side of every pair, or dialogues, captions or descriptions of pictures.
 
     The key of the endpoint, if it needs one, is read from CREM_API_KEY. Stopped at any moment, the same command goes on
     without asking anything twice.

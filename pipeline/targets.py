@@ -83,6 +83,33 @@ class Dialogue(Target):
         return Side(images=side.images) if self.bare else side
 
 
+@dataclass(frozen=True, slots=True)
+class Caption(Target):
+    """One sentence about the side's own pictures (an ablation of CoMa); nothing for a side of text.
+
+    `bare` leaves of a side its pictures (see `Target.context`).
+    """
+
+    bare: bool = False
+
+    needs: ClassVar[QaKind | Literal[""]] = "caption"
+
+    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+        """The side's synthesized turn."""
+        return synthesized.turns(sample.dataset, sample.key, side)
+
+    def context(self, side: Side) -> Side:
+        """The side, or its pictures alone."""
+        return Side(images=side.images) if self.bare else side
+
+
+@dataclass(frozen=True, slots=True)
+class Description(Caption):
+    """One paragraph about the side's own pictures, whatever the side asks or says (an ablation of CoMa)."""
+
+    needs: ClassVar[QaKind | Literal[""]] = "description"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherSide(Target):
     """The text of the paired side (Bottleneck Tokens). Nothing is synthesized.

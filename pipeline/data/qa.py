@@ -1,7 +1,7 @@
 """Synthesized questions and answers as side files, one for each dataset and kind, joined by key: shards are never rewritten.
 
-Kind `qa` is one turn a side and lies in the folder itself; kind `dialogue`, several turns about a side's pictures, in a folder
-below it, and has turns of hard negatives too.
+Kind `qa` is one turn a side and lies in the folder itself. The others are about a side's pictures, hard negatives' too, and have
+folders of their own below it: kind `dialogue`, several turns, and kinds `caption` and `description`, one.
 
 The files are uncompressed Arrow, not parquet: they are memory-mapped, so a row costs no more than the pages it lies on, and all
 ranks and workers of a machine share them.
@@ -24,7 +24,7 @@ from pipeline.errors import DataError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.sample import Turn
 
-QaKind = Literal["qa", "dialogue"]
+QaKind = Literal["qa", "dialogue", "caption", "description"]
 KINDS: tuple[QaKind, ...] = get_args(QaKind)
 
 SUFFIX = ".arrow"
@@ -32,13 +32,14 @@ BATCH_ROWS = 4096
 
 _TURNS = pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))
 _SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.string()), ("query", _TURNS), ("positive", _TURNS)])
-_SCHEMAS: Mapping[QaKind, pa.Schema] = {"qa": _SCHEMA, "dialogue": _SCHEMA.append(pa.field("negatives", pa.list_(_TURNS)))}
+_WITH_NEGATIVES = _SCHEMA.append(pa.field("negatives", pa.list_(_TURNS)))
+_SCHEMAS: Mapping[QaKind, pa.Schema] = {**dict.fromkeys(KINDS, _WITH_NEGATIVES), "qa": _SCHEMA}
 _NEGATIVE = "negative_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QaEntry:
-    """Turns for the sides of the sample with this key; those of hard negatives, in their order, are kept of dialogues alone."""
+    """Turns for the sides of the sample with this key; those of hard negatives, in their order, are not kept of kind `qa`."""
 
     key: str
     query: tuple[Turn, ...] = ()

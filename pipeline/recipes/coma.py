@@ -18,7 +18,7 @@ from pipeline.model.pooling import MeanOver
 from pipeline.phase import AdamW, Mixture, Phase
 from pipeline.recipe import PublishedBackbone, Recipe
 from pipeline.roles import Hide, Layout, Role
-from pipeline.targets import Dialogue, OwnQuestions, Target
+from pipeline.targets import Caption, Description, Dialogue, Target
 
 COMPRESS = Layout(
     order=(Role.CONTEXT, Role.COMPRESSION, Role.QUESTION, Role.ANSWER),
@@ -116,7 +116,7 @@ def multi_turn() -> Recipe:
     """What the ablations are held against: coma_3b with a second phase of 500,000 pairs (paper), which are 488 batches.
 
     Missing of the ablations: the KL divergence to the uncompressed model, a loss of its own that needs a second forward pass of
-    each row, and captions, which the teacher would have to be asked for in other words (code: caption.py).
+    each row.
     """
     base = coma_3b()
     return replace(
@@ -133,8 +133,13 @@ def single_turn() -> Recipe:
 
 
 def description() -> Recipe:
-    """Ablation: one description of each picture. The paper's request is unknown; this is the one of CREM's own questions."""
-    return _with_target(OwnQuestions(texts=False, bare=True), "description", "one description of each picture")
+    """Ablation: one description of each picture. The paper's request is unknown; ours: data_prep/qa_caption.py."""
+    return _with_target(Description(bare=True), "description", "one description of each picture")
+
+
+def caption() -> Recipe:
+    """Ablation: one caption of each picture (code: caption.py, whose words are unknown; ours: data_prep/qa_caption.py)."""
+    return _with_target(Caption(bare=True), "caption", "one caption of each picture")
 
 
 def _with_target(target: Target, name: str, words: str) -> Recipe:
@@ -165,5 +170,6 @@ COMA: dict[str, Callable[[], Recipe]] = {
     "coma_3b_multi_turn": multi_turn,
     "coma_3b_single_turn": single_turn,
     "coma_3b_description": description,
+    "coma_3b_caption": caption,
     **{f"coma_3b_k{count}": partial(with_num_tokens, count) for count in NUM_TOKENS},
 }

@@ -24,7 +24,7 @@ COMA_FORMATS = PrintedTable(
         PrintedRow("multi-turn", "coma_3b_multi_turn", (59.2, 63.3, 67.5, 81.2, 65.5)),
         PrintedRow("single-turn", "coma_3b_single_turn", (None, None, None, None, 64.8)),
         PrintedRow("description", "coma_3b_description", (None, None, None, None, 64.9)),
-        PrintedRow("caption", None, (None, None, None, None, 65.2)),
+        PrintedRow("caption", "coma_3b_caption", (None, None, None, None, 65.2)),
         PrintedRow("multi-turn, KL", None, (None, None, None, None, 64.4)),
     ),
 )

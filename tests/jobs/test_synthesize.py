@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
-from pipeline.targets import Dialogue, OtherSide, OwnQuestions
+from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions
 from pipeline.tracking import NullTracker
 from tests.chat_server import Reply, chat_server, completion
 
@@ -65,6 +65,10 @@ def test_what_is_asked_follows_from_the_recipe() -> None:
     assert kinds_needed(recipe) == ("qa",)
     assert kinds_needed(dialogue) == ("dialogue",)
     assert kinds_needed(both) == ("qa", "dialogue")
+    assert [kinds_needed(recipe.with_phase(target=target)) for target in (Caption(), Description())] == [
+        ("caption",),
+        ("description",),
+    ]
     assert kinds_needed(unasked) == kinds_needed(recipe.with_phase(target=OtherSide())) == ()
     with pytest.raises(ConfigError, match=r"target\.needs: no synthesis makes songs; there are qa, dialogue"):
         kinds_needed(recipe.with_phase(target=Song()))

@@ -9,6 +9,7 @@ TOY = ("tests/data_prep/test_toy_dialogues.py",)
 TABLE = ("tests/pipeline/data/test_qa.py",)
 CHAT = ("tests/pipeline/test_chat.py",)
 STAGE = ("tests/jobs/test_synthesize.py",)
+CAPTIONS = ("tests/data_prep/test_qa_caption.py",)
 
 MUTANTS = (
     Mutant("numbers of questions are learnt", "data_prep/question_list.py", '_NUMBER.sub("", bare.', "(bare.", LISTS),
@@ -85,6 +86,34 @@ MUTANTS = (
         SCRIPT,
     ),
     Mutant("negatives have no dialogues", "data_prep/qa_kinds.py", "    negatives=True,\n", "    negatives=False,\n", SYNTHESIS),
+    Mutant(
+        "a caption depends on what its side says",
+        "data_prep/qa_caption.py",
+        "about=Side(images=side.images)",
+        "about=side",
+        CAPTIONS,
+    ),
+    Mutant(
+        "captions are learnt unread",
+        "data_prep/qa_caption.py",
+        '    fault = fault_of(answer, request="", template=wording.prompt)\n',
+        "    fault = None\n",
+        CAPTIONS,
+    ),
+    Mutant(
+        "negatives have no captions",
+        "data_prep/qa_kinds.py",
+        "        negatives=DIALOGUE.negatives,\n",
+        "        negatives=False,\n",
+        CAPTIONS,
+    ),
+    Mutant(
+        "captions lose the turns of negatives",
+        "pipeline/data/qa.py",
+        '{**dict.fromkeys(KINDS, _WITH_NEGATIVES), "qa": _SCHEMA}',
+        '{**dict.fromkeys(KINDS, _SCHEMA), "dialogue": _WITH_NEGATIVES}',
+        CAPTIONS,
+    ),
     Mutant(
         "dialogues are asked without sampling",
         "data_prep/qa_teacher.py",

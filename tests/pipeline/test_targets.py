@@ -13,7 +13,7 @@ from pipeline.recipe_json import recipe_from_json
 from pipeline.roles import Role
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder
-from pipeline.targets import Dialogue, OtherSide, OwnQuestions
+from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Target
 from pipeline.train.dataloader.step_dataset import StepDataset
 from tests.pipeline.corpus import corpus, measured, small_recipe
 from tests.pipeline.test_layouts import COMA, TARGET
@@ -57,7 +57,8 @@ def test_a_side_without_words_is_not_told() -> None:
 
 
 def test_own_questions_and_dialogues_are_synthesized() -> None:
-    for target, kind in ((OwnQuestions(), "qa"), (Dialogue(), "dialogue")):
+    kinds: dict[Target, str] = {OwnQuestions(): "qa", Dialogue(): "dialogue", Caption(): "caption", Description(): "description"}
+    for target, kind in kinds.items():
         assert target.needs == kind and target.expects("A")
         turns = target.turns(SAMPLE, "positive", Written())  # type: ignore[arg-type]
         assert turns == (Turn(question="A a-1", answer="positive"),)
@@ -84,7 +85,9 @@ def test_a_target_goes_through_settings_and_json() -> None:
     plain = json.loads(canonical_json(small_recipe()))
     del plain["phases"][0]["target"]
     assert recipe_from_json(json.dumps(plain)).phase.target == OwnQuestions()
-    with pytest.raises(ConfigError, match=r"phases\.0\.target=Other: 'Other' is not one of OwnQuestions, .*Dialogue, OtherSide"):
+    with pytest.raises(
+        ConfigError, match=r"phases\.0\.target=Other: 'Other' is not one of OwnQuestions, .*Dialogue, .*Caption, .*OtherSide"
+    ):
         override(small_recipe(), ["phases.0.target=Other"])
 
 
@@ -142,13 +145,16 @@ def test_sides_of_text_may_be_asked_nothing() -> None:
 
 
 @pytest.mark.parametrize(("bare", "embeds"), [(True, False), (False, False), (True, True)])
-def test_a_phase_that_embeds_nothing_may_compress_bare_pictures(builder: SequenceBuilder, bare: bool, embeds: bool) -> None:
+@pytest.mark.parametrize("kind", [Dialogue, Caption, Description])
+def test_a_phase_that_embeds_nothing_may_compress_bare_pictures(
+    builder: SequenceBuilder, kind: type[Dialogue] | type[Caption], bare: bool, embeds: bool
+) -> None:
     """Before the tokens: a block of 4 visual tokens and the cue, or the side's words too; what is embedded is always whole."""
     cue = "what is"
     layout = replace(COMA, cue=cue)
     mixture = replace(small_recipe().phase.mixture, outside=0)
     recipe = small_recipe(
-        layout=layout, target=Dialogue(bare=bare), mixture=mixture, contrastive_weight=float(embeds), language_weight=1.0
+        layout=layout, target=kind(bare=bare), mixture=mixture, contrastive_weight=float(embeds), language_weight=1.0
     )
     dataset = StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, recipe.phase, builder.vocabulary)
     rows = [row for row in dataset.global_rows(dataset.draw(0), 0) if row.pixels]
