@@ -13,9 +13,9 @@ import torch
 from eval.measurement import Failures
 from eval.model_protocol import Model
 from eval.retrieval_set import RetrievalSet
-from pipeline.data.mmeb_eval import EvalSet
 from pipeline.encode.workload import Workload
 from pipeline.inference import EmbeddingModel
+from pipeline.sample import Side
 from pipeline.train.flops import Cost
 from pipeline.train.forecast.forecast import UTILISATION
 from pipeline.train.forecast.gpus import GPUS
@@ -38,23 +38,23 @@ def forecast(model: Model, wanted: Sequence[RetrievalSet]) -> str:
     failures, found, cost = Failures(), list[Estimate](), Cost.of(model.embedder)
 
     def look(each: RetrievalSet) -> None:
-        found.append(estimate(model, each.read(), cost))
+        found.append(estimate(model, each.dataset, each.sides(each.read()), cost))
 
     for each in wanted:
         failures.passes(each.dataset, partial(look, each))
     return table(found)
 
 
-def estimate(model: EmbeddingModel, eval_set: EvalSet, cost: Cost) -> Estimate:
+def estimate(model: EmbeddingModel, name: str, sides: Sequence[Side], cost: Cost) -> Estimate:
     """Look at every side of a set, at its pictures' heads alone."""
-    sides, reader = [*eval_set.queries, *eval_set.candidates], model.reader
+    reader = model.reader
     work = Workload.of(reader, sides)
     patch = model.recipe.pixels.patch
     shown = [size for first in work.firsts.tolist() for size in reader.reading(sides[first]).shown]
     grids = torch.tensor([(1, height // patch, width // patch) for height, width in shown]).reshape(-1, 3)
     lengths, tokens = torch.from_numpy(work.tokens), int(work.tokens.sum())
     flops = cost.sequences(lengths, tokens=tokens).forward + cost.pictures(grids).forward
-    return Estimate(name=eval_set.name, sides=len(sides), distinct=len(work.keys), tokens=tokens, flops=flops)
+    return Estimate(name=name, sides=len(sides), distinct=len(work.keys), tokens=tokens, flops=flops)
 
 
 def table(found: Sequence[Estimate]) -> str:

@@ -15,7 +15,7 @@ from eval.gold_ranks import write_ranks
 from eval.measurement import Failures, ResultFolder, measure_missing
 from eval.metrics import DatasetHits, Score, group_scores
 from eval.model_protocol import Model, Progress, silent
-from eval.options import encoding_options, subject_options, take_encoding
+from eval.options import encoding_options, preset_options, subject_options, take_encoding
 from eval.protocols import MMEB_V1, PROTOCOLS, Protocol
 from eval.ranks import is_rank, run_again
 from eval.results import Provenance, write_result
@@ -129,6 +129,7 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 
 @click.command()
 @subject_options
+@preset_options
 @encoding_options
 @click.option("--data", type=click.Path(path_type=Path), help="Data folder with MMEB-eval/. Default: the one the run names.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result file. Default: <work>/eval/<run or model>.")
@@ -157,14 +158,16 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
         if is_dry:
             from eval.estimate import forecast  # brings torch in
 
-            click.echo(forecast(chosen.load(), retrieval_sets(place, datasets or None, protocol=PROTOCOLS[protocol])))
+            sets = retrieval_sets(place, datasets or None, protocol=PROTOCOLS[protocol], preset=chosen.preset)
+            click.echo(forecast(chosen.load(), sets))
             return
         out.mkdir(parents=True, exist_ok=True)  # before the hours of work
         if processes > 1 and not is_rank():
             sys.exit(run_again("eval.mmeb", processes))
         how = take_encoding(given)
-        rules = PROTOCOLS[protocol]
-        measure_sets(chosen, retrieval_sets(place, datasets or None, blank=blank, protocol=rules, how=how), out)
+        rules, preset = PROTOCOLS[protocol], chosen.preset
+        sets = retrieval_sets(place, datasets or None, blank=blank, protocol=rules, how=how, preset=preset)
+        measure_sets(chosen, sets, out)
 
 
 def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> None:

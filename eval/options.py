@@ -10,6 +10,7 @@ import click
 from pipeline.encode.embedding_cache import FOLDER
 from pipeline.encode.ranks import Ranks
 from pipeline.encode.share import Encoding
+from pipeline.presets import PRESETS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +31,15 @@ _SUBJECT = (
 )
 
 
+_PRESET = (
+    click.option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        help="--model is a folder that others published: read it with its own prompt, pooling and positions.",
+    ),
+    click.option("--base", type=click.Path(path_type=Path), help="Folder of the model that a published adapter belongs to."),
+)
+
 _ENCODING = (
     click.option(
         "--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine: one a GPU."
@@ -46,6 +56,11 @@ _ENCODING = (
 def subject_options(command: Command) -> Command:
     """The options whose values are the arguments of `find_subject`, in the order they are listed."""
     return reduce(lambda wrapped, option: option(wrapped), reversed(_SUBJECT), command)
+
+
+def preset_options(command: Command) -> Command:
+    """Further arguments of `find_subject`, for commands that only embed."""
+    return reduce(lambda wrapped, option: option(wrapped), reversed(_PRESET), command)
 
 
 def encoding_options(command: Command) -> Command:

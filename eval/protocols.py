@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.data.mmeb_eval import Identity
-
-TEXT_TO_PICTURE = frozenset({"VisDial", "MSCOCO_t2i", "VisualNews_t2i", "WebQA", "EDIS", "Wiki-SS-NQ"})
-"""Sets whose candidates VLM2Vec's second version knows by their picture alone (its parser `image_t2i`)."""
+from pipeline.data.mmeb_registry import TEXT_TO_PICTURE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """`by_picture` are the sets whose candidates are known by their picture alone; elsewhere text and picture count.
+    """`by_picture` are the sets whose candidates are known by their picture alone (VLM2Vec's second version: where texts look for
+    pictures); elsewhere text and picture count.
 
     `pools`: each query ranks the candidates of its own row, or those of the whole set, of which all but its own are wrong.
     """

@@ -19,12 +19,14 @@ from eval.protocols import MMEB_V1, Protocol
 from eval.results import Provenance, Setting
 from eval.retrieval_example import RetrievalExample, examples
 from pipeline.data.mmeb_eval import EVAL, EvalSet, check_eval, describe, eval_datasets, read_eval
-from pipeline.data.mmeb_registry import META, NOT_COUNTED
+from pipeline.data.mmeb_registry import ALIASES, META, NOT_COUNTED
 from pipeline.encode.encode import encode
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError
 from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
+from pipeline.presets import Preset
+from pipeline.sample import Side
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,10 @@ class DatasetResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalSet:
-    """P@1 on one set as a measurement (eval.measurement). `state` is how its files look, `how` how it is encoded."""
+    """P@1 on one set as a measurement (eval.measurement). `state` is how its files look, `how` how it is encoded.
+
+    `preset` says how a model that others published is shown a query and a candidate; our own are shown sides as they stand.
+    """
 
     data: Path
     dataset: str
@@ -65,6 +70,7 @@ class RetrievalSet:
     state: str
     protocol: Protocol = MMEB_V1
     how: Encoding = _PLAIN
+    preset: Preset | None = None
     result: type[DatasetResult] = DatasetResult
 
     @property
@@ -94,6 +100,14 @@ class RetrievalSet:
         """The set, which was checked before, by the protocol's rule of identity."""
         return read_eval(self.data, self.dataset, verify=False, identity=self.protocol.identity(self.dataset))
 
+    def sides(self, eval_set: EvalSet) -> list[Side]:
+        """The set's queries and then its candidates, as the model is shown them."""
+        queries, candidates, preset = eval_set.queries, eval_set.candidates, self.preset
+        if preset is None:
+            return [*queries, *candidates]
+        name = ALIASES.get(self.dataset, self.dataset)
+        return [*(preset.query(side, name) for side in queries), *(preset.candidate(side, name) for side in candidates)]
+
     def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
         """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
         eval_set, info = self.read(), describe(self.data, self.dataset)
@@ -101,8 +115,7 @@ class RetrievalSet:
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
         if known is None or not known.provenance.agrees_with(made_of):
             shown = _blanked(eval_set) if self.blank else eval_set
-            sides = [*shown.queries, *shown.candidates]
-            embeddings = encode(model, sides, what=self.dataset, how=self.how, progress=progress)
+            embeddings = encode(model, self.sides(shown), what=self.dataset, how=self.how, progress=progress)
             return self._scored(shown, embeddings, made_of)
         return replace(known, meta_task=info.meta_task, split=info.split)
 
@@ -137,6 +150,7 @@ def retrieval_sets(
     blank: bool = False,
     protocol: Protocol = MMEB_V1,
     how: Encoding = _PLAIN,
+    preset: Preset | None = None,
 ) -> list[RetrievalSet]:
     """The sets of a data folder that MMEB counts and the user's own, or those named. Raises ConfigError for an unknown name."""
     folder = data / EVAL
@@ -149,6 +163,7 @@ def retrieval_sets(
             state=fingerprint([corpus_state(folder / name, folder / "datasets.json"), pictures]),
             protocol=protocol,
             how=how,
+            preset=preset,
         )
         for name in chosen_sets(eval_datasets(data), datasets)
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eval.model_protocol import Model
 from pipeline.errors import CheckpointError, ConfigError, PipelineError
 from pipeline.manifest import fingerprint
+from pipeline.presets import Preset, preset_of
 from pipeline.stage_folder import find_made_by
 from pipeline.tracking import default_uri, find_run
 
@@ -25,8 +26,9 @@ logger = logging.getLogger(__name__)
 class Subject:
     """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go.
 
-    `recipe` is needed for a bare model folder; checkpoints and exports bring their own. `device` and `dtype` are the user's,
-    None where the machine decides.
+    `recipe` is needed for a bare model folder; checkpoints and exports bring their own. `preset` reads a folder that others
+    published, `base` is the model that an adapter belongs to. `device` and `dtype` are the user's, None where the machine
+    decides.
     """
 
     folder: Path
@@ -35,14 +37,19 @@ class Subject:
     out: Path
     device: str | None = None
     dtype: "Dtype | None" = None
+    preset: Preset | None = None
+    base: Path | None = None
 
     def load(self) -> Model:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
         # Pulls in torch, which --help and a wrong path must not wait for.
+        from pipeline.foreign import load_foreign
         from pipeline.merged import load_merged
         from pipeline.model.device import usual_place
 
         device, dtype = usual_place(self.device, self.dtype)
+        if self.preset is not None:
+            return load_foreign(self.folder, self.preset, base=self.base, device=device, dtype=dtype)
         return load_merged(self.folder, recipe=self.recipe, device=device, dtype=dtype)
 
     def data_folder(self, given: Path | None) -> Path:
@@ -62,12 +69,19 @@ def find_subject(
     work: Path,
     device: str | None = None,
     dtype: "Dtype | None" = None,
+    preset: str | None = None,
+    base: Path | None = None,
 ) -> Subject:
     """The model that `--run-id` or `--model` names.
 
     A run is looked up in the store of the work folder (or MLFLOW_TRACKING_URI); its newest whole checkpoint is taken. A bare
     model folder needs a recipe. Raises ConfigError unless exactly one of the two is given, CheckpointError for a bad folder.
     """
+    if preset is not None:
+        found = _published(model, run_id, preset, recipe, work)
+        return replace(found, device=device, dtype=dtype, base=base)
+    if base is not None:
+        raise ConfigError("--base: belongs to an adapter that others published; name its --preset too")
     given = _given_recipe(recipe, settings)
     if model is not None and run_id is None:
         found = _subject_of_folder(model, given, work)
@@ -78,11 +92,25 @@ def find_subject(
     return replace(found, device=device, dtype=dtype)
 
 
+def _published(model: Path | None, run_id: str | None, preset: str, recipe: str | None, work: Path) -> Subject:
+    """A folder that others published; its results go to a folder of the preset's."""
+    if model is None or run_id is not None or recipe is not None:
+        raise ConfigError("--preset: reads a folder that others published; name it with --model, and no --run-id and no --recipe")
+    if not model.is_dir():
+        raise CheckpointError(f"{model}: no such folder; name the folder of a published model")
+    found = _subject_of_place(model, None, work)
+    return replace(found, preset=preset_of(preset), out=found.out.with_name(f"{found.out.name}-{preset}"))
+
+
 def _subject_of_folder(model: Path, recipe: "Recipe | None", work: Path) -> Subject:
+    return replace(_subject_of_place(model, recipe, work), folder=newest_checkpoint(model))
+
+
+def _subject_of_place(model: Path, recipe: "Recipe | None", work: Path) -> Subject:
     place = model.resolve()
     # Every run has a step-00001000: which one it is stands in the rest of the path.
     name = f"{place.name}-{fingerprint(place)[:8]}"
-    return Subject(folder=newest_checkpoint(model), recipe=recipe, data=None, out=work / "eval" / name)
+    return Subject(folder=model, recipe=recipe, data=None, out=work / "eval" / name)
 
 
 def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject:

@@ -44,6 +44,9 @@ META: dict[str, DatasetInfo] = {
 }
 """The 36 sets by the names that MMEB-eval gives them."""
 
+TEXT_TO_PICTURE = frozenset({"VisDial", "MSCOCO_t2i", "VisualNews_t2i", "WebQA", "EDIS", "Wiki-SS-NQ"})
+"""Sets where texts look for pictures (`image_t2i` among the parsers of VLM2Vec's second version)."""
+
 ALIASES = {"ImageNet_1K": "ImageNet-1K"}
 """Names of MMEB-train that MMEB-eval spells otherwise."""
 

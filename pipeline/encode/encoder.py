@@ -25,10 +25,14 @@ class Sides(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a model will read of a side: its tokens, and the height and width at which each picture is shown."""
+    """What a model will read of a side: its tokens, and the height and width at which each picture is shown.
+
+    `apart` are words of it that stand apart from the others, as in a system turn of its own.
+    """
 
     tokens: int
     shown: tuple[tuple[int, int], ...] = ()
+    apart: str = ""
 
 
 class Reader(Protocol):

@@ -21,8 +21,9 @@ def content_of(side: Side) -> Content:
 
 
 def key_of(side: Side, reading: Reading) -> bytes:
-    """The sha256 of a side's content and of the sizes that its pictures are shown at: under it an embedding is found again."""
-    digest = hashlib.sha256(repr(reading.shown).encode())
+    """The sha256 of a side's content and of how it is read (sizes of pictures, words apart): an embedding's name in the cache."""
+    how = (reading.shown, reading.apart) if reading.apart else reading.shown
+    digest = hashlib.sha256(repr(how).encode())
     words, images = content_of(side)
     for part in (words.encode("utf-8", "surrogatepass"), *images):
         digest.update(len(part).to_bytes(8, "big") + part)

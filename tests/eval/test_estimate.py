@@ -34,10 +34,11 @@ def test_operations_are_those_that_torch_counts(model: EmbeddingModel, data: Pat
     """Each side alone, attention left out: torch's formula for it knows no causal mask. The rest agrees to a thousandth."""
     eval_set = read_eval(data, "finding")
     cost = Cost.of(model.embedder)
-    found = estimate(model, eval_set, cost)
-    sides = list(dict.fromkeys([*eval_set.queries, *eval_set.candidates]))
+    every = [*eval_set.queries, *eval_set.candidates]
+    found = estimate(model, "finding", every, cost)
+    sides = list(dict.fromkeys(every))
     assert (found.sides, found.distinct) == (12, len(sides)) == (12, 12)
-    twice = estimate(model, replace(eval_set, queries=eval_set.queries * 2), cost)
+    twice = estimate(model, "finding", [*eval_set.queries, *every], cost)
     assert twice == replace(found, sides=18), "equal contents are embedded once"
     rows = [model.reader.row(side, slot=0) for side in sides]
     assert found.tokens == sum(len(row.sequence) for row in rows)

@@ -28,7 +28,7 @@ MUTANTS = (
     Mutant(
         "a picture shown in another size keeps its embedding",
         "pipeline/encode/workload.py",
-        "hashlib.sha256(repr(reading.shown).encode())",
+        "hashlib.sha256(repr(how).encode())",
         "hashlib.sha256()",
         (ENCODE, MODEL),
     ),
