@@ -14,7 +14,8 @@ from typing import Any
 class Reply:
     """What the server does with one request: wait, then send a status, headers and a body.
 
-    Where `drip_seconds` is not 0, it waits as long before each byte of the body, for as long as anyone listens.
+    Where `drip_seconds` is not 0, it waits as long before each byte of the body, for as long as anyone listens. `hangs_up`: the
+    connection is closed without a word.
     """
 
     body: bytes
@@ -22,6 +23,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0.0
     drip_seconds: float = 0.0
+    hangs_up: bool = False
 
 
 def completion(content: object, *, finish_reason: str | None = "stop", **kwargs: Any) -> Reply:
@@ -34,11 +36,16 @@ def completion(content: object, *, finish_reason: str | None = "stop", **kwargs:
 
 @dataclass
 class ChatServer:
-    """`url` is the base address; `requests` the bodies and `keys` the Authorization headers received, in order."""
+    """`url` is the base address; `requests` the bodies and `keys` the Authorization headers received, in order.
+
+    `delivered` are the numbers of the requests whose reply went out whole, and `ended` counts those that have none to come.
+    """
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
+    delivered: list[int] = field(default_factory=list)
+    ended: int = 0
 
 
 @contextmanager
@@ -53,19 +60,27 @@ def chat_server(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Chat
                 number = len(state.requests)
                 state.requests.append(body)
                 state.keys.append(self.headers.get("Authorization"))
-            reply = answer(number, body)
-            time.sleep(reply.delay_seconds)
             try:
-                self.send_response(reply.status)
-                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                pieces = [bytes([byte]) for byte in reply.body] if reply.drip_seconds else [reply.body]
-                for piece in pieces:
-                    time.sleep(reply.drip_seconds)
-                    self.wfile.write(piece)
+                self.reply(number, answer(number, body))
             except (BrokenPipeError, ConnectionResetError):
-                return  # the client gave up or was killed
+                pass  # the client gave up or was killed
+            finally:
+                with lock:
+                    state.ended += 1
+
+        def reply(self, number: int, reply: Reply) -> None:
+            time.sleep(reply.delay_seconds)
+            if reply.hangs_up:
+                return
+            self.send_response(reply.status)
+            for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            pieces = [bytes([byte]) for byte in reply.body] if reply.drip_seconds else [reply.body]
+            for piece in pieces:
+                time.sleep(reply.drip_seconds)
+                self.wfile.write(piece)
+            state.delivered.append(number)
 
         def log_message(self, *_: object) -> None: ...
 

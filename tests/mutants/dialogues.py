@@ -7,7 +7,6 @@ SCRIPT = ("tests/data_prep/test_qa_dialogue.py",)
 SYNTHESIS = ("tests/data_prep/test_synthesize_dialogue.py",)
 TOY = ("tests/data_prep/test_toy_dialogues.py",)
 TABLE = ("tests/pipeline/data/test_qa.py",)
-CHAT = ("tests/pipeline/test_chat.py",)
 STAGE = ("tests/jobs/test_synthesize.py",)
 CAPTIONS = ("tests/data_prep/test_qa_caption.py",)
 
@@ -134,13 +133,6 @@ MUTANTS = (
         "        if identity in self.outcomes or identity in self._awaited:\n",
         "        if identity in self.outcomes:\n",
         SYNTHESIS,
-    ),
-    Mutant(
-        "the pictures stand before the last question",
-        "pipeline/chat.py",
-        "        for question, answer in history:\n            content.append(",
-        "        for question, answer in history:\n            _ = (",
-        CHAT,
     ),
     Mutant(
         "dialogues overwrite the questions of kind qa",

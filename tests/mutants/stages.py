@@ -6,7 +6,6 @@ STAGE = ("tests/jobs/test_stage.py",)
 FOLDER = ("tests/pipeline/test_stage_folder.py",)
 SUBJECT = ("tests/eval/test_subject.py",)
 TSV = ("tests/eval/test_tsv.py",)
-CHAT = ("tests/pipeline/test_chat.py",)
 LOOP = ("tests/pipeline/train/test_loop.py",)
 SLURM = ("tests/launchers/test_slurm_script.py",)
 SYNTHESIZE = ("tests/data_prep/test_synthesize_qa.py",)
@@ -67,20 +66,6 @@ MUTANTS = (
         "except (Exception, SystemExit) as error:",
         "except Exception as error:",
         ("tests/pipeline/recipes/test_source.py",),
-    ),
-    Mutant(
-        "half a character goes into the journal",
-        "pipeline/chat.py",
-        '        f"{text}{finish}".encode()  # half of a surrogate pair is no text\n',
-        "",
-        CHAT,
-    ),
-    Mutant(
-        "an address that cannot be asked is met in the middle of the work",
-        "pipeline/chat.py",
-        '            (parts.hostname or "").encode("idna")\n',
-        "",
-        CHAT,
     ),
     Mutant(
         "a stopped synthesis goes on asking",
@@ -186,20 +171,6 @@ MUTANTS = (
         "if lacking.total() > share * asked:",
         "if False:",
         SYNTHESIZE,
-    ),
-    Mutant(
-        "pictures for this machine go through the proxy",
-        "pipeline/chat.py",
-        "[urllib.request.ProxyHandler({})] if",
-        "[] if",
-        CHAT,
-    ),
-    Mutant(
-        "a key with a line break reaches the traceback",
-        "pipeline/chat.py",
-        "if not (self.api_key.isascii() and self.api_key.isprintable()):",
-        "if False:",
-        CHAT,
     ),
     Mutant(
         "passwords in the store's errors are shown",

@@ -2,7 +2,6 @@
 
 from tests.mutants.mutant import Mutant
 
-CHAT = ("tests/pipeline/test_chat.py",)
 FILTERS = ("tests/data_prep/test_qa_filters.py",)
 REJECTS = ("tests/data_prep/test_synthesize_rejects.py",)
 STAGE = ("tests/jobs/test_synthesize.py",)
@@ -116,28 +115,6 @@ MUTANTS = (
         "        logger.warning(busy)\n",
         ("tests/jobs/test_stage.py::test_a_second_process_is_kept_out",),
     ),
-    Mutant("a refused request is made again", "pipeline/chat.py", "or status >= 500:", "or status >= 400:", CHAT),
-    Mutant(
-        "an error in the body of a 200 is not read",
-        "pipeline/chat.py",
-        "    return status if isinstance(status, int) and 400 <= status < 600 else None\n",
-        "    return None\n",
-        CHAT,
-    ),
-    Mutant(
-        "Retry-After as a date is not read",
-        "pipeline/chat.py",
-        "email.utils.parsedate_to_datetime(header).timestamp() - time.time()",
-        "0.0",
-        CHAT,
-    ),
-    Mutant(
-        "a reply that drips is waited for for ever",
-        "pipeline/chat.py",
-        "        if time.monotonic() > end:\n",
-        "        if False:\n",
-        CHAT,
-    ),
     Mutant(
         "answers that have come wait for the next that is asked",
         "data_prep/qa_teacher.py",
@@ -151,9 +128,6 @@ MUTANTS = (
         "future.exception() is not None)",
         "future.exception() is None)",
         REJECTS,
-    ),
-    Mutant(
-        "an answer that the server broke off is whole", "pipeline/chat.py", "if finish in _RETRIED_ENDINGS:", "if False:", CHAT
     ),
     Mutant(
         "a changed limit of tokens asks nothing",

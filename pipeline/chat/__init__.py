@@ -1,0 +1,33 @@
+"""Chat models behind OpenAI-compatible endpoints (that is how vLLM and its like serve a vision-language model).
+
+`request` is what is asked, `reply` what comes back, `journal` keeps answers, `engine` asks many of several endpoints.
+"""
+
+from pipeline.chat.address import KEY_VARIABLE, key_from_environment
+from pipeline.chat.caller import REFUSED, UNANSWERED, Patience
+from pipeline.chat.client import ChatClient
+from pipeline.chat.endpoints import EndpointList
+from pipeline.chat.engine import ChatEngine, Script
+from pipeline.chat.journal import Failed, Journal
+from pipeline.chat.reply import Answer
+from pipeline.chat.request import MAX_ANSWER_TOKENS, ChatRequest, Sampling, content_key, data_uri
+
+__all__ = [
+    "KEY_VARIABLE",
+    "MAX_ANSWER_TOKENS",
+    "REFUSED",
+    "UNANSWERED",
+    "Answer",
+    "ChatClient",
+    "ChatEngine",
+    "ChatRequest",
+    "EndpointList",
+    "Failed",
+    "Journal",
+    "Patience",
+    "Sampling",
+    "Script",
+    "content_key",
+    "data_uri",
+    "key_from_environment",
+]
