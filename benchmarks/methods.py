@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from eval import mmeb, reconstruct, retrieval_set, vlm
+from eval import mmeb, reconstruct, retrieval_set
 from eval.metrics import Score
 from eval.results import read_result
+from eval.vlm_result import VlmResult
 from jobs.evaluate import FEWER, TRAINED
 from jobs.train import stage_name
 from pipeline.losses.weights import Stepwise, Weight
@@ -102,9 +103,10 @@ def read(recipe: Recipe, work: Path) -> Figures:
     folder = work / "eval" / "main" / TRAINED
     answers = {}
     for mode in ("native", "compressed"):
-        results = [read_result(vlm.VlmResult, path) for path in sorted(folder.glob(f"*-{mode}.json"))]
-        if results:
-            answers[mode] = 100 * sum(result.accuracy.score.value for result in results) / len(results)
+        results = [read_result(VlmResult, path) for path in sorted(folder.glob(f"*-{mode}.json"))]
+        scores = [result.accuracy.score.value for result in results if result.accuracy is not None]
+        if scores:
+            answers[mode] = 100 * sum(scores) / len(scores)
     written = folder / reconstruct.RESULT_NAME
     names = [stage_name(recipe, recipe.until(phase.name)) for phase in recipe.phases]
     lines = [line for name in names for line in (work / name / "metrics.jsonl").read_text().splitlines()]

@@ -102,7 +102,8 @@ class ResultFolder:
 
     def set_aside(self, name: str) -> None:
         """Move a result, and the answers it was made from, to `<folder>.old`."""
-        for file in (Path(name), Path(name).with_suffix(".jsonl")):
+        answers = [path.relative_to(self.path) for path in self.path.glob(f"{Path(name).with_suffix('')}.*.jsonl")]
+        for file in (Path(name), *answers):
             place = self.path.with_name(f"{self.path.name}.old") / file
             if (self.path / file).is_file():
                 place.parent.mkdir(parents=True, exist_ok=True)

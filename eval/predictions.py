@@ -1,65 +1,65 @@
 """Answers on disk as they come: one JSON line each, so that a killed evaluation goes on where it stopped.
 
-The first line says which model, questions and settings the answers belong to: reusing answers by file name alone would score an
-older model. Those of anything else wait in a file beside it, and come back when they are asked for again.
+A file's name holds the fingerprint of the model, questions and settings that its answers belong to: another style, length or
+model has a file of its own, and comes back to it. The first line holds that fingerprint whole, and what the answers were given
+under.
 """
 
 import json
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pipeline import manifest
+from eval.results import Setting
 from pipeline.errors import DataError
 from pipeline.lock import hold
 
-logger = logging.getLogger(__name__)
+_NAME_CHARACTERS = 12
 
-_SUFFIX_CHARACTERS = 12
+
+def answers_path(folder: Path, name: str, fingerprint: str) -> Path:
+    """Where the answers of a fingerprint are, for a question file and mode of that name."""
+    return folder / f"{name}.{fingerprint[:_NAME_CHARACTERS]}.jsonl"
 
 
 class PredictionFile:
-    """An append-only file of answers by index, held by one process until it is closed: two would mix their answers."""
+    """An append-only file of answers by index, held by one process until it is closed: two would mix their answers.
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    `conditions` are what the answers were given under (pixel limits, number type), as first noted.
+    """
+
+    def __init__(self, path: Path, fingerprint: str, conditions: Mapping[str, Setting] | None = None) -> None:
         """Open or begin the file.
 
-        Raises DataError for a file that is damaged elsewhere than in its last line, PipelineError where another process holds it.
+        Raises DataError for a file that is damaged elsewhere than in its last line, or of another fingerprint; PipelineError
+        where another process holds it.
         """
         self.path = path
         self.answers: dict[str, str] = {}
+        self.conditions: dict[str, Setting] = dict(conditions or {})
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
             hold(self._file, busy=f"{path}: another evaluation writes its answers there; wait for it, or give another --out")
-            self._begin({"fingerprint": fingerprint})
+            self._begin(fingerprint)
         except BaseException:
             self._file.close()
             raise
 
-    def _begin(self, header: Mapping[str, str]) -> None:
+    def _begin(self, fingerprint: str) -> None:
         lines = _whole_lines(self.path)
-        if not lines or _parsed(self.path, 1, lines[0]) != header:
-            lines = self._change(lines, header)
+        if not lines:
+            self._write(_line({"fingerprint": fingerprint, "conditions": self.conditions}))
+            return
+        header = _parsed(self.path, 1, lines[0])
+        if header.get("fingerprint") != fingerprint:
+            raise DataError(
+                f"{self.path}: its answers belong to another model, data or settings; delete it, or give another --out"
+            )
+        noted = header.get("conditions", {})
+        self.conditions = dict(noted) if isinstance(noted, dict) else {}
         self.answers = dict(_entry(self.path, number, line) for number, line in enumerate(lines[1:], start=2))
-
-    def _change(self, lines: list[bytes], header: Mapping[str, str]) -> list[bytes]:
-        """Put what the file holds aside, and bring back, or begin, what belongs to `header`. Returns the lines of that."""
-        if lines:
-            place = self._aside(_parsed(self.path, 1, lines[0]))
-            manifest.write_atomic(place, b"\n".join([*lines, b""]))
-            logger.info("%s: answers of another model, data or settings; they are now in %s", self.path, place.name)
-        back = self._aside(header)
-        found = _whole_lines(back) if lines and back.is_file() else []  # a file that was removed is to be made anew
-        wanted = found or [_line(header).rstrip()]
-        self._file.truncate(0)
-        self._write(b"\n".join([*wanted, b""]))
-        return wanted
-
-    def _aside(self, header: Mapping[str, object]) -> Path:
-        return self.path.with_suffix(f".{manifest.fingerprint(header)[:_SUFFIX_CHARACTERS]}{self.path.suffix}")
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +87,7 @@ def _whole_lines(path: Path) -> list[bytes]:
     return whole.splitlines()
 
 
-def _line(value: Mapping[str, str]) -> bytes:
+def _line(value: Mapping[str, object]) -> bytes:
     # Escaped to ASCII: no character of an answer can then be taken for the end of a line.
     return json.dumps(value).encode("ascii") + b"\n"
 

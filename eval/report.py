@@ -15,7 +15,7 @@ from eval.report_examples import answer_examples, retrieval_examples
 from eval.report_markup import Section, escape, paragraph, percent
 from eval.report_tables import provenance_table, question_table, reconstruction_table, retrieval_table
 from eval.results import Provenance, read_result
-from eval.vlm import VlmResult
+from eval.vlm_result import VlmResult
 from pipeline.errors import DataError
 from pipeline.manifest import write_atomic
 
@@ -112,12 +112,19 @@ def _cards(results: _Results) -> str:
     for name, modes in results.questions.items():
         for mode, words in (("native", "native answers"), ("compressed", "answers from tokens alone")):
             if mode in modes:
-                accuracy = modes[mode].accuracy
-                cards.append(_card(f"{name}: {words}", accuracy.score, f"majority {percent(accuracy.majority)} %"))
+                cards += _answer_card(f"{name}: {words}", modes[mode])
     if results.reconstruction is not None:
         swapped = percent(results.reconstruction.swapped.value)
         cards.append(_card("texts rebuilt exactly", results.reconstruction.own, f"with another's tokens {swapped} %"))
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
+
+
+def _answer_card(name: str, result: VlmResult) -> list[str]:
+    """The benchmark's own figure; none where it was not computed."""
+    if result.headline.score is None:
+        return []
+    beside = f", majority {percent(result.accuracy.majority)} %" if result.accuracy and result.headline.unit == "rows" else ""
+    return [_card(name, result.headline.score, f"{result.headline.name}{beside}")]
 
 
 def _card(name: str, score: Score, note: str) -> str:

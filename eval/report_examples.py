@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from eval.mmeb import MmebResult
 from eval.report_markup import escape, pictures
 from eval.retrieval_example import RetrievalExample, ShownCandidate
-from eval.vlm import AnswerExample, VlmResult
+from eval.vlm_result import AnswerExample, VlmResult
 
 _MODES = {"native": "native", "compressed": "tokens alone"}
 _EXAMPLES_PER_SET = 2

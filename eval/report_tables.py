@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from eval.benchmarks.benchmark import Headline
 from eval.compare import Comparison
 from eval.metrics import Score
 from eval.question_scores import Accuracy
 from eval.reconstruct import ReconstructResult
 from eval.report_markup import DASH, escape, number_cell, pairs_table, percent, row, score_cell, table, text_cell, yes_cell
 from eval.results import Provenance
-from eval.vlm import VlmResult
+from eval.vlm_result import VlmResult
 
 MODES = ("native", "compressed", "swapped")
 _HEADINGS = {"native": "native", "compressed": "tokens alone", "swapped": "another picture's tokens"}
@@ -42,9 +43,10 @@ def question_table(results: Mapping[str, VlmResult]) -> str:
         *((_HEADINGS[mode], True) for mode in modes),
     ]
     rows = [_question_row(name, [results[mode].categories[name] for mode in modes]) for name in first.categories]
-    rows.append(_question_row("all", [results[mode].accuracy for mode in modes], kind="mean"))
-    for name, scores in _extra_scores([results[mode] for mode in modes]).items():
-        rows.append(row([text_cell(name), *[number_cell("")] * 3, *(number_cell(percent(value)) for value in scores)]))
+    whole = [value for mode in modes if (value := results[mode].accuracy) is not None]
+    if len(whole) == len(modes):
+        rows.append(_question_row("all rows", whole, kind="mean"))
+    rows += _own_rows([results[mode] for mode in modes])
     unparsed = ", ".join(f"{_HEADINGS[mode]} {results[mode].unparsed}" for mode in modes)
     note = f"Answers that no rule could read, counted as wrong: {unparsed}. Rows left out: {len(first.skipped)}."
     return f'<h3>{escape(first.name)}</h3>{table(columns, rows)}<p class="soft small">{escape(note)}</p>'
@@ -105,17 +107,26 @@ def _question_row(name: str, values: Sequence[Accuracy], *, kind: str = "") -> s
     return row([*cells, *(score_cell(value.score) for value in values)], kind=kind)
 
 
-def _extra_scores(results: Sequence[VlmResult]) -> dict[str, list[float]]:
-    """Rotated questions and HallusionBench's figures, where the file has them."""
-    extras: dict[str, list[float]] = {}
-    circular = [result.circular.value for result in results if result.circular]
-    if len(circular) == len(results):
-        extras["all rotations right"] = circular
-    figures = [result.hallusion for result in results if result.hallusion]
-    if len(figures) == len(results):
-        names = {"aAcc": "a_acc", "fAcc": "f_acc", "qAcc": "q_acc", "mean of the three": "mean"}
-        extras |= {name: [getattr(figure, field) for figure in figures] for name, field in names.items()}
-    return extras
+def _own_rows(results: Sequence[VlmResult]) -> list[str]:
+    """The benchmark's own table, then the figure that it is known by."""
+    found: list[str] = []
+    for name, line in results[0].table.items():
+        for column in (column for column in line if column != "rows"):
+            values = [number_cell(_figure(result, name, column)) for result in results]
+            found.append(row([text_cell(f"{name}: {column}"), *[number_cell("")] * 3, *values]))
+    headline = results[0].headline
+    cells = [text_cell(f"overall: {headline.name}"), number_cell(_size(headline)), number_cell(""), number_cell("")]
+    return [*found, row([*cells, *(score_cell(result.headline.score) for result in results)], kind="mean")]
+
+
+def _figure(result: VlmResult, name: str, column: str) -> str:
+    value = result.table.get(name, {}).get(column)
+    return DASH if value is None else percent(value)
+
+
+def _size(headline: Headline) -> str:
+    count = headline.score.count if headline.score else 0
+    return str(count) if count == headline.of else f"{count} of {headline.of}"
 
 
 def _digest_cell(digest: str) -> str:

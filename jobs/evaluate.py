@@ -2,19 +2,21 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eval import reconstruct, retrieval_set, vlm
 from eval.measurement import Failures, Measurement, measure_missing
 from eval.model_protocol import Progress
+from eval.question_files import FOLDER, found_files, question_files
 from eval.subject import newest_checkpoint
+from eval.vlm_settings import DEFAULTS, Mode
 from jobs.convert import data_input
 from jobs.defaults import KINDS
 from jobs.evaluated import Evaluated, checkpoint_folder, trained_model, trained_steps, untrained_model
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data import mmeb_eval
-from pipeline.encode.embedding_cache import FOLDER
+from pipeline.encode import embedding_cache
 from pipeline.encode.share import Encoding
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest, fingerprint
@@ -24,10 +26,10 @@ from pipeline.tracking import Tracker
 logger = logging.getLogger(__name__)
 
 UNTRAINED, TRAINED = "untrained", "trained"
-MODES: tuple[vlm.Mode, ...] = ("native", "compressed", "swapped")
+MODES: tuple[Mode, ...] = ("native", "compressed", "swapped")
 FEWER = "trained_{}_tokens"
 """The trained model of fewer compression tokens than it has: of a recipe of elastic ones."""
-WITHOUT_TOKENS: tuple[vlm.Mode, ...] = ("native",)
+WITHOUT_TOKENS: tuple[Mode, ...] = ("native",)
 """How a model without compression tokens can be asked."""
 
 _KIND_OF = {retrieval_set.RetrievalSet: "retrieval", vlm.Questions: "questions", reconstruct.Reconstruction: "reconstruction"}
@@ -37,13 +39,15 @@ _KIND_OF = {retrieval_set.RetrievalSet: "retrieval", vlm.Questions: "questions",
 class Choice:
     """What is measured now. What was measured by another choice stays, and is found again.
 
-    `only` are kinds (empty: all); `checkpoint` is a step or a folder (empty: the finished training).
+    `only` are kinds (empty: all); `checkpoint` is a step or a folder (empty: the finished training). `allow_changed`
+    takes a known benchmark's file that is not the published one.
     """
 
     only: tuple[str, ...] = ()
     untrained: bool = True
     blank: bool = True
     checkpoint: str = ""
+    allow_changed: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -82,9 +86,12 @@ class EvaluateStage:
         # Of a user's folder other parts are read than convert reads, so the two are not held against each other.
         data = "data" if self.context.data == self.context.toy else "benchmarks"
         given = {
-            data: data_input(self.context, (mmeb_eval.EVAL, vlm.FOLDER)),
+            data: data_input(self.context, (mmeb_eval.EVAL, FOLDER)),
             "model": Input(path=self.context.model, made_by="model"),
         }
+        if data == "data" and found_files(self.context.data):
+            # Stage `toy` answers for its own files, not for one that is put beside them.
+            given["questions"] = Input(path=self.context.data, parts=(FOLDER,))
         if self.choice.checkpoint:
             given["checkpoint"] = Input(path=self._place)
         else:
@@ -95,11 +102,11 @@ class EvaluateStage:
 
     def settings(self) -> Mapping[str, object]:
         """How questions are asked and read, and what is measured."""
-        choice = {"kinds": self.choice.kinds, "untrained": self.choice.untrained, "blank": self.choice.blank}
-        return {"modes": self.modes, "vlm": vlm.DEFAULTS, "recipe": course_values(self.context.recipe), "choice": choice}
+        choice = {name: getattr(self.choice, name) for name in ("kinds", "untrained", "blank", "allow_changed")}
+        return {"modes": self.modes, "vlm": DEFAULTS, "recipe": course_values(self.context.recipe), "choice": choice}
 
     @property
-    def modes(self) -> tuple[vlm.Mode, ...]:
+    def modes(self) -> tuple[Mode, ...]:
         """How the trained model is asked."""
         return MODES if self.context.recipe.tokens.count else WITHOUT_TOKENS
 
@@ -129,8 +136,8 @@ class EvaluateStage:
 
     def _chosen(self, models: Sequence[Evaluated]) -> dict[str, list[Measurement]]:
         """What is to be measured of each model, by label. Raises DataError where that is nothing."""
-        if (self.context.data / vlm.FOLDER).is_dir() and not vlm.found_files(self.context.data):
-            logger.warning("%s: no *.tsv in it, so no questions are asked", self.context.data / vlm.FOLDER)
+        if (self.context.data / FOLDER).is_dir() and not found_files(self.context.data):
+            logger.warning("%s: no *.tsv in it, so no questions are asked", self.context.data / FOLDER)
         chosen = {each.label: [item for item in self._measurements(each) if self.choice.has(each.label, item)] for each in models}
         if not any(chosen.values()):
             kinds = " and ".join(self.choice.kinds)
@@ -146,14 +153,15 @@ class EvaluateStage:
         """All that can be measured of a model, whether or not it is chosen."""
         data = self.context.data
         has_sets = (data / mmeb_eval.EVAL).is_dir() or "retrieval" in self.choice.kinds
-        how = Encoding.usual(self.context.work / FOLDER)
+        how = Encoding.usual(self.context.work / embedding_cache.FOLDER)
         found: list[Measurement] = list(retrieval_set.retrieval_sets(data, how=how)) if has_sets else []
         if model.label != TRAINED:
             return found
         found += retrieval_set.retrieval_sets(data, blank=True, how=how) if has_sets else []
         # An empty folder costs nothing else; what is asked for by name must be there.
-        for file in vlm.question_files(data) if "questions" in self.choice.only else vlm.found_files(data):
-            found += [vlm.questions(file, mode, model.results.path) for mode in self.modes]
+        for file in question_files(data) if "questions" in self.choice.only else found_files(data):
+            asking = replace(DEFAULTS, allow_changed=self.choice.allow_changed)
+            found += [vlm.questions(file, mode, model.results.path, asking) for mode in self.modes]
         if has_sets and self.context.recipe.tokens.count and Manifest.read(self.context.shards):
             found.append(reconstruct.reconstruction(data, self.context.shards))
         return found

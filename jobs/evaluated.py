@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from eval import mmeb, reconstruct, retrieval_set, vlm
+from eval import mmeb, reconstruct, retrieval_set
 from eval.gold_ranks import write_ranks
 from eval.lazy_model import LazyModel
 from eval.measurement import STATES_NAME, Failures, Measurement, ResultFolder, missing
 from eval.model_protocol import Model
 from eval.results import write_result
+from eval.vlm_result import VlmResult
 from jobs.model import backbone_folder
 from jobs.stage import Context
 from pipeline.errors import ConfigError
@@ -50,9 +51,9 @@ class Evaluated:
             result = self.results.find(left, self.model.fingerprint) if self.model.is_known else None
             if isinstance(result, retrieval_set.DatasetResult):
                 sets[retrieval_set.file_name(blank=bool(result.provenance.settings["blank"]))].append(result)
-            elif isinstance(result, vlm.VlmResult):
+            elif isinstance(result, VlmResult):
                 asked[result.name] = len(result.hits)
-                tracker.log_metrics({f"eval/{self.label}/accuracy/{result.mode}/{result.name}": result.accuracy.score.value})
+                self._note_answers(result, tracker)
             elif isinstance(result, reconstruct.ReconstructResult):
                 texts = result.num_texts
                 self._note_texts(result, tracker)
@@ -80,6 +81,11 @@ class Evaluated:
         figures |= {item.name: item.score.value for item in whole.datasets}
         label = f"{self.label}_blank" if name == retrieval_set.BLANK_RESULT_NAME else self.label
         tracker.log_metrics({f"eval/{label}/hit_at_1/{group}": value for group, value in figures.items()})
+
+    def _note_answers(self, result: VlmResult, tracker: Tracker) -> None:
+        """The benchmark's own figure; nothing where it was not computed."""
+        if result.headline.score is not None:
+            tracker.log_metrics({f"eval/{self.label}/accuracy/{result.mode}/{result.name}": result.headline.score.value})
 
     def _note_texts(self, result: reconstruct.ReconstructResult, tracker: Tracker) -> None:
         figures = {"reconstructed": result.own.value, "reconstructed_swapped": result.swapped.value}

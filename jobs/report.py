@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval import reconstruct, retrieval_set, vlm
+from eval import reconstruct, retrieval_set
+from eval.question_files import found_files
 from eval.report import ReportInputs, build_report
 from jobs.evaluate import MODES, TRAINED, UNTRAINED
 from jobs.stage import Context, Input, Result, Writing
@@ -72,7 +73,7 @@ class ReportStage:
 
     def _questions(self, trained: Path) -> tuple[Path, ...]:
         """Result files of the question files, mode by mode; none where the data folder has none."""
-        names = [path.stem for path in vlm.found_files(self.context.data)]
+        names = [path.stem for path in found_files(self.context.data)]
         files = [trained / f"{name}-{mode}.json" for name in names for mode in MODES]
         return tuple(path for path in files if path.is_file())
 

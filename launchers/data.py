@@ -86,9 +86,8 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     """
     from data_prep.check_inputs import Finding
     from data_prep.check_inputs import check as look
-    from eval.tsv import read_tsv
-    from eval.vlm import question_files
-    from pipeline.errors import DataError, NothingToMeasureError
+    from eval.question_files import question_files, read_questions
+    from pipeline.errors import DataError
     from pipeline.recipes.source import resolve
 
     mixture = resolve(recipe, settings).phase.mixture if recipe else None
@@ -96,9 +95,7 @@ def check(folder: Path, recipe: str | None, settings: tuple[str, ...]) -> None:
     def questions() -> Iterator[Finding]:
         for path in question_files(folder) if (folder / "mcq").is_dir() else []:
             try:
-                table = read_tsv(path)
-            except NothingToMeasureError as error:
-                yield Finding(path.stem, f"left out: {error}")
+                table = read_questions(path)
             except DataError as error:
                 yield Finding(path.stem, str(error), is_problem=True)
             else:

@@ -151,6 +151,7 @@ _TRAINING = (
 )
 _EVALUATION = (
     click.option("--only", multiple=True, type=click.Choice(KINDS), help="Measure this alone; may be given several times."),
+    click.option("--allow-changed", is_flag=True, help="Score a known benchmark's file that is not the published one."),
     click.option(
         "--no-untrained",
         "untrained",

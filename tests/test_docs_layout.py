@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.sources import find_sources
-from eval.tsv import read_tsv
+from eval.question_files import read_questions
 from pipeline.data import mmeb_eval
 from pipeline.data.picture_preparer import MAX_DECODED_PIXELS, PicturePreparer
 from pipeline.data.pictures import MAX_PICTURE_BYTES
@@ -103,7 +103,7 @@ def read_part(root: Path, part: str) -> list[object]:
     if part == "MMEB-eval":
         assert mmeb_eval.eval_datasets(root) == ["Birds"]
         return list(mmeb_eval.read_eval(root, "Birds").queries)
-    return list(read_tsv(root / "mcq" / "Birds.tsv").rows)
+    return list(read_questions(root / "mcq" / "Birds.tsv").rows)
 
 
 def write_folder(root: Path, **columns_of: list[str]) -> None:

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from eval import mmeb as eval_mmeb
-from eval.tsv import QuestionTable, read_tsv
-from eval.vlm import question_files
+from eval.question_files import question_files, read_questions
+from eval.questions import QuestionTable
 from pipeline.data import mmeb, sharegpt4v
 from pipeline.data.mmeb_eval import check_eval
 from pipeline.data.picture_preparer import PicturePreparer
@@ -84,10 +84,10 @@ def test_question_files(failing_inputs: Path, name: str) -> None:
     path, wanted = failing_inputs / "mcq" / "mcq" / f"{name}.tsv", MCQ[name]
     if isinstance(wanted, str):
         with pytest.raises(DataError) as caught:
-            read_tsv(path)
+            read_questions(path)
         assert_one_line(caught.value, wanted, path)
         return
-    assert_reasons(reasons_of(read_tsv(path)), wanted)
+    assert_reasons(reasons_of(read_questions(path)), wanted)
 
 
 def reasons_of(table: QuestionTable) -> dict[int, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.predictions import PredictionFile
+from eval.predictions import PredictionFile, answers_path
 from pipeline.errors import DataError, PipelineError
 
 
@@ -45,35 +45,43 @@ def test_a_kill_inside_the_first_line(tmp_path: Path) -> None:
     assert kept(path) == {}
 
 
-def test_answers_of_another_model_are_not_reused(tmp_path: Path) -> None:
+def test_each_fingerprint_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Another prompt tried for a minute must not cost the answers of hours."""
+    first, second = (answers_path(tmp_path, "Birds-native", name * 8) for name in ("first", "second"))
+    assert first.name == "Birds-native.firstfirstfi.jsonl" and first != second
+    add(first, {"0": "of the first", "1": "\u2028"}, fingerprint="first" * 8)
+    add(second, {"0": "of the second"}, fingerprint="second" * 8)
+    add(first, {"2": "later"}, fingerprint="first" * 8)
+    assert kept(second, "second" * 8) == {"0": "of the second"}
+    assert kept(first, "first" * 8) == {"0": "of the first", "1": "\u2028", "2": "later"}
+
+
+def test_a_file_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
+    """Renamed by hand, or of a name that two fingerprints share."""
     path = tmp_path / "p.jsonl"
     add(path, {"0": "old answer"}, fingerprint="old")
-    assert kept(path, "new") == {}
-    assert kept(path, "new") == {}
+    with pytest.raises(DataError, match=r"p\.jsonl: its answers belong to another model, data or settings"):
+        kept(path, "new")
+    assert kept(path, "old") == {"0": "old answer"}
 
 
-def test_answers_of_another_model_wait_and_come_back(tmp_path: Path) -> None:
-    """Another prompt tried for a minute must not cost the answers of hours."""
+def test_conditions_are_those_of_the_first_answers(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    add(path, {"0": "of the first", "1": "\u2028"}, fingerprint="first")
-    add(path, {"0": "of the second"}, fingerprint="second")
-    add(path, {"2": "later"}, fingerprint="first")
-    assert kept(path, "second") == {"0": "of the second"}
-    assert kept(path, "first") == {"0": "of the first", "1": "\u2028", "2": "later"}
-    path.unlink()
-    assert kept(path, "first") == {}, "removed, so as to be asked anew"
-    assert kept(path, "first"[:4]) == kept(path, "first") == {}
+    with PredictionFile(path, "model", {"dtype": "bfloat16"}) as file:
+        assert file.conditions == {"dtype": "bfloat16"}
+    with PredictionFile(path, "model", {"dtype": "float32"}) as file:
+        assert file.conditions == {"dtype": "bfloat16"}
 
 
 def test_two_evaluations_never_write_one_file(tmp_path: Path) -> None:
-    """The second, of another model, would begin the file anew under the first one's answers."""
+    """Two of one model and one setting would ask everything twice, and mix what they write."""
     path = tmp_path / "p.jsonl"
     with PredictionFile(path, "first") as first:
         first.append({"0": "of the first"})
         child = os.fork()
         if child == 0:
             with pytest.raises(PipelineError, match="another evaluation writes its answers there"):
-                PredictionFile(path, "second")
+                PredictionFile(path, "first")
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         first.append({"1": "of the first too"})

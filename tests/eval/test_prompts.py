@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eval.prompts import prompt
-from eval.tsv import QuestionRow
+from eval.questions import QuestionRow
 from pipeline.errors import ConfigError
 
 ROW = QuestionRow(index="0", question="Which one?", answer="A", options={"A": "x", "C": "z"}, images=())

@@ -1,6 +1,7 @@
 """Which model a command is about, and how the commands fail: one line, exit code 1, nothing written."""
 
 import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,7 +105,9 @@ def test_commands_print_and_write_their_results(tmp_path: Path, monkeypatch: pyt
     written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     sets = {"mmeb.json", "mmeb.parquet", "mmeb/n.json", "mmeb-blank.json", "mmeb-blank.parquet", "mmeb-blank/n.json"}
     assert list((tmp_path / "kept").glob("*/*.block"))
-    assert written == sets | {"Q-compressed.json", "Q-compressed.jsonl", "data_states.json", ".data_states.lock"}
+    (answers,) = (name for name in written if name.endswith(".jsonl"))
+    assert re.fullmatch(r"Q-compressed\.[0-9a-f]{12}\.jsonl", answers)
+    assert written == sets | {"Q-compressed.json", answers, "data_states.json", ".data_states.lock"}
 
 
 @pytest.mark.parametrize("name", MAINS)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from eval.question_files import question_files
 from eval.results import read_result, write_result
-from eval.vlm import VlmResult, VlmSettings, evaluate, question_files, table_text
+from eval.vlm import VlmResult, VlmSettings, evaluate, table_text
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side
 from tests.eval.fakes import FakeModel, png
@@ -43,8 +44,7 @@ def test_native_and_compressed_pass_the_mode_on(tsv: Path, tmp_path: Path) -> No
     assert (compressed.accuracy.score.value, compressed.unparsed) == (0.0, 12)
     assert set(native.categories) == {"kind 0", "kind 1"}
     assert native.accuracy.score.chance == pytest.approx(1 / 3)
-    assert native.circular is None
-    assert native.hallusion is None
+    assert (native.headline.name, native.headline.unit) == ("accuracy", "rows")
 
 
 def test_swapped_pictures_are_never_the_own_ones(tsv: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_killed_evaluation_asks_only_what_is_missing(tsv: Path, tmp_path: Path
     settings = VlmSettings(batch_rows=4)
     with pytest.raises(KeyboardInterrupt):
         evaluate(FakeModel(answer_one=dying), tsv, mode="native", out=tmp_path / "cut", settings=settings)
-    answers = tmp_path / "cut" / "Colours-native.jsonl"
+    (answers,) = (tmp_path / "cut").glob("Colours-native.*.jsonl")
     answers.write_bytes(answers.read_bytes()[:-5])
     model = FakeModel(answer_one=looking)
     resumed = evaluate(model, tsv, mode="native", out=tmp_path / "cut")
@@ -107,7 +107,7 @@ def test_answers_have_the_length_that_is_set(tsv: Path, tmp_path: Path) -> None:
     model = FakeModel(answer_one=looking)
     evaluate(model, tsv, mode="native", out=tmp_path)
     evaluate(model, tsv, mode="native", out=tmp_path, settings=VlmSettings(max_new_tokens=5))
-    assert model.lengths == [32] * 12 + [5] * 12
+    assert model.lengths == [128] * 12 + [5] * 12, "first the benchmark's own length"
 
 
 def test_unknown_matcher_stops_before_any_question(tsv: Path, tmp_path: Path) -> None:
@@ -125,13 +125,15 @@ def test_rotated_questions_get_a_circular_score(tmp_path: Path) -> None:
             index = str(turn * 1_000_000 + number)
             rows.append([index, "?", *options, "ABC"[options.index(name)], "", coded(png(COLORS[name]))])
     path = write(tmp_path / "Turned.tsv", rows)
-    looked = evaluate(FakeModel(answer_one=looking), path, mode="native", out=tmp_path / "a").circular
+    looked = evaluate(FakeModel(answer_one=looking), path, mode="native", out=tmp_path / "a").headline
     always = evaluate(FakeModel(), path, mode="native", out=tmp_path / "b")
-    assert looked is not None
-    assert (looked.value, looked.count) == (1.0, 3)
-    assert always.circular is not None
+    assert looked.score is not None
+    assert (looked.name, looked.score.value, looked.score.count) == ("all rotations right", 1.0, 3)
+    assert always.accuracy is not None and always.headline.score is not None
     assert always.accuracy.score.value == pytest.approx(1 / 3)
-    assert always.circular.value == 0.0
+    assert always.headline.score.value == 0.0
+    (line,) = [line for line in table_text(always).splitlines() if line.startswith("  overall: ")]
+    assert line == "  overall: 0.0 (0.0-0.0), all rotations right, 3 questions"
 
 
 def test_result_reads_back_and_names_no_date(tsv: Path, tmp_path: Path) -> None:
@@ -156,7 +158,13 @@ def test_examples_are_the_same_rows_in_every_mode(tsv: Path, tmp_path: Path) -> 
 
 def test_table_has_categories_majority_and_unparsed(tsv: Path, tmp_path: Path) -> None:
     text = table_text(evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path))
-    for word in ("Colours, native", "kind 0", "overall", "unparsed: 0", "vlmevalkit-2025-08"):
+    for word in (
+        "Colours, native",
+        "kind 0",
+        "overall: 100.0 (100.0-100.0), accuracy, 12 rows",
+        "unparsed: 0",
+        "vlmevalkit-2025-08",
+    ):
         assert word in text
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from eval.mmeb import MmebResult
 from eval.results import read_result
+from jobs.convert import ConvertStage
 from jobs.evaluate import Choice, EvaluateStage
 from jobs.report import ReportStage
 from jobs.runner import run_stage
@@ -295,11 +296,45 @@ def test_the_page_says_that_a_checkpoint_was_named(context: Context, models: Mod
         assert ("named by --checkpoint" in page) == bool(checkpoint_)
 
 
-def test_a_file_of_free_answers_is_left_out_and_said(context: Context, models: Models, caplog: pytest.LogCaptureFixture) -> None:
-    columns = ("index", "question", "answer", "image")
-    write(context.data / "mcq" / "MMVet.tsv", [["0", "What does it say?", "a long way home", coded(png((1, 2, 3)))]], columns)
-    assert evaluate(context, only=("questions",))["questions"] == 3
-    assert [line for line in caplog.messages if line.startswith("MMVet.tsv: left out: ")]
+def test_free_answers_without_a_judge_are_asked_and_have_no_figure(
+    context: Context, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: dict[str, float] = {}
+    monkeypatch.setattr("pipeline.tracking.NullTracker.log_metrics", lambda self, metrics, step=None: noted.update(metrics))
+    columns = ("index", "question", "answer", "category", "image")
+    rows = [[str(number), "What does it say?", "yes", "ocr", coded(png((number, 2, 3)))] for number in range(3)]
+    write(context.data / "mcq" / "MMVet_small.tsv", rows, columns)
+    assert evaluate(context, only=("questions",))["questions"] == 6
+    assert not [name for name in noted if "MMVet" in name]
+
+
+def test_a_benchmark_s_own_figure_is_noted(context: Context, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rotated questions the share with all rotations right; of HallusionBench the mean of three."""
+    noted: dict[str, float] = {}
+    monkeypatch.setattr("pipeline.tracking.NullTracker.log_metrics", lambda self, metrics, step=None: noted.update(metrics))
+    indices = ("1", "2", "1000001", "1000002")
+    rows = [row(index, answer="AAAB"[place], image=coded(png((place, 1, 1)))) for place, index in enumerate(indices)]
+    write(context.data / "mcq" / "Turned.tsv", rows)
+    columns = ("index", "question", "answer", "category", "l2-category", "image")
+    of_set = [[f"VD_a_1_1_{n}_1", "?", "Yes", "VD", "VD_a", coded(png((9, n, 9)))] for n in range(3)]
+    write(context.data / "mcq" / "Own.tsv", of_set, columns)
+    evaluate(context, only=("questions",))
+    assert noted["eval/trained/accuracy/native/Turned"] == 0.5, "always A is right in three rows of four"
+    assert noted["eval/trained/accuracy/native/Own"] == 0.0
+
+
+def test_one_more_file_of_questions_is_measured_alone(context: Context, models: Models) -> None:
+    """In the folder of the toy world too, whose other files stage `toy` answers for."""
+    toy = replace(context, data=context.toy)
+    context.data.rename(context.toy)
+    Manifest(stage="toy", fingerprint="f" * 64, outputs={"content": "toy"}).write(context.toy)
+    evaluate(toy)
+    models.forget()
+    assert run_stage(EvaluateStage(context=toy), toy).was_done
+    write(toy.data / "mcq" / "More.tsv", [row(str(number), image=coded(png((number, 3, 9)))) for number in range(4)])
+    assert evaluate(toy)["measured"] == 3
+    assert (models.embedded, models.asked) == ({}, 3 * 4)
+    assert "mcq" not in str(ConvertStage(context=toy).inputs()), "conversion does not look at it"
 
 
 def test_what_one_choice_measured_is_kept_for_the_next(context: Context, models: Models) -> None:
@@ -364,7 +399,7 @@ def test_force_measures_what_is_chosen_anew_and_keeps_the_old_beside_it(context:
     models.forget()
     assert evaluate(replace(context, force=True), only=("questions",))["measured"] == 3
     assert (models.embedded, models.asked) == ({}, 9)
-    assert (context.evaluation / "trained.old" / "Birds-native.jsonl").is_file()
+    assert list((context.evaluation / "trained.old").glob("Birds-native.*.jsonl"))
     assert evaluate(context)["measured"] == 0
 
 

@@ -94,27 +94,6 @@ MUTANTS = (
     ),
     Mutant("a full stop too many goes", "eval/option_matcher.py", "_REMOVED = 32", "_REMOVED = 33", MATCHER),
     Mutant(
-        "HallusionBench's kinds by their first word",
-        "eval/question_scores.py",
-        "kinds = [verdict.row.l2_category for verdict in verdicts]",
-        "kinds = [part[0] for part in parts]",
-        ("tests/eval/test_question_scores.py",),
-    ),
-    Mutant(
-        "the control of compressed answers is native",
-        "eval/vlm.py",
-        'compressed=mode != "native"',
-        'compressed=mode == "compressed"',
-        ("tests/eval/test_vlm.py",),
-    ),
-    Mutant(
-        "answers of another length are kept",
-        "eval/vlm.py",
-        "self.asking.prompt_style, self.asking.max_new_tokens])",
-        "self.asking.prompt_style])",
-        ("tests/eval/test_vlm.py",),
-    ),
-    Mutant(
         "a text at the end of another is unseen",
         "eval/reconstruct.py",
         "range(len(words) - MIN_WORDS + 1)",
@@ -215,13 +194,6 @@ MUTANTS = (
         MATCHER,
     ),
     Mutant("a Z among labels refuses", "eval/option_matcher.py", "if not named and REFUSED in", "if REFUSED in", MATCHER),
-    Mutant(
-        "majority over rows with options alone",
-        "eval/question_scores.py",
-        "sum(by_text) / len(rows))",
-        "sum(by_text) / max(1, len(by_text)))",
-        ("tests/eval/test_question_scores.py",),
-    ),
     Mutant(
         "a side's further pictures are not looked at",
         "pipeline/encode/workload.py",

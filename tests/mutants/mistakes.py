@@ -16,7 +16,7 @@ MUTANTS = (
         "an empty folder of questions ends an evaluation",
         "jobs/evaluate.py",
         'if "questions" in self.choice.only else',
-        "if (data / vlm.FOLDER).is_dir() else",
+        "if (data / FOLDER).is_dir() else",
         (f"{STAGE}::test_an_empty_folder_of_questions_costs_nothing_else",),
     ),
     Mutant(
@@ -39,20 +39,6 @@ MUTANTS = (
         "            wait_for(lock)",
         "            pass",
         ("tests/eval/test_measurement.py::test_results_of_processes_that_end_together_are_all_found",),
-    ),
-    Mutant(
-        "answers are thrown away when another prompt is tried",
-        "eval/predictions.py",
-        "found = _whole_lines(back) if lines and back.is_file() else []",
-        "found = []",
-        ("tests/eval/test_predictions.py",),
-    ),
-    Mutant(
-        "answers that were removed come back",
-        "eval/predictions.py",
-        "if lines and back.is_file()",
-        "if back.is_file()",
-        ("tests/eval/test_predictions.py",),
     ),
     Mutant(
         "an evaluation of nothing is done",

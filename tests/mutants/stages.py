@@ -138,20 +138,6 @@ MUTANTS = (
         SUBJECT,
     ),
     Mutant(
-        "pictures of questions are not decoded beforehand",
-        "eval/tsv.py",
-        "for_benchmarks()",
-        "for_benchmarks(verify=False)",
-        TSV,
-    ),
-    Mutant(
-        "all splits of a question file are scored",
-        "eval/tsv.py",
-        'return "validation" if "validation" in splits and len(splits) > 1 else None',
-        "return None",
-        TSV,
-    ),
-    Mutant(
         "sets and question files are first read after the models",
         "jobs/evaluate.py",
         '        failures.check(left, self._watched("data"))\n',
