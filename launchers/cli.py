@@ -34,7 +34,7 @@ PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
 def main() -> None:
     """Entry point: mistakes end in one line and exit code 1 (2 for a wrong command line), Ctrl-C in one line and 130.
 
-    A training that a signal stopped after a checkpoint ends with 75, one whose own watch found it hung with 70.
+    A training that a signal stopped ends with 75, one whose own watch found it hung with 70.
     """
     try:
         code = group.main(prog_name="crem", standalone_mode=False)

@@ -1,6 +1,6 @@
-"""Exit codes of `crem` that scripts may ask for; 1 is any mistake, 2 a wrong command line, 70 a hung rank (`train.watch`)."""
+"""Exit codes of `crem` that scripts may ask for; 1 is any mistake, 2 a wrong command line, 70 a hung rank (`pipeline/train/fault_tolerance/watchdog.py`)."""
 
-from pipeline.train.local_ranks import STOPPED
+from pipeline.train.fault_tolerance.signals import STOPPED
 
 __all__ = ["INTERRUPTED", "STOPPED"]
 

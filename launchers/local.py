@@ -10,7 +10,8 @@ from jobs.train import TrainStage
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.manifest import Manifest
 from pipeline.recipes.source import component_files
-from pipeline.train.local_ranks import STOPPED, run_ranks
+from pipeline.train.fault_tolerance.signals import STOPPED
+from pipeline.train.local_ranks import run_ranks
 
 
 def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -> Outcome:
@@ -19,14 +20,14 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
     The children find their settings on their command line, as a user's own `crem train` would.
 
     Raises:
-        StoppedError: a signal stopped them after a checkpoint.
+        StoppedError: a signal stopped them.
         PipelineError: one of them failed; the others were ended with it.
     """
     before, begun = Manifest.read(stage.folder), time.monotonic()
     part_of = {PARENT_VARIABLE: context.parent_run()}
     codes = run_ranks(train_command(stage, context), processes=processes, variables=part_of)
     if STOPPED in codes:
-        raise StoppedError(f"{stage.name}: stopped after a checkpoint; the same command goes on from it")
+        raise StoppedError(f"{stage.name}: stopped; the same command goes on from its newest checkpoint")
     manifest = Manifest.read(stage.folder)
     if any(codes) or manifest is None:
         said = ", ".join(f"rank {rank} {_how(code)}" for rank, code in enumerate(codes) if code)

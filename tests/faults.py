@@ -45,6 +45,14 @@ def seeded_sizes(seed: int, *, count: int, largest: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(largest), count))
 
 
+def is_running(process: int) -> bool:
+    """Whether it is there and no zombie, which has no command line."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes() != b""
+    except FileNotFoundError:
+        return False
+
+
 def truncate(path: Path, rng: random.Random) -> None:
     """Cut the file somewhere before its end, as a full disk or a killed copy does."""
     content = path.read_bytes()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import is_running
 from tests.mutants import __main__ as mutants
 from tests.mutants.mutant import Mutant
 
@@ -60,14 +61,6 @@ def test_a_process_left_behind_keeps_nobody_waiting(tmp_path: Path) -> None:
     while is_running(int((tmp_path / "pid").read_text())) and time.monotonic() - begun < 30:
         time.sleep(0.05)
     assert time.monotonic() - begun < 30
-
-
-def is_running(process: int) -> bool:
-    """Whether it is there and no zombie, which has no command line."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes() != b""
-    except FileNotFoundError:
-        return False
 
 
 def test_every_mutant_breaks_something_that_is_there_and_runs_tests_that_are() -> None:

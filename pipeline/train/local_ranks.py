@@ -9,13 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from pipeline.train.fault_tolerance.signals import HINT
+from pipeline.train.fault_tolerance.signals import HINT, STOPPED
 
 STARTED_BY_US = "CREM_STARTED_RANK"
 """Set for the processes of one command, which does the talking."""
-
-STOPPED = 75
-"""Exit code of a training that a signal, or the first Ctrl-C, stopped after a checkpoint (EX_TEMPFAIL of sysexits.h)."""
 
 GRACE_SECONDS = 15.0
 """How long the others are given, once a process has failed, to print what they have to say."""
@@ -40,7 +37,7 @@ def run_ranks(
     Signals to stop are passed on to every rank, the first Ctrl-C as SIGTERM. When one fails, the others have a while to end, then
     they are killed: they would wait for the dead one.
 
-    Raises KeyboardInterrupt, with all ranks ended, at the second Ctrl-C, and after the first where no checkpoint was written.
+    Raises KeyboardInterrupt, with all ranks ended, at the second Ctrl-C, and after the first where no rank could stop.
     """
     ranks = _start(command, [{**each, **variables} for each in _environments(processes)])
     try:

@@ -39,7 +39,7 @@ from pipeline.train.engine import Engine
 from pipeline.train.fault_tolerance.out_of_memory import naming_settings
 from pipeline.train.fault_tolerance.signals import StopNote
 from pipeline.train.fault_tolerance.skipped_steps import Skips
-from pipeline.train.fault_tolerance.watchdog import Watchdog
+from pipeline.train.fault_tolerance.watchdog import READS, Watchdog
 from pipeline.train.flops import Cost
 from pipeline.train.held_out import HeldOut, is_due
 from pipeline.train.metrics_log import MetricsLog, drop_after
@@ -79,8 +79,7 @@ def train(
         StoppedError: a signal asked for it; the checkpoint is written.
         PipelineError: what the user can mend; the last checkpoint is intact.
     """
-    watched = Watchdog(paths.heartbeats, own_rank(), options.step_timeout)
-    with StopNote() as note, watched as watch:
+    with StopNote() as note, Watchdog(paths.heartbeats, own_rank(), options.step_timeout, note) as watch:
         with naming_settings(recipe):
             run = _Run(paths, recipe, tracker, progress, note, watch)
         chosen = recipe.with_phase(chunk_tokens=run.phase.chunk_tokens, kept_chunks=run.phase.kept_chunks)
@@ -177,7 +176,7 @@ class _Run:
     def steps(self, begin: int, end: int, num_workers: int) -> Path:
         """Train the steps of a range; returns the folder of the checkpoint after the last one."""
         started, watch = time.monotonic(), self.watch
-        watch.beat(begin + 1, "reading")
+        watch.beat(begin + 1, READS)
         works = self._works(begin, end, num_workers)
         for step in range(begin, end):
             work, waited = _next(works)
@@ -192,7 +191,7 @@ class _Run:
                 self.writer.save(step + 1, self.skips.total, figures)
             if total.asked_to_stop and step + 1 < end:
                 self._stop(step + 1, figures)
-            watch.beat(step + 2, "reading")
+            watch.beat(step + 2, READS)
         watch.beat(end, "saving")
         folder = self.writer.save(end, self.skips.total, {})
         self.writer.finish()
@@ -251,7 +250,7 @@ class _Run:
         """Figures of the held-out slice where they are due."""
         if not self._is_look_due(done):
             return {}
-        self.watch.beat(done, "reading")
+        self.watch.beat(done, READS)
         work, _ = _next(works)
         self.watch.beat(done, "evaluating")
         return self.held_out.evaluate(self.engine, work, dummy)

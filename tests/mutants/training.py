@@ -426,8 +426,8 @@ MUTANTS = (
     Mutant(
         "a start that hangs is never found",
         "pipeline/train/loop.py",
-        "Watchdog(paths.heartbeats, own_rank(), options.step_timeout)\n",
-        "Watchdog(paths.heartbeats, own_rank(), 1e6)\n",
+        "Watchdog(paths.heartbeats, own_rank(), options.step_timeout, note)",
+        "Watchdog(paths.heartbeats, own_rank(), 1e6, note)",
         (f"{ACCIDENTS}::test_a_rank_that_hangs_before_the_first_step_is_found_too",),
     ),
     Mutant(

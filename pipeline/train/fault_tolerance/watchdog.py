@@ -4,11 +4,15 @@ A thread in each rank writes a small file now and then: what the rank does, sinc
 that has taken longer than the patience allows, the rank prints all its stacks, says what the other ranks' files tell, and leaves
 with exit code `HUNG`, which makes the launcher end the others. A rank that waits in a collective gives the one it waits for the
 first word, and waits on while that one gets on. Should even the thread be stuck, faulthandler ends the rank without it.
+
+A rank that is asked to stop does so at the end of a step. One that does not get there, because it waits for its data or is still at
+its start, leaves after `STOP_GRACE` with exit code `STOPPED`: its scheduler would kill it soon, and it has nothing to save.
 """
 
 import contextlib
 import faulthandler
 import json
+import multiprocessing
 import os
 import sys
 import threading
@@ -16,9 +20,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
+
+from pipeline.train.fault_tolerance.signals import STOPPED, StopNote
 
 HUNG = 70
 """Exit code of a rank that its own watch ended."""
@@ -32,8 +39,14 @@ START_PATIENCE = 1800.0
 WAITING_FACTOR = 1.25
 """How much longer a rank is given that waits for others."""
 
+STOP_GRACE = 60.0
+"""Seconds that a rank which is asked to stop may go on waiting for data, or starting: half of what Slurm's script has."""
+
 COMPUTES = ("training", "evaluating")
 """What a rank does when it computes with the others."""
+
+READS = "reading"
+"""What a rank does that waits for its loader processes."""
 
 _STDERR = 2
 _COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "pipeline/train/collectives.py")
@@ -58,14 +71,15 @@ class Beat:
 
 
 class Watchdog:
-    """Watches the thread that enters it. `patience` with a step is in seconds; `folder` is shared by all ranks.
+    """Watches the thread that enters it. `patience` with a step is in seconds; `folder` is shared by all ranks; `note` says
+    whether the run is asked to stop.
 
     `is_queued` says that collectives are queued on a device and return at once: where such a rank comes to a stop tells nothing,
     so it counts as waiting for as long as it computes.
     """
 
-    def __init__(self, folder: Path, rank: int, patience: float) -> None:
-        self.file, self.rank, self.patience = folder / f"rank-{rank:05d}.json", rank, patience
+    def __init__(self, folder: Path, rank: int, patience: float, note: StopNote) -> None:
+        self.file, self.rank, self.patience, self._note = folder / f"rank-{rank:05d}.json", rank, patience, note
         self._tick = min(10.0, patience / 8)
         self._main = threading.get_ident()
         self._now = (time.monotonic(), 0, "starting")
@@ -105,6 +119,8 @@ class Watchdog:
             faulthandler.dump_traceback_later(2 * self.patience + 60, exit=True)
             beat = self.look()
             self._write(beat)
+            if cannot_stop(beat, self._note.seconds_asked()):
+                self._leave_unsaved(beat)
             if self.is_due(beat):
                 self._give_up(beat)
 
@@ -138,7 +154,14 @@ class Watchdog:
             write_flight_record(self.file.with_name(f"nccl-{self.rank:05d}.json"))
             if note := os.environ.get(HUNG_NOTE):
                 Path(note).touch()
-        os._exit(HUNG)
+        end_process(HUNG)
+
+    def _leave_unsaved(self, beat: Beat) -> None:
+        if beat.step:
+            faulthandler.dump_traceback(file=_STDERR, all_threads=True)
+        why = f"{beat}, though {self._note.asked or 'a signal'} asks it to stop, so it ends without a checkpoint"
+        os.write(_STDERR, f"error: {why}; the same command goes on from the newest one\n".encode())
+        end_process(STOPPED)
 
     def verdict(self, beat: Beat) -> str:
         """One line: who hangs, as far as the ranks' files tell."""
@@ -158,6 +181,23 @@ class Watchdog:
     def _is_silent(self, other: Beat, beat: Beat) -> bool:
         """Whether another rank's last sign of life is too old for a rank that lives."""
         return beat.time - other.time > 4 * self._tick
+
+
+def cannot_stop(beat: Beat, seconds_asked: float) -> bool:
+    """Whether a rank, asked to stop so long ago, has nothing to save and does not get to the end of a step.
+
+    The start saves nothing, whatever gets on there. Of a wait for data that began after the signal came, its own time counts.
+    """
+    if beat.step and beat.doing != READS:
+        return False
+    return (min(seconds_asked, beat.idle) if beat.step else seconds_asked) > STOP_GRACE
+
+
+def end_process(code: int) -> NoReturn:
+    """Leave at once, with the loader processes, which may hang themselves and would be left behind."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(code)
 
 
 def write_flight_record(file: Path) -> None:

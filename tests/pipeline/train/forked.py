@@ -89,6 +89,19 @@ def with_fault(fault: dict[str, Any]) -> Callable[..., Any]:
     return step
 
 
+def read_or_hang(stuck: dict[str, Any]) -> Callable[..., Any]:
+    """`StepDataset.__getitem__` that never returns on one rank at a step; a file then names the process that hangs."""
+    whole = StepDataset.__getitem__
+
+    def read(dataset: StepDataset, step: int) -> Any:
+        if dataset.rank == stuck["rank"] and step == stuck["step"]:
+            Path(stuck["file"]).write_text(str(os.getpid()))
+            time.sleep(10_000)
+        return whole(dataset, step)
+
+    return read
+
+
 def build_or_hang(rank: int) -> Callable[..., Any]:
     """`build_embedder` that never returns on one rank."""
 
@@ -103,9 +116,11 @@ def build_or_hang(rank: int) -> Callable[..., Any]:
 def train(job: dict[str, Any], recipe: Recipe) -> None:
     out = Path(job["out"])
     paths = TrainingPaths(shards=out, qa=None, model=Path(job["folder"]), out=out)
-    options = RunOptions(num_workers=0, step_timeout=job.get("step_timeout", 600.0))
+    options = RunOptions(num_workers=job.get("workers", 0), step_timeout=job.get("step_timeout", 600.0))
     with (
         mock.patch.object(watchdog, "START_PATIENCE", job.get("start_patience", watchdog.START_PATIENCE)),
+        mock.patch.object(watchdog, "STOP_GRACE", job.get("stop_grace", watchdog.STOP_GRACE)),
+        mock.patch.object(StepDataset, "__getitem__", read_or_hang(job["stuck"]) if "stuck" in job else StepDataset.__getitem__),
         mock.patch.object(loop.ShardIndex, "open", return_value=corpus().broken(*job.get("broken", ()))),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
@@ -195,13 +210,13 @@ def lines(file: Path) -> int:
 
 
 def run(job: dict[str, Any]) -> list[int | None]:
-    """Start the ranks, strike one of them at the given number of log lines, and see how all end. Survivors are killed."""
+    """Start the ranks, strike some of them at the given number of log lines, and see how all end. Survivors are killed."""
     ranks, metrics, everyone = Ranks(job), Path(job["out"]) / "metrics.jsonl", range(job["ranks"])
     strike = job.get("strike")
     if strike:
-        ranks.wait_until(lambda: lines(metrics) >= strike["lines"])
+        ranks.wait_until(lambda: lines(metrics) >= strike["lines"] and Path(strike.get("awaits", "/")).exists())
         time.sleep(strike["delay"])
-        ranks.send(strike["signal"], strike["rank"])
+        ranks.send(strike["signal"], *strike["ranks"])
     ranks.wait_until(lambda: job.get("one_is_enough", False) and any(ranks.codes), job.get("seconds", PATIENCE_SECONDS))
     left = list(ranks.codes)
     ranks.send(signal.SIGKILL, *everyone)

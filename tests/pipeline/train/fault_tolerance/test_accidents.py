@@ -11,6 +11,7 @@ import torch
 from launchers.exit_codes import STOPPED
 from pipeline.train import checkpoint
 from pipeline.train.fault_tolerance.watchdog import HUNG
+from tests.faults import is_running
 from tests.pipeline.train.conftest import Forked
 from tests.pipeline.train.test_loop import figures
 
@@ -44,9 +45,9 @@ def test_a_run_killed_at_ten_seeded_moments_ends_as_the_unbroken_one(forked: For
     rng, out = random.Random(4), tmp_path / "train"
     for lines in sorted(rng.sample(range(STEPS), 10)):
         delay = rng.uniform(0, 0.2) * (1 - lines / STEPS)  # a late strike must not come after the end
-        strike = {"lines": lines, "delay": delay, "rank": rng.randrange(2), "signal": signal.SIGKILL}
+        strike = {"lines": lines, "delay": delay, "ranks": [rng.randrange(2)], "signal": signal.SIGKILL}
         codes = forked(out, phase=PHASE, strike=strike, one_is_enough=True)
-        assert codes[strike["rank"]] == -signal.SIGKILL, said(out, 0)
+        assert codes[strike["ranks"][0]] == -signal.SIGKILL, said(out, 0)
     assert forked(out, phase=PHASE) == [0, 0], said(out, 0)
     assert equal(tensors(out, STEPS), tensors(unbroken, STEPS))
     assert figures(out) == figures(unbroken)
@@ -103,7 +104,7 @@ def test_a_signal_to_one_rank_stops_both_after_a_checkpoint(
     forked: Forked, unbroken: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "train"
-    codes = forked(out, phase=PHASE, strike={"lines": 4, "delay": 0.0, "rank": 1, "signal": number})
+    codes = forked(out, phase=PHASE, strike={"lines": 4, "delay": 0.0, "ranks": [1], "signal": number})
     assert codes == [STOPPED, STOPPED], said(out, 0)
     done = figures(out)
     newest = checkpoint.steps(out / "checkpoints")[0]
@@ -114,8 +115,40 @@ def test_a_signal_to_one_rank_stops_both_after_a_checkpoint(
         assert equal(tensors(out, STEPS), tensors(unbroken, STEPS))
 
 
+@pytest.mark.parametrize("stuck", [0, 4], ids=["first step", "later step"])
+def test_a_rank_whose_loader_hangs_is_ended_when_both_are_asked_to_stop(forked: Forked, tmp_path: Path, stuck: int) -> None:
+    """The other one, which waits for it in the step, does not hear the signal; a launcher ends it. Nothing is lost for good."""
+    out, file = tmp_path / "train", tmp_path / "stuck"
+    codes = forked(
+        out,
+        phase={**PHASE, "steps": 6},
+        workers=1,
+        stuck={"rank": 1, "step": stuck, "file": str(file)},
+        strike={"lines": stuck, "delay": 0.0, "ranks": [0, 1], "signal": signal.SIGTERM, "awaits": str(file)},
+        stop_grace=1.0,
+        step_timeout=24.0,
+        one_is_enough=True,
+    )
+    assert codes[1] == STOPPED and codes[0] != STOPPED, said(out, 1)
+    (line,) = (line for line in said(out, 1).splitlines() if line.startswith("error: "))
+    assert f"rank 1: reading of step {stuck + 1}" in line and "SIGTERM asks it to stop, so it ends without a checkpoint" in line
+    assert "in _next" in said(out, 1), "stacks say where it waits"
+    assert not is_running(int(file.read_text())), "the loader process is not left behind"
+    if stuck:
+        assert forked(out, phase={**PHASE, "steps": 6}) == [0, 0], said(out, 0)
+        assert [line["step"] for line in figures(out)] == list(range(1, 7))
+
+
+def test_a_start_that_is_asked_to_stop_is_ended_without_a_word_of_stacks(forked: Forked, tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    strike = {"lines": 0, "delay": 0.5, "ranks": [0, 1], "signal": signal.SIGTERM, "awaits": str(tmp_path / "heartbeats")}
+    codes = forked(out, phase=PHASE, hangs=1, strike=strike, stop_grace=1.0, step_timeout=24.0, one_is_enough=True)
+    assert STOPPED in codes
+    assert "loading the model" in said(out, 1) + said(out, 0) and "Thread" not in said(out, 1)
+
+
 def test_a_dead_rank_ends_the_others(forked: Forked, tmp_path: Path) -> None:
-    strike = {"lines": 3, "delay": 0.0, "rank": 1, "signal": signal.SIGKILL}
+    strike = {"lines": 3, "delay": 0.0, "ranks": [1], "signal": signal.SIGKILL}
     code, killed = forked(tmp_path / "train", phase=PHASE, strike=strike, step_timeout=20.0)
     assert killed == -signal.SIGKILL and code not in (0, None)
 
@@ -135,7 +168,7 @@ def test_a_rank_that_hangs_before_the_first_step_is_found_too(forked: Forked, tm
 
 
 def test_a_stopped_process_is_named_by_the_others(forked: Forked, tmp_path: Path) -> None:
-    out, strike = tmp_path / "train", {"lines": 3, "delay": 0.0, "rank": 1, "signal": signal.SIGSTOP}
+    out, strike = tmp_path / "train", {"lines": 3, "delay": 0.0, "ranks": [1], "signal": signal.SIGSTOP}
     codes = forked(out, phase=PHASE, strike=strike, step_timeout=15.0, one_is_enough=True)
     assert codes == [HUNG, None]
     assert "no sign of life from rank 1" in said(out, 0) and "waiting for other ranks" in said(out, 0)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from unittest import mock
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from pipeline.errors import PipelineError
 from pipeline.train import collectives, distributed
@@ -27,6 +29,7 @@ from tests.pipeline.train.ranks import make
 
 GOOD = StepReport(1.0, None, 2.0, 0.5, 3.0, 8)
 BAD = replace(GOOD, gradient_norm=float("inf"))
+NOTE = StopNote()
 CALM = Beat(rank=1, step=7, doing="training", idle=2.0, time=0.0, at="step.py:1 f", waits=False)
 
 
@@ -67,6 +70,47 @@ def test_a_signal_is_noted_and_the_handler_put_back(number: signal.Signals) -> N
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_is_known_to_another_thread_while_the_main_one_stands_in_a_call() -> None:
+    """As in a collective of another backend's thread, or a library that does not return: no handler of Python runs then."""
+    found: list[tuple[float, str, bool]] = []
+
+    def ask() -> None:
+        time.sleep(0.3)
+        before = note.seconds_asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        found.append((before, note.asked, note.seconds_asked() > 0))
+
+    with StopNote() as note:
+        other = threading.Thread(target=ask)
+        other.start()
+        with pytest.raises(dist.DistStoreError):
+            dist.HashStore().wait(["nobody sets it"], timedelta(seconds=1))
+        other.join()
+        assert note.asked == "SIGTERM"
+    assert found == [(0.0, "", True)]
+    assert note.seconds_asked() > 0 and signal.set_wakeup_fd(-1) == -1, "what was there before is back"
+
+
+@pytest.mark.parametrize(
+    ("beat", "seconds_asked", "expected"),
+    [
+        ({"doing": "reading", "idle": 99.0}, 0.0, False),  # nobody asks it to stop
+        ({"doing": "reading", "idle": 99.0}, 59.0, False),
+        ({"doing": "reading", "idle": 61.0}, 61.0, True),
+        ({"doing": "reading", "idle": 59.0}, 99.0, False),  # a held-out look's rows, which it began to wait for later
+        ({"doing": "training", "idle": 999.0}, 999.0, False),  # the step ends with a checkpoint
+        ({"doing": "evaluating", "idle": 999.0}, 999.0, False),
+        ({"doing": "saving", "idle": 999.0}, 999.0, False),
+        ({"doing": "counting tokens", "step": 0, "idle": 1.0}, 61.0, True),  # hours, in parts that are kept
+        ({"doing": "counting tokens", "step": 0, "idle": 99.0}, 59.0, False),
+    ],
+)
+def test_who_cannot_stop_at_the_end_of_a_step(beat: dict[str, Any], seconds_asked: float, expected: bool) -> None:
+    """A minute's grace."""
+    assert watchdog.cannot_stop(replace(CALM, **beat), seconds_asked) == expected
+
+
 def test_a_second_ctrl_c_ends_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     with StopNote() as note:
         try:
@@ -101,7 +145,7 @@ def test_a_loaders_process_is_deaf_to_signals() -> None:
 
 
 def test_a_rank_says_where_it_stands_while_it_is_watched(tmp_path: Path) -> None:
-    with Watchdog(tmp_path, 3, patience=0.8) as watch:
+    with Watchdog(tmp_path, 3, patience=0.8, note=NOTE) as watch:
         for step in range(1, 5):
             watch.beat(step, "training")
             time.sleep(0.3)
@@ -112,7 +156,7 @@ def test_a_rank_says_where_it_stands_while_it_is_watched(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("doing", "waits"), [("training", True), ("evaluating", True), ("reading", False), ("saving", False)])
 def test_a_rank_whose_collectives_are_queued_waits_wherever_it_stands(tmp_path: Path, doing: str, waits: bool) -> None:
-    watch = Watchdog(tmp_path, 0, patience=80.0)
+    watch = Watchdog(tmp_path, 0, patience=80.0, note=NOTE)
     watch.beat(3, doing)
     assert not watch.look().waits
     watch.is_queued = True
@@ -127,7 +171,7 @@ def test_a_rank_that_reads_an_agreed_number_back_from_its_device_waits() -> None
 
 
 def test_the_verdict_names_the_silent_and_the_busy_rank(tmp_path: Path) -> None:
-    watch = Watchdog(tmp_path, 0, patience=80.0)
+    watch = Watchdog(tmp_path, 0, patience=80.0, note=NOTE)
     now = time.time()
     others = [
         replace(CALM, rank=1, time=now - 100),
@@ -167,12 +211,12 @@ def test_a_rank_that_waits_goes_on_while_another_gets_on(
     """Patience 80 s: those that wait have 100, and a rank is silent after 40."""
     beat = replace(CALM, rank=1, **other)
     (tmp_path / "rank-00001.json").write_text(json.dumps({name: getattr(beat, name) for name in beat.__slots__}))
-    assert Watchdog(tmp_path, 0, patience=80.0).is_due(replace(CALM, rank=0, **mine)) == is_due
+    assert Watchdog(tmp_path, 0, patience=80.0, note=NOTE).is_due(replace(CALM, rank=0, **mine)) == is_due
 
 
 def test_others_are_looked_at_when_a_rank_would_give_up_and_not_before_one_of_them_could(tmp_path: Path) -> None:
     """Every rank that opens every rank's file at every tick would be 410 files a second at 64 ranks."""
-    own = Watchdog(tmp_path, 0, patience=80.0)
+    own = Watchdog(tmp_path, 0, patience=80.0, note=NOTE)
     (tmp_path / "rank-00001.json").write_text(json.dumps({name: getattr(CALM, name) for name in CALM.__slots__} | {"rank": 1}))
     with mock.patch.object(watchdog, "read_beats", wraps=read_beats) as looks:
         for idle in range(0, 100, 10):
@@ -187,7 +231,7 @@ def test_others_are_looked_at_when_a_rank_would_give_up_and_not_before_one_of_th
 
 
 def test_a_sign_of_life_does_not_wait_for_the_disk(tmp_path: Path) -> None:
-    with mock.patch.object(os, "fsync") as synced, Watchdog(tmp_path, 3, patience=0.8):
+    with mock.patch.object(os, "fsync") as synced, Watchdog(tmp_path, 3, patience=0.8, note=NOTE):
         time.sleep(0.25)
         assert [beat.rank for beat in read_beats(tmp_path)] == [3]
     assert not synced.called and not list(tmp_path.iterdir())
@@ -195,7 +239,7 @@ def test_a_sign_of_life_does_not_wait_for_the_disk(tmp_path: Path) -> None:
 
 def test_a_hung_rank_leaves_a_note_and_nccl_s_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREM_HUNG_NOTE", str(tmp_path / "note"))
-    own = Watchdog(tmp_path / "beats", 2, patience=80.0)
+    own = Watchdog(tmp_path / "beats", 2, patience=80.0, note=NOTE)
     own.file.parent.mkdir()
     recorded = mock.Mock(return_value=b'{"entries": []}')
     with (
