@@ -37,7 +37,7 @@ class PhotoRows(RowBuilder):
     """Rows whose pictures were enlarged beforehand; `decoding` and `loading` add up seconds, `extra` those of the clockwork."""
 
     def __init__(self, rows: RowBuilder) -> None:
-        super().__init__(rows.recipe, rows.phase, rows.builder.vocabulary)
+        super().__init__(rows.recipe, rows.builder.vocabulary)
         self.photos: dict[bytes, bytes] = {}
         self.decoding = self.loading = self.extra = 0.0
 

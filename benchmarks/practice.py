@@ -77,7 +77,7 @@ class Practice:
         self.embedder, self.dataset, self.habits = embedder, dataset, habits
         self.recipe, self.phase = dataset.recipe, dataset.phase
         builder = StockRows if habits.stock_pictures else RowBuilder
-        self.rows = builder(dataset.recipe, dataset.phase, dataset.rows.builder.vocabulary)
+        self.rows = builder(dataset.recipe, dataset.rows.builder.vocabulary)
         self.trained = [parameter for parameter in embedder.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=0.0, weight_decay=0.0)
         self.shrunk = 1.0

@@ -12,7 +12,6 @@ from transformers import Qwen2VLImageProcessorPil
 
 from pipeline.batch import Batch, Row, row_places, shared_system
 from pipeline.model.inputs import View
-from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.roles import Layout, Role
 from pipeline.sequence import Vocabulary
@@ -36,8 +35,8 @@ class MicroBatch:
 class StockRows(RowBuilder):
     """Rows whose pictures went through transformers' own processor. A row's `pixels` only name them; `patches` has the floats."""
 
-    def __init__(self, recipe: Recipe, phase: Phase, vocabulary: Vocabulary) -> None:
-        super().__init__(recipe, phase, vocabulary)
+    def __init__(self, recipe: Recipe, vocabulary: Vocabulary) -> None:
+        super().__init__(recipe, vocabulary)
         limits = recipe.pixels
         self._area = limits.factor**2
         size = {"shortest_edge": limits.min_tokens * self._area, "longest_edge": limits.max_tokens * self._area}

@@ -77,7 +77,7 @@ class Bench:
         table = self.folder / f"lengths-{recipe.pixels.max_tokens}.parquet"
         lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
         corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
-        return embedder, StepDataset(corpus, recipe, recipe.phase, vocabulary)
+        return embedder, StepDataset(corpus, recipe, vocabulary)
 
 
 @contextmanager

@@ -82,14 +82,17 @@ class ModelStage:
 
 
 def backbone_folder(context: Context) -> Path:
-    """The model folder that stage `model` made or pointed to. Raises CheckpointError when it has gone."""
+    """The model folder that stage `model` made or pointed to. Raises CheckpointError where there is none."""
+    note = context.model / WHERE_NAME
     try:
-        folder = Path(json.loads((context.model / WHERE_NAME).read_text(encoding="utf-8"))["folder"])
+        folder = Path(json.loads(note.read_text(encoding="utf-8"))["folder"])
     except FileNotFoundError:
         folder = context.model
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder}: no model there any more; run crem model again")
-    return folder
+    if (folder / "config.json").is_file():
+        return folder
+    if folder != context.model:
+        raise CheckpointError(f"{folder}: no model there any more, and {note} points to it; run crem model again")
+    raise CheckpointError(f"{folder}: no model there yet; run crem model first")
 
 
 def corpus_texts(index: ShardIndex) -> Iterator[str]:

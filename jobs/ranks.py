@@ -26,16 +26,12 @@ def agree(choice: int) -> int:
     """Rank 0's number, on every rank; whoever calls waits for the others. A lone process keeps its own."""
     if num_ranks() == 1:
         return choice
-    import torch
-    import torch.distributed as dist
-
+    # Brings torch in, which a command's help must not wait for.
+    from pipeline.train.collectives import as_on_rank_0
     from pipeline.train.distributed import start_process_group
 
     start_process_group()
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    tensor = torch.tensor(choice, device=device)
-    dist.broadcast(tensor, src=0)
-    return int(tensor)
+    return as_on_rank_0(choice)
 
 
 def leave() -> None:

@@ -37,7 +37,7 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     table = lengths_file(context.lengths, index, ruler, model)
     lengths = ensure_lengths(table, index, ruler, lambda done, total: context.progress("lengths", done, total, "rows measured"))
     mined = References.open(mined_folder(context.work, recipe), index) if isinstance(phase.negatives, Mined) else None
-    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths, references=mined), recipe, phase, vocabulary)
+    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths, references=mined), recipe, vocabulary)
     page = step_page(shown_step(dataset, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
     path = out or context.work / "steps" / f"step-{step:08d}.html"
     write_atomic(path, page)

@@ -1,4 +1,7 @@
-"""Exit codes of `crem` that scripts may ask for; 1 is any mistake, 2 a wrong command line, 70 a hung rank (`pipeline/train/fault_tolerance/watchdog.py`)."""
+"""Exit codes of `crem` that scripts may ask for; 1 is any mistake, 2 a wrong command line, 70 a hung rank.
+
+The last is of `pipeline/train/fault_tolerance/watchdog.py`.
+"""
 
 from pipeline.train.fault_tolerance.signals import STOPPED
 

@@ -30,7 +30,8 @@ class State:
     """What a checkpoint says of itself: its step, and what it belongs to. `model_folder` is relative to the checkpoint's own.
 
     `model_digest` is a fingerprint of that folder's files, empty where none was noted.
-    `skipped` steps up to it moved nothing, so the optimizer took that many fewer. `held_out` are the figures of the held-out
+    `skipped` steps up to it moved nothing, so the optimizer took that many fewer; the last `skipped_in_a_row` of all steps are
+    among them. `held_out` are the figures of the held-out
     slice at this very step, where it was looked at.
     """
 
@@ -42,6 +43,7 @@ class State:
     digests: dict[str, str]
     model_digest: str = ""
     skipped: int = 0
+    skipped_in_a_row: int = 0
     held_out: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -54,8 +55,11 @@ class CheckpointWriter:
         if problem is not None:
             logger.error("step %s: its checkpoint could not be written: %s", self.saved, problem)
 
-    def save(self, step: int, skipped: int, figures: Mapping[str, float]) -> Path:
-        """Begin to write the state after `step` steps, unless it is there. Raises what the write before it met."""
+    def save(self, step: int, figures: Mapping[str, float], *, skipped: int = 0, skipped_in_a_row: int = 0) -> Path:
+        """Begin to write the state after `step` steps, so many of them skipped, unless it is there.
+
+        Raises what the write before it met.
+        """
         folder = checkpoint.folder_of(self.paths.checkpoints, step)
         if self.saved == step:
             return folder
@@ -64,8 +68,19 @@ class CheckpointWriter:
         weights, moments = self.engine.state_tensors()
         if self.engine.rank == 0:
             held_out = {name.removeprefix(_HELD_OUT): value for name, value in figures.items() if name.startswith(_HELD_OUT)}
+            state = checkpoint.State(
+                step=step,
+                recipe=self.recipe.name,
+                recipe_fingerprint=recipe_fingerprint(self.recipe),
+                data_fingerprint=self._data_fingerprint,
+                model_folder=os.path.relpath(self.paths.model.resolve(), folder.resolve()),
+                digests={},
+                skipped=skipped,
+                skipped_in_a_row=skipped_in_a_row,
+                held_out=held_out,
+            )
             stall = time.monotonic() - begun
-            self._writing = _begin(lambda: self._write(folder, weights, moments, skipped, held_out, stall))
+            self._writing = _begin(lambda: self._write(folder, weights, moments, state, stall))
         self.saved = step
         return folder
 
@@ -82,24 +97,13 @@ class CheckpointWriter:
         folder: Path,
         weights: dict[str, torch.Tensor],
         moments: dict[str, torch.Tensor],
-        skipped: int,
-        held_out: Mapping[str, float],
+        state: checkpoint.State,
         stall: float,
     ) -> None:
-        begun, step = time.monotonic(), checkpoint.step_of(folder)
-        state = checkpoint.State(
-            step=step,
-            recipe=self.recipe.name,
-            recipe_fingerprint=recipe_fingerprint(self.recipe),
-            data_fingerprint=self._data_fingerprint,
-            model_folder=os.path.relpath(self.paths.model.resolve(), folder.resolve()),
-            digests={},
-            model_digest=self.model_digest.result() if self.model_digest else "",
-            skipped=skipped,
-            held_out=held_out,
-        )
+        begun = time.monotonic()
+        state = replace(state, model_digest=self.model_digest.result() if self.model_digest else "")
         checkpoint.save(folder, weights, moments, state, canonical_json(self.recipe))
-        checkpoint_retention.prune(self.paths.checkpoints, self.recipe.phase, step)
+        checkpoint_retention.prune(self.paths.checkpoints, self.recipe.phase, state.step)
         logger.info("%s: training waited %.1f s, the disk took %.1f s", folder.name, stall, time.monotonic() - begun)
 
 

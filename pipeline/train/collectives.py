@@ -17,12 +17,26 @@ _TURNS = count()
 Value = TypeVar("Value")
 
 
-def on_any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank. Every rank must call it."""
-    tensor = torch.tensor(int(flag), device=_device())
+def sum_over_ranks(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over ranks; the tensor itself stays as it is. Every rank must call it, with as many elements."""
+    if dist.get_world_size() == 1 or not tensor.numel():
+        return tensor
+    total = tensor.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def max_over_ranks(number: int) -> int:
+    """The greatest of the ranks' numbers. Every rank must call it."""
+    tensor = torch.tensor(number, device=_device())
     if dist.get_world_size() > 1:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return bool(tensor)
+    return int(tensor)
+
+
+def on_any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any rank. Every rank must call it."""
+    return bool(max_over_ranks(int(flag)))
 
 
 def as_on_rank_0(number: int) -> int:

@@ -184,22 +184,6 @@ class Engine:
         self.steps_taken += math.isfinite(found)
         return found
 
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The sum of a tensor over ranks; the tensor itself stays as it is."""
-        if self.num_ranks == 1 or not tensor.numel():
-            return tensor
-        total = tensor.clone()
-        dist.all_reduce(total)
-        return total
-
-    def most(self, number: int) -> int:
-        """The greatest of the ranks' numbers."""
-        if self.num_ranks == 1:
-            return number
-        tensor = torch.tensor(number, device=self.device)
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return int(tensor)
-
     def full_gradients(self) -> dict[str, torch.Tensor]:
         """Whole gradients by name after the last backward pass of a global batch and before `step` (for tests and guards)."""
         if not self.zero_stage:

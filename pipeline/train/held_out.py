@@ -10,7 +10,7 @@ import torch
 from pipeline.batch import NUM_LOSS_GROUPS, OUTSIDE, OWN, Batch
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.phase import Phase
-from pipeline.train.collectives import of_all_ranks
+from pipeline.train.collectives import max_over_ranks, of_all_ranks, sum_over_ranks
 from pipeline.train.dataloader.held_out_work import HeldOutWork
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 from pipeline.train.engine import Engine
@@ -57,8 +57,8 @@ class HeldOut:
         engine.module.eval()
         embeddings, sums = self._passes(engine, work, dummy)
         engine.module.train()
-        figures = self._language(engine.sum(torch.cat([sums, work.units[None].to(engine.device)])))
-        figures |= self._contrastive(engine.sum(embeddings), engine.sum(work.items.to(engine.device)), work)
+        figures = self._language(sum_over_ranks(torch.cat([sums, work.units[None].to(engine.device)])))
+        figures |= self._contrastive(sum_over_ranks(embeddings), sum_over_ranks(work.items.to(engine.device)), work)
         if unreadable and not figures:
             raise UnreadableError(unreadable[-1])
         return figures
@@ -77,7 +77,9 @@ class HeldOut:
         """
         embeddings = torch.zeros(len(work.items), engine.module.width, device=engine.device)
         sums = torch.zeros(2, NUM_LOSS_GROUPS, device=engine.device)
-        num_dummies = engine.most(work.num_passes) - work.num_passes  # before any pass: under ZeRO-3 each is full of collectives
+        num_dummies = (
+            max_over_ranks(work.num_passes) - work.num_passes
+        )  # before any pass: under ZeRO-3 each is full of collectives
         for chunk in work.chunks:
             # Once for both passes: a frozen tower's features stand in for the pixels from here on.
             batch = engine.vision.see(chunk.compressed).to(engine.device)

@@ -24,7 +24,7 @@ from pipeline.tracking import Tracker
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
 from pipeline.train.checkpoint_writer import CheckpointWriter
-from pipeline.train.collectives import as_on_rank_0, of_all_ranks, rank_0_first
+from pipeline.train.collectives import as_on_rank_0, of_all_ranks, on_any_rank, rank_0_first
 from pipeline.train.dataloader.collate_buffer import load_ahead
 from pipeline.train.dataloader.corpus import Corpus, check_datasets, check_pixels
 from pipeline.train.dataloader.held_out_work import HELD_OUT
@@ -82,8 +82,7 @@ def train(
     with StopNote() as note, Watchdog(paths.heartbeats, own_rank(), options.step_timeout, note) as watch:
         with naming_settings(recipe):
             run = _Run(paths, recipe, tracker, progress, note, watch)
-        chosen = recipe.with_phase(chunk_tokens=run.phase.chunk_tokens, kept_chunks=run.phase.kept_chunks)
-        with naming_settings(chosen), run.writer:
+        with naming_settings(run.chunks.recipe), run.writer:
             begin = run.resume()
             end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
             return run.steps(begin, end, run.node.loaders if options.num_workers is None else options.num_workers)
@@ -109,7 +108,7 @@ class _Run:
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
         with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
-        self.dataset = StepDataset(corpus, recipe, self.phase, vocabulary, rank=rank, num_ranks=num_ranks)
+        self.dataset = StepDataset(corpus, self.chunks.recipe, vocabulary, rank=rank, num_ranks=num_ranks)
         self.held_out = HeldOut(self.phase)
         self.data_fingerprint = corpus.fingerprint
         watch.beat(0, "loading the model")
@@ -124,7 +123,8 @@ class _Run:
         watch.beat(0, "starting DeepSpeed")
         self.engine = Engine(embedder, self.phase)
         self.route = Route.of(embedder.backbone.text.config, self.engine.device, DTYPES[self.phase.dtype])
-        self.skips = Skips(self.phase.skips_in_a_row, self.found[1].skipped if self.found else 0)
+        skipped = (self.found[1].skipped, self.found[1].skipped_in_a_row) if self.found else (0, 0)
+        self.skips = Skips(self.phase.skips_in_a_row, *skipped)
         taken, num_rows = self.found[1].step if self.found else 0, len(corpus.index)
         self.unreadable = UnreadableRows(paths.unreadable, self.phase.max_unreadable, num_rows, step=taken)
         saved = self.found[1].step if self.found else None
@@ -133,7 +133,7 @@ class _Run:
     def _corpus(self, vocabulary: Vocabulary, *, writes: bool) -> Corpus:
         self.watch.beat(0, "opening the corpus")
         index, qa = ShardIndex.open(self.paths.shards), QaTable.open(self.paths.qa, self.phase.needs or "qa")
-        check_datasets(index, self.phase.mixture)
+        check_datasets(index, self.phase.mixture, self.recipe.phase_path)
         check_pixels(index, self.recipe.pixels)
         ruler = ruler_of(self.recipe, vocabulary)
         table = lengths_file(self.paths.lengths, index, ruler, self.paths.model)
@@ -179,21 +179,22 @@ class _Run:
         watch.beat(begin + 1, READS)
         works = self._works(begin, end, num_workers)
         for step in range(begin, end):
+            asked = time.monotonic()
             work, waited = _next(works)
             if step == begin:
                 self._announce(work, self.chunks.at(step), num_workers)
             watch.beat(step + 1, "training")
-            figures, total = self._one_step(step, work, waited)
+            figures, total = self._one_step(step, work, asked, waited)
             figures |= self._look(step + 1, works, work.dummy)
             self._record(step + 1, figures, (step + 1 - begin) / (time.monotonic() - started))
             watch.beat(step + 1, "saving")
             if (step + 1) % self.phase.checkpoint_every == 0:
-                self.writer.save(step + 1, self.skips.total, figures)
+                self._save(step + 1, figures)
             if total.asked_to_stop and step + 1 < end:
                 self._stop(step + 1, figures)
             watch.beat(step + 2, READS)
         watch.beat(end, "saving")
-        folder = self.writer.save(end, self.skips.total, {})
+        folder = self._save(end, {})
         self.writer.finish()
         return folder
 
@@ -229,13 +230,15 @@ class _Run:
             noted |= {name: getattr(phase, name) for name in ("zero_stage", "chunk_tokens", "kept_chunks")}
             self.journal.tracker.log_params(noted)
 
-    def _one_step(self, step: int, work: StepWork, waited: float) -> tuple[dict[str, float], Tally]:
-        """Train one step. Returns its figures and the sums over ranks."""
-        begun, phase = time.monotonic(), self.chunks.at(step)
+    def _one_step(self, step: int, work: StepWork, asked: float, waited: float) -> tuple[dict[str, float], Tally]:
+        """Train one step, whose data was `asked` for at a time of the clock. Returns its figures and the sums over ranks."""
+        phase = self.chunks.at(step)
         rate = learning_rate(step, phase)
         report = train_step(self.engine, work, phase, rate)
-        clock = Clock(time.monotonic() - begun + waited, waited)
-        total = tally(self.engine, work, clock, self.cost.step(work.chunks, phase), asked_to_stop=bool(self.note.asked))
+        clock = Clock(time.monotonic() - asked, waited)
+        total = tally(
+            work, clock, self.cost.step(work.chunks, phase), device=self.engine.device, asked_to_stop=bool(self.note.asked)
+        )
         self.skips.note(step, report)
         if total.unreadable:
             self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
@@ -260,18 +263,29 @@ class _Run:
             self.journal.write(done, figures)
             self.progress(done, self.phase.steps, summary(figures, steps_per_second))
 
+    def _save(self, step: int, figures: Mapping[str, float]) -> Path:
+        return self.writer.save(step, figures, skipped=self.skips.total, skipped_in_a_row=self.skips.in_a_row)
+
     def _stop(self, step: int, figures: Mapping[str, float]) -> None:
         """Leave with a checkpoint; every rank comes here after the same step. Raises StoppedError."""
-        folder = self.writer.save(step, self.skips.total, figures)
+        folder = self._save(step, figures)
         self.writer.finish()
         asked = self.note.asked or "a signal to another rank"
         raise StoppedError(f"stopped by {asked} after step {step}; {folder} is written, and the same command goes on from it")
 
 
 def _next(works: Iterator[Any]) -> tuple[Any, float]:
-    """The next of the works and the seconds waited for it; a PipelineError in its place is raised."""
+    """The next of the works and the seconds waited for it. Every rank must call it.
+
+    Raises PipelineError, on all ranks, where one of them has an error in the place of its work: the others would wait for it.
+    """
     asked = time.monotonic()
-    work = next(works)
-    if isinstance(work, PipelineError):
-        raise work
-    return work, time.monotonic() - asked
+    try:
+        work = next(works)
+    except PipelineError as error:
+        work = error
+    waited = time.monotonic() - asked
+    problem = work if isinstance(work, PipelineError) else None
+    if on_any_rank(problem is not None):
+        raise problem or PipelineError("another rank has nothing to go on with; its message says why")
+    return work, waited

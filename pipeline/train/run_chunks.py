@@ -66,6 +66,12 @@ class RunChunks:
         budget = self._choice.at(step)
         return replace(self._asked, chunk_tokens=budget.tokens, kept_chunks=budget.kept)
 
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with the numbers of the first step: what is packed depends on `chunk_tokens`, which stays."""
+        first = self.at(0)
+        return self._recipe.with_phase(chunk_tokens=first.chunk_tokens, kept_chunks=first.kept_chunks)
+
     def look(self, step: int, num_chunks: int) -> None:
         """After a step of so many chunks on this rank: once the first ones are done, correct the choice by their peak."""
         self._seen, self._chunks = self._seen + 1, max(self._chunks, num_chunks)

@@ -14,6 +14,7 @@ from pipeline.batch import NUM_LOSS_GROUPS, Batch, Outputs
 from pipeline.errors import DataError
 from pipeline.losses.contrastive import precision_at_1
 from pipeline.phase import Phase
+from pipeline.train.collectives import max_over_ranks, sum_over_ranks
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.global_batch import Candidates, candidates
@@ -40,7 +41,7 @@ class StepReport:
 
 def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: float) -> StepReport:
     """Forward, backward and one optimizer step over a global batch. Raises DataError for a loss with a weight and no value."""
-    units = engine.sum(work.units.to(engine.device))
+    units = sum_over_ranks(work.units.to(engine.device))
     refuse_unanswered(work, units)
     divisors = phase.language.divisors(units, phase.mixture.pairs)
     first_kept = max(0, len(work.chunks) - phase.budget.kept)
@@ -48,7 +49,7 @@ def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: floa
     contrast = contrast_of(embeddings, items_of_all(engine, work), work, phase)
     language = torch.zeros(NUM_LOSS_GROUPS, device=engine.device)
     order = [*range(first_kept, len(work.chunks)), *range(first_kept)]
-    num_dummies = max(1, engine.most(len(order))) - len(order)
+    num_dummies = max(1, max_over_ranks(len(order))) - len(order)
     for turn, index in enumerate(order):
         chunk, full = work.chunks[index], work.chunks[index].full
         outputs = kept.pop(index) if index in kept else engine(engine.vision.full(chunk))
@@ -61,7 +62,7 @@ def train_step(engine: Engine, work: StepWork, phase: Phase, learning_rate: floa
     for turn in range(num_dummies):
         engine.run_dummy(work.dummy, last=turn == num_dummies - 1)
     norm = engine.step(learning_rate)
-    means = (engine.sum(language) * (divisors / units)).tolist()
+    means = (sum_over_ranks(language) * (divisors / units)).tolist()
     own, outside = (mean if count else None for mean, count in zip(means, units.tolist(), strict=True))
     return StepReport(contrast.loss, own, outside, contrast.precision_at_1, norm, contrast.pairs)
 
@@ -80,7 +81,7 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     kept: dict[int, Outputs] = {}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     calls = sum(index >= first_kept or chunk.prefix is not None for index, chunk in enumerate(work.chunks))
-    num_dummies = engine.most(calls) - calls  # before any call: under ZeRO-3 each is full of collectives of its own
+    num_dummies = max_over_ranks(calls) - calls  # before any call: under ZeRO-3 each is full of collectives of its own
     for index, chunk in enumerate(work.chunks):
         if index >= first_kept:
             kept[index] = outputs = engine(engine.vision.full(chunk))
@@ -94,12 +95,12 @@ def first_pass(engine: Engine, work: StepWork, first_kept: int) -> tuple[dict[in
     embeddings = torch.zeros(len(work.items), *engine.module.embedding_shape, device=engine.device)
     for slots, values in parts:
         embeddings[slots.to(engine.device)] = values
-    return kept, engine.sum(embeddings)
+    return kept, sum_over_ranks(embeddings)
 
 
 def items_of_all(engine: Engine, work: StepWork) -> torch.Tensor:
     """What each slot of the global batch is, (2 Q + H,) int64, 0 where its row could not be read: each rank knows its own."""
-    return engine.sum(work.items.to(engine.device))
+    return sum_over_ranks(work.items.to(engine.device))
 
 
 def contrast_of(embeddings: torch.Tensor, items: torch.Tensor, work: StepWork, phase: Phase) -> "Contrast":

@@ -8,8 +8,8 @@ import torch
 
 from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.phase import Phase
+from pipeline.train.collectives import sum_over_ranks
 from pipeline.train.dataloader.step_work import StepWork
-from pipeline.train.engine import Engine
 from pipeline.train.flops import Flops, peak_of
 from pipeline.train.step import StepReport
 
@@ -38,11 +38,11 @@ class Tally:
     asked_to_stop: float
 
 
-def tally(engine: Engine, work: StepWork, clock: Clock, flops: Flops, *, asked_to_stop: bool) -> Tally:
+def tally(work: StepWork, clock: Clock, flops: Flops, *, device: torch.device, asked_to_stop: bool) -> Tally:
     """Add up over all ranks; every rank must call it."""
     own = [work.num_tokens, clock.waited, flops.model, flops.hardware]
     own += [work.num_cut, work.num_unanswered, len(work.unreadable), asked_to_stop]
-    return Tally(*engine.sum(torch.tensor(own, dtype=torch.float64, device=engine.device)).tolist())
+    return Tally(*sum_over_ranks(torch.tensor(own, dtype=torch.float64, device=device)).tolist())
 
 
 def figures_of(

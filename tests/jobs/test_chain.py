@@ -143,8 +143,10 @@ def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path, ca
     stage.run(tmp_path, NullTracker())
     assert caplog.messages[-1] == f"{published}: an exported model; training begins with new compression tokens, not its own"
     (published / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="no model there any more"):
+    with pytest.raises(CheckpointError, match=r"published: no model there any more, and .*where\.json points to it"):
         backbone_folder(context)
+    with pytest.raises(CheckpointError, match="new/model: no model there yet; run crem model first"):
+        backbone_folder(replace(context, work=tmp_path / "new"))
 
 
 @pytest.mark.slow

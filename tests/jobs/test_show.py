@@ -40,7 +40,7 @@ def test_a_page_draws_the_rows_of_its_step(context: Context, monkeypatch: pytest
     page = show.show_step(context, 2).read_text()
     folder, recipe = open_folder(context.model), context.recipe
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     rows = dataset.global_rows(dataset.draw(1), 1)
     assert sorted(re.findall(r"<td>((?:pictures|texts|talks)-\d+)</td>", page)) == sorted(row.key for row in rows)
     assert page.count('src="data:image/png;base64,') == sum(len(row.pixels) for row in rows) > 0

@@ -27,8 +27,8 @@ MUTANTS = (
     Mutant(
         "a rank with fewer chunks leaves its dummy calls out",
         "pipeline/train/step.py",
-        "    num_dummies = max(1, engine.most(len(order))) - len(order)\n",
-        "    num_dummies = 0 * engine.most(len(order))\n",
+        "    num_dummies = max(1, max_over_ranks(len(order))) - len(order)\n",
+        "    num_dummies = 0 * max_over_ranks(len(order))\n",
         TWO,
     ),
     Mutant(
@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant(
         "the model folder is noted when the first checkpoint is written",
         _WRITER,
-        'model_digest=self.model_digest.result() if self.model_digest else "",',
-        "model_digest=fingerprint(folder_digests(self.paths.model)),",
+        'model_digest=self.model_digest.result() if self.model_digest else "")',
+        "model_digest=fingerprint(folder_digests(self.paths.model)))",
         (f"{WRITER}::test_the_model_folder_is_noted_as_it_was_at_the_start",),
     ),
     Mutant(

@@ -18,7 +18,7 @@ MUTANTS = (
     ),
     Mutant(
         "a sum over ranks changes what it is given",
-        "pipeline/train/engine.py",
+        "pipeline/train/collectives.py",
         "total = tensor.clone()",
         "total = tensor",
         (f"{AGAIN[0]}[frozen-0]",),

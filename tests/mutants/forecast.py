@@ -99,7 +99,7 @@ MUTANTS = (
     Mutant(
         "a full GPU is a traceback",
         "pipeline/train/loop.py",
-        "with naming_settings(chosen), run.writer:",
+        "with naming_settings(run.chunks.recipe), run.writer:",
         "with run.writer:",
         MEMORY,
     ),

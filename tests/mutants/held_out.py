@@ -31,11 +31,13 @@ MUTANTS = (
         ONCE,
     ),
     Mutant("held-out: a rank without rows takes no part", _LOOK, "in range(num_dummies)", "in range(0)", RANKS),
-    Mutant("held-out: losses of one rank", _LOOK, "self._language(engine.sum(torch.cat(", "self._language((torch.cat(", RANKS),
+    Mutant(
+        "held-out: losses of one rank", _LOOK, "self._language(sum_over_ranks(torch.cat(", "self._language((torch.cat(", RANKS
+    ),
     Mutant(
         "held-out: embeddings of one rank",
         _LOOK,
-        "self._contrastive(engine.sum(embeddings)",
+        "self._contrastive(sum_over_ranks(embeddings)",
         "self._contrastive((embeddings)",
         TWO_RANKS,
     ),

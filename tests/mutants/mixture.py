@@ -41,7 +41,7 @@ MUTANTS = (
     Mutant(
         "a named set that is absent is passed over",
         "pipeline/train/dataloader/corpus.py",
-        '    if mixture.outside:\n        _refuse_absent("outside_sets"',
+        '    if mixture.outside:\n        _refuse_absent(f"{phase_path}.mixture.outside_sets"',
         '    if mixture.outside and False:\n        _refuse_absent("outside_sets"',
         MIXTURE,
     ),

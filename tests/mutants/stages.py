@@ -210,7 +210,7 @@ MUTANTS = (
     Mutant(
         "a training does not note its model folder",
         "pipeline/train/checkpoint_writer.py",
-        '            model_digest=self.model_digest.result() if self.model_digest else "",\n',
+        '        state = replace(state, model_digest=self.model_digest.result() if self.model_digest else "")\n',
         "",
         LOOP,
     ),

@@ -38,6 +38,22 @@ MUTANTS = (
         (f"{GUARDS}::test_who_cannot_stop_at_the_end_of_a_step",),
     ),
     Mutant(
+        "a rank without data ends alone",
+        "pipeline/train/loop.py",
+        "    if on_any_rank(problem is not None):\n",
+        "    if problem is not None:\n",
+        (
+            "tests/pipeline/train/dataloader/test_unreadable.py::test_a_rank_that_can_read_nothing_of_a_step_ends_all_with_one_line",
+        ),
+    ),
+    Mutant(
+        "a checkpoint forgets how many steps in a row were skipped",
+        "pipeline/train/loop.py",
+        "skipped_in_a_row=self.skips.in_a_row",
+        "skipped_in_a_row=0",
+        ("tests/pipeline/train/test_loop.py::test_skipped_steps_in_a_row_are_counted_across_an_interruption",),
+    ),
+    Mutant(
         "a signal waits for the main thread",
         _SIGNALS,
         "signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)",

@@ -64,7 +64,7 @@ MUTANTS = (
     Mutant(
         "unit count local instead of global",
         "pipeline/train/step.py",
-        "units = engine.sum(work.units.to(engine.device))",
+        "units = sum_over_ranks(work.units.to(engine.device))",
         "units = work.units.to(engine.device)",
         TWO_RANKS,
     ),
@@ -143,7 +143,7 @@ MUTANTS = (
     Mutant(
         "embeddings of other ranks missing",
         "pipeline/train/step.py",
-        "return kept, engine.sum(embeddings)",
+        "return kept, sum_over_ranks(embeddings)",
         "return kept, embeddings",
         TWO_RANKS,
     ),

@@ -94,7 +94,7 @@ def test_a_target_goes_through_settings_and_json() -> None:
 def dataset_of(builder: SequenceBuilder, target: OtherSide) -> StepDataset:
     recipe = small_recipe().with_phase(layout=TARGET, target=target)
     recipe = recipe.with_phase(mixture=replace(recipe.phase.mixture, outside=0))
-    return StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, recipe.phase, builder.vocabulary)
+    return StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, builder.vocabulary)
 
 
 def test_a_step_scores_what_the_rule_tells(builder: SequenceBuilder) -> None:
@@ -156,7 +156,7 @@ def test_a_phase_that_embeds_nothing_may_compress_bare_pictures(
     recipe = small_recipe(
         layout=layout, target=kind(bare=bare), mixture=mixture, contrastive_weight=float(embeds), language_weight=1.0
     )
-    dataset = StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, recipe.phase, builder.vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, builder.vocabulary)
     rows = [row for row in dataset.global_rows(dataset.draw(0), 0) if row.pixels]
     bare_context = 2 + 4 + len(builder.vocabulary.encode(f"\n{cue}"))
     assert rows and all((row.sequence.roles == Role.CONTEXT).sum() >= bare_context for row in rows)

@@ -85,16 +85,19 @@ def shares(rows: Rows, mixture: Mixture, *, cap: int | None = None) -> dict[str,
     return {name: weights.get(name, 1.0) * min(len(found), cap or len(found)) for name, found in rows.items()}
 
 
-def check_datasets(index: ShardIndex, mixture: Mixture) -> None:
-    """Refuse a mixture that names datasets which are not there or not read: something else would be trained in silence."""
+def check_datasets(index: ShardIndex, mixture: Mixture, phase_path: str) -> None:
+    """Refuse a mixture that names datasets which are not there or not read: something else would be trained in silence.
+
+    `phase_path` is how `--set` names its phase.
+    """
     talks = sets_of(index, "conversations")
     if mixture.outside:
-        _refuse_absent("outside_sets", mixture.outside_sets, talks)
-    _refuse_absent("weights", [name for name, _ in mixture.weights], sorted(index.datasets))
+        _refuse_absent(f"{phase_path}.mixture.outside_sets", mixture.outside_sets, talks)
+    _refuse_absent(f"{phase_path}.mixture.weights", [name for name, _ in mixture.weights], sorted(index.datasets))
     unread = [name for name, _ in mixture.weights if name in talks and not mixture.reads(name)]
     if unread:
         raise ConfigError(
-            f"mixture.weights: {', '.join(unread)} has a weight, and mixture.outside_sets leaves it out; "
+            f"{phase_path}.mixture.weights: {', '.join(unread)} has a weight, and mixture.outside_sets leaves it out; "
             "name it there too, or take its weight away"
         )
 
@@ -108,8 +111,8 @@ def _refuse_absent(field: str, names: Sequence[str], there: Sequence[str]) -> No
     absent = [name for name in names if name not in there]
     if absent:
         raise ConfigError(
-            f"mixture.{field}: {', '.join(map(repr, absent))} not in the shards; there are {', '.join(there) or 'none'}; "
-            f"name those alone, or none: --set phases.0.mixture.{field}=[]"
+            f"{field}: {', '.join(map(repr, absent))} not in the shards; there are {', '.join(there) or 'none'}; "
+            f"name those alone, or none: --set {field}=[]"
         )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipeline.batch import Batch, Row, chunk_by_tokens, pack
-from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.spans import Spans
 from pipeline.train.dataloader.plan import Plan
@@ -51,11 +50,9 @@ class HeldOutWork:
         return sum(1 + (chunk.full_spans is not None) for chunk in self.chunks)
 
 
-def pack_held_out(
-    rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase, unreadable: tuple[Unreadable, ...]
-) -> HeldOutWork:
+def pack_held_out(rows: Sequence[Row], plan: Plan, recipe: Recipe, unreadable: tuple[Unreadable, ...]) -> HeldOutWork:
     """Cut rows into chunks as a step's are."""
-    used = used_rows(rows)
+    used, phase = used_rows(rows), recipe.phase
     items, units = items_and_units(used, plan, phase)
     return HeldOutWork(
         chunks=[pack_held_out_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],

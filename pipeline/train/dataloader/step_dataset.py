@@ -36,10 +36,10 @@ TOKEN_BYTES = 130
 class RowBuilder:
     """Turns a side of a sample into a Row, with every random choice drawn from (seed, step, key, side)."""
 
-    def __init__(self, recipe: Recipe, phase: Phase, vocabulary: Vocabulary) -> None:
-        self.recipe, self.phase = recipe, phase
-        self.builder = SequenceBuilder(vocabulary=vocabulary, layout=phase.layout, max_length=recipe.max_length)
-        self.native_builder = replace(self.builder, layout=native_layout(phase.layout))
+    def __init__(self, recipe: Recipe, vocabulary: Vocabulary) -> None:
+        self.recipe, self.phase = recipe, recipe.phase
+        self.builder = SequenceBuilder(vocabulary=vocabulary, layout=self.phase.layout, max_length=recipe.max_length)
+        self.native_builder = replace(self.builder, layout=native_layout(self.phase.layout))
 
     def has_room(self, turn: Turn, context: int) -> bool:
         """Whether a question and one token of its answer fit behind so many tokens of context."""
@@ -110,23 +110,14 @@ def side_digest(side: Side) -> int:
 
 class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
     """`dataset[step]` is this rank's work of that step, `dataset[HELD_OUT]` its share of the `held_out` rows, which are kept out
-    of training.
+    of training. The recipe's last phase, with numbers for its chunks, says what is read.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        recipe: Recipe,
-        phase: Phase,
-        vocabulary: Vocabulary,
-        *,
-        rank: int = 0,
-        num_ranks: int = 1,
-    ) -> None:
+    def __init__(self, corpus: Corpus, recipe: Recipe, vocabulary: Vocabulary, *, rank: int = 0, num_ranks: int = 1) -> None:
         """Raises ConfigError where the corpus cannot fill the mixture."""
-        self.corpus, self.recipe, self.phase = corpus, recipe, phase
+        self.corpus, self.recipe, self.phase = corpus, recipe, recipe.phase
         self.rank, self.num_ranks = rank, num_ranks
-        self.rows = RowBuilder(recipe, phase, vocabulary)
+        self.rows, phase = RowBuilder(recipe, vocabulary), recipe.phase
         _refuse_few(phase, num_ranks)
         mixture, division = phase.mixture, divide(corpus, phase, max_length=recipe.max_length, seed=recipe.order_seed)
         self.held_out = division.held_out
@@ -159,12 +150,15 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         return plan_step(draw, negatives, self.phase, step)
 
     def work(self, draw: Draw, step: int) -> StepWork:
-        """This rank's share of a global batch, read and packed. Raises UnreadableError where nothing of it can be read."""
+        """This rank's share of a global batch, read and packed. Raises DataError where nothing of it can be read."""
         plan = self.plan(draw, step)
         rows, unreadable = self._readable(self._own(plan), step)
         if unreadable and not rows:
-            raise UnreadableError(unreadable[-1])
-        return replace(pack_work(rows, plan, self.recipe, self.phase), asks=self._expects_answers(plan), unreadable=unreadable)
+            raise DataError(
+                f"step {step + 1}: none of this rank's {len(unreadable)} sides can be read, last {unreadable[-1].shard}: "
+                f"{unreadable[-1].reason}; bring a disk that is away back, else convert again"
+            )
+        return replace(pack_work(rows, plan, self.recipe), asks=self._expects_answers(plan), unreadable=unreadable)
 
     def _expects_answers(self, plan: Plan) -> bool:
         """Whether some row of a plan is asked something that ought to have an answer."""
@@ -190,7 +184,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         """This rank's share of the held-out rows, read and packed; there may be none, or none that can be read."""
         plan = self.plan(self.held_out, HELD_OUT)
         rows, unreadable = self._readable(self._own(plan), HELD_OUT)
-        return pack_held_out(rows, plan, self.recipe, self.phase, unreadable)
+        return pack_held_out(rows, plan, self.recipe, unreadable)
 
     def dummy(self) -> Batch:
         """The cheapest row of the first step that can be read, alone and the same on every rank: a resumed run begins with it."""

@@ -61,9 +61,9 @@ class StepWork:
     unreadable: tuple[Unreadable, ...] = ()
 
 
-def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe, phase: Phase) -> StepWork:
+def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe) -> StepWork:
     """Cut rows into chunks by the token budget and pack them for both passes. Rows that neither loss looks at are left out."""
-    used = used_rows(rows)
+    used, phase = used_rows(rows), recipe.phase
     items, units = items_and_units(used, plan, phase)
     return StepWork(
         chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],

@@ -2,7 +2,7 @@
 
 Slurm sends one of them before it ends a job. The handler only takes a note; all ranks look at it together at the end of a step,
 because a rank that stopped alone would leave the others waiting. A second Ctrl-C ends the process at once. A rank that does not
-get to the end of a step, because it waits for data or is still at its start, is ended by `pipeline.train.fault_tolerance.watchdog`.
+get to the end of a step, because it waits for data or is still at its start, is ended by its watch (`watchdog`).
 """
 
 import os

@@ -9,10 +9,10 @@ logger = logging.getLogger(__name__)
 
 
 class Skips:
-    """Counts skipped steps; `total` goes on from the checkpoint that a run resumed from."""
+    """Counts skipped steps; `total` and `in_a_row` go on from the checkpoint that a run resumed from."""
 
-    def __init__(self, limit: int, total: int = 0) -> None:
-        self.limit, self.total, self.in_a_row = limit, total, 0
+    def __init__(self, limit: int, total: int = 0, in_a_row: int = 0) -> None:
+        self.limit, self.total, self.in_a_row = limit, total, in_a_row
 
     def note(self, step: int, report: StepReport) -> None:
         """Take note of a step, 0-based. Raises PipelineError at the last of `limit` skipped steps in a row."""

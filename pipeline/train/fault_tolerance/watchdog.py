@@ -5,8 +5,8 @@ that has taken longer than the patience allows, the rank prints all its stacks, 
 with exit code `HUNG`, which makes the launcher end the others. A rank that waits in a collective gives the one it waits for the
 first word, and waits on while that one gets on. Should even the thread be stuck, faulthandler ends the rank without it.
 
-A rank that is asked to stop does so at the end of a step. One that does not get there, because it waits for its data or is still at
-its start, leaves after `STOP_GRACE` with exit code `STOPPED`: its scheduler would kill it soon, and it has nothing to save.
+A rank that is asked to stop does so at the end of a step. One that does not get there, because it waits for its data or is still
+at its start, leaves after `STOP_GRACE` with exit code `STOPPED`: its scheduler would kill it soon, and it has nothing to save.
 """
 
 import contextlib

@@ -84,7 +84,7 @@ class World:
         table = self.model.parent / table_name(self.index, ruler, self.model)
         lengths = ensure_lengths(table, self.index, ruler, lambda done, total: None)
         corpus = Corpus(index=self.index, qa=self.qa, lengths=lengths)
-        return StepDataset(corpus, recipe, recipe.phase, vocabulary), Engine(embedder, recipe.phase)
+        return StepDataset(corpus, recipe, vocabulary), Engine(embedder, recipe.phase)
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,10 @@ from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import engine, loop
 from pipeline.train.build import build_embedder
+from pipeline.train.dataloader.plan import PlannedSide
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 from pipeline.train.engine import Engine
 from pipeline.train.fault_tolerance import watchdog
 from pipeline.train.run_options import RunOptions, TrainingPaths
@@ -102,6 +104,18 @@ def read_or_hang(stuck: dict[str, Any]) -> Callable[..., Any]:
     return read
 
 
+def lose_rows(lost: dict[str, int]) -> Callable[..., Any]:
+    """`StepDataset.row` that can read nothing on one rank at a step."""
+    whole = StepDataset.row
+
+    def row(dataset: StepDataset, planned: PlannedSide, step: int) -> Any:
+        if dataset.rank == lost["rank"] and step == lost["step"]:
+            raise UnreadableError(Unreadable(key="k", side=planned.name, shard="set/00007.tar", reason="the disk is away"))
+        return whole(dataset, planned, step)
+
+    return row
+
+
 def build_or_hang(rank: int) -> Callable[..., Any]:
     """`build_embedder` that never returns on one rank."""
 
@@ -121,6 +135,7 @@ def train(job: dict[str, Any], recipe: Recipe) -> None:
         mock.patch.object(watchdog, "START_PATIENCE", job.get("start_patience", watchdog.START_PATIENCE)),
         mock.patch.object(watchdog, "STOP_GRACE", job.get("stop_grace", watchdog.STOP_GRACE)),
         mock.patch.object(StepDataset, "__getitem__", read_or_hang(job["stuck"]) if "stuck" in job else StepDataset.__getitem__),
+        mock.patch.object(StepDataset, "row", lose_rows(job["lost"]) if "lost" in job else StepDataset.row),
         mock.patch.object(loop.ShardIndex, "open", return_value=corpus().broken(*job.get("broken", ()))),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),

@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import engine, loop
 from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.collectives import max_over_ranks
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.step_work import StepWork, pack_work
 from pipeline.train.engine import Engine
@@ -40,7 +41,7 @@ def make(folder: Path, recipe: Recipe) -> tuple[Engine, StepDataset]:
     engine = Engine(embedder, phase)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
     read = measured(corpus(), recipe, vocabulary)
-    return engine, StepDataset(read, recipe, phase, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
+    return engine, StepDataset(read, recipe, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
 
 
 def every_weight(engine: Engine) -> dict[str, torch.Tensor]:
@@ -56,7 +57,7 @@ def by_pictures(dataset: StepDataset, step: int) -> StepWork:
     draw, others = dataset.draw(step), dataset.num_ranks - 1
     rows = [row for row in dataset.global_rows(draw, step) if bool(row.pixels) == (dataset.rank == 0)]
     dealt = rows[dataset.rank - 1 :: others] if dataset.rank else rows
-    return pack_work(dealt, dataset.plan(draw, step), dataset.recipe, dataset.phase)
+    return pack_work(dealt, dataset.plan(draw, step), dataset.recipe)
 
 
 def gradients(folder: Path, recipe: Recipe, step: int = 0, work: StepWork | None = None) -> dict[str, torch.Tensor]:
@@ -103,7 +104,7 @@ def added_up(folder: Path, stage: int) -> dict[str, torch.Tensor]:
     recipe = half_recipe(stage)
     engine, dataset = make(folder, recipe)
     work = dataset.work(dataset.draw(0), 0)
-    calls = engine.most(len(work.chunks))
+    calls = max_over_ranks(len(work.chunks))
     for place in range(calls):
         if place < len(work.chunks):
             engine.backward(summed(engine(engine.vision.full(work.chunks[place]))), last=place == calls - 1)
@@ -145,7 +146,7 @@ def taken_again(folder: Path, recipe: Recipe) -> dict[str, dict[str, Any]]:
     works = {
         "first": work,
         "again": work,
-        "no pictures": pack_work(wordy[dataset.rank :: dataset.num_ranks], dataset.plan(draw, 0), recipe, recipe.phase),
+        "no pictures": pack_work(wordy[dataset.rank :: dataset.num_ranks], dataset.plan(draw, 0), recipe),
     }
     found: dict[str, dict[str, Any]] = {}
     for name, taken in works.items():

@@ -92,7 +92,7 @@ def test_a_step_waits_for_no_disk_and_the_checkpoint_is_of_its_own_step(writer: 
     name, weight = next(iter(writer.engine.named.items()))
     before = weight.detach().clone()
     with mock.patch.object(checkpoint_writer.checkpoint, "save", slow):
-        folder = writer.save(1, 0, {"held_out/contrastive": 2.0, "contrastive": 1.0})
+        folder = writer.save(1, {"held_out/contrastive": 2.0, "contrastive": 1.0})
         assert not folder.exists()
         with torch.no_grad():
             weight += 1.0  # the run goes on
@@ -106,9 +106,9 @@ def test_a_step_waits_for_no_disk_and_the_checkpoint_is_of_its_own_step(writer: 
 @pytest.mark.parametrize("then", ["save", "finish"])
 def test_a_write_that_failed_is_told_by_the_next_call(writer: CheckpointWriter, then: str) -> None:
     with mock.patch.object(checkpoint_writer.checkpoint, "save", side_effect=CheckpointError("step 1: no room")):
-        writer.save(1, 0, {})
+        writer.save(1, {})
         with pytest.raises(CheckpointError, match="no room"):
-            writer.save(2, 0, {}) if then == "save" else writer.finish()
+            writer.save(2, {}) if then == "save" else writer.finish()
     assert not checkpoint.steps(writer.paths.checkpoints)
 
 
@@ -123,7 +123,7 @@ def test_ranks_agree_whatever_the_write_met(writer: CheckpointWriter) -> None:
         mock.patch.object(checkpoint_retention, "prune", side_effect=PermissionError("no")),
         mock.patch.object(checkpoint_writer, "on_any_rank", side_effect=bool) as told,
     ):
-        writer.save(1, 0, {})
+        writer.save(1, {})
         with pytest.raises(PermissionError):
             writer.finish()
     assert told.call_args_list == [mock.call(False), mock.call(True)], "the others would wait for rank 0 for ever"
@@ -137,7 +137,7 @@ def test_a_write_that_failed_is_told_where_another_error_ends_the_run(
         pytest.raises(ValueError, match="another"),
         unentered as writer,
     ):
-        writer.save(1, 0, {})
+        writer.save(1, {})
         raise ValueError("another")
     assert "step 1: its checkpoint could not be written: step 1: no room" in caplog.text
 
@@ -150,7 +150,7 @@ def test_a_second_ctrl_c_waits_for_no_write(unentered: CheckpointWriter, error: 
         ended.set() if may_write.wait(60) else None
 
     with mock.patch.object(checkpoint_writer.checkpoint, "save", slow), pytest.raises(error), unentered as writer:
-        writer.save(1, 0, {})
+        writer.save(1, {})
         threading.Timer(0.2 if waits else 5.0, may_write.set).start()
         raise error
     assert ended.is_set() == waits
@@ -161,7 +161,7 @@ def test_the_model_folder_is_noted_as_it_was_at_the_start(unentered: CheckpointW
     assert unentered.model_digest and unentered.model_digest.result(60) == before
     config.write_text(config.read_text() + "\n")
     with unentered as writer:
-        folder = writer.save(1, 0, {})
+        folder = writer.save(1, {})
         writer.finish()
     assert checkpoint.read_state(folder).model_digest == before != fingerprint(folder_digests(tmp_path / "model"))
 
@@ -173,10 +173,10 @@ def test_a_model_folder_that_is_gone_has_no_digest(tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_not_written_again(writer: CheckpointWriter) -> None:
-    writer.save(1, 0, {})
+    writer.save(1, {})
     writer.finish()
     with mock.patch.object(writer.engine, "state_tensors", side_effect=AssertionError):
-        assert writer.save(1, 0, {}) == checkpoint.folder_of(writer.paths.checkpoints, 1)
+        assert writer.save(1, {}) == checkpoint.folder_of(writer.paths.checkpoints, 1)
 
 
 def test_a_weight_that_is_missing_foreign_or_of_another_shape_is_refused(writer: CheckpointWriter) -> None:
@@ -195,7 +195,7 @@ def test_a_weight_that_is_missing_foreign_or_of_another_shape_is_refused(writer:
 
 
 def test_a_stored_tensor_is_read_when_it_is_asked_for(writer: CheckpointWriter) -> None:
-    folder = writer.save(1, 0, {})
+    folder = writer.save(1, {})
     writer.finish()
     stored = checkpoint.weights(folder)
     assert set(stored) == set(writer.engine.named) and len(stored) == len(writer.engine.named)

@@ -109,7 +109,7 @@ def test_a_question_is_asked_of_one_number_of_tokens(model_folder: Path) -> None
     recipe = elastic()
     _, folder = build_embedder(model_folder, recipe, dtype=torch.float32)
     vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     seen: dict[bool, set[int]] = {False: set(), True: set()}
     for step in range(4):
         rows = dataset.global_rows(dataset.draw(0), step)
@@ -152,7 +152,7 @@ def plain(folder: Path, recipe: Recipe) -> tuple[dict[str, torch.Tensor], float]
     """One graph over all rows: the mean over k of InfoNCE between queries and candidates of k tokens, and answers."""
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     rows = dataset.global_rows(dataset.draw(0), 0)
     batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
     states = embedder.backbone.hidden(embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))

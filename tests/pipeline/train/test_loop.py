@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pipeline.train.loop as loop
-from pipeline.errors import CheckpointError, ConfigError, DataError
+from pipeline.errors import CheckpointError, ConfigError, DataError, PipelineError
 from pipeline.inference import load_model
 from pipeline.recipe import Recipe
 from pipeline.sample import Side
@@ -235,6 +235,32 @@ def test_a_skipped_step_is_remembered_by_a_resumed_run(
     assert figures(tmp_path / "whole") == figures(tmp_path / "broken")
     expected, found = checkpoint.weights(whole), checkpoint.weights(again)
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+
+
+def test_skipped_steps_in_a_row_are_counted_across_an_interruption(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps 2 to 4 are skipped: the third in a row ends the run, the resumed one at the same step and in the same words."""
+    recipe, take = small_recipe(evaluate_every=9, skips_in_a_row=3, checkpoint_every=1), loop.train_step
+    rates = [learning_rate(step, recipe.phase) for step in (1, 2, 3)]
+
+    def not_finite(engine: Engine, work: StepWork, *rest: Any) -> Any:
+        return take(engine, replace(work, language_weight=float("nan")) if rest[-1] in rates else work, *rest)
+
+    monkeypatch.setattr(loop, "train_step", not_finite)
+    ends = []
+    for name, stop_after in (("whole", None), ("broken", 3), ("broken", None)):
+        try:
+            run(tmp_path / name, model_folder, recipe, stop_after=stop_after)
+        except PipelineError as error:
+            ends.append(str(error))
+    whole, resumed = ends
+    assert whole == resumed and whole.startswith("step 4: loss or gradient is not finite for 3 steps in a row")
+    newest = checkpoint.steps(tmp_path / "broken" / "checkpoints")[0]
+    assert (checkpoint.peek(newest).step, checkpoint.peek(newest).skipped_in_a_row) == (3, 2)
+    old = newest / checkpoint.STATE
+    old.write_text(json.dumps({name: value for name, value in json.loads(old.read_text()).items() if "row" not in name}))
+    assert checkpoint.read_state(old.parent).skipped_in_a_row == 0, "one of before it was noted loads"
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path, model_folder: Path) -> None:

@@ -36,7 +36,7 @@ def plain_gradients(
     phase = recipe.phase
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, phase, vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     rows = dataset.global_rows(dataset.draw(step), step)
     batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
     outputs = embedder(batch)
@@ -232,7 +232,7 @@ def half_chunks(model_folder: Path) -> Gradients:
         parameter.data = parameter.data.bfloat16()
     total: Gradients = {}
     for rank in range(2):
-        dataset = StepDataset(read, recipe, recipe.phase, vocabulary, rank=rank, num_ranks=2)
+        dataset = StepDataset(read, recipe, vocabulary, rank=rank, num_ranks=2)
         for chunk in dataset.work(dataset.draw(0), 0).chunks:
             embedder.zero_grad()
             summed(embedder(chunk.full)).backward()

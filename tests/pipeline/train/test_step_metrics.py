@@ -44,7 +44,7 @@ TALLY = Tally(
 def work_of(folder: Path, recipe: Recipe) -> tuple[StepWork, Cost, torch.nn.Module]:
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     return dataset.work(dataset.draw(0), 0), Cost.of(embedder), embedder
 
 

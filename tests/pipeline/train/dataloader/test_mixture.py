@@ -32,7 +32,7 @@ def fed(recipe: Recipe, builder: SequenceBuilder, **fields: object) -> StepDatas
     mixture = replace(joint.mixture, pairs=4, sub_batch=4, outside=5, weights=(), **fields)  # type: ignore[arg-type]
     phase = replace(joint, mixture=mixture, held_out=1)
     recipe = replace(recipe, phases=(phase,))
-    return StepDataset(measured(three_files(), recipe, builder.vocabulary), recipe, phase, builder.vocabulary)
+    return StepDataset(measured(three_files(), recipe, builder.vocabulary), recipe, builder.vocabulary)
 
 
 def drawn(dataset: StepDataset, steps: int = 40) -> Counter[str]:
@@ -51,7 +51,8 @@ def test_held_out_conversations_are_of_the_named_sets(recipe: Recipe, builder: S
     phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, outside_sets=(CAPTIONS,), weights=()), held_out=9)
     recipe = replace(recipe, phases=(phase,))
     read = measured(three_files(), recipe, builder.vocabulary)
-    dataset = StepDataset(read, recipe, replace(phase, mixture=replace(phase.mixture, outside=4)), builder.vocabulary)
+    fewer = recipe.with_phase(mixture=replace(phase.mixture, outside=4))
+    dataset = StepDataset(read, fewer, builder.vocabulary)
     assert [read.index.read(row).dataset for row in dataset.held_out.outside] == [CAPTIONS]
 
 
@@ -63,21 +64,21 @@ def test_every_recipe_of_the_paper_names_its_665k_file() -> None:
 
 def test_a_named_set_that_is_not_there_is_an_error_where_it_would_be_read() -> None:
     index = three_files()
-    check_datasets(index, Mixture(outside_sets=(MIX,)))  # type: ignore[arg-type]
+    check_datasets(index, Mixture(outside_sets=(MIX,)), "phases.1")  # type: ignore[arg-type]
     with pytest.raises(
-        ConfigError, match=r"mixture\.outside_sets: 'ShareGPT4V' not in the shards; there are ShareGPT4V-cap100k, "
+        ConfigError, match=r"^phases\.1\.mixture\.outside_sets: 'ShareGPT4V' not in the shards; there are ShareGPT4V-cap100k, "
     ):
-        check_datasets(index, Mixture(outside_sets=(MIX, "ShareGPT4V")))  # type: ignore[arg-type]
+        check_datasets(index, Mixture(outside_sets=(MIX, "ShareGPT4V")), "phases.1")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"mixture\.outside_sets: 'CIRR' not in the shards"):  # it has pairs
-        check_datasets(index, Mixture(outside_sets=("CIRR",)))  # type: ignore[arg-type]
-    check_datasets(index, Mixture(outside=0, outside_sets=("nowhere",)))  # type: ignore[arg-type]
+        check_datasets(index, Mixture(outside_sets=("CIRR",)), "phases.1")  # type: ignore[arg-type]
+    check_datasets(index, Mixture(outside=0, outside_sets=("nowhere",)), "phases.1")  # type: ignore[arg-type]
 
 
 def test_a_weight_that_would_do_nothing_is_refused() -> None:
     index = three_files()
-    check_datasets(index, Mixture(outside_sets=(MIX, SMALL), weights=((SMALL, 3.0),)))  # type: ignore[arg-type]
+    check_datasets(index, Mixture(outside_sets=(MIX, SMALL), weights=((SMALL, 3.0),)), "phases.1")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"mixture\.weights: ShareGPT4V-cap100k has a weight, and mixture\.outside_sets leaves"):
-        check_datasets(index, Mixture(outside_sets=(MIX,), weights=((SMALL, 3.0),)))  # type: ignore[arg-type]
+        check_datasets(index, Mixture(outside_sets=(MIX,), weights=((SMALL, 3.0),)), "phases.1")  # type: ignore[arg-type]
 
 
 def test_the_opening_says_what_is_drawn_and_what_is_not(recipe: Recipe, builder: SequenceBuilder) -> None:

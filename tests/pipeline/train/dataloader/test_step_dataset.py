@@ -30,7 +30,7 @@ def vocabulary(builder: SequenceBuilder) -> Vocabulary:
 
 def dataset(recipe: Recipe, vocabulary: Vocabulary, rank: int = 0, num_ranks: int = 1) -> StepDataset:
     read = measured(corpus(), recipe, vocabulary)
-    return StepDataset(read, recipe, recipe.phase, vocabulary, rank=rank, num_ranks=num_ranks)
+    return StepDataset(read, recipe, vocabulary, rank=rank, num_ranks=num_ranks)
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 7])
@@ -204,7 +204,7 @@ def test_a_question_that_does_not_fit_leaves_the_pair_in(vocabulary: Vocabulary)
     read = measured(corpus(), recipe, vocabulary)
     for words, asked in ((5, True), (600, False)):
         asking = replace(read, qa=LongQa(words))  # type: ignore[arg-type]
-        one = StepDataset(asking, recipe, recipe.phase, vocabulary)
+        one = StepDataset(asking, recipe, vocabulary)
         query, positive = one.global_rows(draw, 0)
         assert one.work(draw, 0).num_cut == int(not asked), "counted among the cut answers"
         assert (query.num_scored > 0, query.sequence.cut, query.slot) == (asked, not asked, 0)
@@ -213,7 +213,7 @@ def test_a_question_that_does_not_fit_leaves_the_pair_in(vocabulary: Vocabulary)
 
 def test_a_question_has_room_exactly_when_it_can_be_built(vocabulary: Vocabulary, builder: SequenceBuilder) -> None:
     recipe = replace(small_recipe(), max_length=100)
-    rows, capped = RowBuilder(recipe, recipe.phase, vocabulary), replace(builder, max_length=100)
+    rows, capped = RowBuilder(recipe, vocabulary), replace(builder, max_length=100)
     context = len(capped.build(Side(text="red star"), np.zeros((0, 3))))
     can_be_built = []
     for words in range(60):
@@ -252,7 +252,7 @@ def test_mined_negatives_are_the_sides_that_references_name(vocabulary: Vocabula
     starts = np.concatenate([[0], np.cumsum([row in following for row in range(num_rows)])])
     rows = np.array([following[row] for row in range(num_rows) if row in following])
     found = replace(read, references=References(starts=starts, rows=rows, sides=np.ones_like(rows)))
-    one = StepDataset(found, recipe, recipe.phase, vocabulary)
+    one = StepDataset(found, recipe, vocabulary)
     for step in range(3):
         draw = one.draw(step)
         work = one.work(draw, step)

@@ -77,8 +77,8 @@ def built_length(index: MemoryIndex, rows: RowBuilder, row: int, side_index: int
 
 
 def test_a_side_is_as_long_as_training_builds_it(index: MemoryIndex, ruler: Ruler, recipe: Recipe, tmp_path: Path) -> None:
-    phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, native_share=0.0))
-    rows = RowBuilder(replace(recipe, max_length=10**6), phase, ruler.builder.vocabulary)
+    alike = recipe.with_phase(mixture=replace(recipe.phase.mixture, native_share=0.0))
+    rows = RowBuilder(replace(alike, max_length=10**6), ruler.builder.vocabulary)
     lengths = table(index, ruler, tmp_path)
     for row in range(len(index) - 1):
         found = lengths.tokens[lengths.starts[row] : lengths.starts[row + 1]].tolist()
@@ -91,8 +91,8 @@ def test_a_side_is_as_long_as_training_builds_it(index: MemoryIndex, ruler: Rule
 def test_a_row_fits_exactly_when_training_does_not_refuse_it(
     index: MemoryIndex, ruler: Ruler, recipe: Recipe, tmp_path: Path, cap: int
 ) -> None:
-    phase = replace(recipe.phase, mixture=replace(recipe.phase.mixture, native_share=0.0))
-    rows = RowBuilder(replace(recipe, max_length=cap), phase, ruler.builder.vocabulary)
+    alike = recipe.with_phase(mixture=replace(recipe.phase.mixture, native_share=0.0))
+    rows = RowBuilder(replace(alike, max_length=cap), ruler.builder.vocabulary)
     expected = [
         all(built_length(index, rows, row, side_index) is not None for side_index in range(2 if index.read(row).positive else 1))
         for row in range(len(index))

@@ -35,7 +35,7 @@ def plain_gradients(folder: Path, pair: str, talk: str) -> dict[str, torch.Tenso
     recipe = small_recipe()
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
-    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, recipe.phase, vocabulary)
+    dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     every = dataset.global_rows(dataset.draw(0), 0)
     lost = next(row.slot for row in every if row.key == pair and row.slot < 8)
     rows = [row for row in every if row.key != talk and row.slot != lost]
@@ -109,6 +109,18 @@ def test_too_many_end_the_run_on_every_rank(tmp_path: Path, model_folder: Path, 
     assert {line["key"] for line in lines(tmp_path / "train")} == {pair, talk}
 
 
+def test_a_rank_that_can_read_nothing_of_a_step_ends_all_with_one_line(tmp_path: Path, forked: Forked) -> None:
+    """The other one has read its rows and would wait for it in the step's first collective."""
+    codes = forked(tmp_path / "train", phase={"steps": 4}, lost={"rank": 1, "step": 2}, seconds=120.0)
+    said = [(tmp_path / f"train-{rank}.txt").read_text() for rank in (0, 1)]
+    assert codes == [1, 1], said[0][-2000:]
+    errors = [[line for line in text.splitlines() if line.startswith("error: ")] for text in said]
+    assert errors[0] == ["error: another rank has nothing to go on with; its message says why"]
+    (own,) = errors[1]
+    assert own.startswith("error: step 3: none of this rank's ") and "last set/00007.tar: the disk is away; " in own
+    assert not any("Traceback" in text for text in said)
+
+
 def test_rows_are_counted_once_and_remembered(tmp_path: Path) -> None:
     def side(key: str) -> Unreadable:
         return Unreadable(key=key, side="query", shard="set/00000.tar", reason=f"{key}: picture cannot be decoded")
@@ -130,5 +142,7 @@ def test_a_step_that_can_read_nothing_is_an_error(model_folder: Path) -> None:
     _, dataset = make(model_folder, recipe)
     assert isinstance(dataset.corpus.index, MemoryIndex)
     dataset.corpus.index.broken(*(sample.key for sample in dataset.corpus.index.samples))
-    with pytest.raises(DataError, match=r"^talks/00000.tar: talks-\d+: picture cannot be decoded"):
+    with pytest.raises(
+        DataError, match=r"^step 1: none of this rank's 4 sides .* last talks/00000.tar: talks-\d+: picture cannot be"
+    ):
         dataset.work(dataset.draw(0), 0)

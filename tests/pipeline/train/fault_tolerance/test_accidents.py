@@ -115,28 +115,23 @@ def test_a_signal_to_one_rank_stops_both_after_a_checkpoint(
         assert equal(tensors(out, STEPS), tensors(unbroken, STEPS))
 
 
-@pytest.mark.parametrize("stuck", [0, 4], ids=["first step", "later step"])
-def test_a_rank_whose_loader_hangs_is_ended_when_both_are_asked_to_stop(forked: Forked, tmp_path: Path, stuck: int) -> None:
-    """The other one, which waits for it in the step, does not hear the signal; a launcher ends it. Nothing is lost for good."""
+def test_a_rank_whose_loader_hangs_is_ended_when_both_are_asked_to_stop(forked: Forked, tmp_path: Path) -> None:
+    """The other one waits for it before the step: its own watch ends it, or that the first has gone."""
     out, file = tmp_path / "train", tmp_path / "stuck"
     codes = forked(
         out,
-        phase={**PHASE, "steps": 6},
+        phase={**PHASE, "steps": 3},
         workers=1,
-        stuck={"rank": 1, "step": stuck, "file": str(file)},
-        strike={"lines": stuck, "delay": 0.0, "ranks": [0, 1], "signal": signal.SIGTERM, "awaits": str(file)},
+        stuck={"rank": 1, "step": 1, "file": str(file)},
+        strike={"lines": 1, "delay": 0.0, "ranks": [0, 1], "signal": signal.SIGTERM, "awaits": str(file)},
         stop_grace=1.0,
         step_timeout=24.0,
-        one_is_enough=True,
     )
-    assert codes[1] == STOPPED and codes[0] != STOPPED, said(out, 1)
+    assert codes[1] == STOPPED and codes[0] not in (0, None), said(out, 1)
     (line,) = (line for line in said(out, 1).splitlines() if line.startswith("error: "))
-    assert f"rank 1: reading of step {stuck + 1}" in line and "SIGTERM asks it to stop, so it ends without a checkpoint" in line
+    assert "rank 1: reading of step 2" in line and "SIGTERM asks it to stop, so it ends without a checkpoint" in line
     assert "in _next" in said(out, 1), "stacks say where it waits"
     assert not is_running(int(file.read_text())), "the loader process is not left behind"
-    if stuck:
-        assert forked(out, phase={**PHASE, "steps": 6}) == [0, 0], said(out, 0)
-        assert [line["step"] for line in figures(out)] == list(range(1, 7))
 
 
 def test_a_start_that_is_asked_to_stop_is_ended_without_a_word_of_stacks(forked: Forked, tmp_path: Path) -> None:

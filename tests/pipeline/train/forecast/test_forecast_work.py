@@ -60,7 +60,7 @@ def test_the_forecast_s_work_is_what_the_log_says_and_torch_counts(
         assert (found.model, found.hardware) == (model, model + logits + twice * again)
         sides = tuple(PlannedSide(row=0, side_index=slot, slot=slot, loss_group=OWN, asks=True) for slot in (0, 1))
         plan = Plan(sides=sides, num_pairs=8, owners=(), contrastive_weight=1.0, language_weight=0.5)
-        work = pack_work(rows, plan, told.recipe, told.recipe.phase)
+        work = pack_work(rows, plan, told.recipe)
         assert logged.step(work.chunks, told.recipe.phase) == Flops(model=found.model, hardware=found.hardware)
 
 
