@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eval.model_protocol import Model
+from pipeline.asked_as import AskedAs
 from pipeline.encode.encoder import Reader
 from pipeline.sample import Side
 
@@ -41,6 +42,15 @@ class LazyModel:
     def embed_batch(self, batch: Any) -> np.ndarray:
         """Embeddings (N, D) float32 of unit norm."""
         return self._loaded().embed_batch(batch)
+
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        """What answers are given under besides weights and words."""
+        return self._loaded().conditions
+
+    def asked_as(self, how: AskedAs) -> Model:
+        """The model asked in another way than it was trained to be."""
+        return self._loaded().asked_as(how)
 
     def answer(
         self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from pipeline.asked_as import AskedAs
 from pipeline.encode.encoder import Encoder, Progress, silent
 from pipeline.sample import Side
 
@@ -15,6 +16,13 @@ class Model(Encoder, Protocol):
     @property
     def fingerprint(self) -> str:
         """Names the weights and settings: equal fingerprints give equal results."""
+
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        """What answers are given under besides weights and words: pixel limits, number type, system line."""
+
+    def asked_as(self, how: AskedAs) -> "Model":
+        """The model asked in another way than it was trained to be."""
 
     def answer(
         self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32

@@ -1,8 +1,7 @@
 """Answers on disk as they come: one JSON line each, so that a killed evaluation goes on where it stopped.
 
 A file's name holds the fingerprint of the model, questions and settings that its answers belong to: another style, length or
-model has a file of its own, and comes back to it. The first line holds that fingerprint whole, and what the answers were given
-under.
+model has a file of its own, and comes back to it. The first line holds that fingerprint whole.
 """
 
 import json
@@ -26,10 +25,10 @@ def answers_path(folder: Path, name: str, fingerprint: str) -> Path:
 class PredictionFile:
     """An append-only file of answers by index, held by one process until it is closed: two would mix their answers.
 
-    `conditions` are what the answers were given under (pixel limits, number type), as first noted.
+    `conditions` are what the answers were given under (pixel limits, number type), as last noted.
     """
 
-    def __init__(self, path: Path, fingerprint: str, conditions: Mapping[str, Setting] | None = None) -> None:
+    def __init__(self, path: Path, fingerprint: str) -> None:
         """Open or begin the file.
 
         Raises DataError for a file that is damaged elsewhere than in its last line, or of another fingerprint; PipelineError
@@ -37,7 +36,7 @@ class PredictionFile:
         """
         self.path = path
         self.answers: dict[str, str] = {}
-        self.conditions: dict[str, Setting] = dict(conditions or {})
+        self.conditions: dict[str, Setting] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
@@ -50,22 +49,32 @@ class PredictionFile:
     def _begin(self, fingerprint: str) -> None:
         lines = _whole_lines(self.path)
         if not lines:
-            self._write(_line({"fingerprint": fingerprint, "conditions": self.conditions}))
+            self._write(_line({"fingerprint": fingerprint}))
             return
         header = _parsed(self.path, 1, lines[0])
         if header.get("fingerprint") != fingerprint:
             raise DataError(
                 f"{self.path}: its answers belong to another model, data or settings; delete it, or give another --out"
             )
-        noted = header.get("conditions", {})
-        self.conditions = dict(noted) if isinstance(noted, dict) else {}
-        self.answers = dict(_entry(self.path, number, line) for number, line in enumerate(lines[1:], start=2))
+        for number, line in enumerate(lines[1:], start=2):
+            entry = _parsed(self.path, number, line)
+            noted = entry.get("conditions")
+            if isinstance(noted, dict):
+                self.conditions = noted
+            else:
+                self.answers.update([_entry(self.path, number, entry)])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+    def note(self, conditions: Mapping[str, Setting]) -> None:
+        """Say what the answers that follow are given under."""
+        if dict(conditions) != self.conditions:
+            self._write(_line({"conditions": dict(conditions)}))
+            self.conditions = dict(conditions)
 
     def append(self, answers: Mapping[str, str]) -> None:
         """Add answers by index; they are on the disk when this returns."""
@@ -92,8 +101,7 @@ def _line(value: Mapping[str, object]) -> bytes:
     return json.dumps(value).encode("ascii") + b"\n"
 
 
-def _entry(path: Path, number: int, line: bytes) -> tuple[str, str]:
-    entry = _parsed(path, number, line)
+def _entry(path: Path, number: int, entry: Mapping[str, object]) -> tuple[str, str]:
     try:
         return str(entry["index"]), str(entry["prediction"])
     except KeyError as error:

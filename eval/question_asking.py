@@ -15,13 +15,17 @@ def ask(
     model: Model, table: QuestionTable, answers: PredictionFile, *, mode: Mode, settings: VlmSettings, progress: Progress
 ) -> None:
     """Answer the rows that have no answer yet."""
-    sources = _sources(table, mode)
     missing = [number for number, row in enumerate(table.rows) if row.index not in answers.answers]
+    if not missing:
+        return
+    sources = _sources(table, mode)
+    asked_model = model.asked_as(settings.way)
+    answers.note(asked_model.conditions)
     length = settings.max_new_tokens or BY_NAME[table.benchmark].max_new_tokens
     for start in range(0, len(missing), settings.batch_rows):
         batch = missing[start : start + settings.batch_rows]
         asked = [_conversation(table, number, sources[number], mode, settings) for number in batch]
-        texts = model.answer(
+        texts = asked_model.answer(
             [context for context, _ in asked],
             [question for _, question in asked],
             compressed=mode != "native",

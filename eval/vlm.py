@@ -1,7 +1,7 @@
 """Questions about pictures, answered natively or from the compression tokens alone, and scored as their benchmark is."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -21,11 +21,11 @@ from eval.results import Provenance, Setting
 from eval.subject import find_subject, one_line_errors, show_progress
 from eval.verdicts import Rules
 from eval.vlm_result import VlmResult, result_of, table_text
-from eval.vlm_settings import DEFAULTS, Mode, VlmSettings
+from eval.vlm_settings import DEFAULTS, PRESETS, Mode, VlmSettings
 from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 
-SETTINGS = ("matcher", "prompt_style", "max_new_tokens", "parity", "allow_changed")
+SETTINGS = ("matcher", "prompt_style", "max_new_tokens", "min_tokens", "max_tokens", "parity", "allow_changed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +47,7 @@ class Questions:
     @property
     def settings(self) -> dict[str, Setting]:
         """How questions are asked and answers read."""
-        return {
-            "mode": self.mode,
-            "matcher": self.asking.matcher,
-            "judge": "exact",
-            "prompt_style": self.asking.prompt_style,
-            "max_new_tokens": self.asking.max_new_tokens,
-            "parity": self.asking.parity,
-        }
+        return {"mode": self.mode, "judge": "exact", **self.asking.decisive}
 
     def sources(self) -> dict[str, Check]:
         """The file."""
@@ -65,7 +58,8 @@ class Questions:
         return None if self.tsv.name in names else self
 
     def _read(self) -> QuestionTable:
-        return read_questions(self.tsv, parity=self.asking.parity, allow_changed=self.asking.allow_changed)
+        asking = self.asking
+        return read_questions(self.tsv, parity=asking.parity, allow_changed=asking.allow_changed, alpha=asking.alpha)
 
     def measure(self, model: Model, known: VlmResult | None, progress: Progress) -> VlmResult:
         """Ask what has no answer yet and score the answers, unless the questions are those of `known`."""
@@ -77,11 +71,12 @@ class Questions:
             return known
         benchmark = BY_NAME[table.benchmark]
         length = self.asking.max_new_tokens or benchmark.max_new_tokens
-        asked = fingerprint([model.fingerprint, table.rows, self.mode, self.asking.prompt_style, length])
+        asked = fingerprint([model.fingerprint, table.rows, self.mode, self.asking.prompt_style, self.asking.way, length])
         path = answers_path(self.answers, f"{table.name}-{self.mode}", asked)
         with PredictionFile(path, asked) as answers:
             ask(model, table, answers, mode=self.mode, settings=self.asking, progress=progress)
-        return result_of(table, [benchmark.verdict(row, answers.answers[row.index], rules) for row in table.rows], made_of)
+        verdicts = [benchmark.verdict(row, answers.answers[row.index], rules) for row in table.rows]
+        return result_of(table, verdicts, made_of, {**answers.conditions, "max_new_tokens": length})
 
 
 def questions(tsv: Path, mode: Mode, answers: Path, asking: VlmSettings = DEFAULTS) -> Questions:
@@ -113,17 +108,24 @@ def evaluate(
 )
 @click.option("--dataset", "names", multiple=True, help="Name of a question file without .tsv; may be given several times.")
 @click.option(
-    "--matcher", type=click.Choice(list(MATCHERS)), default=DEFAULT_MATCHER, show_default=True, help="Rules that read an answer."
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="recipe",
+    show_default=True,
+    help="Settings together: the model's own, or VLMEvalKit's (limits of pixels, system line, alpha, length, parity).",
 )
-@click.option(
-    "--prompt-style", type=click.Choice(STYLES), default="qwen2-vl", show_default=True, help="Wording of the questions."
-)
-@click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Longest answer. Default: the benchmark's own.")
-@click.option("--parity", is_flag=True, help="Read and score as VLMEvalKit does, accidents included.")
+@click.option("--matcher", type=click.Choice(list(MATCHERS)), help=f"Rules that read an answer. Default: {DEFAULT_MATCHER}.")
+@click.option("--prompt-style", type=click.Choice(STYLES), help="Wording of the questions. Default: qwen2-vl.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer. Default: the benchmark's own.")
+@click.option("--min-tokens", type=click.IntRange(min=1), help="Least visual tokens of a picture. Default: the recipe's.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Most visual tokens of a picture. Default: the recipe's.")
+@click.option("--parity/--no-parity", default=None, help="Read and score as VLMEvalKit does, accidents included.")
 @click.option("--allow-changed", is_flag=True, help="Take a known benchmark's file that is not the published one.")
 def main(data: Path | None, out: Path | None, mode: Mode, names: tuple[str, ...], **rest: Any) -> None:
     """Ask questions about pictures; print accuracy by category and each benchmark's own figure, and write JSON."""
-    settings = VlmSettings(**{name: rest.pop(name) for name in SETTINGS})
+    preset = PRESETS[rest.pop("preset")]
+    given = {name: rest.pop(name) for name in SETTINGS}
+    settings = replace(preset, **{name: value for name, value in given.items() if value is not None})
     with one_line_errors():
         subject = find_subject(**rest)
         folder, failures = ResultFolder(out or subject.out), Failures()

@@ -1,6 +1,6 @@
 """What is kept of one question file in one mode, and how it is printed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.benchmarks.benchmark import Headline, Table
@@ -8,7 +8,7 @@ from eval.benchmarks.registry import BY_NAME
 from eval.pictures import thumbnail
 from eval.question_scores import Accuracy, by_category, overall
 from eval.questions import QuestionRow, QuestionTable, SkippedRow
-from eval.results import Provenance
+from eval.results import Provenance, Setting
 from eval.verdicts import Verdict
 
 NUM_EXAMPLES = 8
@@ -35,7 +35,8 @@ class VlmResult:
 
     `headline` is the benchmark's own figure, `table` its own tables; `accuracy` and `categories` count every row by itself (None
     where no answer has a credit). `unparsed` answers matched no rule and are wrong. `hits` are credits in the order of the
-    file, 0 where there is none. `num_rows` and `md5` are the file's.
+    file, 0 where there is none. `num_rows` and `md5` are the file's. `conditions` are what answers were given under: limits of
+    visual tokens and pixels, number type, system line, the longest answer.
     """
 
     name: str
@@ -50,12 +51,15 @@ class VlmResult:
     unparsed: int
     num_rows: int
     md5: str
+    conditions: dict[str, Setting]
     skipped: tuple[SkippedRow, ...]
     hits: tuple[float, ...]
     examples: tuple[AnswerExample, ...]
 
 
-def result_of(table: QuestionTable, verdicts: Sequence[Verdict], made_of: Provenance) -> VlmResult:
+def result_of(
+    table: QuestionTable, verdicts: Sequence[Verdict], made_of: Provenance, conditions: Mapping[str, Setting]
+) -> VlmResult:
     """Score the verdicts of a table's rows, in order."""
     benchmark = BY_NAME[table.benchmark]
     scores = benchmark.scores(verdicts, table)
@@ -75,6 +79,7 @@ def result_of(table: QuestionTable, verdicts: Sequence[Verdict], made_of: Proven
         unparsed=sum(each.parsed is None and each.credit is not None for each in verdicts),
         num_rows=table.num_rows,
         md5=table.md5,
+        conditions=dict(conditions),
         skipped=table.skipped,
         hits=tuple(each.value for each in verdicts),
         examples=tuple(map(_example, _shown(verdicts))),
@@ -91,6 +96,7 @@ def table_text(result: VlmResult) -> str:
     lines += _own_lines(result.table)
     lines.append(f"  overall: {headline_text(result.headline)}")
     lines += [f"  {note}" for note in result.notes]
+    lines.append("  asked with " + ", ".join(f"{name} {value}" for name, value in result.conditions.items() if name != "system"))
     matcher = result.provenance.settings["matcher"]
     lines.append(f"  unparsed: {result.unparsed}; rows left out: {len(result.skipped)} of {result.num_rows}; matcher {matcher}")
     return "\n".join(lines)

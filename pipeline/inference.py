@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline.asked_as import AskedAs, asked_as, conditions
 from pipeline.batch import Batch, Row, chunk_by_tokens, row_places
 from pipeline.embedding_json import SETTINGS
 from pipeline.errors import CheckpointError, ConfigError, DataError
@@ -22,8 +23,7 @@ from pipeline.model.embedder import Embedder
 from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
 from pipeline.model_origin import ModelOrigin
 from pipeline.recipe import Recipe
-from pipeline.recipe_diff import differences
-from pipeline.recipe_json import course_values
+from pipeline.recipe_diff import refuse_differences
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, conversation_context, native_layout
@@ -101,6 +101,15 @@ class EmbeddingModel:
             encoder_fingerprint=f"{count} tokens of {self.encoder_fingerprint}",
         )
 
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        """What answers are given under besides weights and words."""
+        return conditions(self)
+
+    def asked_as(self, how: AskedAs) -> "EmbeddingModel":
+        """The model over the same weights, asked in another way than its recipe's."""
+        return asked_as(self, how)
+
     @torch.no_grad()
     def compress(self, sides: Sequence[Side]) -> CompressedItems:
         """Embeddings and caches of `sides`, in their order, from one pass: to search with, to answer from, to save.
@@ -113,8 +122,7 @@ class EmbeddingModel:
             )
         if not sides:
             raise DataError("compress: no sides are given")
-        order: list[int] = []
-        parts: list[CompressedItems] = []
+        order, parts = list[int](), list[CompressedItems]()
         for rows in self._chunks(self.builder, sides, [()] * len(sides)):
             order += [row.slot for row in rows]
             parts.append(self._compress_rows(rows))
@@ -252,7 +260,7 @@ def _has_weights(part: object) -> bool:
 def _of_checkpoint(path: Path, recipe: Recipe | None, dtype: Dtype) -> EmbeddingModel:
     state = checkpoint.read_state(path)
     own = checkpoint.recipe(path)
-    _refuse_other_values(path, own, recipe or own)
+    refuse_differences(path, own, recipe or own)
     place = (path / state.model_folder).resolve()
     digests = folder_digests(place)
     embedder, folder = build_embedder(place, own, dtype=DTYPES[dtype])
@@ -266,20 +274,12 @@ def _of_checkpoint(path: Path, recipe: Recipe | None, dtype: Dtype) -> Embedding
 
 def _of_export(path: Path, recipe: Recipe | None, dtype: Dtype) -> EmbeddingModel:
     opened = Exported.open(path)
-    _refuse_other_values(path, opened.recipe, recipe or opened.recipe)
+    refuse_differences(path, opened.recipe, recipe or opened.recipe)
     embedder, folder = opened.build(dtype=DTYPES[dtype])
     made = ModelOrigin({}, opened.fingerprint, opened.recipe, dtype)
     model = _model(embedder, folder, opened.recipe, made, tuple(opened.settings.prompt.chorus_ids))
     opened.check_prompt(model.builder)
     return model
-
-
-def _refuse_other_values(path: Path, own: Recipe, given: Recipe) -> None:
-    for difference in differences(own, given, course_values):
-        raise CheckpointError(
-            f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
-            "give the values it was trained with, or none: it brings its own"
-        )
 
 
 def _model(

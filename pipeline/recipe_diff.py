@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 
+from pipeline.errors import CheckpointError
 from pipeline.recipe import Recipe
-from pipeline.recipe_json import decisive_values
+from pipeline.recipe_json import course_values, decisive_values
 from pipeline.typed import TYPE, join
 
 
@@ -25,6 +27,15 @@ def differences(old: Recipe, new: Recipe, values: Callable[[Recipe], Mapping[str
     the other recipe lacks is one difference too, told by its name.
     """
     return list(_differences(values(old), values(new), ""))
+
+
+def refuse_differences(path: Path, own: Recipe, given: Recipe) -> None:
+    """Raise CheckpointError where a recipe that is given for a trained folder is not the one that it was trained with."""
+    for difference in differences(own, given, course_values):
+        raise CheckpointError(
+            f"{path}: trained with {difference.path} = {difference.old}, and the recipe given has {difference.new}; "
+            "give the values it was trained with, or none: it brings its own"
+        )
 
 
 def _differences(old: object, new: object, path: str) -> Iterator[Difference]:

@@ -124,12 +124,16 @@ def conversation_context(side: Side, layout: Layout) -> Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceBuilder:
-    """Builds sequences of one layout. `max_length` caps the tokens (paper: 2,048): an answer may be cut, context never."""
+    """Builds sequences of one layout. `max_length` caps the tokens (paper: 2,048): an answer may be cut, context never.
+
+    `keeps_space`: white space around a question is asked too, as others' prompts have it; corpora's is stripped.
+    """
 
     vocabulary: Vocabulary
     layout: Layout
     max_length: int
     merge: int = 2
+    keeps_space: bool = False
 
     def build(self, side: Side, grid_thw: np.ndarray, turns: Sequence[Turn] = (), *, key: str = "") -> TokenSequence:
         """Tokens of a side and the given turns. A turn without an answer stays open: the sequence ends at the assistant's header.
@@ -192,7 +196,8 @@ class SequenceBuilder:
             return header
         opens = follows or self.layout.template == "turns"
         opening = [*(v.encode("\n") if follows else ()), v.im_start, *v.encode("user\n")] if opens else []
-        return [*opening, *v.encode(question.strip()), v.im_end, *v.encode("\n"), *header]
+        words = question if self.keeps_space else question.strip()
+        return [*opening, *v.encode(words), v.im_end, *v.encode("\n"), *header]
 
     def _turn_segments(self, turns: Sequence[Turn]) -> Iterator[Segment]:
         """Every question is [gInst] of its turn, template tokens included; the end token belongs to the answer."""

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from eval.pictures import size_of
+from pipeline.asked_as import AskedAs
 from pipeline.encode.encoder import Reading
 from pipeline.encode.share import Encoding
 from pipeline.sample import Side
@@ -32,6 +33,7 @@ class FakeModel:
     embedded: list[Side] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    ways: list[AskedAs] = field(default_factory=list)
 
     @property
     def encoder_fingerprint(self) -> str:
@@ -40,6 +42,14 @@ class FakeModel:
     def embed_batch(self, sides: Sequence[Side]) -> np.ndarray:
         self.embedded += sides
         return np.stack([self.embed_one(side) for side in sides]).astype(np.float32)
+
+    @property
+    def conditions(self) -> dict[str, str | int]:
+        return {"dtype": "float32", "asked": len(self.ways)}
+
+    def asked_as(self, how: AskedAs) -> "FakeModel":
+        self.ways.append(how)
+        return self
 
     def answer(
         self, contexts: Sequence[Side], questions: Sequence[str], *, compressed: bool, max_new_tokens: int = 32

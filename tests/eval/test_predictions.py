@@ -65,12 +65,15 @@ def test_a_file_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     assert kept(path, "old") == {"0": "old answer"}
 
 
-def test_conditions_are_those_of_the_first_answers(tmp_path: Path) -> None:
+def test_conditions_are_kept_with_the_answers(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    with PredictionFile(path, "model", {"dtype": "bfloat16"}) as file:
-        assert file.conditions == {"dtype": "bfloat16"}
-    with PredictionFile(path, "model", {"dtype": "float32"}) as file:
-        assert file.conditions == {"dtype": "bfloat16"}
+    with PredictionFile(path, "model") as file:
+        file.note({"dtype": "bfloat16"})
+        file.append({"0": "x"})
+        file.note({"dtype": "bfloat16"})
+    assert len(path.read_text().splitlines()) == 3
+    with PredictionFile(path, "model") as file:
+        assert (file.conditions, file.answers) == ({"dtype": "bfloat16"}, {"0": "x"})
 
 
 def test_two_evaluations_never_write_one_file(tmp_path: Path) -> None:

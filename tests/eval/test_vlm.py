@@ -1,17 +1,22 @@
 """Questions asked of a fake model: modes, resuming, what the result says."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from eval.question_files import question_files
+from eval.question_files import question_files, read_questions
 from eval.results import read_result, write_result
 from eval.vlm import VlmResult, VlmSettings, evaluate, table_text
+from eval.vlm_settings import PRESETS
+from pipeline.asked_as import AskedAs
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side
 from tests.eval.fakes import FakeModel, png
-from tests.eval.test_tsv import coded, write
+from tests.eval.test_tsv import coded, row, write
+from tests.pipeline.data.releases import picture
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 NAMES = list(COLORS)
@@ -179,3 +184,43 @@ def test_question_files_of_a_data_folder(tmp_path: Path) -> None:
     assert [path.stem for path in question_files(tmp_path, ["B"])] == ["B"]
     with pytest.raises(DataError, match=r"no C\.tsv"):
         question_files(tmp_path, ["C"])
+
+
+def test_the_preset_of_vlmevalkit_asks_as_it_does(tsv: Path, tmp_path: Path) -> None:
+    """Limits, system line and length reach the model, and stand in the result with the file's md5 and the number type."""
+    model = FakeModel(answer_one=looking)
+    result = evaluate(model, tsv, mode="native", out=tmp_path, settings=PRESETS["vlmevalkit"])
+    assert model.ways == [AskedAs(min_tokens=1280, max_tokens=16384, system="model")]
+    assert set(model.lengths) == {2048}
+    assert result.conditions == {"dtype": "float32", "asked": 1, "max_new_tokens": 2048}
+    assert (len(result.md5), result.provenance.settings["alpha"], result.provenance.settings["parity"]) == (32, "drop", True)
+    again = FakeModel()
+    assert evaluate(again, tsv, mode="native", out=tmp_path, settings=PRESETS["vlmevalkit"]) == result
+    assert again.ways == [], "answers that are there need no model"
+
+
+def test_white_space_at_the_end_of_a_prompt_is_asked(tsv: Path, tmp_path: Path) -> None:
+    """It is all that tells the styles apart for an English choice: stripped, a style would ask the same anew."""
+    model = FakeModel(answer_one=looking)
+    evaluate(model, tsv, mode="native", out=tmp_path, settings=VlmSettings(prompt_style="default"))
+    assert model.ways == [AskedAs(keeps_space=True)] and model.asked[0].endswith("above. \n")
+
+
+def test_transparent_pictures_are_laid_on_white_or_lose_their_alpha(tmp_path: Path) -> None:
+    """What is drawn in black on nothing: VLMEvalKit shows it black on black."""
+    file = io.BytesIO()
+    Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(file, format="PNG")
+    path = write(tmp_path / "t.tsv", [row(image=coded(file.getvalue()))])
+    (ours,), (theirs,) = read_questions(path).rows, read_questions(path, alpha="drop").rows
+    assert ours.images == (file.getvalue(),), "whoever reads it lays it on white"
+    with Image.open(io.BytesIO(theirs.images[0])) as found:
+        assert (found.mode, found.getpixel((0, 0))) == ("RGB", (0, 0, 0))
+
+
+@pytest.mark.parametrize("form", ["WEBP", "GIF", "BMP", "TIFF"])
+def test_pictures_of_every_form_are_asked_and_shown(tmp_path: Path, form: str) -> None:
+    rows = [row(str(number), image=coded(picture(number, form=form))) for number in range(3)]
+    for mode in ("native", "swapped"):
+        result = evaluate(FakeModel(), write(tmp_path / "t.tsv", rows), mode=mode, out=tmp_path)
+        assert (len(result.hits), result.skipped) == (3, ())
+        assert result.examples[0].pictures[0].startswith("data:image/")

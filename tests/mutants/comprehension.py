@@ -10,6 +10,7 @@ HALLUSION = ("tests/eval/benchmarks/test_hallusion.py",)
 KNOWN = ("tests/eval/benchmarks/test_known_files.py",)
 MMMU = ("tests/eval/benchmarks/test_mmmu.py",)
 MMVET = ("tests/eval/benchmarks/test_mmvet.py",)
+ASKED_AS = ("tests/pipeline/test_asked_as.py",)
 PREDICTIONS = ("tests/eval/test_predictions.py",)
 
 MUTANTS = (
@@ -137,8 +138,8 @@ MUTANTS = (
     Mutant(
         "answers of another length are kept",
         "eval/vlm.py",
-        "self.asking.prompt_style, length])",
-        "self.asking.prompt_style])",
+        "self.asking.way, length])",
+        "self.asking.way])",
         VLM,
     ),
     Mutant(
@@ -231,5 +232,48 @@ MUTANTS = (
         '        if data == "data" and found_files(self.context.data):',
         "        if False:",
         ("tests/jobs/test_evaluate.py::test_one_more_file_of_questions_is_measured_alone",),
+    ),
+    Mutant(
+        "white space at the end of a prompt is stripped",
+        "pipeline/sequence.py",
+        "question if self.keeps_space else question.strip()",
+        "question.strip()",
+        ASKED_AS,
+    ),
+    Mutant(
+        "limits of pixels reach no model",
+        "pipeline/asked_as.py",
+        "how.min_tokens or pixels.min_tokens",
+        "pixels.min_tokens",
+        ASKED_AS,
+    ),
+    Mutant(
+        "the system line stays the recipe's",
+        "pipeline/asked_as.py",
+        "layout = replace(layout, system=OWN_SYSTEM_LINE)",
+        "pass",
+        ASKED_AS,
+    ),
+    Mutant(
+        "the style default strips its end",
+        "eval/vlm_settings.py",
+        'keeps_space=self.prompt_style == "default"',
+        "keeps_space=False",
+        VLM,
+    ),
+    Mutant("VLMEvalKit's preset keeps our length", "eval/vlm_settings.py", "max_new_tokens=2048, ", "", VLM),
+    Mutant(
+        "transparent pictures stay so",
+        "eval/question_pictures.py",
+        'picture if self._alpha == "white" else without_alpha(picture)',
+        "picture",
+        VLM,
+    ),
+    Mutant(
+        "what answers were given under is not kept",
+        "eval/predictions.py",
+        "            self.conditions = dict(conditions)\n",
+        "            pass\n",
+        PREDICTIONS,
     ),
 )

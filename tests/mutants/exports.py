@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant(
         "another recipe for an export is passed over",
         "pipeline/inference.py",
-        "_refuse_other_values(path, opened.recipe, recipe or opened.recipe)",
+        "refuse_differences(path, opened.recipe, recipe or opened.recipe)",
         "pass",
         _in(_EXPORTED, "test_a_recipe_that_agrees_is_taken_and_another_refused_by_its_field"),
     ),

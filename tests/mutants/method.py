@@ -243,8 +243,8 @@ MUTANTS = (
     Mutant(
         "a checkpoint takes any recipe",
         "pipeline/inference.py",
-        "_refuse_other_values(path, own, recipe or own)",
-        "_refuse_other_values(path, own, own)",
+        "refuse_differences(path, own, recipe or own)",
+        "refuse_differences(path, own, own)",
         ("tests/pipeline/test_inference_recipes.py",),
     ),
     Mutant(

@@ -389,7 +389,7 @@ MUTANTS = (
     ),
     Mutant(
         "a checkpoint of another ZeRO stage is refused",
-        "pipeline/inference.py",
+        "pipeline/recipe_diff.py",
         "differences(own, given, course_values)",
         "differences(own, given)",
         INFERENCE,
