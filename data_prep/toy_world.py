@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from data_prep.toy_captions import write_captions
 from data_prep.toy_choices import write_choices
 from data_prep.toy_conversations import write_conversations
 from data_prep.toy_files import PictureBook, write_zip
@@ -50,6 +51,8 @@ def write_toy_world(
     progress(f"conversations: {counts['train']} train, {counts['eval']} eval rows")
     questions = write_choices(out / "mcq", seed=seed, rows=mcq_rows, book=book)
     progress(f"mcq: {questions}")
+    captions = write_captions(out / "cross-domain", seed=seed, rows=eval_rows, book=book)
+    progress(f"cross-domain: {captions}")
     book.write(out / FACTS)
     return {
         "train_pairs": train_rows * sum(task.is_trained for task in TASKS.values()),
@@ -57,6 +60,7 @@ def write_toy_world(
         "train_conversations": counts["train"],
         "eval_conversations": counts["eval"],
         **questions,
+        **captions,
         "pictures": len(book),
     }
 

@@ -7,12 +7,12 @@ already; a system prompt that a batch shares counts for each of its rows, so the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 
 from eval.measurement import Failures
 from eval.model_protocol import Model
-from eval.retrieval_set import RetrievalSet
 from pipeline.encode.workload import Workload
 from pipeline.inference import EmbeddingModel
 from pipeline.sample import Side
@@ -32,12 +32,26 @@ class Estimate:
     flops: float
 
 
-def forecast(model: Model, wanted: Sequence[RetrievalSet]) -> str:
+class Embedded(Protocol):
+    """A set of sides."""
+
+    @property
+    def dataset(self) -> str:
+        """Its name."""
+
+    def read(self) -> Any:
+        """What it holds. Raises DataError."""
+
+    def sides(self, content: Any, /) -> Sequence[Side]:
+        """All that is embedded of it."""
+
+
+def forecast(model: Model, wanted: Sequence[Embedded]) -> str:
     """The table of some sets. One that cannot be used is said and left out."""
     assert isinstance(model, EmbeddingModel), "operations are counted by its modules"
     failures, found, cost = Failures(), list[Estimate](), Cost.of(model.embedder)
 
-    def look(each: RetrievalSet) -> None:
+    def look(each: Embedded) -> None:
         found.append(estimate(model, each.dataset, each.sides(each.read()), cost))
 
     for each in wanted:

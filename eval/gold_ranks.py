@@ -1,9 +1,9 @@
 """Where each query's right candidate stands: among how many better and tied ones. In blocks, so that memory does not grow."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +44,7 @@ def ranks_in_rows(queries: np.ndarray, candidates: np.ndarray, pools: Sequence[S
     found = []
     for query, pool in zip(queries, pools, strict=True):
         scores = pool_scores(query, candidates, pool)[None]
-        found.append(_counts(scores, _best_of_its_tie(scores, scores[:, :1]))[:, 0])
+        found.append(counts(scores, best_of_its_tie(scores, scores[:, :1]))[:, 0])
     better, tied = np.stack(found, axis=1).tolist()
     return GoldRanks(better=tuple(better), tied=tuple(tied), pool=tuple(map(len, pools)))
 
@@ -55,21 +55,31 @@ def ranks_in_set(queries: np.ndarray, candidates: np.ndarray, golds: Sequence[in
     right = np.array([pool_scores(query, candidates, [gold])[0] for query, gold in pairs], dtype=np.float32)[:, None]
     step = max(1, BLOCK_SCORES // len(queries))
     blocks = [slice(start, start + step) for start in range(0, len(candidates), step)]
-    top = np.max([_best_of_its_tie(queries @ candidates[block].T, right) for block in blocks], axis=0)
-    better, tied = np.sum([_counts(queries @ candidates[block].T, top) for block in blocks], axis=0).tolist()
+    top = np.max([best_of_its_tie(queries @ candidates[block].T, right) for block in blocks], axis=0)
+    better, tied = np.sum([counts(queries @ candidates[block].T, top) for block in blocks], axis=0).tolist()
     return GoldRanks(better=tuple(better), tied=tuple(tied), pool=(len(candidates),) * len(queries))
 
 
-def _best_of_its_tie(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
+def best_of_its_tie(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The highest of scores (Q, C) that the right one's (Q, 1) ties with or beats, (Q, 1): where its group of ties begins."""
     tied = np.where(scores - np.float32(TIE_TOLERANCE) <= right, scores, -np.inf)
     return tied.max(axis=1, keepdims=True)
 
 
-def _counts(scores: np.ndarray, top: np.ndarray) -> np.ndarray:
+def counts(scores: np.ndarray, top: np.ndarray) -> np.ndarray:
     """How many of scores (Q, C) are better than `top` (Q, 1), and how many tied with it: (2, Q) int64."""
     tied = (scores <= top) & (scores >= top - np.float32(TIE_TOLERANCE))
     return np.stack([(scores > top).sum(axis=1), tied.sum(axis=1)])
+
+
+class Ranks(Protocol):
+    """A dataclass of numbers, one for each query."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def pool(self) -> tuple[int, ...]:
+        """Candidates of each query."""
 
 
 class Ranked(Protocol):
@@ -80,20 +90,18 @@ class Ranked(Protocol):
         """Of the set."""
 
     @property
-    def ranks(self) -> GoldRanks:
+    def ranks(self) -> "Ranks":
         """One for each query."""
 
 
 def write_ranks(sets: Iterable[Ranked], path: Path) -> None:
-    """Write ranks as parquet, a row for each query: its set and number there, and what `GoldRanks` says of it."""
+    """Write ranks as parquet, a row for each query: its set and number there, and what its ranks say of it."""
     tables = [
         pa.table(
             {
                 "dataset": pa.array([each.name] * len(each.ranks.pool), pa.string()),
                 "query": pa.array(range(len(each.ranks.pool)), pa.int32()),
-                "better": pa.array(each.ranks.better, pa.int32()),
-                "tied": pa.array(each.ranks.tied, pa.int32()),
-                "pool": pa.array(each.ranks.pool, pa.int32()),
+                **{part.name: pa.array(getattr(each.ranks, part.name), pa.int32()) for part in fields(each.ranks)},
             }
         )
         for each in sets

@@ -12,12 +12,12 @@ import click
 import numpy as np
 
 from eval.gold_ranks import write_ranks
-from eval.measurement import Failures, ResultFolder, measure_missing
+from eval.measurement import ResultFolder
 from eval.metrics import DatasetHits, Score, group_scores
 from eval.model_protocol import Model, Progress, silent
 from eval.options import encoding_options, preset_options, subject_options, take_encoding
 from eval.protocols import MMEB_V1, PROTOCOLS, Protocol
-from eval.ranks import is_rank, run_again
+from eval.ranks import is_rank, measure_together, run_again
 from eval.results import Provenance, write_result
 from eval.retrieval_set import (
     SEED,
@@ -27,7 +27,7 @@ from eval.retrieval_set import (
     lacking_sets,
     retrieval_sets,
 )
-from eval.subject import Subject, find_subject, one_line_errors, show_progress
+from eval.subject import Subject, find_subject, one_line_errors
 from pipeline.data.mmeb_eval import check_eval, describe, eval_datasets
 from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.manifest import fingerprint
@@ -172,27 +172,19 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
 
 def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> None:
     """Measure what is not known yet, by all ranks together; the first prints and writes what is known then. One set is wanted."""
-    ranks, failures = wanted[0].how.ranks, Failures()
-    folder = ResultFolder(out, is_written=ranks.is_first)
-    progress = show_progress if ranks.is_first else silent
+    ranks = wanted[0].how.ranks
     if ranks.is_first and (lacking := lacking_sets(wanted[0].data)):
         logger.warning("%s", lacking)
-    failures.check(wanted[ranks.rank :: ranks.count], progress)
-    failures.share(ranks)
-    if not ranks.is_first:  # what is met from here on, all meet
-        for name in ("eval", "pipeline"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-    model = chosen.load()
-    measure_missing(model, wanted, folder, failures, progress)
-    if ranks.is_first and (result := found(folder, wanted, model.fingerprint)) is not None:
-        path = out / wanted[0].merged_name
-        click.echo(table(result))
-        write_result(result, path)
-        write_ranks(result.datasets, path.with_suffix(".parquet"))
-        click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {path.stem}.parquet")
-    ranks.leave()
-    if ranks.is_first:
-        failures.raise_any()
+
+    def tell(folder: ResultFolder, model: str) -> None:
+        if (result := found(folder, wanted, model)) is not None:
+            path = out / wanted[0].merged_name
+            click.echo(table(result))
+            write_result(result, path)
+            write_ranks(result.datasets, path.with_suffix(".parquet"))
+            click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {path.stem}.parquet")
+
+    measure_together(chosen, wanted, out, ranks, tell)
 
 
 def found(folder: ResultFolder, wanted: Sequence[RetrievalSet], model: str) -> MmebResult | None:

@@ -42,11 +42,12 @@ class ToyWorld:
         return found | {name: data for name, data in shown.items() if name.startswith("toy/train_")}
 
     def eval_pictures(self) -> dict[str, bytes]:
-        """Pictures of evaluation pairs, conversations and choice questions."""
+        """Pictures of evaluation pairs, conversations, captions and choice questions."""
         shown = self.zipped("conversations/images.zip")
         return (
             self.zipped("MMEB-eval/images.zip")
             | {name: data for name, data in shown.items() if name.startswith("toy/eval_")}
+            | {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.glob("cross-domain/**/*.jpg")}
             | {f"{name}/{row['index']}": base64.b64decode(row["image"]) for name in ("ToyMC", "ToyYN") for row in self.tsv(name)}
         )
 

@@ -46,6 +46,7 @@ def test_the_folder_holds_the_release_layout_and_the_facts_alone(toy_world: Any)
         "MMEB-eval",
         "MMEB-train",
         "conversations",
+        "cross-domain",
         "mcq",
         "scene_facts.jsonl",
     ]
@@ -71,6 +72,7 @@ def test_counts_are_what_was_written(toy_world: Any) -> None:
         "eval_conversations": 40,
         "ToyMC": 64,
         "ToyYN": 64,
+        **dict.fromkeys(("flickr30k", "coco", "sharegpt4v", "urban1k", "sugarcrepe"), 40),
         "pictures": len(toy_world.facts),
     }
 
@@ -109,7 +111,7 @@ def test_facts_are_json_lines_in_order(toy_world: Any) -> None:
 def test_progress_is_told(tmp_path: Path) -> None:
     told: list[str] = []
     write_toy_world(tmp_path / "world", seed=1, progress=told.append, **SMALL)
-    assert len(told) == 13
+    assert len(told) == 14
     assert "MMEB-train/CIRR: 3 rows" in told
 
 

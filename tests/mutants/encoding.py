@@ -139,16 +139,16 @@ MUTANTS = (
     ),
     Mutant(
         "every rank looks at every set",
-        "eval/mmeb.py",
+        "eval/ranks.py",
         "wanted[ranks.rank :: ranks.count]",
         "wanted",
         (RANKS,),
     ),
     Mutant(
         "every rank prints the table",
-        "eval/mmeb.py",
-        "    if ranks.is_first and (result := found(",
-        "    if (result := found(",
+        "eval/ranks.py",
+        "    if ranks.is_first:\n        tell(folder",
+        "    if True:\n        tell(folder",
         (RANKS,),
     ),
     Mutant(

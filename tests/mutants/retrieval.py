@@ -109,8 +109,8 @@ MUTANTS = (
     Mutant(
         "ranks of a set forget all blocks but the last",
         "eval/gold_ranks.py",
-        "np.sum([_counts(queries @ candidates[block].T, top) for block in blocks], axis=0)",
-        "[_counts(queries @ candidates[block].T, top) for block in blocks][-1]",
+        "np.sum([counts(queries @ candidates[block].T, top) for block in blocks], axis=0)",
+        "[counts(queries @ candidates[block].T, top) for block in blocks][-1]",
         GOLD,
     ),
     Mutant(
