@@ -49,6 +49,14 @@ class TinyBackbone:
                 raise ConfigError(
                     f"backbone.{part}: {getattr(self, part)} does not divide backbone.{whole} = {getattr(self, whole)}"
                 )
+        # Rotary positions turn numbers in twos: of text each of time, height and width needs two, of a picture's patch two axes.
+        for whole, part, multiple, least in (("hidden", "heads", 2, 6), ("tower_dim", "tower_heads", 4, 4)):
+            width = getattr(self, whole) // getattr(self, part)
+            if width % multiple or width < least:
+                raise ConfigError(
+                    f"backbone.{whole}: {getattr(self, whole)} is {width} for each of {getattr(self, part)} heads, and rotary "
+                    f"positions need a multiple of {multiple}, at least {least}: set backbone.{whole} or backbone.{part}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

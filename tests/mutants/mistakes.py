@@ -6,6 +6,27 @@ STAGE = "tests/jobs/test_evaluate.py"
 
 MUTANTS = (
     Mutant(
+        "heads of any width are taken",
+        "pipeline/recipe.py",
+        "if width % multiple or width < least:",
+        "if False:",
+        ("tests/data_prep/test_tiny_model.py",),
+    ),
+    Mutant(
+        "the hint names the first phase",
+        "pipeline/train/loop.py",
+        "check_datasets(index, self.phase.mixture, self.recipe.phase_path)",
+        'check_datasets(index, self.phase.mixture, "phases.0")',
+        ("tests/pipeline/train/test_loop.py::test_a_hint_names_the_phase_that_is_trained",),
+    ),
+    Mutant(
+        "a model that was never made is gone",
+        "jobs/model.py",
+        "    if folder != context.model:\n",
+        "    if True:\n",
+        ("tests/jobs/test_chain.py::test_a_model_folder_is_pointed_to_and_missed_when_it_goes",),
+    ),
+    Mutant(
         "a benchmark's set that came in part is left out unsaid",
         "pipeline/data/mmeb_eval.py",
         'dataset_names(root / EVAL, "*parquet*")',

@@ -53,15 +53,16 @@ def test_two_ranks_call_alike(two: Path, name: str, part: str) -> None:
     """Start, steps (in the first of which one rank has all pictures), looks, checkpoints, a stop on a signal, and the end."""
     found = calls(two, name, part)
     assert found == calls(two, name, part, 1)
-    doing = {f"{step} {word}" for step in ((1, 2) if part == "stopped" else (3,)) for word in ("training", "saving")}
-    assert doing <= set(found) and ("0 resuming" in found) == (part == "resumed")
+    doing = {f"{step} {word}" for step in ((1, 2) if part == "stopped" else (3,)) for word in ("reading", "training", "saving")}
+    look = "2 evaluating" if part == "stopped" else "3 evaluating"
+    assert {*doing, look} <= set(found) and ("0 resuming" in found) == (part == "resumed")
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_four_ranks_call_alike(four: Path, name: str) -> None:
-    """Three of them have no picture."""
+    """A step of which three of them have no picture, a look, a checkpoint and the end."""
     first = calls(four, name, "whole")
-    assert {"1 training", "1 saving"} <= set(first)
+    assert {"1 reading", "1 training", "1 evaluating", "1 saving"} <= set(first)
     assert [calls(four, name, "whole", rank) for rank in (1, 2, 3)] == [first] * 3
 
 

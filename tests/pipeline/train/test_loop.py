@@ -192,6 +192,13 @@ def test_a_mixture_that_the_data_cannot_fill_is_refused_before_the_model_loads(
         run(tmp_path, model_folder, replace(recipe, phases=(phase,)))
 
 
+def test_a_hint_names_the_phase_that_is_trained(tmp_path: Path, model_folder: Path) -> None:
+    recipe = small_recipe()
+    second = replace(recipe.phase, name="second", mixture=replace(recipe.phase.mixture, weights=(("textt", 2.0),)))
+    with pytest.raises(ConfigError, match=r"^phases\.1\.mixture\.weights: 'textt' .* --set phases\.1\.mixture\.weights=\[\]$"):
+        run(tmp_path, model_folder, replace(recipe, phases=(recipe.phase, second)))
+
+
 def test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken(
     tmp_path: Path, model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
