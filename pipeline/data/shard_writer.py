@@ -4,7 +4,6 @@ A shard is a fixed range of source rows. A row that is rejected leaves a hole an
 alone.
 """
 
-import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -14,11 +13,10 @@ from pipeline.data.atomic_write import atomic_file
 from pipeline.data.keys import source_row
 from pipeline.data.reject import Reject, RowError
 from pipeline.data.shard_format import STATS_NAME, Member, members, text_bytes
-from pipeline.data.shard_merge import merge
 from pipeline.data.shard_part import ShardPart, write_part
-from pipeline.data.shard_plan import ROWS_PER_SHARD, Kind, ShardPlan
+from pipeline.data.shard_plan import ShardPlan
 from pipeline.data.shard_rows import IndexRows
-from pipeline.data.shard_stats import DatasetStats, ShardStats
+from pipeline.data.shard_stats import ShardStats
 from pipeline.data.shard_tar import ShardTar
 from pipeline.errors import DataError
 from pipeline.sample import Sample
@@ -48,21 +46,6 @@ def write_shard(items: Iterable[Item], out: Path, plan: ShardPlan, number: int, 
     if not shard.index:
         (folder / name).unlink()
     write_part(part, shard.part(mended or {}), shard.index.table())
-
-
-def write_shards(
-    items: Iterable[Item], out: Path, *, dataset: str, kind: Kind, rows_per_shard: int = ROWS_PER_SHARD
-) -> DatasetStats:
-    """Write a small dataset that stands in memory: all its shards and what belongs beside them, in place of what was there.
-
-    `items` stand for the source rows in order, one each: item i is source row i. Raises DataError when no row is left.
-    """
-    rows = list(items)
-    plan = ShardPlan(dataset=dataset, kind=kind, rows=len(rows), rows_per_shard=rows_per_shard)
-    shutil.rmtree(out / plan.name, ignore_errors=True)
-    for number in range(plan.num_shards):
-        write_shard((rows[row] for row in plan.rows_of(number)), out, plan, number)
-    return merge(out, plan)
 
 
 class _Shard:

@@ -13,13 +13,13 @@ from data_prep.synthesize_qa import synthesize
 from pipeline.chat import Answer, ChatClient
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
-from pipeline.data.shard_writer import write_shards
 from pipeline.sample import Sample, Side, Turn
 from tests.chat_server import Reply, chat_server, completion
 from tests.data_prep.conftest import ToyWorld, things_told
 from tests.data_prep.test_synthesize_dialogue import digest_of, words_of
 from tests.data_prep.test_synthesize_qa import picture
 from tests.data_prep.test_toy_dialogues import chat
+from tests.shards import write_shards
 
 KINDS = [(CAPTION, qa_caption.CAPTION), (DESCRIPTION, qa_caption.DESCRIPTION)]
 

@@ -20,12 +20,12 @@ from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
 from pipeline.chat import ChatClient
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
-from pipeline.data.shard_writer import write_shards
 from pipeline.errors import DataError, ServiceError
 from pipeline.sample import Sample, Side, Turn
 from tests.chat_server import ChatServer, Reply, chat_server, completion
 from tests.data_prep.test_synthesize_qa import picture
 from tests.faults import kill_at_sizes, seeded_sizes
+from tests.shards import write_shards
 
 NUM_ROWS, NUM_PICTURES = 14, 9
 REQUESTS = 5  # of a picture whose list has four questions

@@ -23,11 +23,11 @@ from jobs import defaults
 from pipeline.chat import Answer, ChatClient
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
-from pipeline.data.shard_writer import write_shards
 from pipeline.errors import ConfigError, DataError, ServiceError
 from pipeline.sample import Sample, Side, Turn
 from tests.chat_server import Reply, chat_server, completion
 from tests.faults import kill_at_sizes, seeded_sizes
+from tests.shards import write_shards
 
 RECONSTRUCT = "Reconstruct the represented text"  # the paper's own words
 NUM_ROWS = 30

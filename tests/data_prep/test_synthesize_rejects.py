@@ -23,10 +23,10 @@ from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
 from pipeline.chat import Answer, ChatClient
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
-from pipeline.data.shard_writer import write_shards
 from pipeline.errors import EndpointSetupError, PipelineError, ServiceError
 from pipeline.sample import Sample, Side
 from tests.chat_server import Reply, chat_server, completion
+from tests.shards import write_shards
 
 CROPS, SCENES = "Crops", "Scenes"  # in the order in which they are asked
 NUM_CROPS, NUM_SCENES = 25, 8

@@ -15,9 +15,9 @@ from data_prep.synthesize_qa import synthesize
 from pipeline.chat import Answer, data_uri
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
-from pipeline.data.shard_writer import write_shards
 from pipeline.sample import Sample, Side
 from tests.data_prep.conftest import ToyWorld
+from tests.shards import write_shards
 
 SAMPLE = 150
 

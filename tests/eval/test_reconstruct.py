@@ -9,11 +9,11 @@ from eval import reconstruct
 from eval.reconstruct import ReconstructResult, evaluate, seen_texts, table, training_texts
 from eval.results import read_result, write_result
 from pipeline.data.keys import make_key
-from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side, Turn
 from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
+from tests.shards import write_shards
 
 CAPTIONS = [f"a red square number {number} left of two blue circles" for number in range(10)]
 

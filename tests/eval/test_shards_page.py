@@ -8,11 +8,11 @@ import pytest
 from eval.shards_page import histogram, write_page
 from pipeline.data.reject import Reject
 from pipeline.data.shard_summary import plain_reason, power, summarize
-from pipeline.data.shard_writer import write_shards
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side, Turn
 from tests.eval.test_report import HOSTILE, Page
 from tests.pipeline.data.releases import picture
+from tests.shards import write_shards
 
 PICTURES = [picture(seed, size=(32 * (1 + seed % 2), 32)) for seed in range(3)]
 

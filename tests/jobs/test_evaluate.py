@@ -20,7 +20,6 @@ from jobs.runner import run_stage
 from jobs.stage import Context
 from jobs.summary import result_table
 from pipeline.data.keys import make_key
-from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError
@@ -34,6 +33,7 @@ from pipeline.sample import Sample, Side
 from pipeline.train import checkpoint
 from tests.eval.fakes import FakeModel, keep_nothing, png, write_eval, write_pictures
 from tests.eval.test_tsv import coded, row, write
+from tests.shards import write_shards
 
 USUAL = Encoding.usual
 SETS = ("CIRR", "NIGHTS", "WebQA")

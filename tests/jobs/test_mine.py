@@ -15,7 +15,6 @@ from jobs.train import TrainStage
 from pipeline.data.keys import make_key
 from pipeline.data.references import References, read_references, references_file
 from pipeline.data.reject import Reject
-from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError
@@ -26,6 +25,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side
 from tests.eval.fakes import FakeModel, digest_vector
+from tests.shards import write_shards
 
 LABELS = ("cat", "dog", "owl", "fox", "hen", "bee")
 

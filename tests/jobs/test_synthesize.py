@@ -17,7 +17,6 @@ from jobs.stage import Context
 from jobs.synthesize import kinds_needed
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaKind, QaTable
-from pipeline.data.shard_writer import write_shards
 from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.recipes import load
@@ -25,6 +24,7 @@ from pipeline.sample import Sample, Side, Turn
 from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions
 from pipeline.tracking import NullTracker
 from tests.chat_server import Reply, chat_server, completion
+from tests.shards import write_shards
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 
 from pipeline.data.keys import make_key
 from pipeline.data.references import SCHEMA, References, read_references, references_file, write_references
-from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
+from tests.shards import write_shards
 
 
 @pytest.fixture

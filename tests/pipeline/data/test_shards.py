@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from pipeline.data import shards
 from pipeline.data.keys import make_key
 from pipeline.data.reject import Reject
-from pipeline.data.shard_writer import Item, write_shards
+from pipeline.data.shard_writer import Item
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side, Turn
 from tests.pipeline.data.releases import picture
+from tests.shards import write_shards
 
 PICTURES = [picture(1), picture(2, size=(7, 90), form="PNG"), picture(3, size=(300, 200))]
 SIZES = [(40, 30), (7, 90), (300, 200)]

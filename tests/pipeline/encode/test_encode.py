@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from pipeline.data.keys import make_key
-from pipeline.data.shard_writer import write_shards
 from pipeline.data.shards import ShardIndex
 from pipeline.encode import encode as encode_module
 from pipeline.encode import share as share_module
@@ -23,6 +22,7 @@ from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.sample import Sample, Side, Turn
 from tests.eval.fakes import FakeModel, digest_vector, png
+from tests.shards import write_shards
 
 NUM = 60
 SIDES = [Side(text=f"word {number} " * (1 + number % 7)) for number in range(NUM)]
