@@ -1,51 +1,130 @@
-"""Asks a model the questions of a file, batch by batch; what was answered is on the disk before the next batch begins."""
+"""Asks a model the questions of a file, batch by batch; what was answered is on the disk before the next batch begins.
+
+Several ranks share the questions. Each writes a file of its own beside the first one's, which takes them in: answers do not
+depend on what is asked beside them, so any number of ranks, killed at any moment, end with the same answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from eval.benchmarks.registry import BY_NAME
 from eval.derangement import derangement
 from eval.encode import content_digest
 from eval.model_protocol import Model, Progress
-from eval.predictions import PredictionFile
+from eval.predictions import AnswerPlace, PredictionFile
 from eval.prompts import as_conversation, pictures_first
 from eval.questions import QuestionTable
+from eval.results import Setting
 from eval.vlm_settings import Mode, VlmSettings
+from pipeline.encode.ranks import LONE, Ranks
+from pipeline.errors import DataError
 from pipeline.sample import Side
 
 
-def ask(
-    model: Model, table: QuestionTable, answers: PredictionFile, *, mode: Mode, settings: VlmSettings, progress: Progress
-) -> None:
-    """Answer the rows that have no answer yet."""
-    missing = [number for number, row in enumerate(table.rows) if row.index not in answers.answers]
-    if not missing:
-        return
-    sources = _sources(table, mode)
-    asked_model = model.asked_as(settings.way)
-    answers.note(asked_model.conditions)
-    length = settings.max_new_tokens or BY_NAME[table.benchmark].max_new_tokens
-    for start in range(0, len(missing), settings.batch_rows):
-        batch = missing[start : start + settings.batch_rows]
-        asked = [_conversation(table, number, sources[number], mode, settings) for number in batch]
-        texts = asked_model.answer(
-            [context for context, _ in asked],
-            [question for _, question in asked],
-            compressed=mode != "native",
-            max_new_tokens=length,
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers by index, and what they were given under."""
+
+    texts: Mapping[str, str]
+    conditions: Mapping[str, Setting]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """A table in one mode under some settings, and the ranks that ask it."""
+
+    table: QuestionTable
+    mode: Mode
+    settings: VlmSettings
+    ranks: Ranks = LONE
+
+    @property
+    def length(self) -> int:
+        """Most tokens of an answer."""
+        return self.settings.max_new_tokens or BY_NAME[self.table.benchmark].max_new_tokens
+
+    @property
+    def identity(self) -> list[object]:
+        """All that answers depend on but the model."""
+        return [self.table.rows, self.mode, self.settings.prompt_style, self.settings.way, self.length]
+
+    def missing(self, answers: Mapping[str, str]) -> list[int]:
+        """Places of the rows without an answer."""
+        return [number for number, row in enumerate(self.table.rows) if row.index not in answers]
+
+    def conversation(self, number: int, source: int) -> tuple[Side, str]:
+        """What is shown and what is asked. Compressed, all pictures stand before the tokens and the words behind them."""
+        row, benchmark = self.table.rows[number], BY_NAME[self.table.benchmark]
+        if self.mode == "native":
+            return as_conversation(row, benchmark.messages(row, self.settings.prompt_style))
+        shown = self.table.rows[source]
+        return as_conversation(shown, pictures_first(shown, benchmark.words(row, self.settings.prompt_style)))
+
+    def sources(self) -> Sequence[int]:
+        """Whose pictures stand in the context of each row: its own, or those of a row with other pictures."""
+        if self.mode != "swapped":
+            return range(len(self.table.rows))
+        return derangement([content_digest([Side(images=row.images)]) for row in self.table.rows], what=self.table.name)
+
+
+def ask(model: Model, asking: Asking, place: AnswerPlace, progress: Progress) -> Answers:
+    """The answers to all questions, by all ranks together: those on the disk, and the missing ones asked now.
+
+    Raises NothingToMeasureError where pictures cannot be swapped.
+    """
+    ranks = asking.ranks
+    if ranks.is_first:
+        with PredictionFile(place.path, place.header) as answers:
+            _take_in_parts(answers, place)
+    ranks.gather(None)
+    answered, _ = place.read()
+    missing = asking.missing(answered)
+    ranks.gather(None)  # nobody writes before all have read, or their shares would not fit together
+    if missing:
+        sources = asking.sources()
+        with PredictionFile(place.part(ranks.rank), place.header) as answers:
+            if share := missing[ranks.rank :: ranks.count]:
+                _ask_share(model, asking, share, sources, answers, progress)
+        ranks.gather(None)
+        if ranks.is_first:
+            with PredictionFile(place.path, place.header) as answers:
+                _take_in_parts(answers, place)
+        ranks.gather(None)
+    return Answers(*place.read())
+
+
+def known_answers(asking: Asking, place: AnswerPlace) -> Answers:
+    """The answers on the disk. Raises DataError where some are missing."""
+    answers = Answers(*place.read())
+    if missing := asking.missing(answers.texts):
+        count = f"{len(missing)} of {len(asking.table.rows)}"
+        first = asking.table.rows[missing[0]].index
+        raise DataError(
+            f"{asking.table.name} {asking.mode}: {count} questions have no answer (index {first}); --do infer asks them"
         )
-        answers.append({table.rows[number].index: text for number, text in zip(batch, texts, strict=True)})
-        progress(f"{table.name} {mode}", len(answers.answers), len(table.rows))
+    return answers
 
 
-def _conversation(table: QuestionTable, number: int, source: int, mode: Mode, settings: VlmSettings) -> tuple[Side, str]:
-    """What is shown and what is asked. Compressed, all pictures stand before the tokens and the words behind them."""
-    row, benchmark = table.rows[number], BY_NAME[table.benchmark]
-    if mode == "native":
-        return as_conversation(row, benchmark.messages(row, settings.prompt_style))
-    shown = table.rows[source]
-    return as_conversation(shown, pictures_first(shown, benchmark.words(row, settings.prompt_style)))
+def _ask_share(
+    model: Model, asking: Asking, share: Sequence[int], sources: Sequence[int], answers: PredictionFile, progress: Progress
+) -> None:
+    asked = model.asked_as(asking.settings.way)
+    answers.note(asked.conditions)
+    rows, size = asking.table.rows, asking.settings.batch_rows
+    for start in range(0, len(share), size):
+        batch = share[start : start + size]
+        conversations = [asking.conversation(number, sources[number]) for number in batch]
+        texts = asked.answer(
+            [context for context, _ in conversations],
+            [question for _, question in conversations],
+            compressed=asking.mode != "native",
+            max_new_tokens=asking.length,
+        )
+        answers.append({rows[number].index: text for number, text in zip(batch, texts, strict=True)})
+        progress(f"{asking.table.name} {asking.mode}", start + len(batch), len(share))
 
 
-def _sources(table: QuestionTable, mode: Mode) -> list[int]:
-    """Whose pictures stand in the context of each row: its own, or those of a row with other pictures."""
-    if mode != "swapped":
-        return list(range(len(table.rows)))
-    return derangement([content_digest([Side(images=row.images)]) for row in table.rows], what=table.name)
+def _take_in_parts(answers: PredictionFile, place: AnswerPlace) -> None:
+    for part in sorted(Path(place.folder).glob(f"{place.path.stem}.part-*.jsonl")):
+        answers.take_in(part)

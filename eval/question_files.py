@@ -1,5 +1,6 @@
 """Question files of a data folder: found by name, read, and checked as the benchmark that each one is."""
 
+import os
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,13 +13,16 @@ from eval.benchmarks.registry import benchmark_of
 from eval.benchmarks.rotations import rotation_groups
 from eval.pandas_texts import as_pandas_reads
 from eval.question_pictures import Alpha, NoPictureError, QuestionPictures
-from eval.questions import QuestionRow, QuestionTable, SkippedRow, check_columns, is_label, question_row
+from eval.questions import QuestionRow, QuestionTable, SkippedRow, check_columns, is_label, question_row, shown_fields
 from eval.tsv import LACKING, SURPLUS, TsvTable, read_table
 from pipeline.data.reject import RowError
 from pipeline.errors import DataError
 
 FOLDER = "mcq"
 """Where the question files of a data folder lie."""
+
+SHARED_FOLDER = "LMUData"
+"""The variable that names VLMEvalKit's own folder of question files, and the folder's usual name below the home."""
 
 PANDAS_COLUMNS = frozenset({"question", "hint", "answer", "category", "l2-category", "split", *string.ascii_uppercase})
 """Columns whose texts are asked or scored."""
@@ -55,7 +59,7 @@ def read_questions(path: Path, *, parity: bool = False, allow_changed: bool = Fa
         skipped=tuple(skipped),
         md5=file.md5,
         changed=changed,
-        fields=file.rows,
+        fields=tuple(map(shown_fields, file.rows)),
     )
 
 
@@ -105,10 +109,16 @@ def found_files(data: Path) -> list[Path]:
     return found
 
 
-def question_files(data: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The question files of a data folder, or those named. Raises DataError when there is none."""
-    found = found_files(data)
-    unknown = sorted(set(names) - {path.stem for path in found})
+def question_files(data: Path | None, names: Sequence[str] = ()) -> list[Path]:
+    """The question files of a data folder, or those named, which may lie in the folder $LMUData too, as VLMEvalKit has them.
+
+    Raises DataError when there is none.
+    """
+    found = {path.stem: path for path in found_files(data)} if data else {}
+    shared = Path(os.environ.get(SHARED_FOLDER, Path.home() / SHARED_FOLDER))
+    found |= {name: shared / f"{name}.tsv" for name in names if name not in found and (shared / f"{name}.tsv").is_file()}
+    unknown = [name for name in names if name not in found]
     if unknown or not found:
-        raise DataError(f"{data / FOLDER}: no {unknown[0] if unknown else '*'}.tsv in it; put VLMEvalKit question files there")
-    return [path for path in found if not names or path.stem in names]
+        places = " and ".join(str(place) for place in ((data / FOLDER) if data else None, shared if names else None) if place)
+        raise DataError(f"{places}: no {unknown[0] if unknown else '*'}.tsv in it; put VLMEvalKit question files there")
+    return [found[name] for name in (dict.fromkeys(names) or sorted(found))]

@@ -161,3 +161,8 @@ def _check_answer(answer: str, options: Mapping[str, str]) -> None:
         raise RowError(f"its answer {answer!r} is not the label of one of its options {', '.join(options)}")
     if not answer:
         raise RowError("it has no answer")
+
+
+def shown_fields(row: Mapping[str, str]) -> dict[str, str]:
+    """A row's columns but for its pictures and what the reader noted of it."""
+    return {name: text for name, text in row.items() if name != "image" and not name.startswith("\0")}

@@ -96,7 +96,9 @@ def table_text(result: VlmResult) -> str:
     lines += _own_lines(result.table)
     lines.append(f"  overall: {headline_text(result.headline)}")
     lines += [f"  {note}" for note in result.notes]
-    lines.append("  asked with " + ", ".join(f"{name} {value}" for name, value in result.conditions.items() if name != "system"))
+    lines.append(
+        "  asked with " + ", ".join(f"{name} {value}" for name, value in sorted(result.conditions.items()) if name != "system")
+    )
     matcher = result.provenance.settings["matcher"]
     lines.append(f"  unparsed: {result.unparsed}; rows left out: {len(result.skipped)} of {result.num_rows}; matcher {matcher}")
     return "\n".join(lines)

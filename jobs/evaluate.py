@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from eval import reconstruct, retrieval_set, vlm
+from eval import reconstruct, retrieval_set
 from eval.measurement import Failures, Measurement, measure_missing
 from eval.model_protocol import Progress
 from eval.question_files import FOLDER, found_files, question_files
 from eval.subject import newest_checkpoint
+from eval.vlm_measurement import Questions, questions
 from eval.vlm_settings import DEFAULTS, Mode
 from jobs.convert import data_input
 from jobs.defaults import KINDS
@@ -32,7 +33,7 @@ FEWER = "trained_{}_tokens"
 WITHOUT_TOKENS: tuple[Mode, ...] = ("native",)
 """How a model without compression tokens can be asked."""
 
-_KIND_OF = {retrieval_set.RetrievalSet: "retrieval", vlm.Questions: "questions", reconstruct.Reconstruction: "reconstruction"}
+_KIND_OF = {retrieval_set.RetrievalSet: "retrieval", Questions: "questions", reconstruct.Reconstruction: "reconstruction"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class EvaluateStage:
         # An empty folder costs nothing else; what is asked for by name must be there.
         for file in question_files(data) if "questions" in self.choice.only else found_files(data):
             asking = replace(DEFAULTS, allow_changed=self.choice.allow_changed)
-            found += [vlm.questions(file, mode, model.results.path, asking) for mode in self.modes]
+            found += [questions(file, mode, model.results.path, asking) for mode in self.modes]
         if has_sets and self.context.recipe.tokens.count and Manifest.read(self.context.shards):
             found.append(reconstruct.reconstruction(data, self.context.shards))
         return found

@@ -9,8 +9,9 @@ from PIL import Image
 
 from eval.question_files import question_files, read_questions
 from eval.results import read_result, write_result
-from eval.vlm import VlmResult, VlmSettings, evaluate, table_text
-from eval.vlm_settings import PRESETS
+from eval.vlm import evaluate
+from eval.vlm_result import VlmResult, table_text
+from eval.vlm_settings import PRESETS, VlmSettings
 from pipeline.asked_as import AskedAs
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side

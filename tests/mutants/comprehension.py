@@ -11,6 +11,7 @@ KNOWN = ("tests/eval/benchmarks/test_known_files.py",)
 MMMU = ("tests/eval/benchmarks/test_mmmu.py",)
 MMVET = ("tests/eval/benchmarks/test_mmvet.py",)
 ASKED_AS = ("tests/pipeline/test_asked_as.py",)
+COMMAND = ("tests/eval/test_vlm_command.py",)
 PREDICTIONS = ("tests/eval/test_predictions.py",)
 
 MUTANTS = (
@@ -131,30 +132,16 @@ MUTANTS = (
     Mutant(
         "the control of compressed answers is native",
         "eval/question_asking.py",
-        'compressed=mode != "native"',
-        'compressed=mode == "compressed"',
+        'compressed=asking.mode != "native"',
+        'compressed=asking.mode == "compressed"',
         VLM,
     ),
     Mutant(
         "answers of another length are kept",
-        "eval/vlm.py",
-        "self.asking.way, length])",
-        "self.asking.way])",
+        "eval/question_asking.py",
+        "self.settings.way, self.length]",
+        "self.settings.way]",
         VLM,
-    ),
-    Mutant(
-        "answers of all fingerprints share a file",
-        "eval/predictions.py",
-        "{name}.{fingerprint[:_NAME_CHARACTERS]}.jsonl",
-        "{name}.jsonl",
-        PREDICTIONS,
-    ),
-    Mutant(
-        "answers of another fingerprint are taken",
-        "eval/predictions.py",
-        'if header.get("fingerprint") != fingerprint:',
-        "if False:",
-        PREDICTIONS,
     ),
     Mutant(
         "a yes/no row of MM-Vet is scored by itself",
@@ -275,5 +262,69 @@ MUTANTS = (
         "            self.conditions = dict(conditions)\n",
         "            pass\n",
         PREDICTIONS,
+    ),
+    Mutant(
+        "answers of all fingerprints share a file",
+        "eval/predictions.py",
+        "{self.name}.{self.fingerprint[:_NAME_CHARACTERS]}.jsonl",
+        "{self.name}.x.jsonl",
+        PREDICTIONS,
+    ),
+    Mutant(
+        "answers of another fingerprint are taken",
+        "eval/predictions.py",
+        'if wanted not in (None, entry.get("fingerprint")):',
+        "if False:",
+        PREDICTIONS,
+    ),
+    Mutant(
+        "what a killed rank had answered is lost",
+        "eval/question_asking.py",
+        "            _take_in_parts(answers, place)\n    ranks.gather(None)\n    answered",
+        "            pass\n    ranks.gather(None)\n    answered",
+        COMMAND,
+    ),
+    Mutant(
+        "ranks ask the same share",
+        "eval/question_asking.py",
+        "missing[ranks.rank :: ranks.count]",
+        "missing[:: ranks.count]",
+        COMMAND,
+    ),
+    Mutant(
+        "a part of the answers is scored",
+        "eval/question_asking.py",
+        "    if missing := asking.missing(answers.texts):\n",
+        "    if (missing := asking.missing(answers.texts)) and not missing:\n",
+        COMMAND,
+    ),
+    Mutant(
+        "whichever model answered is scored",
+        "eval/vlm.py",
+        "    if len(models) != 1:\n",
+        "    if not models:\n",
+        COMMAND,
+    ),
+    Mutant(
+        "predictions for no question are passed over",
+        "eval/foreign_predictions.py",
+        "    if unknown := sorted(",
+        "    if unknown := [] and sorted(",
+        COMMAND,
+    ),
+    Mutant(
+        "a question without a prediction is left out",
+        "eval/foreign_predictions.py",
+        "    if lacking := [index for index in asked if index not in said]:\n",
+        "    if lacking := [index for index in asked if not said]:\n",
+        COMMAND,
+    ),
+    Mutant("an answer becomes a formula", "eval/vlm_export.py", '            cell.data_type = "s"\n', "", COMMAND),
+    Mutant(
+        "a mean of some is the papers' AVG",
+        "eval/benchmarks/registry.py",
+        'if without else ", AVG',
+        'if not without else ", AVG',
+        COMMAND,
     ),
 )

@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         "a folder that cannot be is met after the evaluation",
         "eval/vlm.py",
-        "        folder.path.mkdir(parents=True, exist_ok=True)  # before the hours of work\n",
+        "        wanted.out.mkdir(parents=True, exist_ok=True)  # before the hours of work\n",
         "",
         SUBJECT,
     ),
