@@ -3,25 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.errors import ConfigError
-
 MAX_UNANSWERED = 0.01
 """Share of the sides with pictures that may stay without an answer to learn: more, and something is wrong with the teacher."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Calls in flight at the same time, and the share of the sides with pictures that may stay without an answer to learn."""
-
-    workers: int = 8
-    max_unanswered: float = MAX_UNANSWERED
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: must be at least 1")
-
-
-DEFAULT_LIMITS = Limits()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,8 +14,8 @@ class Counts:
     Of dialogues, sides without pictures are not read. `unmarked` of the described have an answer without finish_reason, which may
     have been cut short: nobody can tell. `asked` counts the answers that came in this run: equal sides are asked once, and
     answers of earlier runs are kept. `reasons` are the rejected by kind: a fault of the answer (qa_filters), a failed call
-    (qa_teacher), too few turns (qa_dialogue), or `void`, neither picture nor text. `lengths` are the described by their number of
-    turns, `left_out` the listed questions that their dialogues are without, by kind.
+    (pipeline.chat), too few turns (qa_dialogue), or `void`, neither picture nor text. `lengths` are the described by their number
+    of turns, `left_out` the listed questions that their dialogues are without, by kind.
     """
 
     read: int = 0

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 
 from data_prep.qa_refusals import REFUSALS, Refusal
-from pipeline.chat import Answer
+from pipeline.chat import CUT_ENDS, Answer
 
 
 class Fault(StrEnum):
@@ -52,7 +52,7 @@ class Rules:
     """
 
     whole_ends: tuple[str, ...] = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence")
-    cut_ends: tuple[str, ...] = ("length", "max_tokens", "model_length")
+    cut_ends: tuple[str, ...] = CUT_ENDS
     withheld_ends: tuple[str, ...] = ("content_filter", "refusal", "safety")
     markup: str = r"<\|[a-z0-9_]{1,30}\|>|</?think>|\[/?inst\]"
     refusals: tuple[Refusal, ...] = REFUSALS

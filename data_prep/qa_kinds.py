@@ -6,7 +6,7 @@ from functools import partial
 
 from data_prep import qa_caption, qa_description, qa_dialogue
 from data_prep.qa_script import Script
-from pipeline.chat import MAX_ANSWER_TOKENS, ChatClient
+from pipeline.chat import MAX_ANSWER_TOKENS
 from pipeline.data.qa import QaKind
 from pipeline.sample import Sample, Side
 
@@ -32,17 +32,6 @@ class Kind:
         """The sides of a pair that may have turns: query, positive, then the negatives where they count."""
         assert sample.positive is not None, "a dataset of pairs has positives"
         yield from sample.sides if self.negatives else (sample.query, sample.positive)
-
-    def client(self, *, url: str, model: str, max_tokens: int | None = None) -> ChatClient:
-        """What asks an endpoint as this kind is asked."""
-        return ChatClient(
-            url=url,
-            model=model,
-            max_tokens=max_tokens or self.max_tokens,
-            temperature=self.temperature,
-            timeout_seconds=self.timeout_seconds,
-            deadline_seconds=5 * self.timeout_seconds,
-        )
 
 
 QA = Kind(

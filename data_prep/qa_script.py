@@ -4,13 +4,23 @@ A script is a generator. It depends on its side and on the answers alone, so tha
 same requests, and what the journal holds of them is not asked twice.
 """
 
-from collections.abc import Generator
+import hashlib
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from data_prep.qa_filters import WORDS, Fault
-from data_prep.qa_journal import side_identity
-from pipeline.chat import Answer
+from pipeline.chat import Answer, ChatRequest, Sampling
 from pipeline.sample import Side, Turn
+
+
+def side_identity(side: Side, *, asked: Sequence[str]) -> str:
+    """Equal for sides with the same picture bytes and texts that are `asked` the same of the same model (32 hex digits)."""
+    digest = hashlib.sha256()
+    pictures = [hashlib.sha256(picture).hexdigest() for picture in side.images]
+    for part in (*asked, side.instruction, side.text, *pictures):
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +39,12 @@ class Request:
     def identity(self, model: str) -> str:
         """Equal for requests that a model would be asked in the same words about the same pictures (32 hex digits)."""
         return side_identity(self.about, asked=(*self.asked, model))
+
+    def chat(self, model: str, sampling: Sampling) -> ChatRequest:
+        """The call itself. Its key is the identity: a higher limit of tokens is no other request (see ChatEngine)."""
+        history = tuple((turn.question, turn.answer) for turn in self.history)
+        key = self.identity(model)
+        return ChatRequest(text=self.text, images=tuple(self.about.images), history=history, sampling=sampling, key=key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

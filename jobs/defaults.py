@@ -7,7 +7,6 @@ KINDS = ("retrieval", "questions", "reconstruction")
 """What stage `evaluate` measures."""
 
 TEACHER = "Qwen/Qwen2.5-VL-7B-Instruct"
-TEACHER_WORKERS = 8
 ANSWER_TOKENS = "256 for qa, 4096 for dialogue, 256 for caption, 256 for description"
 """Tokens that the teacher's answer may have where nothing is said; one that is longer is cut there, and left out."""
 MAX_UNANSWERED = 0.01

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
-from jobs.defaults import MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER
 from jobs.evaluate import Choice, EvaluateStage
 from jobs.measure import MeasureStage
 from jobs.mine import MineStage
@@ -28,9 +28,9 @@ Runner = Callable[[Stage, Context], Outcome]
 class Machine:
     """What changes with the machine or the user, and never with the method."""
 
-    url: str = ""
+    url: tuple[str, ...] = ()
     teacher: str = TEACHER
-    teacher_workers: int = TEACHER_WORKERS
+    teacher_workers: int | None = None
     answer_tokens: int | None = None
     max_unanswered: float = MAX_UNANSWERED
     model_folder: Path | None = None

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
-from data_prep.qa_counts import Limits
 from data_prep.qa_filters import RULES
-from data_prep.qa_kinds import BY_NAME, Kind
+from data_prep.qa_kinds import BY_NAME, QA, Kind
+from data_prep.qa_teacher import ServedTeacher, addresses
 from data_prep.synthesize_qa import synthesize
 from data_prep.toy_world import FACTS
-from jobs.defaults import MAX_UNANSWERED, TEACHER, TEACHER_WORKERS
+from jobs.defaults import MAX_UNANSWERED, TEACHER
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data.qa import KINDS, QaKind, QaTable
 from pipeline.errors import ConfigError
@@ -32,14 +32,16 @@ def kinds_needed(recipe: Recipe) -> tuple[QaKind, ...]:
 class SynthesizeStage:
     """Asks a served vision-language model; over the toy world a loopback server that knows the scenes stands in for it.
 
-    Without `url`, and away from the toy world, only sides without pictures get a turn. What is asked follows from the recipe; one
-    that asks pairs nothing gets kind `qa`, as all did before there were others. `answer_tokens` None: each kind has its own.
+    `url` are addresses and files of addresses. Without any, and away from the toy world, only sides without pictures get a turn.
+    What is asked follows from the recipe; for one that asks pairs nothing nothing is made, and what lies there stays as it is, so
+    that what was trained beside it is not trained again. `answer_tokens` None: each kind has its own. `workers` None: calls in
+    flight as each endpoint takes them.
     """
 
     context: Context
-    url: str = ""
+    url: tuple[str, ...] = ()
     model: str = TEACHER
-    workers: int = TEACHER_WORKERS
+    workers: int | None = None
     answer_tokens: int | None = None
     max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
@@ -59,7 +61,7 @@ class SynthesizeStage:
 
         The address is a matter of the machine; whether there is one is not.
         """
-        settings: dict[str, object] = {}
+        settings: dict[str, object] = {} if self._kinds else {"kinds": ()}
         for kind in self._kinds:
             settings |= self._settings_of(kind) if kind.name == "qa" else {kind.name: self._settings_of(kind)}
         return settings
@@ -67,16 +69,16 @@ class SynthesizeStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Ask, kind after kind, and write the side files."""
         counts: dict[str, int] = {}
-        with self._endpoint() as url:
+        with self._endpoints() as urls:
             for kind in self._kinds:
-                told = self._synthesize(kind, out, url)
+                told = self._synthesize(kind, out, urls)
                 counts |= told if kind.name == "qa" else {f"{kind.name}_{name}": number for name, number in told.items()}
-        content = {kind.name: QaTable.open(out, kind.name).fingerprint for kind in self._kinds}
+        content = {kind.name: QaTable.open(out, kind.name).fingerprint for kind in self._kinds or (QA,)}
         return Result(counts=counts, content=content["qa"] if set(content) == {"qa"} else fingerprint(content))
 
     @property
     def _kinds(self) -> list[Kind]:
-        return [BY_NAME[name] for name in kinds_needed(self.context.recipe) or ("qa",)]
+        return [BY_NAME[name] for name in kinds_needed(self.context.recipe)]
 
     def _settings_of(self, kind: Kind) -> dict[str, object]:
         return {
@@ -86,18 +88,21 @@ class SynthesizeStage:
             "filters": fingerprint(RULES),
         }
 
-    def _synthesize(self, kind: Kind, out: Path, url: str | None) -> dict[str, int]:
+    def _synthesize(self, kind: Kind, out: Path, urls: tuple[str, ...]) -> dict[str, int]:
         def report(done: int, total: int, what: str) -> None:
             self.context.progress("synthesize", done, total, f"{kind.name}: {what}")
 
         return synthesize(
             self.context.shards,
             out,
-            client=kind.client(url=url, model=self._teacher, max_tokens=self.answer_tokens) if url else None,
+            teacher=self._asked(urls) if urls else None,
             kind=kind,
-            limits=Limits(workers=self.workers, max_unanswered=self.max_unanswered),
+            max_unanswered=self.max_unanswered,
             progress=report,
         )
+
+    def _asked(self, urls: tuple[str, ...]) -> ServedTeacher:
+        return ServedTeacher(urls=addresses(urls), model=self._teacher, answer_tokens=self.answer_tokens, workers=self.workers)
 
     @property
     def _facts(self) -> Path:
@@ -111,10 +116,10 @@ class SynthesizeStage:
         return scene_server.MODEL_NAME if self._facts.is_file() else ""
 
     @contextlib.contextmanager
-    def _endpoint(self) -> Iterator[str | None]:
-        """The address to ask: the user's, the toy world's server for as long as it is needed, or none."""
-        if self.url or not self._facts.is_file():
-            yield self.url or None
+    def _endpoints(self) -> Iterator[tuple[str, ...]]:
+        """The addresses to ask: the user's, the toy world's server for as long as it is needed, or none."""
+        if self.url or not self._kinds or not self._facts.is_file():
+            yield self.url
             return
         with scene_server.serve(self._facts) as url:
-            yield url
+            yield (url,)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jobs.defaults import ANSWER_TOKENS, KINDS, MAX_UNANSWERED, STEP_TIMEOUT, TEACHER, TEACHER_WORKERS
+from jobs.defaults import KINDS, STEP_TIMEOUT
 from launchers.progress import Progress
+from launchers.teacher_options import TEACHER_OPTIONS
 from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
@@ -73,21 +74,6 @@ _SHARED = (
         "--force",
         is_flag=True,
         help="Run even what is done; what convert, synthesize, train and evaluate made before moves to <name>.old.",
-    ),
-)
-_TEACHER = (
-    click.option(
-        "--url", default="", metavar="URL", help="OpenAI-compatible endpoint that describes pictures (key: CREM_API_KEY)."
-    ),
-    click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
-    click.option("--teacher-workers", type=click.IntRange(1), default=TEACHER_WORKERS, help="Calls in flight at once."),
-    click.option("--answer-tokens", type=click.IntRange(1), show_default=ANSWER_TOKENS, help="Tokens that its answer may have."),
-    click.option(
-        "--max-unanswered",
-        type=click.FloatRange(0, 1),
-        default=MAX_UNANSWERED,
-        metavar="SHARE",
-        help="Sides with pictures that may stay without an answer to learn.",
     ),
 )
 _PICTURES = (
@@ -208,7 +194,7 @@ def one_slice(command: Command) -> Command:
 
 def teacher(command: Command) -> Command:
     """Options of the endpoint that describes pictures."""
-    return _with(_TEACHER, command)
+    return _with(TEACHER_OPTIONS, command)
 
 
 def model(command: Command) -> Command:

@@ -3,11 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from pipeline.chat import Answer, ChatEngine, ChatRequest, EndpointList, Failed, Journal
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class ChatServer:
     keys: list[str | None] = field(default_factory=list)
     delivered: list[int] = field(default_factory=list)
     ended: int = 0
+
+
+def told(url: str, requests: Sequence[ChatRequest], *, journal: Path, model: str = "m") -> list[Answer | Failed]:
+    """What an endpoint says to each request, in order."""
+    with Journal(journal) as kept, ChatEngine(EndpointList([url]), model=model, journal=kept, api_key="") as engine:
+        came = {id(request): outcome for request, outcome in engine.ask(requests)}
+    return [came[id(request)] for request in requests]
 
 
 @contextmanager

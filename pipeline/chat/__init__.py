@@ -3,22 +3,21 @@
 `request` is what is asked, `reply` what comes back, `journal` keeps answers, `engine` asks many of several endpoints.
 """
 
-from pipeline.chat.address import KEY_VARIABLE, key_from_environment
-from pipeline.chat.caller import REFUSED, UNANSWERED, Patience
-from pipeline.chat.client import ChatClient
+from pipeline.chat.address import KEY_VARIABLE, checked_key, key_from_environment
+from pipeline.chat.caller import REFUSED, UNANSWERED, Patience, Totals
 from pipeline.chat.endpoints import EndpointList
 from pipeline.chat.engine import ChatEngine, Script
 from pipeline.chat.journal import Failed, Journal
-from pipeline.chat.reply import Answer
+from pipeline.chat.reply import CUT_ENDS, Answer
 from pipeline.chat.request import MAX_ANSWER_TOKENS, ChatRequest, Sampling, content_key, data_uri
 
 __all__ = [
+    "CUT_ENDS",
     "KEY_VARIABLE",
     "MAX_ANSWER_TOKENS",
     "REFUSED",
     "UNANSWERED",
     "Answer",
-    "ChatClient",
     "ChatEngine",
     "ChatRequest",
     "EndpointList",
@@ -27,6 +26,8 @@ __all__ = [
     "Patience",
     "Sampling",
     "Script",
+    "Totals",
+    "checked_key",
     "content_key",
     "data_uri",
     "key_from_environment",

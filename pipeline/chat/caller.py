@@ -29,13 +29,15 @@ _BUSY_TRIES = 50
 class Patience:
     """What a call may take, how often a request is tried, and how long no endpoint may answer before all is given up.
 
-    `pause_factor` scales the pauses between tries of a request.
+    `pause_factor` scales the pauses between tries of a request. `most_in_flight` bounds what one endpoint gets at once; None: as
+    much as it answers without a queue.
     """
 
     timeout_seconds: float = 60.0
     tries: int = 5
     give_up_seconds: float = 600.0
     pause_factor: float = 1.0
+    most_in_flight: int | None = None
 
 
 @dataclass(slots=True)

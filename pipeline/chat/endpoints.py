@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.chat.address import checked_url
@@ -41,7 +41,7 @@ class EndpointList:
                 return False
             lines = [line.partition("#")[0].strip() for file in self._files for line in file.read_text("utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--url: the file of addresses cannot be read ({error})") from error
+            raise ConfigError(f"--url {self._files[0]}: neither an address nor a file of addresses ({error})") from error
         found = list(dict.fromkeys([*self._fixed, *(checked_url(line) for line in lines if line)]))
         changed, self.urls, self._states = found != self.urls, found, states
         return changed
@@ -98,9 +98,11 @@ class Endpoint:
 class Endpoints:
     """Slots of several endpoints. All methods belong to one event loop; `window` may be read from another thread."""
 
-    def __init__(self, addresses: EndpointList) -> None:
+    def __init__(self, addresses: EndpointList, *, most_in_flight: int | None = None) -> None:
+        """At most so many requests at one endpoint; None: as many as it answers without a queue."""
         self._addresses = addresses
-        self._all: dict[str, Endpoint] = {url: Endpoint(url) for url in addresses.urls}
+        self._limit = InFlightLimit() if most_in_flight is None else InFlightLimit(most=most_in_flight)
+        self._all = {url: self._made(url) for url in addresses.urls}
         self._waiting: deque[asyncio.Future[Endpoint]] = deque()
 
     def __iter__(self) -> Iterator[Endpoint]:
@@ -146,7 +148,7 @@ class Endpoints:
         if not changed:
             return
         for url in self._addresses.urls:
-            self._all.setdefault(url, Endpoint(url))
+            self._all.setdefault(url, self._made(url))
         for endpoint in self:
             endpoint.is_listed = endpoint.url in self._addresses.urls
         logger.info("endpoints are now %s", ", ".join(self._addresses.urls) or "none")
@@ -157,6 +159,9 @@ class Endpoints:
         if any(endpoint.answered for endpoint in self) or not listed or not all(one.setup_error for one in listed):
             return None
         return EndpointSetupError("; ".join(f"{endpoint.url}: {endpoint.setup_error}" for endpoint in listed))
+
+    def _made(self, url: str) -> Endpoint:
+        return Endpoint(url, replace(self._limit))
 
     def _freest(self) -> Endpoint | None:
         """The endpoint with the largest free share of its limit."""

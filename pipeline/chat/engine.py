@@ -41,7 +41,7 @@ class ChatEngine:
         """`api_key` None: the environment's. Raises ConfigError for a key that no request can carry."""
         self.journal, self.model, self.totals = journal, model, Totals()
         self._patience, self._api_key = patience, checked_key(key_from_environment() if api_key is None else api_key)
-        self._endpoints = Endpoints(addresses)
+        self._endpoints = Endpoints(addresses, most_in_flight=patience.most_in_flight)
         self._came: queue.SimpleQueue[_Came] = queue.SimpleQueue()
         self._asked_by: dict[str, list[Script[Any]]] = {}
         self._under_way = 0
@@ -100,7 +100,7 @@ class ChatEngine:
                 if key in self._asked_by:
                     answer = None
                 else:
-                    answer = self.journal.failed(key) or self._known(key, request)
+                    answer = self.journal.known(key, request.sampling.max_tokens)
                     if answer is None:
                         self._submit(key, request)
                 if answer is None:
@@ -109,13 +109,6 @@ class ChatEngine:
                     return
         except StopIteration as end:
             yield end.value
-
-    def _known(self, key: str, request: ChatRequest) -> Answer | None:
-        """The answer that the journal has, but for one that a higher limit may now make whole."""
-        answer = self.journal.get(key)
-        if answer is not None and answer.is_cut and answer.max_tokens < request.sampling.max_tokens:
-            return None
-        return answer
 
     def _submit(self, key: str, request: ChatRequest) -> None:
         assert self._caller is not None, "use the engine as a context manager"

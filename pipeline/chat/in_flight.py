@@ -8,7 +8,7 @@ the rate (by Little's law limit / latency) says whether that costs answers: then
 
 from dataclasses import dataclass
 
-_FIRST, _MOST = 2.0, 1024.0
+_FIRST, _MOST = 2.0, 1024
 _SHRINK_FIRST, _SHRINK = 0.5, 0.85
 """Of the slow start's overshoot a half stays; later so much that the saw tooth has 92 % of what a server takes."""
 _QUEUED = 1.5
@@ -23,9 +23,10 @@ _LEAST_ANSWERS = 16
 
 @dataclass(slots=True)
 class InFlightLimit:
-    """The limit of one endpoint. Times are seconds of one clock."""
+    """The limit of one endpoint, `most` at most. Times are seconds of one clock."""
 
     value: float = _FIRST
+    most: int = _MOST
     is_slow_start: bool = True
     _since: float = 0.0
     _answers: int = 0
@@ -39,7 +40,7 @@ class InFlightLimit:
     @property
     def slots(self) -> int:
         """Requests that may be in flight."""
-        return int(self.value)
+        return min(int(self.value), self.most)
 
     def answered(self, begun: float, now: float, *, is_full: bool) -> None:
         """Note an answer to a request that was sent at `begun`. `is_full`: as many as allowed were in flight."""
@@ -91,5 +92,5 @@ class InFlightLimit:
         return self.value + 1
 
     def _begin_round(self, value: float, now: float) -> None:
-        self.value = min(max(value, 1.0), _MOST)
+        self.value = min(max(value, 1.0), self.most)
         self._since, self._answers, self._seconds, self._was_full = now, 0, 0.0, False

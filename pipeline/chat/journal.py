@@ -100,6 +100,13 @@ class Journal:
             self._end += len(line)
             self._is_unsynced = True
 
+    def known(self, key: str, max_tokens: int) -> Answer | Failed | None:
+        """What need not be asked for: a failure of this process, or an answer, unless a higher limit may make it whole."""
+        if (failed := self.failed(key)) is not None:
+            return failed
+        answer = self.get(key)
+        return None if answer is not None and answer.is_cut and answer.max_tokens < max_tokens else answer
+
     def failed(self, key: str) -> Failed | None:
         """Why there was no answer in this process; nothing of it is written down, so that the next one asks again."""
         with self._lock:

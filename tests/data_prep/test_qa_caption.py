@@ -8,9 +8,10 @@ import pytest
 from data_prep import qa_caption
 from data_prep.qa_kinds import CAPTION, DESCRIPTION, Kind
 from data_prep.qa_script import Failure, Told
+from data_prep.qa_teacher import ServedTeacher
 from data_prep.scene_server import read_facts, reply_to
 from data_prep.synthesize_qa import synthesize
-from pipeline.chat import Answer, ChatClient
+from pipeline.chat import Answer
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
 from pipeline.sample import Sample, Side, Turn
@@ -44,8 +45,8 @@ def test_each_picture_is_asked_about_once_whatever_its_side_says(kind: Kind, wor
     ]
     write_shards(rows, tmp_path / "shards", dataset="Pics", kind="pairs")
     with chat_server(answer) as server:
-        client = ChatClient(url=server.url, model="teacher", pause=lambda seconds: None)
-        counts = synthesize(tmp_path / "shards", tmp_path / "qa", client=client, kind=kind)
+        teacher = ServedTeacher(urls=(server.url,), model="teacher")
+        counts = synthesize(tmp_path / "shards", tmp_path / "qa", teacher=teacher, kind=kind)
         asked = [digest_of(body) for body in server.requests]
     assert len(asked) == len(set(asked)) == counts["asked"] == 3 and counts["described"] == 9
     table = QaTable.open(tmp_path / "qa", kind.name)

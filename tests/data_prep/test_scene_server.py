@@ -12,8 +12,9 @@ from data_prep.scene_maker import SceneMaker
 from data_prep.scene_server import MODEL_NAME, read_facts, serve
 from data_prep.scenes import Scene
 from data_prep.toy_files import PictureBook
-from pipeline.chat import ChatClient
-from pipeline.errors import DataError, ServiceError
+from pipeline.chat import Answer, ChatRequest, Failed
+from pipeline.errors import DataError
+from tests.chat_server import told
 from tests.data_prep.conftest import things_told
 
 
@@ -27,25 +28,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[by
     return facts, pictures
 
 
-def test_pictures_are_described_as_they_were_drawn(world: tuple[Path, list[tuple[bytes, Scene]]]) -> None:
+def test_pictures_are_described_as_they_were_drawn(world: tuple[Path, list[tuple[bytes, Scene]]], tmp_path: Path) -> None:
     facts, pictures = world
+    requests = [ChatRequest(text="Describe it.", images=(encoded,)) for encoded, _ in pictures]
+    both = ChatRequest(text="Describe them.", images=tuple(encoded for encoded, _ in pictures[:2]))
     with serve(facts) as url:
-        client = ChatClient(url=url, model=MODEL_NAME)
-        told = [client.complete("Describe it.", [encoded]).text for encoded, _ in pictures]
-        for text, (_, scene) in zip(told, pictures, strict=True):
+        first, again = (told(url, [*requests, both], journal=tmp_path / name, model=MODEL_NAME) for name in ("one", "two"))
+        texts = [outcome.text for outcome in first if isinstance(outcome, Answer)]
+        for text, (_, scene) in zip(texts, pictures, strict=False):
             assert things_told(text) == {(t.position, t.colour, t.shape) for t in scene.things}
-        assert told == [client.complete("Describe it.", [encoded]).text for encoded, _ in pictures]
-        assert client.complete("Describe them.", [encoded for encoded, _ in pictures[:2]]).text == " . ".join(told[:2])
+        assert first == again and texts[-1] == " . ".join(texts[:2]) and len(texts) == len(pictures) + 1
         with urllib.request.urlopen(f"{url}/models") as reply:
             assert json.load(reply)["data"][0]["id"] == MODEL_NAME
 
 
 @pytest.mark.parametrize(("images", "reason"), [([b"unknown"], "not of this toy world"), ([], "no picture in the request")])
 def test_what_it_cannot_answer_is_refused(
-    world: tuple[Path, list[tuple[bytes, Scene]]], images: list[bytes], reason: str
+    world: tuple[Path, list[tuple[bytes, Scene]]], images: list[bytes], reason: str, tmp_path: Path
 ) -> None:
-    with serve(world[0]) as url, pytest.raises(ServiceError, match=f"HTTP 400: .*{reason}"):
-        ChatClient(url=url, model="m").complete("?", images)
+    with serve(world[0]) as url:
+        (outcome,) = told(url, [ChatRequest(text="?", images=tuple(images))], journal=tmp_path / "answers")
+    assert isinstance(outcome, Failed) and "HTTP 400: " in outcome.reason and reason in outcome.reason
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from data_prep.qa_counts import Limits
 from data_prep.qa_dialogue import LIST_PROMPT
+from data_prep.qa_join import REJECTS_NAME
 from data_prep.qa_kinds import DIALOGUE, QA
-from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main, synthesize
-from pipeline.chat import ChatClient
+from data_prep.qa_teacher import ServedTeacher
+from data_prep.synthesize_qa import JOURNAL_NAME, main, synthesize
+from pipeline.chat import Patience
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
 from pipeline.errors import DataError, ServiceError
@@ -76,9 +77,19 @@ def calm(number: int, body: dict[str, Any]) -> Reply:
     return completion("\n".join(questions_of(digest)) if words == LIST_PROMPT else answer_of(digest, words))
 
 
-def ask(shards: Path, out: Path, url: str, *, workers: int = 4, max_unanswered: float = 0.0, **fields: Any) -> dict[str, int]:
-    client = ChatClient(**{"url": url, "model": "teacher", "pause": lambda seconds: None, **fields})
-    return synthesize(shards, out, client=client, kind=DIALOGUE, limits=Limits(workers=workers, max_unanswered=max_unanswered))
+def ask(
+    shards: Path,
+    out: Path,
+    url: str,
+    *,
+    workers: int = 4,
+    max_unanswered: float = 0.0,
+    answer_tokens: int | None = None,
+    **fields: Any,
+) -> dict[str, int]:
+    patience = Patience(**{"pause_factor": 0.01, "most_in_flight": workers, "give_up_seconds": 20.0, **fields})
+    teacher = ServedTeacher(urls=(url,), model="teacher", answer_tokens=answer_tokens, patience=patience)
+    return synthesize(shards, out, teacher=teacher, kind=DIALOGUE, max_unanswered=max_unanswered)
 
 
 def learnt(out: Path, row: int, side: str = "query") -> tuple[Turn, ...]:
@@ -147,7 +158,7 @@ def test_an_endpoint_of_many_moods_answers_each_request_once(shards: Path, tmp_p
         return moody(number, body)
 
     with chat_server(watched) as server:
-        counts = ask(shards, tmp_path, server.url, max_retries=50, timeout_seconds=5.0)
+        counts = ask(shards, tmp_path, server.url, tries=50, timeout_seconds=5.0)
     assert counts["described"] == 28
     check_all(tmp_path)
     assert set(answered.values()) == {1} and len(answered) == REQUESTS * NUM_PICTURES
@@ -256,17 +267,17 @@ def test_a_cut_answer_is_asked_again_with_a_higher_limit_and_goes_on_from_there(
         return completion("A long st", finish_reason="length") if is_cut else reply
 
     with chat_server(cut) as server:
-        counts = ask(shards, tmp_path, server.url, max_tokens=50)
+        counts = ask(shards, tmp_path, server.url, answer_tokens=50)
         assert (counts["turns_3"], counts["left_out_cut"]) == (28, 28)
-        more = ask(shards, tmp_path, server.url, max_tokens=500)
+        more = ask(shards, tmp_path, server.url, answer_tokens=500)
     assert more["turns_4"] == 28 and more["asked"] == 2 * NUM_PICTURES, "the cut answer, and the one that now stands behind it"
     check_all(tmp_path)
 
 
 def test_both_kinds_lie_in_one_folder_and_leave_each_other_alone(shards: Path, tmp_path: Path) -> None:
     with chat_server(lambda number, body: completion("A coloured square.")) as server:
-        client = ChatClient(url=server.url, model="teacher")
-        synthesize(shards, tmp_path, client=client)
+        teacher = ServedTeacher(urls=(server.url,), model="teacher")
+        synthesize(shards, tmp_path, teacher=teacher)
         alone = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         print_alone = QaTable.open(tmp_path).fingerprint
         with pytest.raises(DataError, match=r"dialogue: no such folder of synthesized turns of kind dialogue; run the synthesis"):
@@ -278,11 +289,11 @@ def test_both_kinds_lie_in_one_folder_and_leave_each_other_alone(shards: Path, t
     assert len(QaTable.open(tmp_path).turns("Pics", make_key("Pics", 0), "query")) == 1
     assert QaTable.open(tmp_path).turns("Pics", make_key("Pics", 0), "negative_1") == ()
     with chat_server(calm) as server:
-        assert synthesize(shards, tmp_path, client=ChatClient(url=server.url, model="teacher"), kind=QA)["asked"] == 0
+        assert synthesize(shards, tmp_path, teacher=ServedTeacher(urls=(server.url,), model="teacher"), kind=QA)["asked"] == 0
 
 
 def test_without_an_endpoint_every_picture_is_skipped(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    counts = synthesize(shards, tmp_path, client=None, kind=DIALOGUE)
+    counts = synthesize(shards, tmp_path, teacher=None, kind=DIALOGUE)
     assert (counts["read"], counts["skipped"], counts["reconstructed"]) == (28, 28, 0)
     assert "no --url: sides with pictures are counted as skipped" in caplog.text
     assert learnt(tmp_path, 0) == ()

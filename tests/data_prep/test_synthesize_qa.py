@@ -4,8 +4,8 @@ import io
 import json
 import sys
 import threading
-import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,18 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from data_prep import qa_teacher, synthesize_qa
-from data_prep.qa_counts import MAX_UNANSWERED, Limits
+from data_prep import synthesize_qa
+from data_prep.qa_counts import MAX_UNANSWERED
 from data_prep.qa_description import DESCRIBE, prompt
-from data_prep.qa_journal import Journal, side_identity
-from data_prep.qa_kinds import QA
-from data_prep.synthesize_qa import JOURNAL_NAME, REJECTS_NAME, main
+from data_prep.qa_join import REJECTS_NAME
+from data_prep.qa_script import side_identity
+from data_prep.qa_teacher import ServedTeacher
+from data_prep.synthesize_qa import JOURNAL_NAME, main
 from jobs import defaults
-from pipeline.chat import Answer, ChatClient
+from pipeline.chat import Patience
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaTable
-from pipeline.errors import ConfigError, DataError, ServiceError
+from pipeline.errors import ConfigError, ServiceError
 from pipeline.sample import Sample, Side, Turn
 from tests.chat_server import Reply, chat_server, completion
 from tests.faults import kill_at_sizes, seeded_sizes
@@ -60,13 +61,18 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def teacher(url: str, **fields: Any) -> ChatClient:
-    """A client that does not wait between its calls."""
-    return ChatClient(**{"url": url, "model": "teacher", "pause": lambda seconds: None, **fields})
+def teacher(url: str, *, model: str = "teacher", workers: int | None = None, **patience: Any) -> ServedTeacher:
+    """A teacher that does not wait between its calls."""
+    limits = Patience(**{"pause_factor": 0.01, "most_in_flight": workers, "give_up_seconds": 20.0, **patience})
+    return ServedTeacher(urls=(url,), model=model, patience=limits)
 
 
-def synthesize(shards: Path, out: Path, *, client: ChatClient | None, **limits: Any) -> dict[str, int]:
-    return synthesize_qa.synthesize(shards, out, client=client, limits=Limits(**limits))
+def synthesize(
+    shards: Path, out: Path, *, client: ServedTeacher | None, workers: int | None = None, **limits: Any
+) -> dict[str, int]:
+    if client and client.patience and workers:
+        client = replace(client, patience=replace(client.patience, most_in_flight=workers))
+    return synthesize_qa.synthesize(shards, out, teacher=client, **limits)
 
 
 def picture_of(body: dict[str, object]) -> str:
@@ -184,41 +190,14 @@ def test_too_many_unanswered_sides_are_no_finished_run(shards: Path, tmp_path: P
     assert defaults.MAX_UNANSWERED == MAX_UNANSWERED
 
 
-def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qa_teacher, "_HOPELESS_FAILURES", 5)
+def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_path: Path) -> None:
     with (
         chat_server(lambda number, body: echo(number, body) if number < 4 else Reply(b"gone", status=500)) as server,
-        pytest.raises(ServiceError, match=r"5 sides in a row had no answer .* 4 answers so far are kept"),
+        pytest.raises(ServiceError, match=r"no endpoint has answered for 1 seconds .* 4 answers so far are kept"),
     ):
-        synthesize(shards, tmp_path, client=teacher(server.url), workers=1)
+        synthesize(shards, tmp_path, client=teacher(server.url, give_up_seconds=1.0, tries=1000), workers=1)
     with chat_server(echo) as server:
         assert synthesize(shards, tmp_path, client=teacher(server.url))["asked"] == NUM_PICTURES - 4
-
-
-def test_after_an_error_nobody_goes_on_asking(tmp_path: Path) -> None:
-    """The process ends when its threads have: each would go on asking a hanging endpoint for minutes."""
-    begun, left = threading.Event(), threading.Event()
-
-    def pause(seconds: float) -> None:
-        begun.set()
-        assert left.wait(30)
-
-    def interrupted(url: str) -> None:
-        client = ChatClient(url=url, model="teacher", max_retries=100, pause=pause)
-        with (
-            Journal(tmp_path / "answers.jsonl") as journal,
-            qa_teacher.Teacher(client, journal, kind=QA, workers=1) as teacher,
-        ):
-            teacher.want(image_side(0))
-            assert begun.wait(30)
-            raise KeyboardInterrupt
-
-    with chat_server(lambda number, body: Reply(b"busy", status=503)) as server:
-        with pytest.raises(KeyboardInterrupt):
-            interrupted(server.url)
-        left.set()
-        time.sleep(0.5)
-        assert len(server.requests) == 1
 
 
 def test_without_an_endpoint_only_texts_get_turns_and_it_says_so(
@@ -254,30 +233,6 @@ def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_
     assert len(lines) == len({json.loads(line)["id"] for line in lines}) == NUM_PICTURES
 
 
-@pytest.mark.parametrize("tail", [b'{"id": "cut', b'{"id": "a", "answer": "whole but for its end"}'])
-def test_journal_drops_a_line_that_was_cut_short(tmp_path: Path, tail: bytes) -> None:
-    told = Answer(text="answer\nwith a line break and \u2028", finish_reason="stop", max_tokens=7)
-    with Journal(tmp_path / "j") as journal:
-        journal.record("one", told)
-    whole = (tmp_path / "j").read_bytes()
-    (tmp_path / "j").write_bytes(whole + tail)
-    with Journal(tmp_path / "j") as journal:
-        assert journal.answers == {"one": told}
-        journal.record("two", Answer(text="b"))
-    with Journal(tmp_path / "j") as journal:
-        assert set(journal.answers) == {"one", "two"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["hello", "[]", '{"id": "a"}', '{"id": 1, "answer": "b"}', '{"id": "a", "answer": 5}', '{"id": "a", "answer": "\\ud83d"}'],
-)
-def test_journal_that_is_none_is_one_clear_error(tmp_path: Path, line: str) -> None:
-    (tmp_path / "j").write_text('{"id": "a", "answer": "as old ones are"}\n' + line + "\n")
-    with pytest.raises(DataError, match=r"j: line 2 is not an answer"):
-        Journal(tmp_path / "j")
-
-
 def test_identity_depends_on_pictures_texts_and_question_and_on_where_one_ends() -> None:
     sides = [
         Side(text="ab", images=(b"1",)),
@@ -296,10 +251,10 @@ def test_mistakes_are_one_line(shards: Path, tmp_path: Path) -> None:
     assert missing.exit_code == 1
     assert missing.output.startswith(f"Error: {tmp_path / 'nowhere'}: no such folder")
     assert missing.output.count("\n") == 1
-    with pytest.raises(ConfigError, match="--workers 0"):
-        synthesize(shards, tmp_path, client=None, workers=0)
-    with pytest.raises(ConfigError, match="--url nonsense"):
-        teacher("nonsense")
+    zero = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path / "out"), "--workers", "0"])
+    assert zero.exit_code == 2 and "--workers" in zero.output
+    with pytest.raises(ConfigError, match="--url http://: expected"):
+        teacher("http://")
     nonsense = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path / "out"), "--url", "nonsense"])
     assert (nonsense.exit_code, nonsense.output[:21]) == (1, "Error: --url nonsense")
     (tmp_path / "file").touch()
@@ -314,6 +269,25 @@ def test_help_teaches() -> None:
     assert "CREM_API_KEY" in output
 
 
-def test_client_of_the_synthesis_reads_the_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CREM_API_KEY", "k")
-    assert ChatClient(url="http://127.0.0.1:1/v1", model="m").api_key == "k"
+def test_the_key_comes_from_the_environment_and_reaches_the_server_alone(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREM_API_KEY", "sk-secret")
+    with chat_server(echo) as server:
+        done = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path), "--url", server.url])
+        assert done.exit_code == 0 and set(server.keys) == {"Bearer sk-secret"}
+    assert "sk-secret" not in done.output + "".join(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*.*"))
+    monkeypatch.setenv("CREM_API_KEY", "sk-secret\nX: 1")
+    wrong = CliRunner().invoke(main, ["--shards", str(shards), "--out", str(tmp_path / "new"), "--url", server.url])
+    assert wrong.exit_code == 1 and wrong.output.startswith("Error: CREM_API_KEY: the key holds") and "secret" not in wrong.output
+    assert not (tmp_path / "new").exists()
+
+
+def test_endpoints_may_be_several_and_a_file_of_them(shards: Path, tmp_path: Path) -> None:
+    with chat_server(echo) as one, chat_server(echo) as two:
+        (tmp_path / "urls").write_text(two.url)
+        words = ["--shards", str(shards), "--out", str(tmp_path / "qa"), "--url", one.url, "--url", str(tmp_path / "urls")]
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0, done.output
+        assert len(one.requests) + len(two.requests) == NUM_PICTURES and min(len(one.requests), len(two.requests)) >= 5
+    assert json.loads(done.output.splitlines()[-1])["asked"] == NUM_PICTURES

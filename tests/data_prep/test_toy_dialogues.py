@@ -9,6 +9,7 @@ import pytest
 from data_prep.qa_dialogue import LIST_PROMPT
 from data_prep.qa_filters import fault_of
 from data_prep.qa_kinds import DIALOGUE
+from data_prep.qa_teacher import ServedTeacher
 from data_prep.question_list import questions_in
 from data_prep.scene_server import MODEL_NAME, read_facts, reply_to, serve
 from data_prep.synthesize_qa import synthesize
@@ -92,8 +93,8 @@ def test_the_synthesis_over_toy_pictures_gives_each_its_dialogue(
     ]
     write_shards(rows, tmp_path / "shards", dataset="Toy", kind="pairs")
     with serve(toy_world.root / "scene_facts.jsonl") as url:
-        client = DIALOGUE.client(url=url, model=MODEL_NAME)
-        counts = synthesize(tmp_path / "shards", tmp_path / "qa", client=client, kind=DIALOGUE)
+        teacher = ServedTeacher(urls=(url,), model=MODEL_NAME)
+        counts = synthesize(tmp_path / "shards", tmp_path / "qa", teacher=teacher, kind=DIALOGUE)
     assert (counts["read"], counts["described"], counts["rejected"]) == (40, 40, 0)
     table = QaTable.open(tmp_path / "qa", "dialogue")
     for n, row in enumerate(rows):

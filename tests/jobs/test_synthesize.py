@@ -41,7 +41,7 @@ def context(tmp_path: Path) -> Context:
 
 def test_the_limit_of_tokens_reaches_the_teacher(context: Context, tmp_path: Path) -> None:
     with chat_server(lambda number, body: completion("A square.")) as server:
-        asking = stage("synthesize", context, Machine(url=server.url, answer_tokens=9))
+        asking = stage("synthesize", context, Machine(url=(server.url,), answer_tokens=9))
         result = asking.run(tmp_path / "qa", NullTracker())
         assert [body["max_tokens"] for body in server.requests] == [9]
     assert (result.counts["described"], result.counts["rejected"]) == (1, 0)
@@ -50,11 +50,11 @@ def test_the_limit_of_tokens_reaches_the_teacher(context: Context, tmp_path: Pat
 
 def test_another_limit_or_filter_makes_the_stage_run_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [
-        stage("synthesize", context, Machine(url="http://127.0.0.1:1/v1", answer_tokens=n)).settings() for n in (9, 9, 10)
+        stage("synthesize", context, Machine(url=("http://127.0.0.1:1/v1",), answer_tokens=n)).settings() for n in (9, 9, 10)
     ]
     assert settings[0] == settings[1] != settings[2]
     monkeypatch.setattr("jobs.synthesize.RULES", replace(qa_filters.RULES, least_looped=50))
-    assert stage("synthesize", context, Machine(url="http://127.0.0.1:1/v1", answer_tokens=9)).settings() != settings[0]
+    assert stage("synthesize", context, Machine(url=("http://127.0.0.1:1/v1",), answer_tokens=9)).settings() != settings[0]
 
 
 def test_what_is_asked_follows_from_the_recipe() -> None:
@@ -83,13 +83,29 @@ class Song(OwnQuestions):
 
 def test_settings_of_kind_qa_are_what_finished_stages_have_been_made_from(context: Context) -> None:
     """Written out by hand, so that a stage that was finished before there were other kinds is found done."""
-    machine = Machine(url="http://127.0.0.1:1/v1", teacher="a model")
+    machine = Machine(url=("http://127.0.0.1:1/v1",), teacher="a model")
     settings = dict(stage("synthesize", context, machine).settings())
     question, prompt = settings.pop("question"), str(settings.pop("prompt"))
     assert (question, fingerprint(prompt)[:12]) == ("Describe the represented image", "799d46b41532")
     assert settings == {"teacher": "a model", "answer_tokens": 256, "filters": fingerprint(qa_filters.RULES)}
+
+
+def test_a_recipe_that_asks_pairs_nothing_has_nothing_made_and_leaves_what_is_there(context: Context) -> None:
+    """So that what was trained beside it by an earlier version, which asked all the same, is not trained again."""
     unasked = replace(context, recipe=context.recipe.with_phase(mixture=replace(context.recipe.phase.mixture, own_sides=())))
-    assert stage("synthesize", unasked, machine).settings() == stage("synthesize", context, machine).settings()
+    with chat_server(lambda number, body: completion("A square.")) as server:
+        machine = Machine(url=(server.url,))
+        context.qa.mkdir(parents=True)
+        empty = stage("synthesize", unasked, machine).run(context.qa, NullTracker())
+        assert server.requests == [] and list(context.qa.iterdir()) == [] and empty.counts == {}
+        asked = stage("synthesize", context, machine).run(context.qa, NullTracker())
+        kept = {path.name: path.read_bytes() for path in context.qa.iterdir()}
+        again = stage("synthesize", unasked, machine).run(context.qa, NullTracker())
+        assert len(server.requests) == 1
+    assert {path.name: path.read_bytes() for path in context.qa.iterdir()} == kept
+    assert again.content == asked.content != empty.content
+    settings = [stage("synthesize", one, machine).settings() for one in (unasked, context)]
+    assert settings[0] != settings[1] and settings[0] == stage("synthesize", unasked, Machine()).settings()
 
 
 @pytest.mark.parametrize("needed", [("dialogue",), ("qa", "dialogue")])
@@ -103,7 +119,7 @@ def test_kinds_lie_side_by_side_each_with_its_settings_and_counts(context: Conte
         return completion(replies.get(body["messages"][-1]["content"][-1]["text"], "A square."))
 
     with chat_server(answer) as server:
-        asking = stage("synthesize", context, Machine(url=server.url))
+        asking = stage("synthesize", context, Machine(url=(server.url,)))
         result = asking.run(context.qa, NullTracker())
         limits = [body["max_tokens"] for body in server.requests]
     assert limits == [256] * ("qa" in needed) + [4096] * 4

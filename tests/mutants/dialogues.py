@@ -116,22 +116,8 @@ MUTANTS = (
     Mutant(
         "dialogues are asked without sampling",
         "data_prep/qa_teacher.py",
-        "replace(client, temperature=kind.temperature, pause",
-        "replace(client, pause",
-        SYNTHESIS,
-    ),
-    Mutant(
-        "a dialogue begins again after a kill",
-        "data_prep/qa_teacher.py",
-        "        while (answer := self._known(asking.request)) is not None:\n",
-        "        while (answer := self._known(asking.request) if asking.identity in self._awaited else None) is not None:\n",
-        SYNTHESIS,
-    ),
-    Mutant(
-        "a side under way is asked about twice",
-        "data_prep/qa_teacher.py",
-        "        if identity in self.outcomes or identity in self._awaited:\n",
-        "        if identity in self.outcomes:\n",
+        "or kind.max_tokens, temperature=kind.temperature)",
+        "or kind.max_tokens)",
         SYNTHESIS,
     ),
     Mutant(
@@ -174,13 +160,6 @@ MUTANTS = (
         "jobs/synthesize.py",
         "    return tuple(kind for kind in KINDS if kind in needed)\n",
         '    return ("qa",) if needed else ()\n',
-        STAGE,
-    ),
-    Mutant(
-        "a recipe that asks nothing loses its finished stage",
-        "jobs/synthesize.py",
-        'kinds_needed(self.context.recipe) or ("qa",)',
-        "kinds_needed(self.context.recipe)",
         STAGE,
     ),
     Mutant(

@@ -68,13 +68,6 @@ MUTANTS = (
         ("tests/pipeline/recipes/test_source.py",),
     ),
     Mutant(
-        "a stopped synthesis goes on asking",
-        "data_prep/qa_teacher.py",
-        "            self._is_stopped.set()\n",
-        "            pass\n",
-        SYNTHESIZE,
-    ),
-    Mutant(
         "a folder that cannot be is met after the evaluation",
         "eval/vlm.py",
         "        wanted.out.mkdir(parents=True, exist_ok=True)  # before the hours of work\n",

@@ -45,7 +45,7 @@ def test_a_file_of_addresses_is_read_again_when_it_changes(tmp_path: Path) -> No
     file.write_text(THREE)
     assert addresses.refresh() and addresses.urls == [ONE, THREE]
     file.unlink()
-    with pytest.raises(ConfigError, match="file of addresses cannot be read"):
+    with pytest.raises(ConfigError, match="nor a file of addresses"):
         addresses.refresh()
     assert addresses.urls == [ONE, THREE]
     with pytest.raises(ConfigError, match="no address"):

@@ -12,12 +12,12 @@ import torch
 
 from data_prep import scene_server
 from data_prep.convert import Conversion, convert
+from data_prep.qa_teacher import ServedTeacher
 from data_prep.synthesize_qa import synthesize
 from data_prep.tiny_model import build_tiny_model
 from data_prep.toy_world import FACTS, write_toy_world
 from jobs.model import corpus_texts
 from pipeline.batch import OUTSIDE, OWN, Batch, Row
-from pipeline.chat import ChatClient
 from pipeline.data.qa import QaTable
 from pipeline.data.shards import ShardIndex
 from pipeline.model.adapters import LoRA, merge
@@ -93,7 +93,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     write_toy_world(root / "toy", seed=0, train_rows=8, eval_rows=1, conversations=40, mcq_rows=1)
     convert(Conversion(data=root / "toy", out=root / "shards"))
     with scene_server.serve(root / "toy" / FACTS) as url:
-        synthesize(root / "shards", root / "qa", client=ChatClient(url=url, model=scene_server.MODEL_NAME))
+        synthesize(root / "shards", root / "qa", teacher=ServedTeacher(urls=(url,), model=scene_server.MODEL_NAME))
     index = ShardIndex.open(root / "shards")
     build_tiny_model(root / "model", corpus_texts(index), SMALL, seed=0)
     return World(index, QaTable.open(root / "qa"), root / "model")
