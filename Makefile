@@ -2,6 +2,7 @@
 # make demo-full  the longer run (35 minutes)
 # make methods    every method on the toy world, side by side (WORK/methods; STEPS for tiny's 900; resumable)
 # make test       lint, types, import layers and tests
+# make test-slurm  training and the whole chain on a real Slurm of two nodes, with requeue, preemption and a lost node
 # make mutants    break each oracle's subject in turn and show that its test goes red
 # make clean      remove what these made: .venv, work, caches
 #
@@ -18,7 +19,7 @@ STEPS ?= 600
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-full methods test lint mutants clean
+.PHONY: setup demo demo-full methods test test-slurm lint mutants clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -62,6 +63,14 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports --no-logo
+
+# A cluster of two nodes on this machine; its programs are installed where root and apt are there.
+test-slurm: setup
+	@command -v slurmctld >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  || { echo "make test-slurm: needs slurmctld, slurmd, slurm-client and munge" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge iproute2 procps; }
+	REQUIRE=slurm $(RUN) pytest -p tests.marker_counts -m slurm $(PYTEST_ARGS) tests/slurm
 
 mutants: setup
 	$(RUN) tests.mutants

@@ -73,10 +73,13 @@ def run_chain(chain: Sequence[Stage], context: Context, *, until: str = ORDER[-1
     """Run the stages up to and with `until`, yielding each outcome. Raises PipelineError where a stage cannot go on."""
     with chain_run(context) as parent_run:
         within_run = replace(context, parent_run=parent_run)
-        for step in chain:
-            if _place(step) > ORDER.index(until):
-                return
+        for step in stages_until(chain, until):
             yield run(step, within_run)
+
+
+def stages_until(chain: Sequence[Stage], until: str) -> list[Stage]:
+    """The stages up to and with `until`; what stands in front of a training belongs to it."""
+    return [step for step in chain if _place(step) <= ORDER.index(until)]
 
 
 def _place(step: Stage) -> int:

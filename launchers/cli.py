@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from jobs.defaults import ORDER
 from jobs.ranks import end
 from launchers import options
 from launchers.cache import cache
@@ -25,7 +24,9 @@ from launchers.mine import mine
 from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
-from launchers.stages import one_stage, runner, tell
+from launchers.run import run
+from launchers.stages import one_stage
+from launchers.status import cancel, logs, status
 from pipeline.errors import PipelineError, StoppedError
 
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
@@ -74,7 +75,8 @@ def group(quiet: bool) -> None:
 
     Before a phase that asks for mined negatives stands mine. Beside them, data looks after shards and shows what a step reads,
     cache after kept embeddings, compare holds two evaluated models against each other, export writes a trained model for other
-    programs, and recipes shows what there is to train.
+    programs, and recipes shows what there is to train. On a Slurm cluster run submits the chain, and status, logs and cancel
+    look after it.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -89,44 +91,6 @@ def group(quiet: bool) -> None:
       crem evaluate --recipe tiny --force
     """
     _set_up(quiet)
-
-
-@group.command()
-@options.shared
-@options.pictures
-@click.option("--convert-workers", type=click.IntRange(1), default=1, help="Processes that convert.")
-@options.teacher
-@options.model
-@options.training
-@click.option("--until", type=click.Choice(ORDER), default=ORDER[-1], help="Last stage to run.")
-def run(until: str, processes: int, **given: Any) -> None:
-    """Run the chain of stages; what is done already is skipped.
-
-    Without --data the toy world is drawn first and a loopback server answers in place of the teacher model. It ends with a
-    table of P@1 and says where the report is and how to open the tracked runs.
-
-    \b
-    Examples:
-      crem run --recipe tiny
-      crem run --recipe tiny --data my_data --until convert
-      crem run --recipe crem_2b --data corpora --work runs/crem_2b --processes 8 \\
-        --model-folder models/Qwen2-VL-2B-Instruct --url http://127.0.0.1:8000/v1
-    """
-    from jobs.ranks import refuse_ranks
-    from jobs.run import Machine, run_chain, stages
-    from jobs.summary import result_table, tracking_command
-
-    refuse_ranks("run")
-    shared = options.take_shared(given)
-    context = options.make_context(**shared, needs=options.needed(given))
-    machine = Machine(**given)
-    chain = stages(context, machine)
-    for outcome in run_chain(chain, context, until=until, run=runner(processes)):
-        tell(outcome)
-    if until == ORDER[-1]:
-        click.echo(f"\n{result_table(context.evaluation, context.recipe.tokens.elastic[:-1])}\n")
-        click.echo(f"report: {(context.report / 'report.html').resolve()}")
-    click.echo(f"tracked runs:\n  {tracking_command(context)}")
 
 
 @group.command()
@@ -272,7 +236,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (cache, compare, data, export, measure, mine, recipes):
+for command in (cache, cancel, compare, data, export, logs, measure, mine, recipes, run, status):
     group.add_command(command)
 
 

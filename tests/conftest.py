@@ -6,7 +6,6 @@ Names in the environment variable REQUIRE (separated by commas or spaces) turn t
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from launchers.cli import PACKAGES
+from tests.slurm.cluster import missing
 
 # Whoever started the tests in the background may have had Ctrl-C ignored, which processes inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,8 +66,8 @@ def failing_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not _has_gpu():
         require("gpu", "this machine has no CUDA device")
-    if item.get_closest_marker("slurm") and not shutil.which("slurmctld"):
-        require("slurm", "slurmctld is not installed")
+    if item.get_closest_marker("slurm") and (lack := missing()):
+        require("slurm", lack)
 
 
 def _has_gpu() -> bool:

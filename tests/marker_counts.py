@@ -32,5 +32,5 @@ class MarkerCounts:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    own = ("gpu", "slow", "slurm")
+    own = ("gpu", "long", "slow", "slurm")
     config.pluginmanager.register(MarkerCounts(list(own)))
