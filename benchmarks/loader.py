@@ -18,8 +18,8 @@ import click
 import numpy as np
 from PIL import Image, ImageOps
 
-from benchmarks.shapes import config_folder
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe
+from data_prep.published_shapes import write_config
 from pipeline.model.inputs import View
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
@@ -98,7 +98,7 @@ def rate(bench: Bench, recipe: Recipe, repeats: int) -> Rate:
 
 def lines(bench: Bench, pairs: int, repeats: int, tokens: tuple[int, ...]) -> Iterator[str]:
     """Rows of the table."""
-    shape = config_folder(bench.folder / "shape", "2b")
+    shape = write_config(bench.folder / "shape", "Qwen2-VL-2B-Instruct")
     for visual in tokens:
         recipe = bench_recipe(pairs=pairs, outside=pairs // 8, chunk_tokens=16_384, max_tokens=visual)
         found = rate(bench, recipe, repeats)

@@ -101,10 +101,12 @@ def draw(scene: Scene) -> Image.Image:
     return canvas.reduce(_SCALE)
 
 
-def encode(scene: Scene) -> bytes:
-    """The JPEG file of a scene's picture; the same scene gives the same bytes."""
-    file = io.BytesIO()
-    draw(scene).save(file, "JPEG", quality=_QUALITY, subsampling=0)
+def encode(scene: Scene, *, times: int = 1) -> bytes:
+    """The JPEG file of a scene's picture, so many times as wide and high; the same scene gives the same bytes."""
+    file, picture = io.BytesIO(), draw(scene)
+    (picture.resize((times * picture.width, times * picture.height)) if times > 1 else picture).save(
+        file, "JPEG", quality=_QUALITY, subsampling=0
+    )
     return file.getvalue()
 
 

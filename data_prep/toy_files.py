@@ -17,9 +17,10 @@ _STAMP = (2000, 1, 1, 0, 0, 0)
 
 
 class PictureBook:
-    """Encodes scenes and remembers, for every picture it made, which scene its bytes show."""
+    """Encodes scenes, `times` as large as drawn, and remembers, for every picture it made, which scene its bytes show."""
 
-    def __init__(self) -> None:
+    def __init__(self, times: int = 1) -> None:
+        self._times = times
         self._facts: dict[str, Scene] = {}
 
     def __len__(self) -> int:
@@ -27,7 +28,7 @@ class PictureBook:
 
     def encode(self, scene: Scene) -> bytes:
         """The JPEG file of the scene."""
-        picture = encode(scene)
+        picture = encode(scene, times=self._times)
         known = self._facts.setdefault(hashlib.sha256(picture).hexdigest(), scene)
         assert known.content == scene.content, "two contents with the same pixels"
         return picture

@@ -30,17 +30,18 @@ def write_toy_world(
     eval_rows: int,
     conversations: int,
     mcq_rows: int,
+    times: int = 1,
     progress: Callable[[str], None] = _logger.info,
 ) -> dict[str, int]:
     """Fills `out`, a new or empty folder, and returns what was written, by name.
 
     `train_rows` and `eval_rows` count the rows of each data set, `conversations` the training rows (eval gets a tenth),
-    `mcq_rows` the rows of each benchmark. `progress` gets a line after each part. Raises ConfigError for a size below one
-    and DataError if `out` already holds files.
+    `mcq_rows` the rows of each benchmark. Pictures are `times` as wide and high as drawn.
+    `progress` gets a line after each part. Raises ConfigError for a size below one and DataError if `out` already holds files.
     """
     sizes = {"train_rows": train_rows, "eval_rows": eval_rows, "conversations": conversations, "mcq_rows": mcq_rows}
     _check(out, sizes)
-    book = PictureBook()
+    book = PictureBook(times)
     for name, task in TASKS.items():
         if task.is_trained:
             write_train(out / "MMEB-train", name, seed=seed, rows=train_rows, book=book)

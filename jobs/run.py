@@ -38,6 +38,7 @@ class Machine:
     start: Path | None = None
     workers: int | None = None
     step_timeout: float = STEP_TIMEOUT
+    stop_after: int | None = None
     max_pixels: int = MAX_PIXELS
     verify: bool = True
     convert_workers: int = 1
@@ -121,7 +122,12 @@ def _train(context: Context, machine: Machine) -> TrainStage:
         raise ConfigError(f"recipe {context.recipe.name} has the phases {', '.join(names)}; name one: --phase {names[0]}")
     phase = context.recipe.until(machine.phase).phase.name if machine.phase else names[0]
     return TrainStage(
-        context=context, phase=phase, start=machine.start, workers=machine.workers, step_timeout=machine.step_timeout
+        context=context,
+        phase=phase,
+        start=machine.start,
+        workers=machine.workers,
+        step_timeout=machine.step_timeout,
+        stop_after=machine.stop_after,
     )
 
 

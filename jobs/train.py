@@ -7,6 +7,7 @@ from pathlib import Path
 from jobs.defaults import STEP_TIMEOUT
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
+from pipeline.errors import StoppedError
 from pipeline.manifest import Manifest, fingerprint
 from pipeline.negatives import Mined
 from pipeline.recipe import Recipe
@@ -20,7 +21,8 @@ class TrainStage:
 
     The last phase (of most recipes the only one) has the folder `train`, those before it `train-<name>`. A phase begins where the
     one before it ended, the first at the backbone or at the checkpoint `start`. `workers` prepare batches ahead (None: as
-    many as the cores allow); they never change what is read. A step may take `step_timeout` seconds.
+    many as the cores allow); they never change what is read. A step may take `step_timeout` seconds. `stop_after` ends the
+    run with a checkpoint behind that step, as a signal would.
     """
 
     context: Context
@@ -28,6 +30,7 @@ class TrainStage:
     start: Path | None = None
     workers: int | None = None
     step_timeout: float = STEP_TIMEOUT
+    stop_after: int | None = None
     writing: Writing = field(default=Writing.RESUME)
 
     @property
@@ -90,7 +93,9 @@ class TrainStage:
             negatives=self._negatives,
         )
         options = RunOptions(num_workers=self.workers, step_timeout=self.step_timeout)
-        state = read_state(train(paths, self.recipe, tracker, progress=report, options=options))
+        state = read_state(train(paths, self.recipe, tracker, progress=report, options=options, stop_after=self.stop_after))
+        if state.step < self.recipe.phase.steps:
+            raise StoppedError(f"{self.name}: stopped after step {state.step}, as asked; the same command goes on from it")
         return Result(counts={"steps": state.step}, content=fingerprint(dict(state.digests)))
 
     @property

@@ -24,6 +24,7 @@ from launchers.mine import mine
 from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
+from launchers.rehearse import rehearse
 from launchers.run import run
 from launchers.stages import one_stage
 from launchers.status import cancel, logs, status
@@ -236,7 +237,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (cache, cancel, compare, data, export, logs, measure, mine, recipes, run, status):
+for command in (cache, cancel, compare, data, export, logs, measure, mine, recipes, rehearse, run, status):
     group.add_command(command)
 
 

@@ -42,6 +42,7 @@ def train_command(stage: TrainStage, context: Context) -> list[str]:
     arguments += [word for file in component_files(context.recipe) for word in ("--components", str(file))]
     arguments += ["--workers", str(stage.workers)] if stage.workers is not None else []
     arguments += ["--step-timeout", str(stage.step_timeout)]
+    arguments += ["--stop-after", str(stage.stop_after)] if stage.stop_after is not None else []
     arguments += ["--phase", stage.recipe.phase.name]
     arguments += ["--start", str(stage.start)] if stage.start else []
     arguments += ["--data", str(context.data)] if context.data != context.toy else []

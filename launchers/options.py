@@ -134,6 +134,9 @@ _TRAINING = (
         metavar="SECONDS",
         help="A step, an evaluation on the way or a checkpoint that takes longer ends the run as hung, with its stacks printed.",
     ),
+    click.option(
+        "--stop-after", type=click.IntRange(1), metavar="STEP", help="End with a checkpoint behind this step, to go on later."
+    ),
 )
 _EVALUATION = (
     click.option("--only", multiple=True, type=click.Choice(KINDS), help="Measure this alone; may be given several times."),

@@ -15,7 +15,7 @@ from launchers.slurm.submitted import Submitted, log_files, noted
 from pipeline.errors import ConfigError
 
 WORK = click.option(
-    "--work", type=click.Path(path_type=Path, file_okay=False, exists=True), default=options.DEFAULT_WORK, help="Its work folder."
+    "--work", type=click.Path(path_type=Path, file_okay=False), default=options.DEFAULT_WORK, help="Its work folder."
 )
 LAST_LINES = 5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.shapes import config_folder
+from data_prep.published_shapes import write_config
 from data_prep.tiny_model import build_tiny_model
 from tests.launchers.test_cli import Run, crem
 from tests.pipeline.corpus import SMALL, TEXTS
@@ -16,7 +16,7 @@ __all__ = ["crem"]
 
 @pytest.mark.slow
 def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path: Path) -> None:
-    folder = config_folder(tmp_path / "2b", "2b")
+    folder = write_config(tmp_path / "2b", "Qwen2-VL-2B-Instruct")
     machines = ("--dry-run", "--gpus", "4", "--gpu", "a800-80g", "--visual-tokens", "256", "--model-folder", str(folder))
     code, out, err = crem("train", "--recipe", "crem_2b", "--set", "phases.0.zero_stage=3", "--work", "work", *machines)
     assert (code, err) == (0, "")

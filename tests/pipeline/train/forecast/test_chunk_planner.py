@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.shapes import config_folder
+from data_prep.published_shapes import write_config
 from pipeline.chunk_budget import ChunkBudget
 from pipeline.manifest import canonical_json
 from pipeline.model.adapters import LoRA
@@ -103,7 +103,7 @@ def test_the_first_steps_correct_the_choice_by_hand(model_folder: Path) -> None:
 
 def test_a_choice_fits_by_its_own_forecast_and_one_graph_more_does_not(tmp_path: Path) -> None:
     gpu = "h200-141g"
-    folder, recipe = config_folder(tmp_path, "2b"), load("crem_2b")
+    folder, recipe = write_config(tmp_path, "Qwen2-VL-2B-Instruct"), load("crem_2b")
     assert recipe.phase.chunk_tokens == recipe.phase.kept_chunks == "auto"
     size = GPUS[gpu].memory - 2 * GIB
     chosen = ChunkPlanner(folder, recipe, 8).choose(room(size))

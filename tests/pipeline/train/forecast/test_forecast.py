@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 import torch
 
-from benchmarks.shapes import config_folder
+from data_prep.published_shapes import write_config
 from data_prep.tiny_model import build_tiny_model
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import Full, LoRA
@@ -182,7 +182,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Forecast]:
     root, gpu = tmp_path_factory.mktemp("shapes"), GPUS["a800-80g"]
     recipes = {size: load(f"crem_{size}").with_phase(chunk_tokens=12_288, kept_chunks=0) for size in ("2b", "7b")}
     recipes["full"] = recipes["2b"].with_phase(adapter=Full(), tower="trained")
-    folders = {name: config_folder(root / name, "7b" if name == "7b" else "2b") for name in recipes}
+    folders = {name: write_config(root / name, f"Qwen2-VL-{'7B' if name == '7b' else '2B'}-Instruct") for name in recipes}
     return {name: forecast(folders[name], recipe, gpu, 8, visual=1280) for name, recipe in recipes.items()}
 
 
@@ -289,7 +289,7 @@ def test_both_sizes_fit_on_the_paper_s_gpus(published: dict[str, Forecast]) -> N
 
 
 def test_what_cannot_fit_is_refused_in_one_line(tmp_path: Path) -> None:
-    folder = config_folder(tmp_path, "7b")
+    folder = write_config(tmp_path, "Qwen2-VL-7B-Instruct")
     recipe = load("crem_7b").with_phase(chunk_tokens=65_536, kept_chunks=0)
     found = forecast(folder, recipe, GPUS["a100-40g"], 8, visual=1280)
     with pytest.raises(ConfigError, match=r"crem_7b needs .* GiB on each of 8 a100-40g .*phases.0.chunk_tokens") as error:
