@@ -1,0 +1,79 @@
+"""A rehearsal: what of a recipe it keeps, and a whole one of a small model."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jobs.rehearse import EMBEDDED, Rehearsed, Size, lines, prepare, rehearsal_recipe, rehearse
+from jobs.runner import run_stage
+from jobs.stage import Context
+from pipeline.recipes import RECIPES, load
+from pipeline.tracking import default_uri
+from pipeline.train import checkpoint
+from tests.pipeline.corpus import small_recipe
+
+SIZE = Size(steps=2, pairs=4, visual=16, ranks=1)
+COMPUTED = ("layout", "adapter", "tower", "target", "contrastive", "language", "optimizer", "dtype", "zero_stage", "chunk_tokens")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_step_computes_is_the_recipes(name: str) -> None:
+    recipe = load(name)
+    for phase in recipe.phases:
+        made = rehearsal_recipe(recipe, phase.name, replace(SIZE, pairs=64))
+        assert [getattr(made.phase, field) for field in COMPUTED] == [getattr(phase, field) for field in COMPUTED]
+        assert (made.backbone, made.tokens, made.pooling, made.max_length) == (
+            recipe.backbone, recipe.tokens, recipe.pooling, recipe.max_length
+        )  # fmt: skip
+        assert made.phase.mixture.pairs == (64 if phase.mixture.pairs else 0)
+        assert bool(made.phase.mixture.outside) == bool(phase.mixture.outside)
+        assert made.phase.mixture.own_sides == phase.mixture.own_sides
+        assert (made.pixels.min_tokens, made.pixels.max_tokens) == (16, 16)
+
+
+def test_without_a_number_of_pairs_a_step_has_those_of_the_recipe() -> None:
+    made = rehearsal_recipe(load("crem_2b"), "", replace(SIZE, pairs=None))
+    assert (made.phase.mixture.pairs, made.phase.mixture.outside) == (1024, 128)
+
+
+def test_a_small_model_takes_its_steps_goes_on_once_and_embeds(tmp_path: Path) -> None:
+    recipe = rehearsal_recipe(small_recipe(), "", SIZE)
+    context = Context(work=tmp_path, data=tmp_path / "drawn", recipe=recipe, tracking=default_uri(tmp_path))
+    list(prepare(context, run_stage))
+    found = rehearse(context, SIZE, run_stage)
+    assert [line["step"] for line in found.steps] == [1, 2, 3]
+    assert [checkpoint.step_of(folder) for folder in checkpoint.steps(context.train / "checkpoints")] == [3]
+    assert found.embeddings_are_finite and found.checkpoint_bytes > 10_000
+    assert set(found.seconds) == {"start and steps", "resume and one step", "loading and embedding"}
+    assert EMBEDDED == 4 and next(iter(prepare(context, run_stage))) != "drawing pictures", "what is there is kept"
+
+
+def test_rates_leave_the_first_step_out() -> None:
+    steps = (
+        {"seconds": 9.0, "peak_memory_gib": 3.0},
+        {"seconds": 1.0, "peak_memory_gib": 2.0},
+        {"seconds": 3.0, "peak_memory_gib": 1.0},
+    )
+    found = Rehearsed(steps=steps, seconds={}, checkpoint_bytes=0, embeddings_are_finite=True)
+    assert found.mean("seconds") == 2.0 and found.peak_gib == 3.0 and math.isnan(found.mean("model_flops_utilisation"))
+    alone = replace(found, steps=steps[:1])
+    assert alone.mean("seconds") == 9.0
+
+
+def test_what_is_not_known_is_said() -> None:
+    from types import SimpleNamespace
+
+    expected = SimpleNamespace(memory=SimpleNamespace(total=2**31), work=SimpleNamespace(tokens=1200, model=2e13))
+    steps = ({"seconds": 2.0, "peak_memory_gib": 2.5, "tokens_per_second": 500.0, "data_wait_share": 0.25},)
+    found = Rehearsed(steps=steps, seconds={"start": 7.0}, checkpoint_bytes=5_000_000, embeddings_are_finite=True)
+    told = [" ".join(line.split()) for line in lines(found, expected, SIZE)]
+    assert told[1:6] == [
+        "memory of a rank, GiB 2.50 2.00",
+        "seconds a step 2.00",
+        "tokens/s, all ranks 500",
+        "tokens a step, all ranks 1,000 1,200",
+        "PFLOPs of the model a step 0.0200",
+    ]
+    assert "share of the step that waits for data 25.0%" in told and "MFU not known for this device" in told

@@ -1,0 +1,44 @@
+"""A rehearsal: real shapes, and what a step computes kept."""
+
+from tests.mutants.mutant import Mutant
+
+SHAPES = ("tests/data_prep/test_published_shapes.py",)
+REHEARSE = ("tests/jobs/test_rehearse.py",)
+
+MUTANTS = (
+    Mutant(
+        "a shape of another width",
+        "data_prep/published_shapes.py",
+        "feed_forward=11008",
+        "feed_forward=11010",
+        SHAPES,
+    ),
+    Mutant(
+        "random weights in float32",
+        "data_prep/published_shapes.py",
+        "AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)",
+        "AutoModelForImageTextToText.from_config(config, dtype=torch.float32)",
+        SHAPES,
+    ),
+    Mutant(
+        "rehearsal: always the first phase",
+        "jobs/rehearse.py",
+        "recipe.until(phase or recipe.phases[0].name).phase",
+        "recipe.until(recipe.phases[0].name).phase",
+        REHEARSE,
+    ),
+    Mutant(
+        "rehearsal: the first step counts",
+        "jobs/rehearse.py",
+        "counted = lines[FIRST_STEPS:] or lines",
+        "counted = lines",
+        REHEARSE,
+    ),
+    Mutant(
+        "a training that was told to stop is done",
+        "jobs/train.py",
+        "if state.step < self.recipe.phase.steps:",
+        "if state.step < 0:",
+        REHEARSE,
+    ),
+)
