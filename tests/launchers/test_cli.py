@@ -204,7 +204,7 @@ def test_a_dataset_that_nobody_knows_is_one_line_before_a_model_loads(
     arguments = ["--until", "train", "--data", str(data), "--work", "w"]
     code, _, error = crem("--quiet", "run", *arguments, "--set", 'phases.0.mixture.weights=[["Tini", 2]]')
     assert code == 1
-    assert last_line(error).startswith("error: mixture.weights: 'Tini' not in the shards; there are Tiny; name those alone")
+    assert last_line(error).startswith("error: phases.0.mixture.weights: 'Tini' not in the shards; there are Tiny; name those")
 
 
 def test_work_inside_the_data_folder_is_refused(crem: Run, tmp_path: Path) -> None:
