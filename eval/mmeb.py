@@ -57,6 +57,19 @@ class MmebResult:
         """The datasets that a mean is taken over."""
         return tuple(item for item in counted(self.datasets) if group in (item.meta_task, item.split, "overall"))
 
+    def means(self) -> dict[str, dict[str, float]]:
+        """Of each metric, the value of every set, and the mean over the sets of every group that all have it."""
+        found: dict[str, dict[str, float]] = {}
+        for item in self.datasets:
+            for name, value in item.measures.items():
+                found.setdefault(name, {})[item.name] = value.value
+        for group in self.groups:
+            names = [item.name for item in self.members(group)]
+            for values in found.values():
+                if all(name in values for name in names):
+                    values[group] = float(np.mean([values[name] for name in names]))
+        return found
+
     def is_over(self, other: "MmebResult", group: str) -> bool:
         """Whether a mean is over the same sets, with the same content, as that of another model."""
         return _content(self.members(group)) == _content(other.members(group))

@@ -55,10 +55,10 @@ def _example(eval_set: EvalSet, number: int, queries: np.ndarray, candidates: np
     ranks = {place: rank for rank, place in enumerate(order, start=1)}
     places = [*order[:TOP], *([0] if ranks[0] > TOP else [])]
     return RetrievalExample(
-        query=_shown(eval_set.queries[number]),
+        query=shown(eval_set.queries[number]),
         candidates=tuple(
             ShownCandidate(
-                side=_shown(eval_set.candidates[pool[place]]),
+                side=shown(eval_set.candidates[pool[place]]),
                 score=round(float(scores[place]), 4),
                 rank=ranks[place],
                 is_right=place == 0,
@@ -68,6 +68,7 @@ def _example(eval_set: EvalSet, number: int, queries: np.ndarray, candidates: np
     )
 
 
-def _shown(side: Side) -> ShownSide:
+def shown(side: Side) -> ShownSide:
+    """A side as pages show it."""
     words = " ".join(IMAGE_MARKER.sub(" ", side.instruction + side.text).split())
     return ShownSide(text=words[:_MAX_CHARACTERS], pictures=tuple(map(thumbnail, side.images)))

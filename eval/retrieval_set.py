@@ -100,6 +100,13 @@ class RetrievalSet:
         """The set, which was checked before, by the protocol's rule of identity."""
         return read_eval(self.data, self.dataset, verify=False, identity=self.protocol.identity(self.dataset))
 
+    def shown(self) -> EvalSet:
+        """The set with the pictures that the model sees."""
+        return self._as_shown(self.read())
+
+    def _as_shown(self, eval_set: EvalSet) -> EvalSet:
+        return _blanked(eval_set) if self.blank else eval_set
+
     def sides(self, eval_set: EvalSet) -> list[Side]:
         """The set's queries and then its candidates, as the model is shown them."""
         queries, candidates, preset = eval_set.queries, eval_set.candidates, self.preset
@@ -114,7 +121,7 @@ class RetrievalSet:
         content = content_digest([*eval_set.queries, *eval_set.candidates])
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
         if known is None or not known.provenance.agrees_with(made_of):
-            shown = _blanked(eval_set) if self.blank else eval_set
+            shown = self._as_shown(eval_set)
             embeddings = encode(model, self.sides(shown), what=self.dataset, how=self.how, progress=progress)
             return self._scored(shown, embeddings, made_of)
         return replace(known, meta_task=info.meta_task, split=info.split)

@@ -94,7 +94,7 @@ class EvaluateStage:
             # Stage `toy` answers for its own files, not for one that is put beside them.
             given["questions"] = Input(path=self.context.data, parts=(FOLDER,))
         if self.choice.checkpoint:
-            given["checkpoint"] = Input(path=self._place)
+            given["checkpoint"] = Input(path=self.place)
         else:
             given["train"] = Input(path=self.context.train, made_by="train")
         if "reconstruction" in self.choice.kinds:
@@ -114,7 +114,7 @@ class EvaluateStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Measure what is chosen and not there yet. Raises DataError at the end where something could not be measured."""
         failures, made = Failures(), 0
-        trained = newest_checkpoint(self._place)
+        trained = newest_checkpoint(self.place)
         models = [untrained_model(self.context, out, UNTRAINED)]
         for count in self.context.recipe.tokens.elastic[:-1]:
             models.append(trained_model(self.context, out, FEWER.format(count), trained, tokens=count))
@@ -124,12 +124,12 @@ class EvaluateStage:
         left = [item for each in models for item in (chosen[each.label] if is_forced else each.missing(chosen[each.label]))]
         if left and "retrieval" in self.choice.kinds and (lacking := retrieval_set.lacking_sets(self.context.data)):
             logger.warning("%s", lacking)
-        failures.check(left, self._watched("data"))
+        failures.check(left, self.watched("data"))
         counts = {"step": trained_steps(trained)}
         for each in models:
             for item in chosen[each.label] if is_forced else []:
                 each.results.set_aside(item.name)
-            made += len(measure_missing(each.model, chosen[each.label], each.results, failures, self._watched(each.label)))
+            made += len(measure_missing(each.model, chosen[each.label], each.results, failures, self.watched(each.label)))
             counts |= each.show(self._measurements(each), failures, self.context.data, tracker)
             each.model.release()
         failures.raise_any()
@@ -146,19 +146,25 @@ class EvaluateStage:
         return chosen
 
     @property
-    def _place(self) -> Path:
+    def place(self) -> Path:
         """Where the trained model is looked for."""
         return checkpoint_folder(self.context, self.choice.checkpoint) if self.choice.checkpoint else self.context.train
 
+    def retrieval(self, label: str, how: Encoding) -> list[retrieval_set.RetrievalSet]:
+        """The sets that can be measured of a model by its label: of the trained one, with blank pictures too."""
+        data = self.context.data
+        if not (data / mmeb_eval.EVAL).is_dir() and "retrieval" not in self.choice.kinds:
+            return []
+        blank = retrieval_set.retrieval_sets(data, blank=True, how=how) if label == TRAINED else []
+        return [*retrieval_set.retrieval_sets(data, how=how), *blank]
+
     def _measurements(self, model: Evaluated) -> list[Measurement]:
         """All that can be measured of a model, whether or not it is chosen."""
-        data = self.context.data
-        has_sets = (data / mmeb_eval.EVAL).is_dir() or "retrieval" in self.choice.kinds
-        how = Encoding.usual(self.context.work / embedding_cache.FOLDER)
-        found: list[Measurement] = list(retrieval_set.retrieval_sets(data, how=how)) if has_sets else []
+        data, how = self.context.data, Encoding.usual(self.context.work / embedding_cache.FOLDER)
+        found: list[Measurement] = list(self.retrieval(model.label, how))
+        has_sets = bool(found)
         if model.label != TRAINED:
             return found
-        found += retrieval_set.retrieval_sets(data, blank=True, how=how) if has_sets else []
         # An empty folder costs nothing else; what is asked for by name must be there.
         for file in question_files(data) if "questions" in self.choice.only else found_files(data):
             asking = replace(DEFAULTS, allow_changed=self.choice.allow_changed)
@@ -167,7 +173,9 @@ class EvaluateStage:
             found.append(reconstruct.reconstruction(data, self.context.shards))
         return found
 
-    def _watched(self, label: str) -> Progress:
+    def watched(self, label: str) -> Progress:
+        """Tells the context's progress of a model's work."""
+
         def report(what: str, done: int, total: int) -> None:
             self.context.progress(f"evaluate {label}, {what}", done, total, "")
 

@@ -24,6 +24,9 @@ from pipeline.tracking import Tracker
 MODEL_NAME = "model.json"
 """What a model was found to be when it was loaded, so that it need not be loaded to find its results again."""
 
+Reader = Callable[..., Model]
+"""Loads a model for a recipe, a device and a number type."""
+
 Sets = Sequence[retrieval_set.DatasetResult]
 
 
@@ -75,12 +78,16 @@ class Evaluated:
             self.results.set_aside(name)
             return
         whole = mmeb.merged(results, data)
+        ranks = (self.results.path / name).with_suffix(".parquet")
         write_result(whole, self.results.path / name)
-        write_ranks(whole.datasets, (self.results.path / name).with_suffix(".parquet"))
-        figures = {group: value.value for group, value in whole.groups.items()}
-        figures |= {item.name: item.score.value for item in whole.datasets}
+        write_ranks(whole.datasets, ranks)
+        figures = {"hit_at_1": {group: value.value for group, value in whole.groups.items()}}
+        figures["hit_at_1"] |= {item.name: item.score.value for item in whole.datasets}
         label = f"{self.label}_blank" if name == retrieval_set.BLANK_RESULT_NAME else self.label
-        tracker.log_metrics({f"eval/{label}/hit_at_1/{group}": value for group, value in figures.items()})
+        for metric, values in (whole.means() | figures).items():
+            tracker.log_metrics({f"eval/{label}/{metric}/{group}": value for group, value in values.items()})
+        for file in (self.results.path / name, ranks):
+            tracker.log_artifact(file)
 
     def _note_answers(self, result: VlmResult, tracker: Tracker) -> None:
         """The benchmark's own figure; nothing where it was not computed."""
@@ -94,23 +101,33 @@ class Evaluated:
 
 def untrained_model(context: Context, out: Path, label: str) -> Evaluated:
     """The model that training begins with."""
+    made = Manifest.read(context.model)
+    return _evaluated(context, out, label, made.outputs["content"] if made else "", untrained_reader(context))
+
+
+def untrained_reader(context: Context) -> Reader:
+    """What loads the model that training begins with."""
     from pipeline.inference import load_untrained
 
-    made = Manifest.read(context.model)
-    read = partial(load_untrained, backbone_folder(context))
-    return _evaluated(context, out, label, made.outputs["content"] if made else "", read)
+    return partial(load_untrained, backbone_folder(context))
+
+
+def trained_reader(checkpoint: Path, *, tokens: int | None = None) -> Reader:
+    """What loads the model of a checkpoint, or of another folder that a training left."""
+    from pipeline.merged import load_merged
+
+    return partial(load_merged, checkpoint, tokens=tokens)
 
 
 def trained_model(context: Context, out: Path, label: str, checkpoint: Path, *, tokens: int | None = None) -> Evaluated:
     """The model of a checkpoint, or of another folder that a training left; `tokens`: with the first so many of its tokens."""
-    from pipeline.merged import load_merged
     from pipeline.train.checkpoint import STATE
 
     files = sorted(path for path in checkpoint.iterdir() if path.is_file())
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     is_checkpoint = (checkpoint / STATE).is_file()
     content = file_digest(checkpoint / STATE) if is_checkpoint else fingerprint(states)
-    return _evaluated(context, out, label, content, partial(load_merged, checkpoint, tokens=tokens))
+    return _evaluated(context, out, label, content, trained_reader(checkpoint, tokens=tokens))
 
 
 def trained_steps(folder: Path) -> int:
@@ -132,7 +149,7 @@ def checkpoint_folder(context: Context, name: str) -> Path:
     return folder
 
 
-def _evaluated(context: Context, out: Path, label: str, content: str, read: Callable[..., Model]) -> Evaluated:
+def _evaluated(context: Context, out: Path, label: str, content: str, read: Reader) -> Evaluated:
     from pipeline.model.device import usual_place
 
     device, dtype = usual_place()

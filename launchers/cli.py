@@ -17,6 +17,7 @@ from launchers.cache import cache
 from launchers.compare import compare
 from launchers.data import data, one_slice
 from launchers.environment import set_usual
+from launchers.evaluate import evaluate
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
 from launchers.measure import measure
@@ -199,34 +200,6 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
 
 @group.command()
 @options.shared
-@options.evaluation
-def evaluate(**given: Any) -> None:
-    """Measure the trained model, and the untrained one beside it.
-
-    P@1 on MMEB-eval, with the pictures and with blank ones; questions about pictures, answered natively, from the tokens
-    alone and from another row's tokens; texts written out again from the tokens alone. Every set is kept when it is measured and
-    found again, whatever is chosen later; one that cannot be used costs that set, and the exit code says so. Of elastic tokens
-    each number has its P@1, printed as a table. A single model:
-
-    \b
-      python -m eval.vlm --run-id RUN_ID --mode compressed
-
-    \b
-    Examples:
-      crem evaluate --recipe tiny --only retrieval --no-untrained --no-blank
-      crem evaluate --recipe tiny --only questions --checkpoint 500
-    """
-    from jobs.evaluate import Choice
-    from jobs.summary import result_table
-
-    shared = options.take_shared(given)
-    context = one_stage("evaluate", shared, {"choice": Choice(**given)})
-    if context.recipe.tokens.elastic:
-        click.echo(f"\n{result_table(context.evaluation, context.recipe.tokens.elastic[:-1])}")
-
-
-@group.command()
-@options.shared
 def report(**shared: Any) -> None:
     """Write one self-contained HTML page: tables, curves, retrieval examples, answers side by side.
 
@@ -237,7 +210,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (cache, cancel, compare, data, export, logs, measure, mine, recipes, rehearse, run, status):
+for command in (cache, cancel, compare, data, evaluate, export, logs, measure, mine, recipes, rehearse, run, status):
     group.add_command(command)
 
 

@@ -23,7 +23,7 @@ class _Tokens:
 
 
 _Piece = str | _Tokens
-"""Neighbouring words are encoded as one text, as they are where a whole prompt is."""
+"""No text begins with white space where another ends, so each is encoded by itself as in the whole prompt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,16 +92,14 @@ class PresetBuilder(SequenceBuilder):
 
     def _encoded(self, pieces: Iterator[_Piece]) -> tuple[list[int], list[int]]:
         """Ids of pieces, and where the visual tokens of each picture begin among them."""
-        ids, starts, words = list[int](), list[int](), ""
+        ids, starts = list[int](), list[int]()
         for piece in pieces:
             if isinstance(piece, str):
-                words += piece
-            elif piece.ids:
-                ids += self.vocabulary.encode(words)
+                ids += self.vocabulary.encode(piece)
+            else:
                 starts += [len(ids) + piece.visual] * (piece.visual >= 0)
                 ids += piece.ids
-                words = ""
-        return [*ids, *self.vocabulary.encode(words)], starts
+        return ids, starts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

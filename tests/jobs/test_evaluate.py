@@ -14,13 +14,16 @@ import pytest
 from eval.mmeb import MmebResult
 from eval.results import read_result
 from jobs.convert import ConvertStage
+from jobs.embed_sets import embed_sets
 from jobs.evaluate import Choice, EvaluateStage
 from jobs.report import ReportStage
 from jobs.runner import run_stage
 from jobs.stage import Context
 from jobs.summary import result_table
 from pipeline.data.keys import make_key
+from pipeline.data.mmeb_eval import eval_datasets
 from pipeline.data.shards import ShardIndex
+from pipeline.encode.ranks import LONE
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import Manifest
@@ -413,11 +416,18 @@ def test_the_report_of_a_part_says_what_was_not_measured(context: Context, model
 
 
 def test_found_results_are_noted_in_the_tracker_too(context: Context, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: dict[str, float] = {}
+    noted, files = dict[str, float](), list[Path]()
     monkeypatch.setattr("pipeline.tracking.NullTracker.log_metrics", lambda self, metrics, step=None: noted.update(metrics))
+    monkeypatch.setattr("pipeline.tracking.NullTracker.log_artifact", lambda self, path: files.append(path))
     evaluate(context)
     first = {name: value for name, value in noted.items() if name.startswith("eval/")}
     assert {"eval/trained/hit_at_1/WebQA", "eval/trained_blank/hit_at_1/overall", "eval/trained/reconstructed"} <= set(first)
+    for metric in ("recall_at_5", "mrr", "ndcg_linear_at_10", "map"):
+        values = {name.split("/")[-1]: value for name, value in first.items() if name.startswith(f"eval/trained/{metric}/")}
+        sets = [each.name for each in read_result(MmebResult, context.evaluation / "trained" / "mmeb.json").datasets]
+        assert values["overall"] == pytest.approx(np.mean([values[name] for name in sets]))
+    kept = {path.name for path in files}
+    assert {"mmeb.json", "mmeb.parquet", "mmeb-blank.parquet"} <= kept
     noted.clear()
     (context.evaluation / "manifest.json").unlink()
     evaluate(context)
@@ -448,3 +458,28 @@ def test_a_mode_that_can_show_nothing_is_left_out_and_said(
         "Birds-native.json",
         "Birds-compressed.json",
     }
+
+
+def test_what_several_processes_embed_is_not_embedded_again(
+    context: Context, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run by a lone one here: the sets of both models, with blank pictures of the trained one; then the stage embeds nothing."""
+    monkeypatch.setattr(Encoding, "usual", USUAL)
+    stage = EvaluateStage(context=context, choice=Choice(only=("retrieval",)))
+    assert embed_sets(stage, LONE) == 3 * len(eval_datasets(context.data))
+    made = models.embedded
+    assert list(made) == ["fake untrained", "fake step-00000200"]
+    evaluate(context, only=("retrieval",))
+    assert models.embedded == made and len(models.loaded) > 2
+    for only in (("questions",), ("retrieval",)):
+        models.forget()
+        embed_sets(EvaluateStage(context=context, choice=Choice(only=only, untrained=False)), LONE)
+        assert [model.fingerprint for model in models.loaded] == ["fake step-00000200"] * (only == ("retrieval",))
+
+
+def test_a_set_that_cannot_be_embedded_is_left_to_the_stage(
+    context: Context, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoding, "usual", USUAL)
+    models.embed_one = lambda side: np.full(4, np.nan)
+    assert embed_sets(EvaluateStage(context=context, choice=Choice(only=("retrieval",))), LONE) == 0

@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 PAIRED = ("tests/eval/test_paired.py",)
+PAGE = ("tests/eval/test_compare_page.py",)
+EVALUATE = ("tests/jobs/test_evaluate.py::test_found_results_are_noted_in_the_tracker_too",)
 
 MUTANTS = (
     Mutant(
@@ -60,5 +62,33 @@ MUTANTS = (
         "won=int(sum((values > 0).sum()",
         "won=int(sum((values < 0).sum()",
         PAIRED,
+    ),
+    Mutant(
+        "the page shows every query",
+        "eval/compare_page.py",
+        "np.flatnonzero(np.array(one.hits) != np.array(other.hits))",
+        "np.flatnonzero(np.array(one.hits) >= 0)",
+        PAGE,
+    ),
+    Mutant(
+        "the page shows pictures of another data folder",
+        "eval/compare_page.py",
+        "    if fingerprint([content, eval_set.pools]) != result.provenance.data:\n",
+        "    if False:\n",
+        PAGE,
+    ),
+    Mutant(
+        "words of the data are markup of the page",
+        "eval/compare_page.py",
+        "{escape(side.text)}</td>",
+        "{side.text}</td>",
+        PAGE,
+    ),
+    Mutant(
+        "only hit at 1 is tracked",
+        "jobs/evaluated.py",
+        "for metric, values in (whole.means() | figures).items():",
+        "for metric, values in figures.items():",
+        EVALUATE,
     ),
 )

@@ -49,13 +49,6 @@ MUTANTS = (
         PRESETS,
     ),
     Mutant(
-        "words beside one another are encoded apart",
-        "pipeline/preset_prompt.py",
-        "                words += piece\n",
-        "                ids += self.vocabulary.encode(words)\n                words = piece\n",
-        PRESETS,
-    ),
-    Mutant(
         "system lines are no part of an embedding's name",
         "pipeline/encode/workload.py",
         "how = (reading.shown, reading.apart) if reading.apart else reading.shown",

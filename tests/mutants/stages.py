@@ -133,7 +133,7 @@ MUTANTS = (
     Mutant(
         "sets and question files are first read after the models",
         "jobs/evaluate.py",
-        '        failures.check(left, self._watched("data"))\n',
+        '        failures.check(left, self.watched("data"))\n',
         "",
         ("tests/jobs/test_evaluate.py",),
     ),
