@@ -12,6 +12,7 @@ import click
 
 from eval.benchmarks.registry import average_text
 from eval.foreign_predictions import read_predictions
+from eval.judges.judges import EXACT, judge_of
 from eval.measurement import Failures, ResultFolder, measure_missing
 from eval.model_protocol import Model, Progress, silent
 from eval.option_matcher import DEFAULT_MATCHER, MATCHERS
@@ -27,6 +28,7 @@ from eval.vlm_export import FORMATS, export
 from eval.vlm_measurement import Questions, evaluate, questions
 from eval.vlm_result import VlmResult, table_text
 from eval.vlm_settings import PRESETS, Mode
+from pipeline.chat.address import KEY_VARIABLE
 from pipeline.encode.ranks import LONE, Ranks
 from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import file_digest
@@ -86,6 +88,19 @@ class _Wanted:
     help="Score these answers (xlsx, tsv, csv, json, jsonl with index, prediction).",
 )
 @click.option("--export", "form", type=click.Choice(FORMATS), help="Write answers in VLMEvalKit's layout too, with hit by row.")
+@click.option(
+    "--judge",
+    default=EXACT,
+    show_default=True,
+    metavar="exact|MODEL|FOLDER",
+    help="Who reads what the rules cannot: nobody, a served model (--judge-url), or a language model of a folder.",
+)
+@click.option(
+    "--judge-url",
+    "judge_urls",
+    multiple=True,
+    help=f"Where the judge is served, or a file of addresses; {KEY_VARIABLE} holds the key.",
+)
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Processes on this machine: one a GPU.")
 @click.option(
     "--preset",
@@ -112,7 +127,11 @@ def main(predictions: Path | None, processes: int, **given: Any) -> None:
             return
         if processes > 1 and not is_rank():
             sys.exit(run_again("eval.vlm", processes))
-        asked = {name: given.pop(name) for name in ("more", "data", "names", "out", "mode", "do", "form", "preset", *SETTINGS)}
+        asked = {
+            name: given.pop(name)
+            for name in ("more", "data", "names", "out", "mode", "do", "form", "preset", "judge", "judge_urls", *SETTINGS)
+        }
+        asked |= {name: given[name] for name in ("device", "dtype")}
         subject = find_subject(**given)
         ranks = Ranks.join()
         folder, names = _places(asked)
@@ -142,7 +161,8 @@ def _places(asked: dict[str, Any]) -> tuple[Path | None, list[str]]:
 def _wanted(asked: dict[str, Any], files: Sequence[Path], out: Path, ranks: Ranks = LONE) -> _Wanted:
     given = {name: asked[name] for name in SETTINGS if asked[name] is not None}
     settings = replace(PRESETS[asked["preset"]], **given)
-    found = [questions(path, asked["mode"], out, settings, ranks) for path in files]
+    judge = judge_of(asked["judge"], asked["judge_urls"], device=asked.get("device"), dtype=asked.get("dtype"))
+    found = [questions(path, asked["mode"], out, settings, ranks, judge) for path in files]
     return _Wanted(files=found, out=out, do=asked["do"], form=asked["form"], ranks=ranks)
 
 
@@ -221,7 +241,8 @@ def _export(each: Questions, wanted: _Wanted, failures: Failures) -> None:
 def _write_export(each: Questions, answers: Answers, wanted: _Wanted) -> None:
     table = each.read()
     label = f"{wanted.out.name}-{each.mode}"
-    for path in export(table, each.verdicts(table, answers.texts), wanted.out, label=label, form=str(wanted.form)):
+    verdicts, _ = each.verdicts(table, answers.texts)
+    for path in export(table, verdicts, wanted.out, label=label, form=str(wanted.form)):
         click.echo(f"  exported: {path}")
 
 

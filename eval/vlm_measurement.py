@@ -1,11 +1,14 @@
 """A question file in one mode as a measurement: asked, or its answers found, and scored as its benchmark is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from eval.benchmarks.benchmark import Benchmark
 from eval.benchmarks.registry import BY_NAME
+from eval.judges.judges import EXACT, Judge
+from eval.judges.scripts import Unjudged
 from eval.measurement import Check
 from eval.model_protocol import Model, Progress, silent
 from eval.option_matcher import option_matcher
@@ -19,6 +22,7 @@ from eval.verdicts import Rules, Verdict
 from eval.vlm_result import VlmResult, result_of
 from eval.vlm_settings import DEFAULTS, Mode, VlmSettings
 from pipeline.encode.ranks import LONE, Ranks
+from pipeline.errors import DataError
 from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 
@@ -33,6 +37,7 @@ class Questions:
     state: str
     asking: VlmSettings = DEFAULTS
     ranks: Ranks = LONE
+    judge: Judge | None = None
     result: type[VlmResult] = VlmResult
 
     @property
@@ -43,7 +48,7 @@ class Questions:
     @property
     def settings(self) -> dict[str, Setting]:
         """How questions are asked and answers read."""
-        return {"mode": self.mode, "judge": "exact", **self.asking.decisive}
+        return {"mode": self.mode, "judge": self.judge.name if self.judge else EXACT, **self.asking.decisive}
 
     def sources(self) -> dict[str, Check]:
         """The file."""
@@ -86,18 +91,51 @@ class Questions:
     def score(self, asking: Asking, answers: Answers, made_of: Provenance) -> VlmResult:
         """Score answers to the questions."""
         conditions = {**answers.conditions, "max_new_tokens": asking.length}
-        return result_of(asking.table, self.verdicts(asking.table, answers.texts), made_of, conditions)
+        verdicts, said = self.verdicts(asking.table, answers.texts)
+        return result_of(asking.table, verdicts, made_of, conditions, said)
 
-    def verdicts(self, table: QuestionTable, texts: Mapping[str, str]) -> list[Verdict]:
-        """How each answer is read, in the order of the file."""
+    def verdicts(self, table: QuestionTable, texts: Mapping[str, str]) -> tuple[list[Verdict], tuple[str, ...]]:
+        """How each answer is read, in the order of the file, and what a judge had to do with it.
+
+        Of several ranks the first one asks the judge. Raises DataError where the judge gave no reply about some.
+        """
         rules = Rules(matcher=option_matcher(self.asking.matcher), parity=self.asking.parity)
-        return [BY_NAME[table.benchmark].verdict(row, texts[row.index], rules) for row in table.rows]
+        benchmark = BY_NAME[table.benchmark]
+        verdicts = [benchmark.verdict(row, texts[row.index], rules) for row in table.rows]
+        if self.judge is None or not self.ranks.is_first:
+            return verdicts, ()
+        return judged(verdicts, benchmark, rules, self.judge, self.answers)
 
 
-def questions(tsv: Path, mode: Mode, answers: Path, asking: VlmSettings = DEFAULTS, ranks: Ranks = LONE) -> Questions:
+def judged(
+    verdicts: Sequence[Verdict], benchmark: Benchmark, rules: Rules, judge: Judge, folder: Path
+) -> tuple[list[Verdict], tuple[str, ...]]:
+    """The verdicts after a judge was asked about those that need one, and a sentence that says so."""
+    scripts = [script for each in verdicts if (script := benchmark.judged(each, rules, judge.model)) is not None]
+    found: dict[str, Verdict] = {}
+    unjudged: list[Unjudged] = []
+    for judgement in judge.run(scripts, folder):
+        if isinstance(judgement, Unjudged):
+            unjudged.append(judgement)
+        else:
+            found[judgement.row.index] = judgement
+    if unjudged:
+        first = unjudged[0]
+        raise DataError(
+            f"the judge {judge.model} gave no reply about {len(unjudged)} of {len(scripts)} answers ({first.index}: "
+            f"{first.reason}); its other replies are kept, and the same command asks for the missing ones"
+        )
+    unread = sum(each.parsed is None for each in found.values())
+    said = f"judge {judge.name}: asked about {len(scripts)} of {len(verdicts)} answers, {unread} of them left unread"
+    return [found.get(each.row.index, each) for each in verdicts], (said,)
+
+
+def questions(
+    tsv: Path, mode: Mode, answers: Path, asking: VlmSettings = DEFAULTS, ranks: Ranks = LONE, judge: Judge | None = None
+) -> Questions:
     """The measurement of a question file as it stands now."""
     state = corpus_state(tsv, tsv.parent / "images" / tsv.stem)
-    return Questions(tsv=tsv, mode=mode, answers=answers, state=state, asking=asking, ranks=ranks)
+    return Questions(tsv=tsv, mode=mode, answers=answers, state=state, asking=asking, ranks=ranks, judge=judge)
 
 
 def evaluate(

@@ -58,9 +58,13 @@ class VlmResult:
 
 
 def result_of(
-    table: QuestionTable, verdicts: Sequence[Verdict], made_of: Provenance, conditions: Mapping[str, Setting]
+    table: QuestionTable,
+    verdicts: Sequence[Verdict],
+    made_of: Provenance,
+    conditions: Mapping[str, Setting],
+    said: tuple[str, ...] = (),
 ) -> VlmResult:
-    """Score the verdicts of a table's rows, in order."""
+    """Score the verdicts of a table's rows, in order. `said` is what else a reader must know of them."""
     benchmark = BY_NAME[table.benchmark]
     scores = benchmark.scores(verdicts, table)
     counted = benchmark.counted(verdicts)
@@ -73,7 +77,7 @@ def result_of(
         provenance=made_of,
         headline=scores.headline,
         table=scores.table,
-        notes=(*changed, *scores.notes),
+        notes=(*changed, *scores.notes, *said),
         accuracy=overall(counted, categories),
         categories=categories,
         unparsed=sum(each.parsed is None and each.credit is not None for each in verdicts),

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from eval.judges.scripts import Judgement, judged_choice, judged_score, judged_yes_no
 from eval.metrics import Score
 from eval.prompts import Message, pictures_first, prompt
 from eval.question_scores import chance, mean_score
 from eval.questions import Kind, QuestionRow, QuestionTable
 from eval.tsv import TsvTable
 from eval.verdicts import Rules, Verdict, scored, verdict
+from pipeline.chat.engine import Script
 from pipeline.errors import DataError
 
 Table = dict[str, dict[str, float]]
@@ -77,6 +79,16 @@ class Benchmark:
     def verdict(self, row: QuestionRow, prediction: str, rules: Rules) -> Verdict:
         """Read one answer."""
         return verdict(row, prediction, rules)
+
+    def judged(self, each: Verdict, rules: Rules, judge: str) -> Script[Judgement] | None:
+        """What a judge is asked about an answer; None where the rules suffice. `judge` is the model's name."""
+        if each.row.kind == "open":
+            return judged_score(each, judge)
+        if each.parsed is not None or not each.row.answer:
+            return None
+        if each.row.kind == "choice":
+            return judged_choice(each, each.row.options, each.row.answer, rules.matcher, judge)
+        return judged_yes_no(each, judge)
 
     def counted(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """Those that the reported figure is taken over."""

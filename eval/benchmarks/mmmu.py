@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from eval.benchmarks.benchmark import Benchmark, BenchmarkScores, has_options, plain_headline, split_table
 from eval.benchmarks.open_answers import names_answer
+from eval.judges.scripts import Judgement, judged_choice
 from eval.prompts import Message, check_style, choice_prompt, pictures_first, pictures_in_place
 from eval.questions import QuestionRow, QuestionTable, is_label
 from eval.tsv import TsvTable
 from eval.verdicts import Rules, Verdict, read_back, verdict
+from pipeline.chat.engine import Script
 
 VALIDATION = "validation"
 OTHER_ANSWERS = "Other Answers"
@@ -49,6 +51,15 @@ class MMMU(Benchmark):
         found = names_answer(prediction, right_answers(row.answer))
         return Verdict(row=row, prediction=prediction, parsed=row.answer if found else None, credit=float(found))
 
+    def judged(self, each: Verdict, rules: Rules, judge: str) -> Script[Judgement] | None:
+        """An open question is put as a choice of two, unless the rules found it right."""
+        if not each.row.is_open:
+            return super().judged(each, rules, judge)
+        if each.is_hit or (rules.parity and each.parsed is not None):
+            return None
+        options, right = two_options(each.row)
+        return judged_choice(each, options, right, rules.matcher, judge)
+
     def counted(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
         """The validation rows where a file holds other splits beside them."""
         validation = [each for each in verdicts if each.row.split == VALIDATION]
@@ -71,12 +82,17 @@ def two_way(row: QuestionRow, prediction: str, rules: Rules) -> Verdict:
 
     The right label is the answer where that is one capital letter, else A. So "18" is right for 8, and "1200" wrong for "$1,200".
     """
+    options, right = two_options(row)
+    parsed = rules.matcher.match(read_back(prediction), options)
+    return Verdict(row=row, prediction=prediction, parsed=parsed, credit=float(parsed == right))
+
+
+def two_options(row: QuestionRow) -> tuple[dict[str, str], str]:
+    """The options of a row, made up where it has no A, and the right label."""
     options = dict(row.options)
     if "A" not in options:
         options = {"A": row.answer, "B": OTHER_ANSWERS, **{name: text for name, text in options.items() if name > "B"}}
-    right = row.answer if is_label(row.answer) else "A"
-    parsed = rules.matcher.match(read_back(prediction), options)
-    return Verdict(row=row, prediction=prediction, parsed=parsed, credit=float(parsed == right))
+    return options, row.answer if is_label(row.answer) else "A"
 
 
 def right_answers(answer: str) -> tuple[str, ...]:

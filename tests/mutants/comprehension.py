@@ -12,6 +12,7 @@ MMMU = ("tests/eval/benchmarks/test_mmmu.py",)
 MMVET = ("tests/eval/benchmarks/test_mmvet.py",)
 ASKED_AS = ("tests/pipeline/test_asked_as.py",)
 COMMAND = ("tests/eval/test_vlm_command.py",)
+JUDGES = ("tests/eval/test_judges.py",)
 PREDICTIONS = ("tests/eval/test_predictions.py",)
 
 MUTANTS = (
@@ -326,5 +327,53 @@ MUTANTS = (
         'if without else ", AVG',
         'if not without else ", AVG',
         COMMAND,
+    ),
+    Mutant("nan is a score", "eval/judges/scripts.py", "if not _NUMBER.fullmatch(text.strip()):", 'if text == "":', JUDGES),
+    Mutant("a score over 1 counts", "eval/judges/scripts.py", "0 <= value <= 1 else", "0 <= value else", JUDGES),
+    Mutant(
+        "one try of a judge",
+        "eval/judges/scripts.py",
+        "TEMPERATURES = (0.0, 0.5, 1.0, 1.5, 2.0)",
+        "TEMPERATURES = (0.0,)",
+        JUDGES,
+    ),
+    Mutant("every try of a judge is the first", "eval/judges/scripts.py", '-{number}")', '")', JUDGES),
+    Mutant(
+        "an option is drawn where no judge can tell",
+        "eval/judges/scripts.py",
+        "    return replace(each, parsed=read, credit=float(read == right))\n",
+        "    return replace(each, parsed=read or right, credit=float((read or right) == right))\n",
+        JUDGES,
+    ),
+    Mutant(
+        "where the judge fails the rules stand",
+        "eval/vlm_measurement.py",
+        "    if unjudged:\n",
+        "    if False:\n",
+        JUDGES,
+    ),
+    Mutant(
+        "what the rules can read is judged",
+        "eval/benchmarks/benchmark.py",
+        "if each.parsed is not None or not each.row.answer:",
+        "if not each.row.answer:",
+        JUDGES,
+    ),
+    Mutant(
+        "AND has no room around it", "eval/judges/wording.py", 'replace("<AND>", " <AND> ")', 'replace("<AND>", "<AND>")', JUDGES
+    ),
+    Mutant(
+        "braces of an answer are places",
+        "eval/judges/wording.py",
+        'return re.sub(r"\\{(\\w+)\\}", lambda found: values[found[1]], wording)',
+        "return wording.format(**values).format(**values)",
+        JUDGES,
+    ),
+    Mutant(
+        "a judge in this process keeps nothing",
+        "eval/judges/judges.py",
+        "                    journal.record(request.key, answer)\n",
+        "",
+        JUDGES,
     ),
 )
