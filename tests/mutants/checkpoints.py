@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 WRITER = ("tests/pipeline/train/test_checkpoint_writer.py",)
+KEPT = ("tests/pipeline/train/test_checkpoint_retention.py",)
+ACCIDENTS = "tests/pipeline/train/fault_tolerance/test_accidents.py"
 
 MUTANTS = (
     Mutant(
@@ -54,5 +56,47 @@ MUTANTS = (
         " + sorted(set(weights) - set(own))",
         "\n    weights = {name: weights[name] for name in weights if name in own}",
         WRITER,
+    ),
+    Mutant(
+        "digests not checked",
+        "pipeline/train/checkpoint.py",
+        "or file_digest(folder / name) != state.digests.get(name)",
+        "",
+        ("tests/pipeline/train/test_loop.py::test_a_truncated_checkpoint_is_refused_by_name_and_the_one_before_is_taken",),
+    ),
+    Mutant(
+        "the worst checkpoint is kept",
+        "pipeline/train/checkpoint_retention.py",
+        "sign = -1.0 if name in HIGHER_IS_BETTER else 1.0",
+        "sign = 1.0 if name in HIGHER_IS_BETTER else -1.0",
+        KEPT,
+    ),
+    Mutant(
+        "refused folders take places",
+        "pipeline/train/checkpoint_retention.py",
+        "for folder in checkpoint.steps(root) if checkpoint.step_of(folder) <= step}",
+        "for folder in checkpoint.steps(root)}",
+        KEPT,
+    ),
+    Mutant(
+        "a full disk ends in a traceback",
+        "pipeline/train/checkpoint.py",
+        "except (OSError, SafetensorError) as error:",
+        "except ZeroDivisionError as error:",
+        KEPT,
+    ),
+    Mutant(
+        "a checkpoint of other data is taken",
+        "pipeline/train/checkpoint.py",
+        "(course_fingerprint(recipe(folder)), state.data_fingerprint) == (course, data_fingerprint)",
+        "course_fingerprint(recipe(folder)) == course",
+        ("tests/pipeline/train/test_checkpoint.py",),
+    ),
+    Mutant(
+        "one rank alone knows of the full disk",
+        "pipeline/train/checkpoint_writer.py",
+        "if on_any_rank(problem is not None):",
+        "if problem is not None:",
+        (f"{ACCIDENTS}::test_a_full_disk_of_the_rank_that_writes_ends_both",),
     ),
 )

@@ -119,4 +119,32 @@ MUTANTS = (
         "-expandable_segments:False}",
         ("tests/launchers/test_slurm_script.py", "-k", "segments"),
     ),
+    Mutant(
+        "forecast forgets that ranks share the optimizer",
+        "pipeline/train/forecast/memory.py",
+        "    own = flat // num_ranks\n",
+        "    own = flat\n",
+        (f"{PREFLIGHT}::test_a_hand_worked_model",),
+    ),
+    Mutant(
+        "forecast forgets masters in float32",
+        "pipeline/train/forecast/memory.py",
+        "    optimizer = 3 * own * FLOAT32\n",
+        "    optimizer = 2 * own * FLOAT32\n",
+        (f"{PREFLIGHT}::test_state_bytes_are_those_of_real_tensors",),
+    ),
+    Mutant(
+        "meter counts a storage as often as it is saved",
+        "pipeline/train/forecast/saved_bytes.py",
+        "if self._holders[storage] == 1:",
+        "if self._holders[storage]:",
+        (f"{PREFLIGHT}::test_the_meter_counts_each_storage_once_and_forgets_freed_graphs",),
+    ),
+    Mutant(
+        "what cannot fit is let through",
+        "pipeline/train/forecast/forecast.py",
+        "if memory.total <= room:",
+        "if memory.total <= 10 * room:",
+        (f"{PREFLIGHT}::test_what_cannot_fit_is_refused_in_one_line",),
+    ),
 )

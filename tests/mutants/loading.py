@@ -1,0 +1,156 @@
+"""Ways to break what a step reads: which rows, how they are dealt, measured, cut and sent."""
+
+from tests.mutants.mutant import Mutant
+
+REPLAY = ("tests/pipeline/train/test_replay.py",)
+HELD_OUT = ("tests/pipeline/train/test_held_out.py",)
+
+MUTANTS = (
+    Mutant(
+        "held-out rows are cropped",
+        "pipeline/train/dataloader/step_dataset.py",
+        "return WHOLE if step == HELD_OUT or least == 1",
+        "return WHOLE if least == 1",
+        ("tests/pipeline/train/dataloader/test_step_dataset.py",),
+    ),
+    Mutant(
+        "every step sees the same part",
+        "pipeline/train/dataloader/step_dataset.py",
+        'generator("view", *words)',
+        'generator("view", *words[:2], *words[3:])',
+        ("tests/pipeline/train/dataloader/test_step_dataset.py",),
+    ),
+    Mutant(
+        "hard negatives of the wrong pair",
+        "pipeline/train/dataloader/plan.py",
+        "enumerate(reference for own in negatives for reference in own)",
+        "enumerate(reference for own in reversed(negatives) for reference in own)",
+        ("tests/pipeline/train/dataloader/test_plan.py", "tests/pipeline/train/dataloader/test_step_dataset.py"),
+    ),
+    Mutant(
+        "language loss paid for at weight 0",
+        "pipeline/train/dataloader/plan.py",
+        "own = mixture.own_sides if language_weight else ()",
+        "own = mixture.own_sides",
+        ("tests/pipeline/train/dataloader/test_plan.py",),
+    ),
+    Mutant(
+        "contrastive weight of 0 ignored",
+        "pipeline/train/dataloader/plan.py",
+        "num_pairs=len(draw.pairs) if contrastive_weight else 0,",
+        "num_pairs=len(draw.pairs),",
+        ("tests/pipeline/train/dataloader/test_plan.py",),
+    ),
+    Mutant(
+        "one mask for all steps",
+        "pipeline/train/dataloader/step_dataset.py",
+        'seed_of("noise", *words)',
+        'seed_of("noise", self.recipe.seed, *words[2:])',
+        REPLAY,
+    ),
+    Mutant(
+        "long positives trained on",
+        "pipeline/train/dataloader/lengths.py",
+        "np.maximum(self.needed[query], self.needed[positive]) <= max_length",
+        "self.needed[query] <= max_length",
+        ("tests/pipeline/train/dataloader/test_token_counts.py", "tests/pipeline/train/dataloader/test_corpus.py"),
+    ),
+    Mutant(
+        "a question without room for its answer",
+        "pipeline/train/dataloader/token_counts.py",
+        "question_ids(side.turns[0].question)) + 1",
+        "question_ids(side.turns[0].question))",
+        ("tests/pipeline/train/dataloader/test_token_counts.py",),
+    ),
+    Mutant(
+        "rows left out are held out",
+        "pipeline/train/dataloader/corpus.py",
+        "return {name: rows[fits[rows]] for",
+        "return {name: rows[fits[rows] | True] for",
+        ("tests/pipeline/train/dataloader/test_corpus.py",),
+    ),
+    Mutant(
+        "table of another layout",
+        "pipeline/train/dataloader/token_counts.py",
+        "tokenizer, probe, shapes, ruler.pixels]",
+        "tokenizer, probe, ruler.pixels]",
+        ("tests/pipeline/train/dataloader/test_token_counts.py",),
+    ),
+    Mutant(
+        "absent datasets ignored",
+        "pipeline/train/dataloader/corpus.py",
+        "    if absent:",
+        "    if absent and False:",
+        ("tests/pipeline/train/dataloader/test_corpus.py",),
+    ),
+    Mutant(
+        "weights of datasets ignored",
+        "pipeline/train/dataloader/corpus.py",
+        "weights.get(name, 1.0) * min(",
+        "1.0 * min(",
+        ("tests/pipeline/train/dataloader/test_corpus.py", "tests/pipeline/train/dataloader/test_step_dataset.py"),
+    ),
+    Mutant(
+        "ranks read the whole batch",
+        "pipeline/train/dataloader/step_dataset.py",
+        "for number in hands[self.rank]]",
+        "for number in range(len(plan.sides))]",
+        ("tests/pipeline/train/dataloader/test_step_dataset.py",),
+    ),
+    Mutant(
+        "homogeneous questions asked where none belong",
+        "pipeline/train/dataloader/plan.py",
+        "own = mixture.own_sides if language_weight else ()",
+        "own = SIDES if language_weight else ()",
+        ("tests/pipeline/recipes/test_training.py::test_what_a_recipe_is_about_can_be_seen",),
+    ),
+    Mutant(
+        "a broken picture does not name its shard",
+        "pipeline/train/dataloader/unreadable.py",
+        'super().__init__(f"{found.shard}: {found.reason}")',
+        "super().__init__(found.reason)",
+        ("tests/pipeline/train/dataloader/test_unreadable.py::test_a_step_that_can_read_nothing_is_an_error",),
+    ),
+    Mutant(
+        "larger pictures than the shards hold",
+        "pipeline/train/dataloader/corpus.py",
+        "wanted > held:",
+        "wanted > held + 1:",
+        ("tests/pipeline/train/dataloader/test_corpus.py",),
+    ),
+    Mutant(
+        "cut answers are not counted",
+        "pipeline/train/dataloader/step_work.py",
+        "num_cut=sum(row.sequence.cut for row in rows),",
+        "num_cut=0,",
+        ("tests/pipeline/train/dataloader/test_step_dataset.py",),
+    ),
+    Mutant(
+        "a question whose answer has no room ends the run",
+        "pipeline/sequence.py",
+        "                    kept.pop()  # a question whose answer finds no room at all\n",
+        "                    pass\n",
+        ("tests/pipeline/test_sequence.py",),
+    ),
+    Mutant(
+        "the native form of a conversation is not measured",
+        "pipeline/train/dataloader/token_counts.py",
+        "if self.native and not sample.positive:",
+        "if False:",
+        ("tests/pipeline/train/dataloader/test_token_counts.py",),
+    ),
+    Mutant(
+        "every tensor travels by itself",
+        "pipeline/train/dataloader/collate_buffer.py",
+        "outline = _replaced(value, torch.Tensor, put)",
+        "outline = value",
+        ("tests/pipeline/train/dataloader/test_collate_buffer.py",),
+    ),
+    Mutant(
+        "tensors in a block are not aligned",
+        "pipeline/train/dataloader/collate_buffer.py",
+        "-(-end // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES",
+        "end",
+        ("tests/pipeline/train/dataloader/test_collate_buffer.py",),
+    ),
+)
