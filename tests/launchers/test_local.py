@@ -37,6 +37,7 @@ def test_the_processes_of_a_training_know_the_run_of_the_chain(tmp_path: Path, m
     ("codes", "kind", "words"),
     [
         ([STOPPED, STOPPED], StoppedError, "the same command goes on"),
+        ([-9, STOPPED], StoppedError, "goes on from its newest checkpoint"),  # one waited for its loader, the other for it
         ([-9, 3], PipelineError, "rank 0 was killed by SIGKILL, rank 1 ended with exit code 3"),
         ([0, 0], PipelineError, "no process finished it"),
     ],

@@ -14,7 +14,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "launchers" / "slurm_train.sh"
 STEP = """#!/usr/bin/env bash
-trap 'sleep 0.3; echo saved >>"$LOG"; exit 75' USR1
+trap 'sleep 0.3; [ -e "$LOG.stuck" ] || echo saved >>"$LOG"; exit 75' USR1
 trap 'echo killed >>"$LOG"; exit 137' TERM
 echo "srun ${*: -2}" >>"$LOG"
 for i in $(seq 200); do
@@ -81,6 +81,12 @@ def test_the_ranks_save_and_the_job_is_put_back_when_it_should_be(
     tmp_path: Path, job: str, signals: tuple[signal.Signals, ...], code: int | None, expected: tuple[int, list[str]]
 ) -> None:
     assert run(tmp_path, job, signals, code) == expected
+
+
+def test_ranks_that_could_not_save_in_time_are_put_back_too(tmp_path: Path) -> None:
+    """One whose loader hangs is ended by its watch with the code of those that saved: decision 035."""
+    (tmp_path / "log.stuck").touch()
+    assert run(tmp_path, CALM, (signal.SIGUSR1,), None) == (0, [PUT_BACK])
 
 
 def test_a_job_that_hung_goes_back_a_few_times_and_then_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
