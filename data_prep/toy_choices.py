@@ -9,15 +9,19 @@ from pathlib import Path
 from data_prep.scene_maker import SceneMaker
 from data_prep.scene_questions import LETTERS, OPTIONS, ask, is_there, names, options
 from data_prep.scenes import LABELS, Scene
+from data_prep.toy_benchmarks import benchmark_tables
 from data_prep.toy_files import PictureBook
 
 _ROWS_PER_SET = 4
 
 
 def write_choices(root: Path, *, seed: int, rows: int, book: PictureBook) -> dict[str, int]:
-    """`ToyMC.tsv` with `rows` rows and `ToyYN.tsv` with as many, rounded up to whole sets of four. Returns the rows of each."""
+    """`ToyMC.tsv` with `rows` rows, `ToyYN.tsv` with as many, rounded up to whole sets of four, and a file in each other
+    benchmark's columns (data_prep.toy_benchmarks). Returns the rows of each.
+    """
     maker = SceneMaker(rng=random.Random(f"{seed}/mcq"), split="eval")
     tables = {"ToyMC": _choice_rows(maker, rows, book), "ToyYN": _yes_no_rows(maker, -(-rows // _ROWS_PER_SET), book)}
+    tables |= benchmark_tables(tables["ToyMC"])
     root.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         _write_tsv(root / f"{name}.tsv", table)

@@ -29,7 +29,7 @@ def test_the_seed_decides_every_byte(tmp_path: Path) -> None:
     assert one == again
     assert one.keys() == two.keys()
     drawn = [name for name in one if name.endswith((".zip", ".tsv", ".jsonl"))]
-    assert len(drawn) == 15
+    assert len(drawn) == 20
     assert all(one[name] != two[name] for name in drawn)
 
 
@@ -51,7 +51,15 @@ def test_the_folder_holds_the_release_layout_and_the_facts_alone(toy_world: Any)
         "scene_facts.jsonl",
     ]
     assert sorted(path.name for path in (toy_world.root / "conversations").iterdir()) == ["eval.json", "images.zip", "train.json"]
-    assert sorted(path.name for path in (toy_world.root / "mcq").iterdir()) == ["ToyMC.tsv", "ToyYN.tsv"]
+    assert sorted(path.name for path in (toy_world.root / "mcq").iterdir()) == [
+        "ToyAI2D.tsv",
+        "ToyMC.tsv",
+        "ToyMMBench.tsv",
+        "ToyMMMU.tsv",
+        "ToyMMStar.tsv",
+        "ToyMMVet.tsv",
+        "ToyYN.tsv",
+    ]
     for path in toy_world.root.glob("MMEB-*/*/*.parquet"):
         assert pq.read_table(path).num_rows > 0
 
@@ -72,6 +80,8 @@ def test_counts_are_what_was_written(toy_world: Any) -> None:
         "eval_conversations": 40,
         "ToyMC": 64,
         "ToyYN": 64,
+        **dict.fromkeys(("ToyAI2D", "ToyMMStar", "ToyMMMU", "ToyMMVet"), 8),
+        "ToyMMBench": 32,
         **dict.fromkeys(("flickr30k", "coco", "sharegpt4v", "urban1k", "sugarcrepe"), 40),
         "pictures": len(toy_world.facts),
     }

@@ -3,7 +3,7 @@
 Choices are read by three states of the rule. Marks . ( ) [ ] , : ; ! * # { } become spaces, then words are split at white space.
 2025-07: exactly one label among the words is the answer; no label and a word Z refuses; else the one option whose text stands in
 the answer, case aside. 2025-08: the label's first place must be among the last four words, and texts are not looked for in an
-answer over twice as long as all of them. 2026-06: before the texts, a letter A to D behind "answer is", even as the start of a word.
+answer over twice as long as all of them. 2026-06: before the texts, a letter A to D behind "answer is", even where a word begins.
 """
 
 import pytest

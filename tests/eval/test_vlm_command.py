@@ -230,6 +230,8 @@ def answer_as(rank: int, count: int, barrier: Barrier, path: Path, out: Path, di
     def answer(context: Side, question: str, compressed: bool) -> str:
         if 0 <= die_after < len(model.asked):
             os.kill(os.getpid(), signal.SIGKILL)
+        with (out.parent / f"{out.name}.asked").open("a") as log:
+            log.write("asked\n")
         return numbered(context, question, compressed)
 
     model.answer_one = answer
@@ -265,3 +267,4 @@ def test_any_number_of_ranks_killed_at_any_moment_gives_the_same_answers(data: P
     assert alone.name == shared.name
     answers = [sorted(path.read_text().splitlines()) for path in (alone, shared)]
     assert answers[0] == answers[1] and len(answers[0]) == 6 + 2
+    assert (tmp_path / "shared.asked").read_text() == 6 * "asked\n", "what killed ranks had answered is not asked again"

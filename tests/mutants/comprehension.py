@@ -376,4 +376,18 @@ MUTANTS = (
         "",
         JUDGES,
     ),
+    Mutant(
+        "a rotation keeps the right letter",
+        "data_prep/toy_benchmarks.py",
+        '(LETTERS.index(row["answer"]) - turn) % len(LETTERS)',
+        'LETTERS.index(row["answer"])',
+        ("tests/data_prep/test_toy_benchmarks.py::test_what_is_right_in_one_is_right_in_all",),
+    ),
+    Mutant(
+        "a label counts however far from the end",
+        "eval/option_matcher.py",
+        "words.index(label) >= len(words) - self.label_tail",
+        "words.index(label) >= len(words) - self.label_tail - 1",
+        ("tests/eval/test_messy_answers.py",),
+    ),
 )
