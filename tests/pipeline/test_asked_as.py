@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eval.prompts import as_conversation
+from eval.questions import QuestionRow
 from pipeline.asked_as import OWN_SYSTEM_LINE, AskedAs
 from pipeline.errors import ConfigError
 from pipeline.inference import EmbeddingModel
-from pipeline.sample import Side
+from pipeline.sample import Side, Turn
 from pipeline.sequence import native_layout
 from tests.pipeline.corpus import picture
 from tests.pipeline.test_inference import WARM
@@ -65,3 +67,23 @@ def test_answers_follow_what_is_asked(model: EmbeddingModel, compressed: bool) -
     asked = [model.asked_as(way) for way in ways]
     said = [each.answer([SIDE], ["where \n"], compressed=compressed, decoding=WARM)[0] for each in asked]
     assert said[0] not in said[1:]
+
+
+def test_pictures_in_mid_sentence_reach_the_model_in_their_places(model: EmbeddingModel) -> None:
+    """The tokens of a whole text with two pictures in it, as a processor would make them of one user turn."""
+    words = ("Question: Compare ", " with ", ".\nWhich? \n")
+    rng = np.random.default_rng(2)
+    pictures = (picture(rng, 84, 56), picture(rng, 56, 56))
+    row = QuestionRow(index="0", question="", answer="x", options={}, images=pictures)
+    side, asked = as_conversation(row, [words[0], 1, words[1], 2, words[2]])
+    way = model.asked_as(AskedAs(keeps_space=True))
+    builder = replace(way.builder, layout=native_layout(way.recipe.phase.layout))
+    reader = replace(way.reader, builder=builder)
+    found = reader.row(side, (Turn(question=asked),), slot=0).sequence.input_ids.tolist()
+    v = builder.vocabulary
+    blocks = [[v.vision_start, *[v.image_pad] * count, v.vision_end] for count in (6, 4)]
+    turn = [*v.encode(words[0]), *blocks[0], *v.encode(words[1]), *blocks[1], *v.encode(words[2])]
+    assert found == [*builder.system_ids(), *turn, v.im_end, *v.encode("\n"), v.im_start, *v.encode("assistant\n")]
+    (said,) = way.answer([side], [asked], compressed=False, decoding=WARM)
+    (swapped,) = way.answer([replace(side, images=side.images[::-1])], [asked], compressed=False, decoding=WARM)
+    assert said != swapped
