@@ -40,7 +40,8 @@ Precision = dict[str, tuple[float, float, float]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What a run gave: P@1 by meta-task (value, low, high), accuracies by mode and texts written out, all in percent (None where
-    the model cannot be asked so), and the seconds of its steps. `fewer` is P@1 of fewer elastic tokens, by their number."""
+    the model cannot be asked so), and the seconds of its steps. `fewer` is P@1 of fewer elastic tokens, by their number, and
+    `fewer_told` what is answered and written out from them."""
 
     recipe: str
     seed: int
@@ -50,6 +51,7 @@ class Figures:
     texts: float | None
     seconds: float
     fewer: dict[str, Precision] = field(default_factory=dict)
+    fewer_told: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def scaled(recipe: Recipe, steps: int, seed: int) -> Recipe:
@@ -104,13 +106,8 @@ def run(recipe: Recipe, work: Path, processes: int, call: Call = crem) -> Figure
 def read(recipe: Recipe, work: Path) -> Figures:
     """What the last run of a work folder gave."""
     folder = work / "eval" / "main" / TRAINED
-    answers = {}
-    for mode in ("native", "compressed"):
-        results = [read_result(VlmResult, path) for name in ASKED if (path := folder / f"{name}-{mode}.json").is_file()]
-        scores = [result.accuracy.score.value for result in results if result.accuracy is not None]
-        if scores:
-            answers[mode] = 100 * sum(scores) / len(scores)
-    written = folder / reconstruct.RESULT_NAME
+    found = _told(folder)
+    fewer = {str(count): folder.with_name(FEWER.format(count)) for count in recipe.tokens.elastic[:-1]}
     names = [stage_name(recipe, recipe.until(phase.name)) for phase in recipe.phases]
     lines = [line for name in names for line in (work / name / "metrics.jsonl").read_text().splitlines()]
     return Figures(
@@ -118,11 +115,25 @@ def read(recipe: Recipe, work: Path) -> Figures:
         seed=recipe.seed,
         fingerprint=recipe_fingerprint(recipe),
         precision=_precision(folder),
-        fewer={str(count): _precision(folder.with_name(FEWER.format(count))) for count in recipe.tokens.elastic[:-1]},
-        answers=answers,
-        texts=100 * read_result(reconstruct.ReconstructResult, written).own.value if written.is_file() else None,
+        fewer={count: _precision(place) for count, place in fewer.items()},
+        fewer_told={count: _told(place) for count, place in fewer.items()},
+        answers={mode: value for mode, value in found.items() if mode != "texts"},
+        texts=found.get("texts"),
         seconds=sum(float(json.loads(line)["seconds"]) for line in lines),
     )
+
+
+def _told(folder: Path) -> dict[str, float]:
+    """Accuracies by mode, and texts written out, in percent; what was not measured is not among them."""
+    found: dict[str, float] = {}
+    for mode in ("native", "compressed"):
+        results = [read_result(VlmResult, path) for name in ASKED if (path := folder / f"{name}-{mode}.json").is_file()]
+        scores = [result.accuracy.score.value for result in results if result.accuracy is not None]
+        if scores:
+            found[mode] = 100 * sum(scores) / len(scores)
+    if (written := folder / reconstruct.RESULT_NAME).is_file():
+        found["texts"] = 100 * read_result(reconstruct.ReconstructResult, written).own.value
+    return found
 
 
 def _precision(folder: Path) -> Precision:
@@ -140,7 +151,8 @@ def table(runs: Sequence[Figures]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for each in runs:
         for count, fewer in each.fewer.items():
-            cells = [f"`{each.recipe}`, {count} tokens", str(each.seed), *_intervals(fewer), *"----"]
+            told = [_number(each.fewer_told.get(count, {}).get(name)) for name in ("compressed", "texts")]
+            cells = [f"`{each.recipe}`, {count} tokens", str(each.seed), *_intervals(fewer), "-", *told, "-"]
             lines.append(f"| {' | '.join(cells)} |")
         answers = [_number(each.answers.get(mode)) for mode in ("native", "compressed")]
         cells = [

@@ -89,9 +89,13 @@ class Remembering(Engine):
 class TwoVisits(Head):
     """The head as it is where it is trained: the backward pass computes the logits again."""
 
-    def forward(self, states: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, targets: torch.Tensor | None = None, reference: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Logits, or losses whose logits are computed again."""
-        return super().forward(states) if targets is None else self.visited_twice(states, targets)
+        if targets is None or reference is not None:
+            return super().forward(states, targets, reference)
+        return self.visited_twice(states, targets)
 
 
 def ours(bench: Bench, folder: Path, recipe: Recipe, name: str = OURS, *, head: type[Head] = Head) -> Variant:

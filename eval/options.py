@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from eval.components import COMPONENTS
 from pipeline.encode.embedding_cache import FOLDER
 from pipeline.encode.ranks import Ranks
 from pipeline.encode.share import Encoding
@@ -23,6 +24,7 @@ _SUBJECT = (
     click.option(
         "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a value of the recipe that --recipe names."
     ),
+    COMPONENTS,
     click.option("--work", type=click.Path(path_type=Path), default=Path("work"), show_default=True, help="Work folder."),
     click.option("--device", help="Where the model runs, as torch names it. Default: cuda where there is a GPU, else cpu."),
     click.option(

@@ -69,7 +69,8 @@ class EvaluateStage:
     """Measures the model before and after training, the latter also with blank pictures and with other rows' tokens.
 
     It is a list of small measurements (eval.measurement). Each has its own result file; a set that cannot be used costs that set,
-    and the stage then fails at its end. A recipe of elastic tokens is measured in retrieval at each of their numbers.
+    and the stage then fails at its end. A recipe of elastic tokens is measured at each of their numbers: in retrieval, in answers
+    from the tokens alone, and in texts written out.
     """
 
     context: Context
@@ -163,12 +164,14 @@ class EvaluateStage:
         data, how = self.context.data, Encoding.usual(self.context.work / embedding_cache.FOLDER)
         found: list[Measurement] = list(self.retrieval(model.label, how))
         has_sets = bool(found)
-        if model.label != TRAINED:
+        if model.label == UNTRAINED:
             return found
+        # Native answers read no tokens: those of fewer are those of all.
+        modes = self.modes if model.label == TRAINED else tuple(mode for mode in self.modes if mode not in WITHOUT_TOKENS)
         # An empty folder costs nothing else; what is asked for by name must be there.
         for file in question_files(data) if "questions" in self.choice.only else found_files(data):
             asking = replace(DEFAULTS, allow_changed=self.choice.allow_changed)
-            found += [questions(file, mode, model.results.path, asking) for mode in self.modes]
+            found += [questions(file, mode, model.results.path, asking) for mode in modes]
         if has_sets and self.context.recipe.tokens.count and Manifest.read(self.context.shards):
             found.append(reconstruct.reconstruction(data, self.context.shards))
         return found

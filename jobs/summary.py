@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eval import mmeb, retrieval_set
+from eval import mmeb, reconstruct, retrieval_set
 from eval.results import read_result
+from eval.vlm_result import VlmResult
 from jobs.evaluate import FEWER, TRAINED, UNTRAINED
 from jobs.stage import Context
 from pipeline.tracking import redact
@@ -39,6 +40,40 @@ def result_table(evaluation: Path, fewer: Sequence[int] = ()) -> str:
     score = trained.overall
     interval = f"95 % interval {_percent(score.low)} to {_percent(score.high)}"
     return "\n".join([*lines, f"trained, overall: {interval}, {trained.size_of('overall').replace('sets', 'datasets')}"])
+
+
+def token_table(evaluation: Path, elastic: Sequence[int]) -> str:
+    """What each number of elastic tokens is worth, in percent: P@1 over all sets, and what is answered from the tokens alone.
+
+    Answers are the mean of the benchmarks' own figures, with the picture's tokens and with another's; native ones need none.
+    Texts are those written out again. Empty where there are no elastic tokens; a dash for what was not measured.
+    """
+    if not elastic:
+        return ""
+    folders = {count: evaluation / FEWER.format(count) for count in elastic[:-1]} | {elastic[-1]: evaluation / TRAINED}
+    found = {f"{count} tokens": measured(folder) for count, folder in folders.items()}
+    native = measured(evaluation / TRAINED).get("native")
+    found["native"] = {} if native is None else {"answers": native}
+    columns = ("P@1", "answers", "swapped", "texts")
+    lines = [_line("by number of tokens, %", {name: name for name in columns})]
+    for label, figures in found.items():
+        lines.append(_line(label, {name: _percent(figures[name]) if name in figures else "-" for name in columns}))
+    return "\n".join(lines)
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Figures of a model's folder of results, as shares; what was not measured is not among them."""
+    found: dict[str, float] = {}
+    if (folder / retrieval_set.RESULT_NAME).is_file():
+        found["P@1"] = read_result(mmeb.MmebResult, folder / retrieval_set.RESULT_NAME).overall.value
+    for mode, name in (("native", "native"), ("compressed", "answers"), ("swapped", "swapped")):
+        results = [read_result(VlmResult, path) for path in sorted(folder.glob(f"*-{mode}.json"))]
+        scores = [result.headline.score.value for result in results if result.headline.score is not None]
+        if scores:
+            found[name] = sum(scores) / len(scores)
+    if (folder / reconstruct.RESULT_NAME).is_file():
+        found["texts"] = read_result(reconstruct.ReconstructResult, folder / reconstruct.RESULT_NAME).own.value
+    return found
 
 
 def _of_same_sets(result: mmeb.MmebResult | None, trained: mmeb.MmebResult, group: str) -> str:

@@ -21,8 +21,8 @@ def evaluate(processes: int, **given: Any) -> None:
     P@1 on MMEB-eval, with the pictures and with blank ones; questions about pictures, answered natively, from the tokens
     alone and from another row's tokens; texts written out again from the tokens alone. Every set is kept when it is measured and
     found again, whatever is chosen later; one that cannot be used costs that set, and the exit code says so. Of elastic tokens
-    each number has its P@1, printed as a table. With --processes the sets are embedded by several first; one process then ranks
-    them and asks the questions. A single model:
+    each number has P@1, answers and texts, printed as tables. With --processes the sets are embedded by several first; one
+    process then ranks them and asks the questions. A single model:
 
     \b
       python -m eval.vlm --run-id RUN_ID --mode compressed
@@ -34,7 +34,7 @@ def evaluate(processes: int, **given: Any) -> None:
       crem evaluate --recipe tiny --only questions --checkpoint 500
     """
     from jobs.evaluate import Choice
-    from jobs.summary import result_table
+    from jobs.summary import result_table, token_table
     from pipeline.train.local_ranks import is_started_rank
 
     shared, choice = options.take_shared(given), Choice(**given)
@@ -44,8 +44,8 @@ def evaluate(processes: int, **given: Any) -> None:
     if processes > 1:
         _embed_in(processes, shared, choice)
     context = one_stage("evaluate", shared, {"choice": choice})
-    if context.recipe.tokens.elastic:
-        click.echo(f"\n{result_table(context.evaluation, context.recipe.tokens.elastic[:-1])}")
+    if elastic := context.recipe.tokens.elastic:
+        click.echo(f"\n{result_table(context.evaluation, elastic[:-1])}\n\n{token_table(context.evaluation, elastic)}")
 
 
 def _embed_in(processes: int, shared: dict[str, Any], choice: Any) -> None:

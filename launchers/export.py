@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eval.components import COMPONENTS
 from launchers.options import DEFAULT_WORK, SETTINGS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     "--recipe", help="Recipe of a bare model folder, or of one with classes of your own: NAME, file.py:fn or recipe.json."
 )
 @SETTINGS
+@COMPONENTS
 @click.option("--work", type=click.Path(path_type=Path), default=DEFAULT_WORK, help="Work folder, for its store of runs.")
 @click.option("--form", type=click.Choice(["merged", "adapter"]), default="merged", help="A whole model, or a PEFT adapter.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", help="Number type of a whole model.")

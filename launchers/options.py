@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from eval.components import COMPONENTS
 from jobs.defaults import KINDS, STEP_TIMEOUT
 from launchers.progress import Progress
 from launchers.teacher_options import TEACHER_OPTIONS
@@ -33,15 +34,6 @@ SETTINGS = click.option(
 )
 
 
-def _run_files(context: click.Context, parameter: click.Parameter, files: tuple[Path, ...]) -> None:
-    """Make the classes of a user's files known, before a recipe names them."""
-    if files:
-        from pipeline.recipes.source import run_file
-
-        for file in files:
-            run_file(file, "--components")
-
-
 _SHARED = (
     click.option(
         "--recipe",
@@ -50,15 +42,7 @@ _SHARED = (
         help="What to train and how: a name of crem recipes list, a function of your own (my_recipe.py:fn), or a recipe.json.",
     ),
     SETTINGS,
-    click.option(
-        "--components",
-        type=click.Path(path_type=Path, dir_okay=False),
-        multiple=True,
-        metavar="FILE.py",
-        callback=_run_files,
-        expose_value=False,
-        help="File of your own whose classes a recipe.json names; --recipe my_recipe.py:fn needs none for its own.",
-    ),
+    COMPONENTS,
     click.option(
         "--work",
         type=click.Path(path_type=Path, file_okay=False),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from eval.components import COMPONENTS
 from launchers import options
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _lines(table: "PrintedTable") -> Iterator[str]:
 @recipes.command("show")
 @click.argument("recipe", metavar="NAME")
 @options.SETTINGS
+@COMPONENTS
 @click.option("--diff", metavar="OTHER", help="Print only what differs from recipe OTHER: field, OTHER's value, NAME's value.")
 def show_recipe(recipe: str, settings: tuple[str, ...], diff: str | None) -> None:
     """Print every value of the recipe NAME as JSON, defaults included, or what differs from another recipe.

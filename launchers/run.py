@@ -76,9 +76,12 @@ def run(until: str, processes: int, on: str, **given: Any) -> None:
 
 def _tell_end(context: "Context", until: str) -> None:
     """The table of a whole chain, and where to look."""
-    from jobs.summary import result_table, tracking_command
+    from jobs.summary import result_table, token_table, tracking_command
 
     if until == ORDER[-1]:
-        click.echo(f"\n{result_table(context.evaluation, context.recipe.tokens.elastic[:-1])}\n")
+        elastic = context.recipe.tokens.elastic
+        click.echo(f"\n{result_table(context.evaluation, elastic[:-1])}\n")
+        if elastic:
+            click.echo(f"{token_table(context.evaluation, elastic)}\n")
         click.echo(f"report: {(context.report / 'report.html').resolve()}")
     click.echo(f"tracked runs:\n  {tracking_command(context)}")

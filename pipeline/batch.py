@@ -58,7 +58,8 @@ class Batch:
     `pool_index` (E, K) are the positions that each embedding pools, `slots` (E,) their places in the global batch;
     `score_index` (S,) are positions whose next token `score_target` (S,) is scored; `score_row_tokens` (S,) is how many tokens
     its row scores, `score_loss_group` (S,) the row's loss group. `token_noise` (T,) numbers the tokens for their dropout masks.
-    `features` (V, D), where a frozen tower made them before, stand in for `pixels`.
+    `features` (V, D), where the tower made them before, stand in for `pixels`. `reference` are the spans of the same tokens where
+    nothing is hidden, for a language loss that compares with that.
     """
 
     input_ids: torch.Tensor
@@ -75,6 +76,7 @@ class Batch:
     score_loss_group: torch.Tensor
     token_noise: torch.Tensor
     features: torch.Tensor | None = None
+    reference: Spans | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device.
@@ -106,7 +108,7 @@ def _move(value: Any, device: torch.device) -> Any:
     return value
 
 
-def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
+def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions", *, has_reference: bool = False) -> Batch:
     """Pack rows into one batch. `pooled` names the positions that the recipe's pooling reads in a row.
 
     The SYSTEM tokens that all rows begin with are packed once: nothing before them differs, so their states do not either.
@@ -133,7 +135,13 @@ def pack(rows: Sequence[Row], layout: Layout, pooled: "PoolPositions") -> Batch:
         score_row_tokens=scored[2],
         score_loss_group=scored[3],
         token_noise=torch.from_numpy(np.concatenate([_noise(rows[0])[:shared], *(_noise(row)[shared:] for row in rows)])),
+        reference=uncompressed_spans(rows, layout) if has_reference else None,
     )
+
+
+def uncompressed_spans(rows: Sequence[Row], layout: Layout) -> Spans:
+    """What the packed tokens of rows see where nothing is hidden."""
+    return causal_spans([(row.sequence.attention_roles(), False) for row in rows], row_places(rows), layout)
 
 
 def _noise(row: Row) -> np.ndarray:

@@ -38,10 +38,10 @@ class Mixture:
 
     `pairs` retrieval pairs in one-dataset runs of `sub_batch` (0: the model only answers), and `outside` conversations (0: none)
     of the datasets `outside_sets` (empty: of all that are there, in which case what is trained depends on the data folder).
-    `own_sides` are the sides that are asked the phase's target (empty: none). `native_share` of the conversations have no
-    compression tokens. `weights` scale a dataset's share (default 1 a row), of pairs and of conversations; `cap` limits the rows
-    of pairs that count towards it. A training row shows a part of each picture, drawn anew at every step, at least `least_view`
-    of its width and height (1: all of it).
+    `own_sides` are the sides that are asked the phase's target (empty: none), `negatives` being the phase's hard negatives.
+    `native_share` of the conversations have no compression tokens. `weights` scale a dataset's share (default 1 a row), of pairs
+    and of conversations; `cap` limits the rows of pairs that count towards it. A training row shows a part of each picture,
+    drawn anew at every step, at least `least_view` of its width and height (1: all of it).
     """
 
     pairs: int = 1024
@@ -172,6 +172,7 @@ class Phase:
         self._check_order()
         self._check_questions()
         self._refuse_idle_tokens()
+        self._check_asked_negatives()
 
     @property
     def budget(self) -> ChunkBudget:
@@ -235,7 +236,8 @@ class Phase:
             )
 
     def _refuse_idle_tokens(self) -> None:
-        """Refuse answers that learn nothing of the context, and, where answers alone teach, tokens that no answer needs.
+        """Refuse answers that learn nothing of the context, a reference that is the model itself, and, where answers alone teach,
+        tokens that no answer needs.
 
         Beside a contrastive loss an open mask is a method's own switch (CREM's Table 8, Bottleneck Tokens' ablation).
         """
@@ -245,10 +247,27 @@ class Phase:
             raise ConfigError(
                 "layout.hidden: without COMPRESSION in layout.order nothing of CONTEXT reaches ANSWER; hide nothing"
             )
+        if self.language.has_reference and not hides:
+            raise ConfigError(
+                f"language: {type(self.language).__name__} compares with the model that sees CONTEXT, and ANSWER sees it: "
+                "nothing is learnt; hide CONTEXT from QUESTION and ANSWER in layout.hidden, with layout.gate_probability over 0"
+            )
         if self.embeds or hides or not {Role.COMPRESSION, Role.ANSWER} <= set(layout.order):
             return
         if self.mixture.asks_pairs or (self.mixture.outside and self.mixture.native_share < 1.0):
             raise ConfigError(
                 f"layout.hidden: phase {self.name!r} only answers, and its answers see CONTEXT, so COMPRESSION learns nothing; "
                 "hide CONTEXT from QUESTION and ANSWER, with layout.gate_probability over 0, or take COMPRESSION away"
+            )
+
+    def _check_asked_negatives(self) -> None:
+        """Refuse to ask hard negatives that the phase does not take, or what is made for no hard negative."""
+        if not self.mixture.asks_pairs or "negatives" not in self.mixture.own_sides:
+            return
+        if not self.negatives.most:
+            raise ConfigError("mixture.own_sides: asks the negatives, and negatives.most is 0; raise it, or take negatives out")
+        if not self.target.tells_negatives:
+            raise ConfigError(
+                f"mixture.own_sides: {type(self.target).__name__} has nothing to say about negatives; take Dialogue, Caption or "
+                "Description as target, or take negatives out"
             )

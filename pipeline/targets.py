@@ -9,9 +9,10 @@ from pipeline.errors import ConfigError
 from pipeline.ranges import check_least, check_once
 from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
 
-SideName = Literal["query", "positive"]
-SIDES: tuple[SideName, ...] = get_args(SideName)
-"""Names of the first places among a sample's sides; hard negatives follow, and are asked nothing."""
+SideName = Literal["query", "positive", "negatives"]
+"""Sides of a pair that may be asked something; `negatives` are all that the phase takes."""
+SIDES = ("query", "positive")
+"""Names of the first places among a sample's sides; hard negatives follow, as "negative_0" and so on."""
 
 Told = Literal["query", "positive", "both", "none"]
 """Whose text is generated, by the tokens of the other side."""
@@ -22,10 +23,15 @@ class Target(ABC):
 
     needs: ClassVar[QaKind | Literal[""]] = ""
     """The kind of synthesized turns that must have been made; empty for none."""
+    tells_negatives: ClassVar[bool] = True
+    """Whether there can be something to say about a hard negative."""
 
     @abstractmethod
-    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
-        """Questions with the answers to learn about a side of a sample; none where there is nothing to say."""
+    def turns(self, sample: Sample, side: str, synthesized: QaTable) -> tuple[Turn, ...]:
+        """Questions with the answers to learn about a side of a sample; none where there is nothing to say.
+
+        `side` is "query", "positive" or, where a phase asks about them, "negative_<n>", from 0.
+        """
 
     def context(self, side: Side) -> Side:
         """What of a side stands before its tokens in a phase that embeds nothing; in any other it is the whole side."""
@@ -47,8 +53,9 @@ class OwnQuestions(Target):
     bare: bool = False
 
     needs: ClassVar[QaKind | Literal[""]] = "qa"
+    tells_negatives: ClassVar[bool] = False
 
-    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+    def turns(self, sample: Sample, side: str, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized turns."""
         if not self.texts and not sample.sides[SIDES.index(side)].images:
             return ()
@@ -74,7 +81,7 @@ class Dialogue(Target):
     def __post_init__(self) -> None:
         check_least(self, "target", most=1)
 
-    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+    def turns(self, sample: Sample, side: str, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized dialogue, turn after turn."""
         return synthesized.turns(sample.dataset, sample.key, side)[: self.most]
 
@@ -94,7 +101,7 @@ class Caption(Target):
 
     needs: ClassVar[QaKind | Literal[""]] = "caption"
 
-    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+    def turns(self, sample: Sample, side: str, synthesized: QaTable) -> tuple[Turn, ...]:
         """The side's synthesized turn."""
         return synthesized.turns(sample.dataset, sample.key, side)
 
@@ -122,13 +129,15 @@ class OtherSide(Target):
     told: tuple[tuple[str, Told], ...] = ()
     otherwise: Told = "positive"
 
+    tells_negatives: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         check_once("target.told", [name for name, _ in self.told])
         for name, told in (*self.told, ("otherwise", self.otherwise)):
             if told not in get_args(Told):
                 raise ConfigError(f"target.told, {name}: {told!r} is not one of {', '.join(get_args(Told))}")
 
-    def turns(self, sample: Sample, side: SideName, synthesized: QaTable) -> tuple[Turn, ...]:
+    def turns(self, sample: Sample, side: str, synthesized: QaTable) -> tuple[Turn, ...]:
         """One turn without a question, whose answer is the other side's text."""
         other, name = (sample.positive, "positive") if side == "query" else (sample.query, "query")
         if other is None or self._told(sample.dataset) not in (name, "both"):

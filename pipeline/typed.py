@@ -69,7 +69,8 @@ def hint(kind: Any, name: object) -> str:
     for each in (found for base in bases for found in named(base, str(name)) if shortcoming(found)):
         return f"; {name} of {each.__module__} {shortcoming(each)}"
     own = " or ".join(f"{base.__module__}.{base.__name__}" for base in bases)
-    return f"; a class of your own stands under {own} in the file that --recipe FILE.py:FN names" if bases else ""
+    where = "in the file that --recipe FILE.py:FN or --components names"
+    return f"; a class of your own stands under {own} {where}" if bases else ""
 
 
 def field_kinds(cls: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ means.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -15,9 +15,15 @@ from pipeline.errors import ConfigError
 
 
 class LanguageLoss(ABC):
-    """How the losses of scored tokens become one: what a row counts, what sums are divided by, what a token weighs."""
+    """How the losses of scored tokens become one: what a row counts, what sums are divided by, what a token weighs.
+
+    A token's loss is its negative log likelihood; where `has_reference`, the KL divergence of the model's distribution of the
+    token from its own where nothing is hidden, which has no gradient and no dropout.
+    """
 
     __slots__ = ()
+
+    has_reference: ClassVar[bool] = False
 
     @abstractmethod
     def units(self, num_scored: int) -> float:
@@ -72,3 +78,14 @@ class NextToken(LanguageLoss):
         """Each token weighs as much as another, or as much as its share of its row."""
         weights = 1.0 / row_tokens if self.mean == "sample_mean" else torch.ones_like(token_losses)
         return torch.zeros(num_groups, device=token_losses.device).index_add(0, groups, token_losses * weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KLToUncompressed(NextToken):
+    """Self-distillation: answers behind the tokens are to be as likely as where the context is seen (an ablation of CoMa).
+
+    Its direction is the usual one, from the uncompressed distribution p: sum p (log p - log q). Each row is read once more,
+    without a graph. Held-out figures stay negative log likelihoods, so that they can be held against other losses'.
+    """
+
+    has_reference: ClassVar[bool] = True

@@ -267,7 +267,8 @@ class Backbone(nn.Module):
         logits: torch.Tensor = self.model.lm_head(hidden)
         return logits
 
-    def token_losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Negative log likelihoods (S,) float32 of targets (S,) int64 after hidden states (S, D)."""
-        losses: torch.Tensor = self.model.lm_head(hidden, targets)
+    def token_losses(self, hidden: torch.Tensor, targets: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+        """Negative log likelihoods (S,) float32 of targets (S,) int64 after hidden states (S, D), or, with those of a `reference`
+        (S, D), KL divergences from it (pipeline/model/head.py)."""
+        losses: torch.Tensor = self.model.lm_head(hidden, targets, reference)
         return losses

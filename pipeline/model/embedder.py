@@ -59,10 +59,22 @@ class Embedder(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Embeddings (E, D), or (E, k, D) at k numbers of tokens, of unit norm, and token losses (S,), both float32."""
         embeddings = self.input_embeddings(batch)
+        reference = self._reference(embeddings.detach(), batch)
         with self.noise.of(batch.token_noise):
             states = self.backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
-        losses = self.backbone.token_losses(states[batch.score_index], batch.score_target)
+        losses = self.backbone.token_losses(states[batch.score_index], batch.score_target, reference)
         return Outputs(self.pool(states, batch), losses)
+
+    @torch.no_grad()
+    def _reference(self, embeddings: torch.Tensor, batch: Batch) -> torch.Tensor | None:
+        """Final states (S, D) before the scored tokens where nothing is hidden, without dropout; None where no loss asks."""
+        if batch.reference is None:
+            return None
+        trains = self.backbone.training
+        self.backbone.eval()
+        states = self.backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.reference))
+        self.backbone.train(trains)
+        return states[batch.score_index]
 
     def pool(self, states: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Embeddings (E, D), or (E, k, D), of unit norm, float32, from the final states (T, D) of a packed batch."""
@@ -80,8 +92,11 @@ class Embedder(nn.Module):
         if not batch.pixels:
             assert not len(batch.image_index), "its pictures have neither pixels nor features"
             return embeddings + 0.0 * self._dummy_features(embeddings).sum() if self.always_use_tower else embeddings
-        features = self.backbone.features(cut(self.cutter, batch.pixels).to(embeddings.dtype), batch.grid_thw)
-        return embeddings.index_put((batch.image_index,), features)
+        return embeddings.index_put((batch.image_index,), self.features(batch, embeddings.dtype))
+
+    def features(self, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
+        """Features (V, D) of a batch's pictures, of which it has some, by the module's own tower, whose weights have `dtype`."""
+        return self.backbone.features(cut(self.cutter, batch.pixels).to(dtype), batch.grid_thw)
 
     def _dummy_features(self, like: torch.Tensor) -> torch.Tensor:
         """Features of one black picture of one visual token.

@@ -1,16 +1,20 @@
 """The language model's head, which can also give losses: then logits exist a few rows at a time and none are kept."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import cross_entropy, linear, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 from torch.utils.checkpoint import checkpoint
 
 HEAD_ROWS = 512
 """Scored positions whose logits exist at once."""
+
+Losses = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of states (S, D) and of what belongs to each: numbers (S,) float32."""
 
 
 class Head(nn.Linear):
@@ -27,14 +31,21 @@ class Head(nn.Linear):
         head.weight = linear.weight
         return head
 
-    def forward(self, states: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, targets: torch.Tensor | None = None, reference: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Logits (..., V) of states (..., D); with targets (S,) of states (S, D) their negative log likelihoods (S,), float32.
+
+        With the states (S, D) of a `reference`, in place of them the KL divergences (S,) of what follows the states from what
+        follows its own: sum p (log p - log q), p being the reference's, without a gradient.
 
         No route keeps logits. A frozen head takes each position's gradient while its logits exist; a trained one keeps the
         states and computes the logits again in the backward pass, a third more of its time.
         """
         if targets is None:
             return super().forward(states)
+        if reference is not None:
+            return self._twice(self._divergences, states, reference)
         if not self.weight.requires_grad and states.requires_grad and torch.is_grad_enabled():
             losses: torch.Tensor = _OneVisit.apply(states, self.weight, targets)  # type: ignore[no-untyped-call]
             return losses
@@ -42,11 +53,21 @@ class Head(nn.Linear):
 
     def visited_twice(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Losses (S,) that keep states and targets for the backward pass."""
-        twice = partial(checkpoint, self._losses, use_reentrant=False, preserve_rng_state=False)
-        return torch.cat([twice(*piece) for piece in _pieces(states, targets)])
+        return self._twice(self._losses, states, targets)
+
+    def _twice(self, losses: Losses, states: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        """Losses (S,) of states and what belongs to them, piece by piece, each computed again in the backward pass."""
+        twice = partial(checkpoint, losses, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([twice(*piece) for piece in _pieces(states, others)])
 
     def _losses(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cross_entropy(super().forward(states).float(), targets, reduction="none")
+
+    def _divergences(self, states: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            expected = log_softmax(super().forward(reference).float(), dim=-1)
+        found = log_softmax(super().forward(states).float(), dim=-1)
+        return kl_div(found, expected, reduction="none", log_target=True).sum(dim=-1)
 
 
 class _OneVisit(torch.autograd.Function):

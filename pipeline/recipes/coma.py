@@ -10,11 +10,12 @@ from dataclasses import replace
 from functools import partial
 
 from pipeline.losses.contrastive import InfoNCE
-from pipeline.losses.language import NextToken
+from pipeline.losses.language import KLToUncompressed, NextToken
 from pipeline.model.adapters import LoRA
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import MeanOver
+from pipeline.negatives import InFile
 from pipeline.phase import AdamW, Mixture, Phase
 from pipeline.recipe import PublishedBackbone, Recipe
 from pipeline.roles import Hide, Layout, Role
@@ -56,9 +57,17 @@ def coma_3b() -> Recipe:
         adapter=adapter,
         tower="frozen",  # paper, figure
         # The paper's 256 are pictures. Ours are 256 pairs whose sides with a picture give a dialogue each: 256 of sets with one
-        # picture a pair, and up to 512 where both sides have one (CIRR, MSCOCO). `cap` and the weights of 0 are the paper's
-        # choice of pictures (at most 30,000 a set); pictures of hard negatives, which the paper adds, are not drawn.
-        mixture=Mixture(pairs=256, sub_batch=1, outside=0, cap=30_000, weights=tuple((name, 0.0) for name in NOT_DRAWN)),
+        # picture a pair, and up to 768 where both sides and the hard negative have one. `cap` and the weights of 0 are the
+        # paper's choice of pictures: at most 30,000 a set, those of queries, positives and hard negatives in one pool.
+        mixture=Mixture(
+            pairs=256,
+            sub_batch=1,
+            outside=0,
+            own_sides=("query", "positive", "negatives"),
+            cap=30_000,
+            weights=tuple((name, 0.0) for name in NOT_DRAWN),
+        ),
+        negatives=InFile(most=1),  # MMEB-train has one a row, of some sets
         target=Dialogue(bare=True),  # code: the picture alone, without a task's wording
         language=NextToken(mean="token_mean"),  # code: the mean over a batch's tokens, as transformers takes it
         optimizer=optimizer,
@@ -113,11 +122,7 @@ def all_scored() -> Recipe:
 
 
 def multi_turn() -> Recipe:
-    """What the ablations are held against: coma_3b with a second phase of 500,000 pairs (paper), which are 488 batches.
-
-    Missing of the ablations: the KL divergence to the uncompressed model, a loss of its own that needs a second forward pass of
-    each row.
-    """
+    """What the ablations are held against: coma_3b with a second phase of 500,000 pairs (paper), which are 488 batches."""
     base = coma_3b()
     return replace(
         base,
@@ -140,6 +145,21 @@ def description() -> Recipe:
 def caption() -> Recipe:
     """Ablation: one caption of each picture (code: caption.py, whose words are unknown; ours: data_prep/qa_caption.py)."""
     return _with_target(Caption(bare=True), "caption", "one caption of each picture")
+
+
+def kl() -> Recipe:
+    """Ablation: answers as likely as those of the uncompressed model, in place of the dialogues' own words.
+
+    The code's reference is a frozen model; ours is the model itself at the same step, seeing the picture. Direction: unknown.
+    """
+    base = multi_turn()
+    compress = replace(base.phases[0], language=KLToUncompressed(mean="token_mean"))
+    return replace(
+        base,
+        name="coma_3b_kl",
+        summary="coma_3b_multi_turn by the KL divergence from the model that sees the picture",
+        phases=(compress, base.phases[1]),
+    )
 
 
 def _with_target(target: Target, name: str, words: str) -> Recipe:
@@ -171,5 +191,6 @@ COMA: dict[str, Callable[[], Recipe]] = {
     "coma_3b_single_turn": single_turn,
     "coma_3b_description": description,
     "coma_3b_caption": caption,
+    "coma_3b_kl": kl,
     **{f"coma_3b_k{count}": partial(with_num_tokens, count) for count in NUM_TOKENS},
 }

@@ -25,7 +25,7 @@ COMA_FORMATS = PrintedTable(
         PrintedRow("single-turn", "coma_3b_single_turn", (None, None, None, None, 64.8)),
         PrintedRow("description", "coma_3b_description", (None, None, None, None, 64.9)),
         PrintedRow("caption", "coma_3b_caption", (None, None, None, None, 65.2)),
-        PrintedRow("multi-turn, KL", None, (None, None, None, None, 64.4)),
+        PrintedRow("multi-turn, KL", "coma_3b_kl", (None, None, None, None, 64.4)),
     ),
 )
 COMA_TOKENS = PrintedTable(

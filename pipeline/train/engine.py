@@ -126,7 +126,7 @@ class Engine:
         self.named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
         tower_trains = any(parameter.requires_grad for parameter in module.backbone.tower.parameters())
         module.always_use_tower = self.num_ranks > 1 and tower_trains
-        self.vision: Vision = Inside() if tower_trains else _take_tower_out(module, phase)
+        self.vision: Vision = Inside(module if self.zero_stage < 3 else None) if tower_trains else _take_tower_out(module, phase)
         if phase.gradient_checkpointing:
             module.checkpoint_layers()
         optimizer = phase.optimizer

@@ -130,8 +130,10 @@ class Cost:
     def chunk(self, chunk: Chunk, phase: Phase, *, is_kept: bool) -> Flops:
         """A chunk of a step: the gradient's passes, and on this machine the first pass without a graph as well."""
         text, head, tower = self.text(chunk.full), self.head(chunk.full), self.tower(chunk.full)
-        needed = sum(part.forward + part.backward for part in (text, head, tower))
-        again = head.again + (text.again + tower.again if phase.gradient_checkpointing else 0.0)
+        needed = sum(part.forward + part.backward for part in (text, head, tower)) + self._reference(chunk.full)
+        # Divergences are computed again from both logits, whatever the head.
+        head_again = head.again if chunk.full.reference is None else 2 * head.forward
+        again = head_again + (text.again + tower.again if phase.gradient_checkpointing else 0.0)
         first = self._first_pass(chunk.prefix, phase) if chunk.prefix is not None and not is_kept else 0.0
         return Flops(model=needed, hardware=needed + again + first)
 
@@ -141,20 +143,27 @@ class Cost:
         parts = (self.chunk(chunk, phase, is_kept=index >= first_kept) for index, chunk in enumerate(chunks))
         return sum(parts, Flops(model=0.0, hardware=0.0))
 
-    def look(self, chunks: Sequence[HeldOutChunk]) -> float:
-        """The forward passes over held-out rows: with compression, and without where an answer is scored; a frozen tower once."""
+    def look(self, chunks: Sequence[HeldOutChunk], phase: Phase) -> float:
+        """The forward passes over held-out rows: with compression, and without where an answer is scored; the tower once, but
+        a trained one in each of them under ZeRO-3."""
         total = 0.0
         for chunk in chunks:
             batch, full = chunk.compressed, chunk.full_spans
             spans = [batch.spans] if full is None else [batch.spans, full]
             texts = [self.text(replace(batch, spans=seen)) + self.head(batch) for seen in spans]
             total += sum(passes.forward for passes in texts)
-            total += self.tower(batch).forward * (len(spans) if self.tower_trains else 1)
+            total += self.tower(batch).forward * (len(spans) if self.tower_trains and phase.zero_stage == 3 else 1)
         return total
+
+    def _reference(self, batch: Batch) -> float:
+        """The pass where nothing is hidden, without a graph, up to its logits; nothing where no loss compares with it."""
+        if batch.reference is None:
+            return 0.0
+        return self.text(replace(batch, spans=batch.reference)).forward + self.head(batch).forward
 
     def _first_pass(self, prefix: Batch, phase: Phase) -> float:
         """The first pass without a graph; a trained tower takes part in it, a frozen one where its features are not kept."""
-        text = self.text(prefix).forward + self.head(prefix).forward
+        text = self.text(prefix).forward + self.head(prefix).forward + self._reference(prefix)
         return text + self.tower(prefix).forward if self.tower_trains or phase.features == "recomputed" else text
 
 

@@ -81,15 +81,15 @@ class HeldOut:
             max_over_ranks(work.num_passes) - work.num_passes
         )  # before any pass: under ZeRO-3 each is full of collectives
         for chunk in work.chunks:
-            # Once for both passes: a frozen tower's features stand in for the pixels from here on.
-            batch = engine.vision.see(chunk.compressed).to(engine.device)
+            # Once for both passes: the tower's features stand in for the pixels from here on.
+            batch = engine.vision.seen_once(chunk.compressed.to(engine.device))
             outputs = engine(batch)
             embeddings[batch.slots] = outputs.embeddings[:, -1] if engine.module.elastic else outputs.embeddings
             sums[1] += language_sums(outputs, batch, self.phase)
             if chunk.full_spans is not None:
                 sums[0] += language_sums(engine(replace(batch, spans=chunk.full_spans)), batch, self.phase)
         for _ in range(num_dummies):
-            engine(dummy)
+            engine(replace(dummy, reference=None))  # as all passes of a look, which tell likelihoods whatever the loss is
         return embeddings, sums
 
     def _language(self, sums: torch.Tensor) -> dict[str, float]:

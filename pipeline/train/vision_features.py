@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 
 from pipeline.batch import Batch
+from pipeline.model.embedder import Embedder
 from pipeline.model.tower import FrozenTower
 from pipeline.phase import Features
 from pipeline.train.dataloader.step_work import Chunk
@@ -22,6 +23,9 @@ class Vision(Protocol):
     def see(self, batch: Batch) -> Batch:
         """A batch on its own (held-out rows), ready for the model."""
 
+    def seen_once(self, batch: Batch) -> Batch:
+        """A batch that several passes without a graph read, ready for all of them: its pictures go through the tower here."""
+
     def full(self, chunk: Chunk) -> Batch:
         """A chunk's whole rows, ready for the model."""
 
@@ -32,12 +36,27 @@ class Vision(Protocol):
         """The chunk was seen for the last time."""
 
 
+@dataclass(slots=True)
 class Inside:
-    """The model has its tower and trains it: it takes pixels."""
+    """The model has its tower and trains it: it takes pixels.
+
+    `module` is the model, or None under ZeRO-3, where a call of the tower gathers its weights from all ranks: these make equally
+    many whole passes, but would not make equally many calls of the tower alone.
+    """
+
+    module: Embedder | None = None
 
     def see(self, batch: Batch) -> Batch:
         """The batch as it is."""
         return batch
+
+    @torch.no_grad()
+    def seen_once(self, batch: Batch) -> Batch:
+        """The batch with features in place of pixels; under ZeRO-3 as it is."""
+        if self.module is None or not batch.pixels:
+            return batch
+        dtype = next(self.module.backbone.tower.parameters()).dtype
+        return with_features(batch, self.module.features(batch, dtype))
 
     def full(self, chunk: Chunk) -> Batch:
         """The whole rows as they are."""
@@ -60,6 +79,8 @@ class Recomputed:
     def see(self, batch: Batch) -> Batch:
         """The batch with features in place of pixels."""
         return with_features(batch, self.tower(batch)) if batch.pixels else batch
+
+    seen_once = see
 
     def full(self, chunk: Chunk) -> Batch:
         """The whole rows with features."""

@@ -19,7 +19,7 @@ from jobs.evaluate import Choice, EvaluateStage
 from jobs.report import ReportStage
 from jobs.runner import run_stage
 from jobs.stage import Context
-from jobs.summary import result_table
+from jobs.summary import result_table, token_table
 from pipeline.data.keys import make_key
 from pipeline.data.mmeb_eval import eval_datasets
 from pipeline.data.shards import ShardIndex
@@ -140,11 +140,15 @@ def test_everything_is_measured_once(context: Context, models: Models) -> None:
 
 
 def test_elastic_tokens_are_measured_at_each_of_their_numbers(context: Context, models: Models) -> None:
-    """In retrieval; the counts that are told are those of all tokens."""
+    """In retrieval, in answers from tokens alone and in texts; the counts that are told are those of all tokens."""
     context = replace(context, recipe=load("tiny_elastic"))
     counts = evaluate(context)
-    assert counts == {"step": 200, "datasets": 3, "questions": 3, "texts": 6, "measured": 3 + 3 + 3 + 3 + 3 + 1}
+    assert counts == {"step": 200, "datasets": 3, "questions": 3, "texts": 6, "measured": 3 + (3 + 2 + 1) + (3 + 3 + 3 + 1)}
     assert models.embedded == {"fake untrained": 12, "fake step-00000200 of 4": 12, "fake step-00000200": 24}
+    there = {path.name for path in (context.evaluation / "trained_4_tokens").glob("Birds-*.json")}
+    assert there == {"Birds-compressed.json", "Birds-swapped.json"}
+    told = [line.split() for line in token_table(context.evaluation, (4, 16)).splitlines()]
+    assert [line[:2] for line in told[1:]] == [["4", "tokens"], ["16", "tokens"], ["native", "-"]] and len(told[1]) == 6
     table = result_table(context.evaluation, (4,)).splitlines()
     assert [line[:24].strip() for line in table[3:5]] == ["trained, 4 tokens", "trained"] and "-" not in table[3]
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from eval import mmeb, retrieval_set
+from eval.benchmarks.benchmark import Headline
 from eval.metrics import Score
 from eval.results import Provenance, write_result
+from eval.vlm_result import VlmResult
 from jobs.stage import Context
-from jobs.summary import free_port, result_table, tracking_command
+from jobs.summary import free_port, measured, result_table, token_table, tracking_command
 from pipeline.tracking import default_uri
 from tests.pipeline.corpus import small_recipe
 
@@ -41,6 +43,45 @@ def test_table_has_chance_untrained_trained_and_blank_in_a_fixed_order(tmp_path:
         "trained, blank pictures": ["3.4"] * 5,
     }
     assert interval == "trained, overall: 95 % interval 70.3 to 80.3, 3 datasets"
+
+
+def answers(value: float, mode: str) -> VlmResult:
+    """A benchmark of which a share is right."""
+    score = Score(value=value, low=value, high=value, chance=0.25, count=4)
+    return VlmResult(
+        name="Birds",
+        benchmark="choices",
+        mode=mode,
+        provenance=Provenance(model="m", data="d", settings={}),
+        headline=Headline(name="accuracy", score=score, of=4),
+        table={},
+        notes=(),
+        conditions={},
+        accuracy=None,
+        categories={},
+        unparsed=0,
+        num_rows=4,
+        md5="",
+        skipped=(),
+        hits=(),
+        examples=(),
+    )
+
+
+def test_each_number_of_elastic_tokens_has_its_line_and_native_answers_need_none(tmp_path: Path) -> None:
+    for place, value in (("trained_4_tokens", 0.5), ("trained", 0.75)):
+        write_result(result(value), tmp_path / place / retrieval_set.RESULT_NAME)
+        for name, share in (("A-compressed", value), ("B-compressed", value - 0.25), ("A-swapped", 0.25)):
+            write_result(answers(share, name[2:]), tmp_path / place / f"{name}.json")
+    write_result(answers(1.0, "native"), tmp_path / "trained" / "A-native.json")
+    header, *rows = token_table(tmp_path, (4, 16)).splitlines()
+    assert header.split()[-4:] == ["P@1", "answers", "swapped", "texts"]
+    assert {row[:24].strip(): row[24:].split() for row in rows} == {
+        "4 tokens": ["50.0", "37.5", "25.0", "-"],
+        "16 tokens": ["75.0", "62.5", "25.0", "-"],
+        "native": ["-", "100.0", "-", "-"],
+    }
+    assert token_table(tmp_path, ()) == "" and measured(tmp_path / "nothing") == {}
 
 
 def test_what_was_not_measured_is_a_dash_and_a_part_is_said_to_be_one(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pipeline.tracking import default_uri
 from tests.pages import ROOT, blocks, table
 
 PAGE = (ROOT / "docs" / "own_method.md").read_text()
-(FILE,) = blocks(PAGE, "python")
+FILE, SECOND = blocks(PAGE, "python")
 
 SMALL = (
     *("toy.train_rows=24", "toy.eval_rows=8", "toy.conversations=24", "toy.mcq_rows=8"),

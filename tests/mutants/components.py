@@ -51,7 +51,7 @@ MUTANTS = (
     ),
     Mutant(
         "files of --components are not run",
-        "launchers/options.py",
+        "eval/components.py",
         'run_file(file, "--components")',
         "pass",
         _METHOD,

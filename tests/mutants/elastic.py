@@ -104,10 +104,24 @@ MUTANTS = (
         ("tests/jobs/test_evaluate.py::test_elastic_tokens_are_measured_at_each_of_their_numbers",),
     ),
     Mutant(
+        "fewer tokens are asked natively too",
+        "jobs/evaluate.py",
+        "modes = self.modes if model.label == TRAINED else",
+        "modes = self.modes if True else",
+        ("tests/jobs/test_evaluate.py::test_elastic_tokens_are_measured_at_each_of_their_numbers",),
+    ),
+    Mutant(
+        "each number of tokens has the answers of all",
+        "jobs/summary.py",
+        "folders = {count: evaluation / FEWER.format(count) for",
+        "folders = {count: evaluation / TRAINED for",
+        ("tests/jobs/test_summary.py",),
+    ),
+    Mutant(
         "each number of tokens has the line of all",
         "benchmarks/methods.py",
-        "_precision(folder.with_name(FEWER.format(count)))",
-        "_precision(folder)",
+        "_precision(place) for",
+        "_precision(folder) for",
         ("tests/benchmarks/test_methods.py",),
     ),
 )

@@ -6,7 +6,7 @@ _LOOK, _WORK, _LOOP = "pipeline/train/held_out.py", "pipeline/train/dataloader/h
 _DATASET, _FLOPS = "pipeline/train/dataloader/step_dataset.py", "pipeline/train/flops.py"
 _ROWS, _FORECAST = "pipeline/train/forecast/assumed_rows.py", "pipeline/train/forecast/forecast.py"
 _TESTS = "tests/pipeline/train/test_held_out.py"
-ONCE = (f"{_TESTS}::test_each_picture_is_decoded_once_and_passes_a_frozen_tower_once",)
+ONCE = (f"{_TESTS}::test_each_picture_is_decoded_once_and_passes_the_tower_once",)
 RANKS = (f"{_TESTS}::test_ranks_without_a_row_of_the_slice_have_the_figures_of_one_rank",)
 TWO_RANKS = ("tests/pipeline/train/test_step.py::test_two_ranks_are_one_for_every_mixture_and_zero_stage",)
 LOADERS = (f"{_TESTS}::test_loader_processes_decode_what_is_held_out",)
@@ -26,8 +26,15 @@ MUTANTS = (
     Mutant(
         "held-out: the frozen tower in both passes",
         _LOOK,
-        "batch = engine.vision.see(chunk.compressed).to(engine.device)",
+        "batch = engine.vision.seen_once(chunk.compressed.to(engine.device))",
         "batch = chunk.compressed.to(engine.device)",
+        ONCE,
+    ),
+    Mutant(
+        "held-out: the trained tower in both passes",
+        "pipeline/train/vision_features.py",
+        "        if self.module is None or not batch.pixels:\n",
+        "        if True:\n",
         ONCE,
     ),
     Mutant("held-out: a rank without rows takes no part", _LOOK, "in range(num_dummies)", "in range(0)", RANKS),
@@ -69,12 +76,12 @@ MUTANTS = (
     Mutant(
         "held-out: a second pass for nothing",
         _WORK,
-        "pooled).spans if is_scored else None",
-        "pooled).spans",
+        "uncompressed_spans(rows, recipe.phase.layout) if is_scored else None",
+        "uncompressed_spans(rows, recipe.phase.layout)",
         (f"{_TESTS}::test_a_look_at_pairs_without_questions_is_one_pass",),
     ),
     Mutant("forecast: a look is one pass", _FLOPS, "if full is None else [batch.spans, full]", "", COUNTED),
-    Mutant("forecast: a look's frozen tower twice", _FLOPS, "(len(spans) if self.tower_trains else 1)", "len(spans)", COUNTED),
+    Mutant("forecast: a look's tower twice", _FLOPS, "if self.tower_trains and phase.zero_stage == 3 else 1", "", COUNTED),
     Mutant(
         "forecast: every rank looks at all",
         _ROWS,

@@ -175,8 +175,8 @@ MUTANTS = (
     Mutant(
         "the dummy batch is the longest row",
         "pipeline/train/dataloader/step_work.py",
-        "pack([min(rows, key",
-        "pack([max(rows, key",
+        "pack_for(recipe, [min(rows, key",
+        "pack_for(recipe, [max(rows, key",
         FEED,
     ),
     Mutant(

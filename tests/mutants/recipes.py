@@ -20,6 +20,20 @@ MUTANTS = (
     Mutant("all turns of a dialogue are learnt", _TARGETS, "side)[: self.most]", "side)", TARGETS),
     Mutant("texts are always asked", _TARGETS, "if not self.texts and", "if self.texts is None and", TARGETS),
     Mutant(
+        "hard negatives are told what their row's positive shows",
+        "pipeline/train/dataloader/step_dataset.py",
+        "self.phase.target.turns(sample, planned.name,",
+        'self.phase.target.turns(sample, "positive" if planned.side_index else "query",',
+        TARGETS,
+    ),
+    Mutant(
+        "hard negatives are never asked",
+        "pipeline/train/dataloader/plan.py",
+        "for found in negatives for reference in found) if NEGATIVES in own else ():",
+        "for found in negatives for reference in found) if not own else ():",
+        TARGETS,
+    ),
+    Mutant(
         "bare pictures are embedded",
         "pipeline/train/dataloader/step_dataset.py",
         "elif planned.asks and not self.phase.embeds:",

@@ -82,7 +82,7 @@ MUTANTS = (
     Mutant(
         "frozen tower stays inside",
         "pipeline/train/engine.py",
-        "Inside() if tower_trains else _take_tower_out(module, phase)",
+        "Inside(module if self.zero_stage < 3 else None) if tower_trains else _take_tower_out(module, phase)",
         "Inside()",
         FEATURES,
     ),
@@ -125,8 +125,8 @@ MUTANTS = (
     Mutant(
         "coin redrawn in the replay",
         "pipeline/train/dataloader/step_work.py",
-        "full=pack(rows, recipe.phase.layout, pooled),",
-        "full=pack([replace(r, compressed=not r.compressed) for r in rows], recipe.phase.layout, pooled),",
+        "full=pack_for(recipe, rows),",
+        "full=pack_for(recipe, [replace(r, compressed=not r.compressed) for r in rows]),",
         CACHED,
     ),
     Mutant(
@@ -166,9 +166,9 @@ MUTANTS = (
     ),
     Mutant(
         "held-out answers with the coin turned over",
-        "pipeline/train/dataloader/held_out_work.py",
-        "replace(row, compressed=False, pixels=())",
-        "replace(row, compressed=row.has_compression, pixels=())",
+        "pipeline/batch.py",
+        "(row.sequence.attention_roles(), False)",
+        "(row.sequence.attention_roles(), row.has_compression)",
         HELD_OUT,
     ),
     Mutant(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.batch import OWN, Row
 from pipeline.data.shards import RowInfo
-from pipeline.losses.language import NextToken
+from pipeline.losses.language import KLToUncompressed, NextToken
 from pipeline.model.compression import Chorus
 from pipeline.negatives import InFile
 from pipeline.recipe import Recipe, TinyBackbone
@@ -50,9 +50,10 @@ def variant(name: str, **phase: object) -> Recipe:
         "retrieval": replace(joint.mixture, outside=0, own_sides=()),
         "together": joint.mixture,
         "elastic": joint.mixture,
+        "distilled": joint.mixture,
     }
     recipe = replace(recipe, tokens=replace(recipe.tokens, elastic=(1, 3, 4))) if name == "elastic" else recipe
-    language = NextToken(groups="together" if name == "together" else "apart")
+    language = KLToUncompressed() if name == "distilled" else NextToken(groups="together" if name == "together" else "apart")
     negatives = InFile(most={"retrieval": 2, "together": 1}.get(name, 0))
     return recipe.with_phase(language=language, mixture=mixtures[name], negatives=negatives)
 

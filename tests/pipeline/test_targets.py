@@ -8,6 +8,7 @@ import pytest
 from pipeline.data.qa import QaTable
 from pipeline.errors import ConfigError, DataError
 from pipeline.manifest import canonical_json
+from pipeline.negatives import InFile
 from pipeline.overrides import override
 from pipeline.recipe_json import recipe_from_json
 from pipeline.roles import Role
@@ -162,3 +163,37 @@ def test_a_phase_that_embeds_nothing_may_compress_bare_pictures(
     assert rows and all((row.sequence.roles == Role.CONTEXT).sum() >= bare_context for row in rows)
     shortened = [int((row.sequence.roles == Role.CONTEXT).sum()) == bare_context for row in rows]
     assert all(shortened) if bare and not embeds else not any(shortened)
+
+
+@pytest.mark.parametrize("embeds", [True, False])
+def test_hard_negatives_are_asked_their_own_dialogue(builder: SequenceBuilder, embeds: bool) -> None:
+    """CoMa compresses the pictures of queries, positives and hard negatives alike; each has the turns that are its own."""
+    sides = ("query", "positive", "negatives")
+    mixture = replace(small_recipe().phase.mixture, outside=0, own_sides=sides)
+    given = {"layout": COMA, "target": Dialogue(), "mixture": mixture, "negatives": InFile(most=2), "language_weight": 1.0}
+    recipe = small_recipe(**given, contrastive_weight=float(embeds))
+    dataset = StepDataset(measured(corpus(), recipe, builder.vocabulary), recipe, builder.vocabulary)
+    draw, plan = dataset.draw(0), dataset.plan(dataset.draw(0), 0)
+    asked = [side for side in plan.sides if side.side_index >= 2]
+    there = sum(min(2, len(dataset.corpus.index.read(row).negatives)) for row in draw.pairs)
+    assert len(asked) == there > 2 and all(side.asks and (side.slot >= 0) == embeds for side in asked)
+    for side, row in zip(plan.sides, dataset.global_rows(draw, 0), strict=True):
+        sample = dataset.corpus.index.read(side.row)
+        turns = dataset.corpus.qa.turns(sample.dataset, sample.key, side.name)
+        answers = [token for turn in turns for token in (*builder.vocabulary.encode(turn.answer), builder.vocabulary.im_end)]
+        assert row.sequence.input_ids[row.sequence.roles == Role.ANSWER].tolist() == answers
+        assert len(row.pixels) == len(sample.sides[side.side_index].images)
+
+
+@pytest.mark.parametrize(
+    ("target", "most", "message"),
+    [
+        (Dialogue(), 0, r"mixture\.own_sides: asks the negatives, and negatives\.most is 0"),
+        (OwnQuestions(), 1, r"mixture\.own_sides: OwnQuestions has nothing to say about negatives; take Dialogue"),
+        (OtherSide(), 1, r"mixture\.own_sides: OtherSide has nothing to say about negatives"),
+    ],
+)
+def test_negatives_are_asked_only_what_can_be_said_of_them(target: Target, most: int, message: str) -> None:
+    mixture = replace(small_recipe().phase.mixture, own_sides=("negatives",))
+    with pytest.raises(ConfigError, match=message):
+        small_recipe(mixture=mixture, target=target, negatives=InFile(most=most))

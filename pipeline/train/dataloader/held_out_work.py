@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from pipeline.batch import Batch, Row, chunk_by_tokens, pack
+from pipeline.batch import Batch, Row, chunk_by_tokens, pack, uncompressed_spans
 from pipeline.recipe import Recipe
 from pipeline.spans import Spans
 from pipeline.train.dataloader.plan import Plan
@@ -67,8 +67,7 @@ def pack_held_out(rows: Sequence[Row], plan: Plan, recipe: Recipe, unreadable: t
 def pack_held_out_chunk(rows: Sequence[Row], recipe: Recipe) -> HeldOutChunk:
     """Rows packed for both passes."""
     pooled, is_scored = recipe.pooling.positions, any(row.num_scored for row in rows)
-    full = [replace(row, compressed=False, pixels=()) for row in rows]
     return HeldOutChunk(
         compressed=pack([replace(row, compressed=row.has_compression) for row in rows], recipe.phase.layout, pooled),
-        full_spans=pack(full, recipe.phase.layout, pooled).spans if is_scored else None,
+        full_spans=uncompressed_spans(rows, recipe.phase.layout) if is_scored else None,
     )

@@ -13,6 +13,9 @@ from pipeline.losses.weights import changes, weight_at
 from pipeline.phase import Mixture, Phase
 from pipeline.targets import SIDES
 
+NEGATIVES = "negatives"
+"""How `Mixture.own_sides` names the hard negatives."""
+
 References = Sequence[Sequence[tuple[int, int]]]
 """For each pair of a draw, row and side of each of its hard negatives."""
 
@@ -66,7 +69,7 @@ def make_plan(draw: Draw, negatives: References, mixture: Mixture, weights: tupl
     """A plan for any rows and any weights of the contrastive and the language loss."""
     contrastive_weight, language_weight = weights
     own = mixture.own_sides if language_weight else ()
-    sides = _embedded_sides(draw, negatives, own) if contrastive_weight else _asked_sides(draw, own)
+    sides = _embedded_sides(draw, negatives, own) if contrastive_weight else _asked_sides(draw, negatives, own)
     talks = draw.outside if language_weight else ()
     return Plan(
         sides=(*sides, *(PlannedSide(row=row, side_index=0, slot=-1, loss_group=OUTSIDE, asks=True) for row in talks)),
@@ -85,18 +88,20 @@ def least_rows(phase: Phase) -> int:
 
 
 def _embedded_sides(draw: Draw, negatives: References, own: tuple[str, ...]) -> Iterator[PlannedSide]:
-    """Queries, positives in the same order, then the hard negatives, which are asked nothing."""
+    """Queries, positives in the same order, then the hard negatives."""
     for side_index, name in enumerate(SIDES):
         for number, row in enumerate(draw.pairs):
             slot = side_index * len(draw.pairs) + number
             yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=name in own)
     for number, (row, side_index) in enumerate(reference for own in negatives for reference in own):
         slot = len(SIDES) * len(draw.pairs) + number
-        yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=False)
+        yield PlannedSide(row=row, side_index=side_index, slot=slot, loss_group=OWN, asks=NEGATIVES in own)
 
 
-def _asked_sides(draw: Draw, own: tuple[str, ...]) -> Iterator[PlannedSide]:
-    """The sides that are asked their own question."""
+def _asked_sides(draw: Draw, negatives: References, own: tuple[str, ...]) -> Iterator[PlannedSide]:
+    """The sides that are asked their own question, in the same order."""
     for side_index, name in enumerate(SIDES):
         if name in own:
             yield from (PlannedSide(row=row, side_index=side_index, slot=-1, loss_group=OWN, asks=True) for row in draw.pairs)
+    for row, side_index in (reference for found in negatives for reference in found) if NEGATIVES in own else ():
+        yield PlannedSide(row=row, side_index=side_index, slot=-1, loss_group=OWN, asks=True)

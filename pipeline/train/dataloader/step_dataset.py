@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from pipeline.batch import OUTSIDE, Batch, Row, pack
+from pipeline.batch import OUTSIDE, Batch, Row
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.model.inputs import WHOLE, View, load_pixels
@@ -19,18 +19,19 @@ from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
-from pipeline.targets import SIDES
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
 from pipeline.train.dataloader.hard_negatives import HardNegatives
 from pipeline.train.dataloader.held_out_work import HELD_OUT, HeldOutWork, pack_held_out
 from pipeline.train.dataloader.plan import Plan, PlannedSide, least_rows, make_plan, plan_step
-from pipeline.train.dataloader.step_work import StepWork, pack_work
+from pipeline.train.dataloader.step_work import StepWork, pack_for, pack_work
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
 logger = logging.getLogger(__name__)
 
 TOKEN_BYTES = 130
 """Of a token in a work, at most, in both passes: ids, positions, spans, numbers of noise, positions of pictures and scores."""
+REFERENCE_BYTES = 40
+"""Of a token more where a work has spans of a reference."""
 
 
 class RowBuilder:
@@ -171,7 +172,8 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         own = self._own(self.plan(self.draw(step), step))
         sizes = [self.corpus.lengths.size(planned.row, planned.side_index) for planned in own]
         visual_token = 3 * self.recipe.pixels.factor**2
-        return sum(tokens * TOKEN_BYTES + visual * visual_token for tokens, visual in sizes)
+        token = TOKEN_BYTES + REFERENCE_BYTES * self.phase.language.has_reference
+        return sum(tokens * token + visual * visual_token for tokens, visual in sizes)
 
     def _own(self, plan: Plan) -> list[PlannedSide]:
         """The sides of a plan that are dealt to this rank."""
@@ -191,7 +193,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         unread: UnreadableError | None = None
         for planned in sorted(self.plan(self.draw(0), 0).sides, key=self._cost):
             try:
-                return pack([self.row(planned, 0)], self.phase.layout, self.recipe.pooling.positions)
+                return pack_for(self.recipe, [self.row(planned, 0)])
             except UnreadableError as error:
                 unread = error
         raise unread or ConfigError("mixture: the first step has no rows")
@@ -225,7 +227,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         """What a side is asked, and whether its own question was left out for want of room."""
         if planned.loss_group == OUTSIDE or not planned.asks:
             return sample.query.turns if planned.asks else (), False
-        turns = self.phase.target.turns(sample, SIDES[planned.side_index], self.corpus.qa)
+        turns = self.phase.target.turns(sample, planned.name, self.corpus.qa)
         if not turns or self.rows.has_room(turns[0], self.corpus.lengths.context(planned.row, planned.side_index)):
             return turns, False
         # The pair itself fits: it stays, and its question counts as a cut answer.

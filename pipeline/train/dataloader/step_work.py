@@ -67,7 +67,7 @@ def pack_work(rows: Sequence[Row], plan: Plan, recipe: Recipe) -> StepWork:
     items, units = items_and_units(used, plan, phase)
     return StepWork(
         chunks=[pack_chunk(part, recipe) for part in chunk_by_tokens(used, phase.budget.tokens)],
-        dummy=pack([min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))], phase.layout, recipe.pooling.positions),
+        dummy=pack_for(recipe, [min(rows, key=lambda row: (len(row.pixels), len(row.sequence)))]),
         num_pairs=plan.num_pairs,
         items=items,
         owners=torch.tensor(plan.owners, dtype=torch.int64),
@@ -96,15 +96,21 @@ def items_and_units(used: Sequence[Row], plan: Plan, phase: Phase) -> tuple[torc
     return items, units
 
 
+def pack_for(recipe: Recipe, rows: Sequence[Row]) -> Batch:
+    """Rows packed for a training pass of a recipe's last phase.
+
+    All batches of a phase have a reference or none has, be it read or not: under ZeRO-3 ranks must make equally many calls.
+    """
+    phase = recipe.phase
+    return pack(rows, phase.layout, recipe.pooling.positions, has_reference=phase.language.has_reference)
+
+
 def pack_chunk(rows: Sequence[Row], recipe: Recipe) -> Chunk:
     """Rows packed for both passes."""
-    pooled, embedded = (
-        recipe.pooling.positions,
-        [replace(row, pixels=()) for row in truncate(rows, recipe.pooling.positions.role)],
-    )
+    embedded = [replace(row, pixels=()) for row in truncate(rows, recipe.pooling.positions.role)]
     return Chunk(
-        full=pack(rows, recipe.phase.layout, pooled),
-        prefix=pack(embedded, recipe.phase.layout, pooled) if embedded else None,
+        full=pack_for(recipe, rows),
+        prefix=pack_for(recipe, embedded) if embedded else None,
         prefix_pictures=_embedded(rows, lambda row: len(row.pixels)),
         prefix_features=_embedded(rows, lambda row: len(row.sequence.image_tokens())),
     )

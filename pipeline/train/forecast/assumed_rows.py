@@ -31,9 +31,10 @@ class Assumed:
     visual: int
 
     def __str__(self) -> str:
+        most = self.recipe.phase.negatives.most
         return (
             f"pairs of a picture of {self.visual} visual tokens and a text of {WORDS} tokens, answers of {OWN_ANSWER} "
-            f"(outside: {OUTSIDE_ANSWER}) tokens"
+            f"(outside: {OUTSIDE_ANSWER}) tokens" + (f", with {most} hard negatives each, of texts" if most else "")
         )
 
     def counted(self) -> list[tuple[Row, int]]:
@@ -41,7 +42,8 @@ class Assumed:
         mixture = self.recipe.phase.mixture
         query = self._row(self.visual, OWN_ANSWER if "query" in mixture.own_sides else 0, slot=0)
         positive = self._row(0, OWN_ANSWER if "positive" in mixture.own_sides else 0, slot=1)
-        negative, talk = self._row(0, 0, slot=2), self._row(self.visual, OUTSIDE_ANSWER, slot=-1)
+        negative = self._row(0, OWN_ANSWER if "negatives" in mixture.own_sides else 0, slot=2)
+        talk = self._row(self.visual, OUTSIDE_ANSWER, slot=-1)
         numbers = mixture.pairs, mixture.pairs, mixture.pairs * self.recipe.phase.negatives.most, mixture.outside
         return [(row, number) for row, number in zip((query, positive, negative, talk), numbers, strict=True) if number]
 

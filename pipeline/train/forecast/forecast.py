@@ -168,7 +168,8 @@ def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: i
     assumed = Assumed(recipe=recipe, visual=visual)
     steps = assumed.steps(num_gpus)
     cost, memory = Cost.of(embedder), memory_of(embedder, assumed, steps)
-    work = replace(batch_work(cost, assumed, steps), look=max(map(cost.look, assumed.looks(num_gpus))))
+    look = max(cost.look(chunks, recipe.phase) for chunks in assumed.looks(num_gpus))
+    work = replace(batch_work(cost, assumed, steps), look=look)
     return Forecast(recipe=recipe, gpu=gpu, num_gpus=num_gpus, weights=Weights.of(embedder), memory=memory, work=work)
 
 
@@ -218,11 +219,11 @@ def worst_chunk(embedder: Embedder, recipe: Recipe, steps: Sequence[Sequence[Chu
 def _look_bytes(embedder: Embedder, worst: ChunkBytes, phase: Phase) -> int:
     """A held-out chunk as full as a step's, without a graph: one layer's tensors at a time, or logits.
 
-    A frozen tower's features of the chunk, at most one a token, wait for the second pass.
+    The chunk's visual features, at most one a token, wait for the second pass.
     """
     if not phase.held_out:
         return 0
-    features = phase.budget.tokens * _embedding_bytes(embedder) if phase.tower == "frozen" else 0
+    features = phase.budget.tokens * _embedding_bytes(embedder)
     return max(worst.text_layer, worst.tower_layer, worst.head) + features
 
 

@@ -74,9 +74,14 @@ def chunk_bytes(embedder: Embedder, batch: Batch, recipe: Recipe) -> ChunkBytes:
         tower=kept[1],
         text_layer=whole[0] // embedder.backbone.text.config.num_hidden_layers,
         tower_layer=whole[1] // len(embedder.backbone.tower.blocks),
-        # Logits in the weights' type and in float32, and the gradient of the latter.
-        head=min(len(batch.score_index), HEAD_ROWS) * embedder.backbone.vocab_size * (itemsize + 4 + 4),
+        head=min(len(batch.score_index), HEAD_ROWS) * embedder.backbone.vocab_size * _logit_bytes(batch, itemsize),
     )
+
+
+def _logit_bytes(batch: Batch, itemsize: int) -> int:
+    """Of a logit, in the weights' type and in float32, and the gradient of the latter; where losses compare with a reference,
+    also both log likelihoods and the products that are summed."""
+    return itemsize + 4 + 4 + (0 if batch.reference is None else 3 * 4)
 
 
 def _kept(embedder: Embedder, batch: Batch, recipe: Recipe) -> tuple[int, int]:
@@ -92,7 +97,9 @@ def _kept_by_text(embedder: Embedder, batch: Batch) -> int:
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
         with embedder.noise.of(batch.token_noise):
             states = backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
-        graphs = embedder.pool(states, batch), backbone.token_losses(states[batch.score_index], batch.score_target)
+        scored = states[batch.score_index]
+        reference = None if batch.reference is None else scored.detach()
+        graphs = embedder.pool(states, batch), backbone.token_losses(scored, batch.score_target, reference)
         kept = meter.now
         del graphs
     return kept

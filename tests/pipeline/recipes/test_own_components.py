@@ -131,7 +131,7 @@ def test_a_recipe_whose_class_is_unknown_says_how_to_make_it_known(tmp_path: Pat
     plain = json.loads(canonical_json(load("tiny")))
     plain["pooling"] = {"type": "NeverLoaded"}
     (tmp_path / checkpoint.RECIPE).write_text(json.dumps(plain))
-    message = "pooling: type 'NeverLoaded' is not one of MeanOver, .* in the file that --recipe FILE.py:FN names"
+    message = "pooling: type 'NeverLoaded' is not one of MeanOver, .* in the file that --recipe FILE.py:FN or --components names"
     with pytest.raises(ConfigError, match=f"--recipe .*{message}"):
         resolve(str(tmp_path / checkpoint.RECIPE))
     with pytest.raises(CheckpointError, match=f"{checkpoint.RECIPE}: {message}"):

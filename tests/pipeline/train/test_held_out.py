@@ -75,12 +75,12 @@ def test_figures_are_those_of_one_plain_pass(model_folder: Path, monkeypatch: py
     assert engine.module.training and len(rows_of(dataset)) > 4
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2, 3])
-def test_each_picture_is_decoded_once_and_passes_a_frozen_tower_once(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch, num_ranks: int
+@pytest.mark.parametrize(("num_ranks", "tower"), [(1, "frozen"), (2, "frozen"), (3, "frozen"), (1, "trained"), (3, "trained")])
+def test_each_picture_is_decoded_once_and_passes_the_tower_once(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, num_ranks: int, tower: str
 ) -> None:
     """By all ranks together, each of which has its part of the tokens."""
-    recipe = small_recipe(chunk_tokens=200).with_phase(tower="frozen")
+    recipe = small_recipe(chunk_tokens=200).with_phase(tower=tower)
     engine, dataset = make(model_folder, recipe)
     dummy, decoded, take = dataset.dummy(), list[tuple[str, bytes]](), RowBuilder.pixels
     planned = dataset.plan(dataset.held_out, HELD_OUT).sides

@@ -113,8 +113,8 @@ def test_weights_follow_their_steps(model_folder: Path, step: int, weights: tupl
 VARIANTS = {"answers": (0, 1, 2, 3), "retrieval": (0, 1, 2, 3), "together": (2,)}
 """Mixtures, and the ZeRO stages at which two ranks train them."""
 
-ELASTIC = (1, 3)
-"""ZeRO stages at which two ranks train elastic tokens."""
+ALIKE = (("elastic", 1), ("elastic", 3), ("distilled", 3))
+"""Other variants, and the ZeRO stages at which two ranks train them."""
 
 UNEVEN = (*(("frozen", stage) for stage in (0, 1, 2, 3)), ("trained", 2), ("trained", 3))
 """Towers and ZeRO stages of the steps in which one rank has all pictures."""
@@ -130,7 +130,7 @@ STEPS = (3, 3, 20, 3)
 def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that two gloo ranks do, in one start of the processes."""
     out = tmp_path_factory.mktemp("ranks")
-    variants = [(name, stage) for name, stages in {**VARIANTS, "elastic": ELASTIC}.items() for stage in stages]
+    variants = [*((name, stage) for name, stages in VARIANTS.items() for stage in stages), *ALIKE]
     job = {
         "variants": variants,
         "chunk_tokens": 250,
@@ -252,10 +252,12 @@ def test_half_precision_is_near_float32(model_folder: Path) -> None:
     assert float((flat[0] - flat[1]).norm() / flat[1].norm()) < 0.03
 
 
-@pytest.mark.parametrize("stage", ELASTIC)
-def test_two_ranks_are_one_for_elastic_tokens(two_ranks: Path, model_folder: Path, stage: int) -> None:
-    """That one rank's gradients are the full batch's is shown in test_elastic."""
-    alone, found = trial(model_folder, variant("elastic")), torch.load(two_ranks / f"elastic-{stage}.pt", weights_only=True)
+@pytest.mark.parametrize(("name", "stage"), ALIKE)
+def test_two_ranks_are_one_for_elastic_tokens_and_for_self_distillation(
+    two_ranks: Path, model_folder: Path, name: str, stage: int
+) -> None:
+    """That one rank's gradients are the full batch's is shown in test_elastic and test_self_distillation."""
+    alone, found = trial(model_folder, variant(name)), torch.load(two_ranks / f"{name}-{stage}.pt", weights_only=True)
     assert worst(found["gradients"], alone["gradients"]) < 1e-5
     assert found["held_out"] == pytest.approx(alone["held_out"], rel=1e-4)
     assert found["report"]["contrastive"] == pytest.approx(alone["report"]["contrastive"], rel=1e-5)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipeline.batch import Batch
+from pipeline.model.embedder import Embedder
 from pipeline.model.tower import FrozenTower
 from pipeline.recipe import Recipe
 from pipeline.train import engine
@@ -27,15 +28,20 @@ def frozen(**phase: object) -> Recipe:
 
 @contextmanager
 def pictures_seen() -> Iterator[list[int]]:
-    """How many pictures each call of the tower is given."""
+    """How many pictures each call of the tower is given, be it outside of the model or a part of it."""
     seen: list[int] = []
     see: Callable[[FrozenTower, Batch], torch.Tensor] = FrozenTower.__call__
+    features = Embedder.features
 
     def count(tower: FrozenTower, batch: Batch) -> torch.Tensor:
         seen.append(len(batch.grid_thw))
         return see(tower, batch)
 
-    with mock.patch.object(FrozenTower, "__call__", count):
+    def count_inside(embedder: Embedder, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
+        seen.append(len(batch.grid_thw))
+        return features(embedder, batch, dtype)
+
+    with mock.patch.object(FrozenTower, "__call__", count), mock.patch.object(Embedder, "features", count_inside):
         yield seen
 
 
