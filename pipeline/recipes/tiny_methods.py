@@ -23,8 +23,8 @@ from pipeline.targets import Dialogue, OtherSide
 def tiny_retrieval() -> Recipe:
     """CREM_R on the toy world: `tiny`'s pairs, the last token of a plain prompt, InfoNCE alone. What tokens have to beat.
 
-    At `tiny`'s rate its embeddings become equal within 60 steps and stay so for hundreds: without a prompt that both sides share,
-    the first losses are three times log 32, and equal embeddings are the nearest way down (docs/experiments.md).
+    At `tiny`'s rate its embeddings become equal within 60 steps and stay so for hundreds: the first losses are two to three times
+    log 32, and equal embeddings are the nearest way down (docs/experiments.md).
     """
     base = tiny()
     mixture = replace(base.phase.mixture, outside=0, own_sides=(), native_share=0.0)

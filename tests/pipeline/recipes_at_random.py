@@ -12,14 +12,14 @@ from torch import nn
 
 from pipeline.errors import ConfigError
 from pipeline.losses.contrastive import ContrastiveLoss, InfoNCE
-from pipeline.losses.language import LanguageLoss, NextToken
+from pipeline.losses.language import KLToUncompressed, LanguageLoss, NextToken
 from pipeline.manifest import canonical_json
 from pipeline.model.adapters import Adapter, Full, LoRA
 from pipeline.model.pooling import AttentionPool, LastToken, MeanOver, MLPMean, Pooling
 from pipeline.negatives import InFile, Mined, Negatives
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
-from pipeline.targets import Dialogue, OtherSide, OwnQuestions, Target
+from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Target
 from pipeline.typed import TYPE, alternatives, build, class_named, element_kind, field_kinds
 
 
@@ -50,10 +50,10 @@ class WeighedInfoNCE(InfoNCE):
 OPEN: dict[Any, tuple[Any, ...]] = {
     Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
     Negatives: (InFile, Mined),
-    Target: (OwnQuestions, Dialogue, OtherSide),
+    Target: (OwnQuestions, Dialogue, Caption, Description, OtherSide),
     Adapter: (Full, LoRA, HeadAlone),
     ContrastiveLoss: (InfoNCE, WeighedInfoNCE),
-    LanguageLoss: (NextToken,),
+    LanguageLoss: (NextToken, KLToUncompressed),
 }
 """Open kinds and what they allow here: ours, and one of a user's."""
 
