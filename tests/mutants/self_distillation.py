@@ -24,10 +24,10 @@ MUTANTS = (
     ),
     Mutant(
         "distillation: the reference learns too",
-        "pipeline/model/embedder.py",
-        "    @torch.no_grad()\n    def _reference(",
-        "    def _reference(",
-        DEFINITION,
+        "pipeline/model/head.py",
+        "        with torch.no_grad():\n            expected",
+        "        if True:\n            expected",
+        (f"{TESTS}::test_a_trained_head_learns_from_what_is_compressed_alone",),
     ),
     Mutant(
         "distillation: the reference has dropout",

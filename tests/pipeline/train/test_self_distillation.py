@@ -75,6 +75,25 @@ def test_losses_and_gradients_are_those_of_the_definition(
             assert float((layers[name].grad - weight.grad).abs().max() / weight.grad.abs().max()) < 1e-4, name
 
 
+def test_a_trained_head_learns_from_what_is_compressed_alone() -> None:
+    """Both logits come from its weights, and only one of them has a gradient."""
+    torch.manual_seed(0)
+    plain, states, other = torch.nn.Linear(8, 50, bias=False), torch.randn(11, 8), torch.randn(11, 8)
+    found = []
+    for linear in (plain, head.Head.over(plain)):
+        inputs, reference = states.clone().requires_grad_(), other.clone().requires_grad_()
+        plain.zero_grad()
+        if isinstance(linear, head.Head):
+            losses = linear(inputs, torch.zeros(11, dtype=torch.int64), reference)
+        else:
+            p, q = linear(reference).detach().softmax(dim=-1), linear(inputs).softmax(dim=-1)
+            losses = (p * (p.log() - q.log())).sum(dim=-1)
+        losses.sum().backward()
+        assert inputs.grad is not None and plain.weight.grad is not None and reference.grad is None
+        found.append((losses.detach(), inputs.grad, plain.weight.grad.clone()))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+
+
 def test_chunks_do_not_change_the_gradient_nor_does_gradient_checkpointing(model_folder: Path) -> None:
     whole = gradients(model_folder, variant("distilled", chunk_tokens=10**6, kept_chunks=1))
     for phase in ({"chunk_tokens": 200}, {"chunk_tokens": 300, "kept_chunks": 1, "gradient_checkpointing": True}):
