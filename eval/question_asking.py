@@ -110,7 +110,7 @@ def _ask_share(
     model: Model, asking: Asking, share: Sequence[int], sources: Sequence[int], answers: PredictionFile, progress: Progress
 ) -> None:
     asked = model.asked_as(asking.settings.way)
-    answers.note(asked.conditions)
+    answers.note({**asked.conditions, "max_new_tokens": asking.length})
     rows, size = asking.table.rows, asking.settings.batch_rows
     for start in range(0, len(share), size):
         batch = share[start : start + size]

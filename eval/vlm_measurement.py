@@ -90,9 +90,8 @@ class Questions:
 
     def score(self, asking: Asking, answers: Answers, made_of: Provenance) -> VlmResult:
         """Score answers to the questions."""
-        conditions = {**answers.conditions, "max_new_tokens": asking.length}
         verdicts, said = self.verdicts(asking.table, answers.texts)
-        return result_of(asking.table, verdicts, made_of, conditions, said)
+        return result_of(asking.table, verdicts, made_of, answers.conditions, said)
 
     def verdicts(self, table: QuestionTable, texts: Mapping[str, str]) -> tuple[list[Verdict], tuple[str, ...]]:
         """How each answer is read, in the order of the file, and what a judge had to do with it.

@@ -160,6 +160,7 @@ def test_predictions_of_others_are_scored_without_a_model(run: Callable[..., Res
     result = read_result(VlmResult, data / "scored" / "Birds-native.json")
     assert result.hits == (1.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     assert result.provenance.model.startswith("predictions ") and result.unparsed == 3
+    assert result.conditions == {"predictions": path.name}, "under what they were given, nobody here knows"
 
 
 def test_predictions_that_do_not_fit_are_refused(run: Callable[..., Result], data: Path, tmp_path: Path) -> None:
