@@ -1,6 +1,7 @@
 """How well one asking process keeps servers busy, and what memory a large synthesis takes.
 
     python -m benchmarks.synthesize               # one server of 64 slots and 200 ms, then two unequal ones
+    python -m benchmarks.synthesize --milliseconds 2000 --requests 2400   # the same where other work takes the processor
     python -m benchmarks.synthesize --sides 1000000   # memory over so many made-up sides
 
 A server here is a process of its own that holds each request for its time, so many at once; who comes later waits. The ideal is
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -151,23 +153,37 @@ def busy(shapes: list[tuple[int, float]], *, requests: int, kib: int, warm: int)
 
 
 def memory(count: int, kib: int) -> None:
-    """Print the memory of an asking process over the sides, answered at once by a server of many slots, and of a second start."""
+    """Print the memory of an asking process: over a twentieth of the sides that are asked about, then over all, all answered.
+
+    For the second the journal gets its other lines by hand: what is measured is the asking side, not a server's hours.
+    """
     with tempfile.TemporaryDirectory() as folder, server(256, 0.0) as up:
-        for start in ("first start", "second start, all answered"):
-            seen: list[int] = []
+        journal = Path(folder) / "answers.jsonl"
+        _told_memory("asked", [up.url], journal, count // 20, kib)
+        with journal.open("a") as file:
+            for side in islice(sides(count, kib), count // 20, None):
+                key = next(QA.script(side)).identity("teacher")
+                line = {"id": key, "answer": "A red car by the sea.", "finish_reason": "stop", "max_tokens": 256}
+                file.write(json.dumps(line) + "\n")
+        _told_memory("all answered", [up.url], journal, count, kib)
+        print(f"journal {journal.stat().st_size / 2**20:.0f} MiB")
 
-            def watch(seen: list[int] = seen) -> Iterator[None]:
-                for number in range(count):
-                    if number % (count // 10) == count // 20:
-                        seen.append(resident_kib())
-                    yield
 
-            wall, used = ask([up.url], Path(folder) / "answers.jsonl", count, kib, watch=watch())
-            print(
-                f"{start}: {count} sides of {kib} KiB in {wall:.0f} s ({count / wall:.0f}/s, processor {used:.0f} s); "
-                f"resident at each tenth, MiB: {' '.join(str(at // 1024) for at in seen)}; peak {peak_kib() // 1024}"
-            )
-        print(f"journal {(Path(folder) / 'answers.jsonl').stat().st_size / 2**20:.0f} MiB")
+def _told_memory(what: str, urls: list[str], journal: Path, count: int, kib: int) -> None:
+    seen: list[int] = []
+
+    def watch() -> Iterator[None]:
+        for number in range(count):
+            if number % (count // 10) == count // 20:
+                seen.append(resident_kib())
+            yield
+
+    wall, used = ask(urls, journal, count, kib, watch=watch())
+    print(
+        f"{what}: {count} sides of {kib} KiB in {wall:.0f} s (processor {used:.0f} s, {1000 * used / count:.2f} ms a side); "
+        f"resident at each tenth, MiB: {' '.join(str(at // 1024) for at in seen)}; peak {peak_kib() // 1024}",
+        flush=True,
+    )
 
 
 def resident_kib() -> int:
@@ -183,6 +199,7 @@ def peak_kib() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.synthesize")
     parser.add_argument("--requests", type=int, default=10_000, help="requests of each run (default: %(default)s)")
+    parser.add_argument("--milliseconds", type=int, default=200, help="that a server takes for one (default: %(default)s)")
     parser.add_argument("--kib", type=int, default=50, help="size of a picture (default: %(default)s)")
     parser.add_argument("--sides", type=int, help="measure the memory over so many sides instead")
     given = parser.parse_args()
@@ -190,8 +207,9 @@ def main() -> None:
         memory(given.sides, kib=2)
         return
     warm = given.requests // 4
-    busy([(64, 0.2)], requests=given.requests, kib=given.kib, warm=warm)
-    busy([(48, 0.2), (16, 0.2)], requests=given.requests, kib=given.kib, warm=warm)
+    seconds = given.milliseconds / 1000
+    busy([(64, seconds)], requests=given.requests, kib=given.kib, warm=warm)
+    busy([(48, seconds), (16, seconds)], requests=given.requests, kib=given.kib, warm=warm)
 
 
 if __name__ == "__main__":

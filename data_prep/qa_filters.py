@@ -25,8 +25,13 @@ class Fault(StrEnum):
     REFUSAL = "refusal"
     ECHO = "echo"
     LOOP = "loop"
+    PLACEHOLDER = "placeholder"
+    LANGUAGE = "language"
+    LONG = "long"
 
 
+RETRIED = frozenset({"empty", "markup", "refusal", "echo", "loop", "placeholder", "language", "long"})
+"""Faults that another draw may mend; an answer that was cut needs more tokens, one that is withheld stays so."""
 WORDS = {
     Fault.WITHHELD: "withheld by the server's filter",
     Fault.CUT: "cut short by the limit of tokens",
@@ -36,6 +41,9 @@ WORDS = {
     Fault.REFUSAL: "a refusal",
     Fault.ECHO: "the request said back",
     Fault.LOOP: "an answer that repeats itself",
+    Fault.PLACEHOLDER: "a word that stands in for an answer",
+    Fault.LANGUAGE: "another script than the request's",
+    Fault.LONG: "longer than any answer should be",
 }
 """What a list of rejects says of each fault."""
 
@@ -48,7 +56,8 @@ class Rules:
     apology. An answer loops when it ends on one piece, of at most `longest_period` characters, `least_repeats` times or more and
     over `least_looped` characters or more; or when one phrase, of `least_phrase` characters or more, comes `least_equal_phrases`
     times and makes up half of it. It says the request back when it is nothing else, or shares `echoed_words` words in a row
-    with the wording that all prompts share.
+    with the wording that all prompts share. It is in another language when less than `least_own_script` of its letters are of a
+    script that the request has: writing that it copies from a picture may be of any. `placeholders` are whole answers.
     """
 
     whole_ends: tuple[str, ...] = ("", "stop", "eos", "eos_token", "end_turn", "stop_sequence")
@@ -63,6 +72,15 @@ class Rules:
     least_looped: int = 40
     least_phrase: int = 6
     least_equal_phrases: int = 5
+    least_own_script: float = 0.2
+    least_letters: int = 4
+    most_characters: int = 8000
+    placeholders: tuple[str, ...] = (
+        *("n/a", "na", "n.a", "null", "nil", "undefined", "not applicable", "not available", "no answer", "no description"),
+        *("image", "[image]", "<image>", "picture", "description", "caption", "answer", "tbd", "todo", "lorem ipsum"),
+        *("无", "暂无", "不适用", "なし", "該当なし", "해당 없음", "no aplica", "non applicable", "nicht zutreffend"),
+        *("não aplicável", "non applicabile", "неприменимо", "нет данных", "غير متوفر", "लागू नहीं"),
+    )
 
 
 RULES = Rules()
@@ -87,13 +105,19 @@ def _fault_of_words(text: str, request: str, template: str) -> Fault | None:
     plain = _plain(text)
     if not any(letter.isalnum() for letter in plain):
         return Fault.EMPTY
+    if plain.strip(" .!。*\"'`") in RULES.placeholders:
+        return Fault.PLACEHOLDER
     if re.search(RULES.markup, plain):
         return Fault.MARKUP
+    if len(plain) > RULES.most_characters:
+        return Fault.LONG
     if any(_refuses(plain, language) for language in RULES.refusals):
         return Fault.REFUSAL
     if _echoes(_words(plain), request, template):
         return Fault.ECHO
-    return Fault.LOOP if _ends_on_one_piece(plain) or _is_one_phrase(plain) else None
+    if _ends_on_one_piece(plain) or _is_one_phrase(plain):
+        return Fault.LOOP
+    return Fault.LANGUAGE if _is_foreign(plain, f"{template} {request}") else None
 
 
 def _plain(text: str) -> str:
@@ -123,6 +147,19 @@ def _patterns(language: Refusal) -> tuple[re.Pattern[str], re.Pattern[str], re.P
     starts = (f"{_DECORATION}(?:{pattern})" for pattern in (language.apology, language.opening))
     apology, opening = (re.compile(unicodedata.normalize("NFKC", start)) for start in starts)
     return apology, re.compile(unicodedata.normalize("NFKC", language.inability)), opening
+
+
+def _is_foreign(plain: str, asked: str) -> bool:
+    """Whether hardly any letter is of a script of the request."""
+    own, scripts = _scripts(asked), _scripts(plain)
+    letters = scripts.total()
+    ours = sum(count for script, count in scripts.items() if script in own)
+    return bool(own) and letters >= RULES.least_letters and ours < RULES.least_own_script * letters
+
+
+def _scripts(text: str) -> Counter[str]:
+    """Letters by script, by the first word of their names: LATIN, CYRILLIC, CJK, HIRAGANA, ..."""
+    return Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
 
 
 def _echoes(words: list[str], request: str, template: str) -> bool:

@@ -28,6 +28,11 @@ _ACT = (
 )
 _PICTURE = r"(image|picture|photo|photograph)s?"
 _GIVEN = r"(attached|provided|uploaded|shared|included)\b"
+_OTHER = rf"(?! any (?!(\w+ )?({_PICTURE}|information|details?|assistance|help|contents?|context)\b))"
+"""After a verb: not of any other thing. "I can't see any people" says what the picture shows."""
+_MISSING = (
+    r"(available|found|loaded|displayed|accessible|supported|readable|rendered)(?= ?([.!,;:]|$| (to|for|at) (me|this|the)\b))"
+)
 _NOT_SEEN = rf"(n't| not) (been )?({_GIVEN}|(visible|displayed|loaded|load|display|come through)\b)"
 
 REFUSALS = (
@@ -39,11 +44,15 @@ REFUSALS = (
         rf"|\bi (didn't|did not) (receive|get)\b|\bno {_PICTURE} (\w+ )?{_GIVEN}"
         rf"|\bthere (is|was|seems to be|appears to be) no {_PICTURE}"
         rf"|\bthe {_PICTURE} (\w+ )?(is|are|was|did|has){_NOT_SEEN}",
-        opening=rf"i ?{_CANNOT} (\w+ )?{_ACT}|as an? (ai|artificial intelligence|(large )?language model|vision model)"
+        opening=rf"i ?{_CANNOT} (\w+ )?{_ACT}{_OTHER}|as an? (ai|artificial intelligence|(large )?language model|vision model)"
         r"( language)?( model| assistant)?,? i\b|i (don't|do not) have the (ability|capability)"
         rf"|(please|could you( please)?|can you( please)?) (upload|provide|attach|share) (the|an|a|your) {_PICTURE}"
         rf"|(it (seems|looks like|appears)( that)? )?(there (is|was) )?no {_PICTURE} (was |is |has been |were )?{_GIVEN}"
-        rf"|(it (seems|looks like|appears)( that)? )?the {_PICTURE} (is|was|did|has){_NOT_SEEN}",
+        rf"|(it (seems|looks like|appears)( that)? )?the {_PICTURE} (is|was|did|has){_NOT_SEEN}"
+        rf"|((unable|not able|failed) to|can't|cannot|could not) (\w+ )?(load|{_ACT}) ((the|this|your|an|any) )?"
+        rf"({_PICTURE}|request)\b"
+        rf"|((the|this|requested|an) )?{_PICTURE} ((is|was) )?(not|un|currently not|could not be|cannot be) ?{_MISSING}"
+        rf"|no {_PICTURE} (is |was )?{_MISSING}|error: .{{0,40}}\b{_PICTURE}\b",
     ),
     Refusal(
         language="Chinese",
@@ -51,7 +60,8 @@ REFUSALS = (
         inability=r"(无法|無法|不能|没办法|没有办法|沒辦法)(为您|为你|直接|准确)?(识别|識別|描述|查看|看到|看见|回答|提供|帮助|协助|满足|处理"
         r"|分析|生成|完成|访问|讨论|辨认|确定|继续|显示|打开|辨識|協助|給)|我(看不到|看不见|看不見)",
         opening=r"(作为|作為)(一个|一個|一名)?(ai|人工智能|语言模型|大语言模型|語言模型)"
-        r"|我(暂时|目前)?(无法|無法|不能)(识别|描述|查看|看到|看见|回答|提供|帮助|协助|处理|分析|辨认|确定|訪問|識別)|我看不到(图|圖|任何)",
+        r"|我(暂时|目前)?(无法|無法|不能)(识别|描述|查看|看到|看见|回答|提供|帮助|协助|处理|分析|辨认|确定|訪問|識別)"
+        r"(?!任何(?!图|圖|照片|内容|信息))|我看不到(任何)?(图|圖|照片|画面)",
     ),
     Refusal(
         language="Japanese",
@@ -70,20 +80,25 @@ REFUSALS = (
         apology=r"(je suis )?(désolée?|navrée?)\b|je regrette\b|je m'excuse\b|malheureusement\b",
         inability=r"\bje (ne (peux|suis|vois|parviens)|n'ai) pas\b|\bje ne vois aucune\b",
         opening=r"je ne (peux|suis|vois|parviens) pas (\w+ ){0,3}(voir|décrire|aider|identifier|répondre|fournir|capable|d'image"
-        r"|analyser)|en tant qu(e modèle|'ia\b|'assistant|'intelligence)",
+        r"|analyser)(?! (de |d'|aucune? )(?!images?|photos?|informations?))|image (non disponible|indisponible)(?= ?([.!]|$))"
+        r"|en tant qu(e modèle|'ia\b|'assistant|'intelligence)",
     ),
     Refusal(
         language="German",
         apology=r"(es )?tut mir (sehr |wirklich )?leid\b|entschuldigung\b|leider\b|ich bedau(er|r)e\b",
         inability=r"\b((kann|konnte|darf|sehe) ich|ich (kann|konnte|darf|sehe|bin))\b.{0,60}\b(nicht|keine?)\b",
-        opening=r"ich (kann|darf) .{0,60}\b(nicht|keine?)\b.{0,40}(sehen|beschreiben|helfen|beantworten|identifizieren|erkennen)"
+        opening=r"ich (kann|darf) .{0,60}\bnicht\b.{0,40}(sehen|beschreiben|helfen|beantworten|identifizieren|erkennen)"
+        r"|ich (kann|darf) (leider )?keine? (\w+ )?((bild(er)?|fotos?) (\w+ )?(sehen|erkennen)"
+        r"|(personen|menschen) (\w+ )?identifizieren"
+        r"|\w+ (beschreiben|beantworten|geben|machen))|(das )?bild (ist )?nicht verfügbar(?= ?([.!]|$))"
         r"|als (ki|sprachmodell)\b",
     ),
     Refusal(
         language="Spanish",
         apology=r"lo siento( mucho)?\b|lo lamento\b|disculp[ae]\b|perdón\b|lamentablemente\b|desafortunadamente\b",
         inability=r"\bno (puedo|soy capaz|me es posible|veo)\b",
-        opening=r"no (puedo|soy capaz de) (ver|describir|ayudar|identificar|responder|proporcionar|analizar)"
+        opening=r"no (puedo|soy capaz de) (ver|describir|ayudar|identificar|responder|proporcionar|analizar)\w*"
+        r"(?! (a )?ning[uú]n\w* (?!imagen|foto))|imagen no disponible(?= ?([.!]|$))"
         r"|como (modelo de lenguaje|una? (ia\b|inteligencia artificial))",
     ),
     Refusal(
@@ -91,6 +106,8 @@ REFUSALS = (
         apology=r"desculpe\b|sinto muito\b|lamento\b|infelizmente\b",
         inability=r"\bnão (posso|consigo|sou capaz|me é possível|vejo)\b",
         opening=r"(eu )?não (posso|consigo) (ver|descrever|ajudar|identificar|responder|fornecer|analisar)"
+        r"(?! nenhum\w* (?!imagem|foto))"
+        r"|imagem não disponível(?= ?([.!]|$))"
         r"|como (um )?modelo de linguagem",
     ),
     Refusal(
@@ -98,13 +115,15 @@ REFUSALS = (
         apology=r"mi dispiace\b|(sono )?spiacente\b|purtroppo\b|mi scuso\b",
         inability=r"\bnon (posso|riesco|sono in grado|vedo|mi è possibile)\b",
         opening=r"non (posso|riesco a|sono in grado di) (vedere|descrivere|aiutar\w+|identificare|rispondere|fornire)"
+        r"(?! (nessun\w*|alcun\w*) (?!immagin|foto))|immagine non disponibile(?= ?([.!]|$))"
         r"|come modello linguistico",
     ),
     Refusal(
         language="Russian",
         apology=r"(извините|простите|к сожалению|мне (очень )?жаль|прошу прощения)\b",
         inability=r"\bя (пока )?не (могу|вижу|в состоянии|способ\w+)\b|\bне могу\b",
-        opening=r"я не могу (\w+ )?(увидеть|видеть|описать|помочь|определить|ответить|предоставить|распознать)"
+        opening=r"я не могу (\w+ )?((увидеть|видеть)(?= ?([.,!]|$)| (\w+ )?(изображени|картинк|фото))"
+        r"|описать|помочь|определить|ответить|предоставить|распознать)"
         r"|как (языковая модель|искусственный интеллект)",
     ),
     Refusal(

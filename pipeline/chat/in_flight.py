@@ -8,7 +8,7 @@ the rate (by Little's law limit / latency) says whether that costs answers: then
 
 from dataclasses import dataclass
 
-_FIRST, _MOST = 2.0, 1024
+_FIRST, _MOST = 8.0, 1024
 _SHRINK_FIRST, _SHRINK = 0.5, 0.85
 """Of the slow start's overshoot a half stays; later so much that the saw tooth has 92 % of what a server takes."""
 _QUEUED = 1.5
@@ -18,7 +18,7 @@ _DOUBLED_GAIN = 1.1
 _COSTLY = 1 - (1 - _SHRINK) / 3
 """The rate under a lower limit over the rate before, below which the requests taken away were no queue."""
 _LEAST_ANSWERS = 16
-"""Of a round: a mean of fewer latencies says nothing."""
+"""Of a round behind the slow start: a mean of fewer latencies says nothing."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class InFlightLimit:
             return  # sent under another limit
         self._answers, self._seconds = self._answers + 1, self._seconds + now - begun
         self._was_full |= is_full
-        if self._answers >= max(self.slots, _LEAST_ANSWERS):
+        if self._answers >= (self.slots if self.is_slow_start else max(self.slots, _LEAST_ANSWERS)):
             self._end_round(now)
 
     def overloaded(self, begun: float, now: float) -> None:

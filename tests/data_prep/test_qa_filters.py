@@ -48,6 +48,24 @@ REFUSALS = [
     "К сожалению, я не вижу картинку.",
     "عذراً، لا أستطيع وصف هذه الصورة.",
     "क्षमा करें, मैं इस तस्वीर को नहीं देख सकता।",
+    "Unable to process the image.",
+    "Cannot describe this image.",
+    "Image not available.",
+    "The image is not available at the moment.",
+    "Image unavailable",
+    "No image found.",
+    "Error: the image could not be loaded.",
+    "I can't see any image.",
+    "I cannot provide any further details.",
+    "Ich kann kein Bild sehen.",
+    "Bild nicht verfügbar.",
+    "Imagen no disponible.",
+    "No puedo ver ninguna imagen.",
+    "Image non disponible.",
+    "Imagem não disponível",
+    "Immagine non disponibile.",
+    "我无法看到图片。",
+    "Я не могу увидеть это изображение.",
 ]
 KEPT = [
     "A red circle lies above a blue square.",
@@ -90,6 +108,23 @@ KEPT = [
     "1. A man in a red shirt. 2. A man in a blue shirt. 3. A man in a green shirt. 4. A man in a hat. 5. A man with a dog.",
     "A bill of 1000000 dollars.",
     "A request form: name the objects with their number.",
+    "I can't see any people; the street is empty.",
+    "I cannot identify any text on the sign.",
+    "Image not available is written on a grey square.",
+    "Unable to reach the shelf, a child stands on a chair.",
+    "An error message about a missing image on a laptop screen.",
+    "Ich kann keine Menschen sehen; die Straße ist leer.",
+    "No puedo ver ninguna persona; la calle está vacía.",
+    "Je ne peux pas voir de personnes ; la rue est vide.",
+    "Não consigo ver nenhuma pessoa; a rua está vazia.",
+    "Non riesco a vedere nessuna persona; la strada è vuota.",
+    "我无法看到任何人，街道是空的。",
+    "我看不到任何人。",
+    "Я не могу увидеть людей: улица пуста.",
+    "N/A is printed on the form beside a blue stamp.",
+    "None of the three cups is full.",
+    "A sign in Tokyo says 出口 and below it EXIT.",
+    "The label reads 北京烤鸭 in red letters.",
 ]
 LOOPS = [
     "A red car. " * 12,
@@ -107,8 +142,31 @@ EMPTY = ["", "...", "\u200b", "。", "!?", "🙂"]
 MARKED = ["A cat.<|im_end|>\n<|im_start|>user", "<think>What do I see?</think>A cat.", "<|image_1|> a cat", "[INST] A cat"]
 
 
+PLACEHOLDERS = ["N/A", "n/a.", "**N/A**", "Null", "Not applicable.", "[image]", "暂无", "No aplica.", "нет данных", "Caption"]
+FOREIGN = [
+    ("一只红色的鸟站在树枝上，背景是蓝天。", True),
+    ("На ветке сидит красная птица.", True),
+    ("枝の上に赤い鳥がいる。", True),
+    ("나뭇가지에 빨간 새가 앉아 있다.", True),
+    ("طائر أحمر على غصن.", True),
+    ("एक लाल चिड़िया डाल पर बैठी है।", True),
+    ("Ένα κόκκινο πουλί σε ένα κλαδί.", True),
+    ("A red bird on a branch.", False),
+    ("Ein roter Vogel auf einem Ast.", False),
+    ("出口", False),
+    ("北京烤鸭 Peking duck", False),
+    ("42, 7:15", False),
+]
+
+
 def judged(text: str, *, finish_reason: str = "stop", request: str = "Find a caption for the picture.") -> Fault | None:
     return fault_of(Answer(text=text, finish_reason=finish_reason), request=request, template=PROMPT)
+
+
+def judged_in_any_script(text: str) -> Fault | None:
+    """As an answer to a request that has letters of every script in it."""
+    asked = "caption 图 の 사 ф ع ह ε"
+    return fault_of(Answer(text=text, finish_reason="stop"), request=asked, template=PROMPT)
 
 
 @pytest.mark.parametrize("text", REFUSALS)
@@ -118,7 +176,24 @@ def test_refusals_are_left_out(text: str) -> None:
 
 @pytest.mark.parametrize("text", KEPT)
 def test_descriptions_are_kept(text: str) -> None:
-    assert judged(text) is None
+    assert judged_in_any_script(text) is None
+
+
+@pytest.mark.parametrize("text", PLACEHOLDERS)
+def test_words_that_stand_in_for_an_answer_are_left_out(text: str) -> None:
+    assert judged(text) is Fault.PLACEHOLDER
+
+
+@pytest.mark.parametrize(("text", "is_foreign"), FOREIGN)
+def test_answers_in_another_script_than_the_request_are_left_out(text: str, is_foreign: bool) -> None:
+    assert judged(text) is (Fault.LANGUAGE if is_foreign else None)
+    assert judged_in_any_script(text) is None
+
+
+def test_an_answer_that_never_ends_is_left_out() -> None:
+    words = [f"{a}{b}{c}" for a in "bdfghklm" for b in ("ar", "en", "ib", "ol") for c in ("as", "et", "ion", "ul", "y")]
+    text = " ".join(random.Random(1).choices(words, k=2000))
+    assert judged(text[:7900]) is None and judged(text) is Fault.LONG
 
 
 @pytest.mark.parametrize("text", LOOPS)

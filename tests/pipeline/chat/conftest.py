@@ -15,6 +15,7 @@ MakeEngine = Callable[..., AbstractContextManager[ChatEngine]]
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeEngine:
     monkeypatch.setattr(endpoints_module, "_FIRST_ASIDE_SECONDS", 0.05)
+    monkeypatch.setattr(endpoints_module, "_MOST_ASIDE_SECONDS", 0.2)
 
     @contextmanager
     def make(*urls: str | Path, key: str | None = "", journal: str = "answers.jsonl", **patience: float) -> Iterator[ChatEngine]:

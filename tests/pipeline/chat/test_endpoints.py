@@ -67,7 +67,7 @@ def test_a_bad_file_leaves_the_endpoints_as_they_were_and_those_taken_out_get_no
         os.utime(file, (1, 1))
         endpoints.refresh()
         assert {endpoint.url for endpoint in endpoints if endpoint.is_listed} == {other}
-        assert [(await endpoints.acquire()).url for _ in range(2)] == [other] * 2
+        assert [(await endpoints.acquire()).url for _ in range(8)] == [other] * 8
         waiting = asyncio.create_task(endpoints.acquire())
         await asyncio.sleep(0)
         endpoints.release(first)
