@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from data_prep.convert import Slice
 from data_prep.qa_counts import MAX_UNANSWERED, Counts, listed
 from data_prep.qa_join import VOID, Join, Progress, pair_datasets
 from data_prep.qa_kinds import BY_NAME, QA, Kind
@@ -25,11 +26,14 @@ from data_prep.qa_teacher import Asker, ServedTeacher, Teacher, addresses, outco
 from pipeline.chat import Journal, Script
 from pipeline.data.qa import KINDS, QaKind, kind_folder
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import PipelineError, ServiceError
+from pipeline.errors import ConfigError, PipelineError, ServiceError
+from pipeline.lock import hold
+from pipeline.sample import Side
 
 logger = logging.getLogger(__name__)
 
 JOURNAL_NAME = "answers.jsonl"
+WHOLE = Slice(index=0, of=1)
 
 
 def synthesize(
@@ -52,7 +56,10 @@ def synthesize(
     """
     index, place = ShardIndex.open(shards), kind_folder(out, kind.name)
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal(place / JOURNAL_NAME))  # also the lock of the folder
+        beside = _others(place, JOURNAL_NAME)
+        journal = stack.enter_context(Journal(place / JOURNAL_NAME, beside=beside))  # also the lock of the folder
+        for other in beside:
+            hold(stack.enter_context(other.open("rb")), busy=f"{other}: a slice is still asked about; wait for it to end")
         if teacher:
             asker = stack.enter_context(teacher.asker(kind, journal))
             _ask(index, teacher, kind, asker, progress)
@@ -68,7 +75,36 @@ def synthesize(
     return counts.by_name()
 
 
-def _ask(index: ShardIndex, teacher: Teacher, kind: Kind, asker: Asker, progress: Progress) -> None:
+def synthesize_slice(
+    shards: Path,
+    out: Path,
+    part: Slice,
+    *,
+    teacher: Teacher,
+    kind: Kind = QA,
+    progress: Progress = lambda done, total, what: None,
+) -> dict[str, int]:
+    """Ask about the sides of one slice, into a journal of its own, and write no side file: `synthesize` takes all journals in.
+
+    A side belongs to a slice by what it shows and says, so that no two slices ask the same, whatever rows share it. Slices need
+    nothing of each other. Returns the answers that came and the requests that failed. Raises as `synthesize`.
+    """
+    place = kind_folder(out, kind.name)
+    name = f"answers-{part.index:05d}-of-{part.of:05d}.jsonl"
+    with (
+        Journal(place / name, beside=_others(place, name)) as journal,
+        teacher.asker(kind, journal) as asker,
+    ):
+        _ask(ShardIndex.open(shards), teacher, kind, asker, progress, part=part)
+    return {"asked": asker.totals.answers, "failed": asker.totals.failed}
+
+
+def _others(place: Path, name: str) -> list[Path]:
+    """The journals of a kind but for one."""
+    return [path for path in sorted(place.glob("answers*.jsonl")) if path.name != name]
+
+
+def _ask(index: ShardIndex, teacher: Teacher, kind: Kind, asker: Asker, progress: Progress, *, part: Slice = WHOLE) -> None:
     """Have every side with pictures answered, as far as it can be; what is in the journal is not asked for again."""
     datasets = pair_datasets(index)
     total = sum(map(len, datasets.values()))
@@ -78,13 +114,18 @@ def _ask(index: ShardIndex, teacher: Teacher, kind: Kind, asker: Asker, progress
         for name, rows in datasets.items():
             for row in rows:
                 for side in kind.sides(index.read(row)):
-                    if not side.is_text_only:
+                    if not side.is_text_only and _is_of(side, part, kind, teacher.model):
                         yield outcome_of(side, kind, model=teacher.model, sampling=teacher.sampling(kind))
                 done += 1
                 progress(done, total, name)
 
     for _ in asker.run(scripts()):
         pass
+
+
+def _is_of(side: Side, part: Slice, kind: Kind, model: str) -> bool:
+    """Whether a side is of a slice: by the identity of its first request."""
+    return part.of == 1 or int(next(kind.script(side)).identity(model)[:15], 16) % part.of == part.index
 
 
 def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
@@ -120,6 +161,10 @@ def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
     show_default="as many as it answers without a queue",
     help="Calls in flight at one endpoint, at most.",
 )
+@click.option("--shard-index", type=click.IntRange(0), metavar="I", help="Ask about slice I of --num-shards alone, from 0.")
+@click.option(
+    "--num-shards", type=click.IntRange(1), metavar="N", help="Slices of the whole work, such as tasks of a Slurm array."
+)
 @click.option(
     "--answer-tokens",
     type=click.IntRange(1),
@@ -133,7 +178,8 @@ def main(shards: Path, out: Path, url: tuple[str, ...], kind: QaKind, max_unansw
     """Synthesize a question and an answer for each side of every pair, or dialogues, captions or descriptions of pictures.
 
     The key of the endpoint, if it needs one, is read from CREM_API_KEY. Stopped at any moment, the same command goes on
-    without asking anything twice.
+    without asking anything twice. Slices are asked about by as many commands at once, each with a journal of its own; the
+    command without --shard-index then takes all journals in and writes the side files.
 
     \b
     Examples, with a model served by vLLM:
@@ -143,15 +189,30 @@ def main(shards: Path, out: Path, url: tuple[str, ...], kind: QaKind, max_unansw
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        part = slice_of(given.pop("shard_index"), given.pop("num_shards"))
         teacher = ServedTeacher(urls=addresses(url), **given) if url else None
-        counts = synthesize(
-            shards, out, teacher=teacher, kind=BY_NAME[kind], max_unanswered=max_unanswered, progress=_progress_line
-        )
+        if part is not None:
+            if teacher is None:
+                raise ConfigError("--shard-index: nothing is asked without --url")
+            counts = synthesize_slice(shards, out, part, teacher=teacher, kind=BY_NAME[kind], progress=_progress_line)
+        else:
+            counts = synthesize(
+                shards, out, teacher=teacher, kind=BY_NAME[kind], max_unanswered=max_unanswered, progress=_progress_line
+            )
     except PipelineError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file system'}: {error.strerror or error}") from error
     click.echo(json.dumps(counts))
+
+
+def slice_of(index: int | None, of: int | None) -> Slice | None:
+    """The slice that two options name together; None where neither is given. Raises ConfigError for one without the other."""
+    if index is None and of is None:
+        return None
+    if index is None or of is None:
+        raise ConfigError("--shard-index and --num-shards go together")
+    return Slice(index=index, of=of)
 
 
 def _progress_line(done: int, total: int, what: str) -> None:

@@ -101,7 +101,8 @@ def convert_stage(context: Context, machine: Machine) -> ConvertStage:
     )
 
 
-def _synthesize(context: Context, machine: Machine) -> Stage:
+def synthesize_stage(context: Context, machine: Machine) -> SynthesizeStage:
+    """Stage `synthesize`, which can also be run in slices."""
     return SynthesizeStage(
         context=context,
         url=machine.url,
@@ -134,7 +135,7 @@ def _train(context: Context, machine: Machine) -> TrainStage:
 _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "toy": lambda context, machine: ToyStage(context=context),
     "convert": lambda context, machine: convert_stage(context, machine),
-    "synthesize": _synthesize,
+    "synthesize": synthesize_stage,
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
     "measure": lambda context, machine: MeasureStage(context=context),
     "mine": _mine,

@@ -1,15 +1,16 @@
 """Stage `synthesize`: what the recipe's phases learn about the sides of pairs, by questions and answers."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
+from data_prep.convert import Slice
 from data_prep.qa_filters import RULES
 from data_prep.qa_kinds import BY_NAME, QA, Kind
 from data_prep.qa_teacher import ServedTeacher, addresses
-from data_prep.synthesize_qa import synthesize
+from data_prep.synthesize_qa import synthesize, synthesize_slice
 from data_prep.toy_world import FACTS
 from jobs.defaults import MAX_UNANSWERED, TEACHER
 from jobs.stage import Context, Input, Result, Writing
@@ -76,6 +77,18 @@ class SynthesizeStage:
         content = {kind.name: QaTable.open(out, kind.name).fingerprint for kind in self._kinds or (QA,)}
         return Result(counts=counts, content=content["qa"] if set(content) == {"qa"} else fingerprint(content))
 
+    def run_slice(self, part: Slice) -> dict[str, int]:
+        """Ask about one slice of the sides. No manifest is written and no lock taken: others may be at work there."""
+        if not self.url:
+            raise ConfigError("--shard-index: nothing is asked without --url")
+        counts: dict[str, int] = {}
+        for kind in self._kinds:
+            told = synthesize_slice(
+                self.context.shards, self.folder, part, teacher=self._asked(self.url), kind=kind, progress=self._reporter(kind)
+            )
+            counts |= {f"{kind.name} {name}": number for name, number in told.items()}
+        return counts
+
     @property
     def _kinds(self) -> list[Kind]:
         return [BY_NAME[name] for name in kinds_needed(self.context.recipe)]
@@ -89,17 +102,17 @@ class SynthesizeStage:
         }
 
     def _synthesize(self, kind: Kind, out: Path, urls: tuple[str, ...]) -> dict[str, int]:
-        def report(done: int, total: int, what: str) -> None:
-            self.context.progress("synthesize", done, total, f"{kind.name}: {what}")
-
         return synthesize(
             self.context.shards,
             out,
             teacher=self._asked(urls) if urls else None,
             kind=kind,
             max_unanswered=self.max_unanswered,
-            progress=report,
+            progress=self._reporter(kind),
         )
+
+    def _reporter(self, kind: Kind) -> Callable[[int, int, str], None]:
+        return lambda done, total, what: self.context.progress("synthesize", done, total, f"{kind.name}: {what}")
 
     def _asked(self, urls: tuple[str, ...]) -> ServedTeacher:
         return ServedTeacher(urls=addresses(urls), model=self._teacher, answer_tokens=self.answer_tokens, workers=self.workers)

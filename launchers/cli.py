@@ -136,26 +136,34 @@ def convert(shard_index: int | None, num_shards: int | None, **given: Any) -> No
     if shard_index is None or num_shards is None:
         one_stage("convert", shared, given)
     else:
-        one_slice(shared, given, index=shard_index, of=num_shards)
+        one_slice("convert", shared, given, index=shard_index, of=num_shards)
 
 
 @group.command()
 @options.shared
 @options.teacher
-def synthesize(**given: Any) -> None:
+@options.one_slice
+def synthesize(shard_index: int | None, num_shards: int | None, **given: Any) -> None:
     """Synthesize what the recipe learns about the sides of pairs: questions with answers.
 
     Most recipes ask each side one question. A side without pictures is asked to reconstruct its text, which needs no model; one
     with pictures is described by the model behind --url. Where a phase learns dialogues, the model lists three to five questions
     about each picture and answers them one after another. For the toy world a loopback server stands in. Answers are kept as
-    they come.
+    they come. With --shard-index it asks about one slice alone; when all slices are done, the command without it takes in what
+    they have and writes the side files.
 
     \b
     Example, with a model that vLLM serves on this machine:
       vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
       crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1
     """
-    one_stage("synthesize", options.take_shared(given), given)
+    from data_prep.synthesize_qa import slice_of
+
+    shared, part = options.take_shared(given), slice_of(shard_index, num_shards)
+    if part is None:
+        one_stage("synthesize", shared, given)
+    else:
+        one_slice("synthesize", shared, given, index=part.index, of=part.of)
 
 
 @group.command()

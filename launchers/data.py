@@ -26,22 +26,27 @@ def data() -> None:
     """
 
 
-def one_slice(shared: dict[str, Any], machine: dict[str, Any], *, index: int, of: int) -> None:
-    """Make one slice of a conversion and say what was made."""
+_WHEN_ALL_ARE = {"convert": "crem data merge", "synthesize": "crem synthesize without --shard-index"}
+
+
+def one_slice(name: str, shared: dict[str, Any], machine: dict[str, Any], *, index: int, of: int) -> None:
+    """Make one slice of a conversion or a synthesis and say what was made."""
     from data_prep.convert import Slice
-    from jobs.run import Machine, convert_stage
+    from jobs.run import Machine, convert_stage, synthesize_stage
 
     part = Slice(index=index, of=of)
     context = options.make_context(**shared, needs=options.needed(machine))
     if context.force:
-        raise click.UsageError("--force would move the shards of other slices away; remove those that are to be made again")
+        raise click.UsageError("--force would move what other slices made away; remove what is to be made again")
+    make = convert_stage if name == "convert" else synthesize_stage
+    stage = make(context, Machine(**machine))
     try:
-        counts = convert_stage(context, Machine(**machine)).run_slice(part)
+        counts = stage.run_slice(part)
     finally:
         if isinstance(context.progress, Progress):
             context.progress.close()
-    said = "".join(f", {name} {count}" for name, count in counts.items())
-    click.echo(f"convert: slice {index} of {of} is done ({context.shards}{said}); when all are, run crem data merge")
+    said = "".join(f", {what} {count}" for what, count in counts.items())
+    click.echo(f"{name}: slice {index} of {of} is done ({stage.folder}{said}); when all are, run {_WHEN_ALL_ARE[name]}")
 
 
 @data.command()

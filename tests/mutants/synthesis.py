@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 FILTERS = ("tests/data_prep/test_qa_filters.py",)
 REJECTS = ("tests/data_prep/test_synthesize_rejects.py",)
+SLICES = ("tests/data_prep/test_synthesize_slices.py",)
 STAGE = ("tests/jobs/test_synthesize.py",)
 
 MUTANTS = (
@@ -62,8 +63,8 @@ MUTANTS = (
     Mutant(
         "an answer that loops in its middle is learnt",
         "data_prep/qa_filters.py",
-        " or _is_one_phrase(plain) else None",
-        " else None",
+        "    if _ends_on_one_piece(plain) or _is_one_phrase(plain):",
+        "    if _ends_on_one_piece(plain):",
         FILTERS,
     ),
     Mutant(
@@ -121,5 +122,47 @@ MUTANTS = (
         '            "filters": fingerprint(RULES),\n',
         "",
         STAGE,
+    ),
+    Mutant(
+        "two slices ask the same",
+        "data_prep/synthesize_qa.py",
+        "identity(model)[:15], 16) % part.of == part.index",
+        "identity(model)[:15], 16) % part.of <= part.index",
+        SLICES,
+    ),
+    Mutant(
+        "what other slices have answered is not taken in",
+        "data_prep/synthesize_qa.py",
+        'sorted(place.glob("answers*.jsonl"))',
+        'sorted(place.glob("nothing*.jsonl"))',
+        SLICES,
+    ),
+    Mutant(
+        "a slice at work is taken in",
+        "data_prep/synthesize_qa.py",
+        "            hold(stack.enter_context(other",
+        "            dict(file=stack.enter_context(other",
+        SLICES,
+    ),
+    Mutant(
+        "a word that stands in for an answer is learnt",
+        "data_prep/qa_filters.py",
+        " in RULES.placeholders:",
+        " in ():",
+        FILTERS,
+    ),
+    Mutant(
+        "an answer in another script is learnt",
+        "data_prep/qa_filters.py",
+        "ours < RULES.least_own_script * letters",
+        "False",
+        FILTERS,
+    ),
+    Mutant(
+        "what a picture lacks is a refusal",
+        "data_prep/qa_refusals.py",
+        'opening=rf"i ?{_CANNOT} (\\w+ )?{_ACT}{_OTHER}|as an?',
+        'opening=rf"i ?{_CANNOT} (\\w+ )?{_ACT}|as an?',
+        FILTERS,
     ),
 )
