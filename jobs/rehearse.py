@@ -70,6 +70,7 @@ def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:
         pairs=pairs,
         sub_batch=min(mixture.sub_batch, max(pairs, 1)),
         outside=outside,
+        own_sides=tuple(side for side in mixture.own_sides if side != "negatives"),  # the drawn pairs have none
         outside_sets=(),
         weights=(),
     )

@@ -29,7 +29,7 @@ def test_what_a_step_computes_is_the_recipes(name: str) -> None:
         )  # fmt: skip
         assert made.phase.mixture.pairs == (64 if phase.mixture.pairs else 0)
         assert bool(made.phase.mixture.outside) == bool(phase.mixture.outside)
-        assert made.phase.mixture.own_sides == phase.mixture.own_sides
+        assert made.phase.mixture.own_sides == tuple(side for side in phase.mixture.own_sides if side != "negatives")
         assert (made.pixels.min_tokens, made.pixels.max_tokens) == (16, 16)
 
 
