@@ -30,8 +30,6 @@ class Fault(StrEnum):
     LONG = "long"
 
 
-RETRIED = frozenset({"empty", "markup", "refusal", "echo", "loop", "placeholder", "language", "long"})
-"""Faults that another draw may mend; an answer that was cut needs more tokens, one that is withheld stays so."""
 WORDS = {
     Fault.WITHHELD: "withheld by the server's filter",
     Fault.CUT: "cut short by the limit of tokens",
