@@ -81,8 +81,7 @@ def by_practice(practice: Practice, model: EmbeddingModel, sides: Sequence[Side]
 
 def _row(rows: StockRows, model: EmbeddingModel, side: Side, slot: int) -> Row:
     pixels = tuple(rows.pixels(picture, "", WHOLE) for picture in side.images)
-    patch = model.recipe.pixels.patch
-    grids = np.array([(1, picture.shape[1] // patch, picture.shape[2] // patch) for picture in pixels], dtype=np.int64)
+    grids = np.array([model.recipe.pixels.grid_of(*picture.shape[1:]) for picture in pixels], dtype=np.int64)
     return Row(key="", sequence=model.builder.build(side, grids), pixels=pixels, slot=slot)
 
 

@@ -41,7 +41,7 @@ class PhotoRows(RowBuilder):
         self.photos: dict[bytes, bytes] = {}
         self.decoding = self.loading = self.extra = 0.0
 
-    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
+    def pixels(self, picture: bytes, key: str, view: View, dataset: str = "") -> np.ndarray:
         """As training loads it; the photo is decoded once more to know what that part takes."""
         begun = process_time()
         photo = self.photos.get(picture) or self._photo(picture)
@@ -49,7 +49,7 @@ class PhotoRows(RowBuilder):
         with Image.open(io.BytesIO(photo)) as opened:
             ImageOps.exif_transpose(opened).convert("RGB")
         decoded = process_time()
-        pixels = super().pixels(photo, key, view)
+        pixels = super().pixels(photo, key, view, dataset)
         self.decoding += decoded - ready
         self.extra += decoded - begun
         self.loading += process_time() - decoded

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.practice_batches import MicroBatch, Part, StockRows, packed_mask, padded, padded_mask
 from pipeline.batch import NUM_LOSS_GROUPS, OUTSIDE, Batch, Outputs, Row, chunk_by_tokens, pack, row_places, truncate
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
+from pipeline.model.backbone import Inputs
 from pipeline.model.embedder import Embedder
 from pipeline.train.dataloader.plan import Plan
 from pipeline.train.dataloader.step_dataset import RowBuilder, StepDataset
@@ -181,7 +182,7 @@ class Practice:
         """Final states (T, D) of a packed row or, one after another, of padded rows."""
         backbone, count = self.embedder.backbone, chunk.num_padded or 1
         if chunk.mask is None:
-            return backbone.hidden(embeddings, chunk.batch.position_ids, SpanPlan.of(chunk.batch.spans))
+            return backbone.hidden(Inputs(embeddings), chunk.batch.position_ids, SpanPlan.of(chunk.batch.spans))
         output = backbone.text(
             inputs_embeds=embeddings.view(count, -1, self.embedder.width),
             position_ids=chunk.batch.position_ids.view(3, count, -1),

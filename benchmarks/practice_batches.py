@@ -43,7 +43,7 @@ class StockRows(RowBuilder):
         self._processor: Any = Qwen2VLImageProcessorPil(size=size, patch_size=limits.patch, merge_size=limits.merge)
         self._patches: dict[int, tuple[np.ndarray, torch.Tensor]] = {}
 
-    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
+    def pixels(self, picture: bytes, key: str, view: View, dataset: str = "") -> np.ndarray:
         """A stand-in of the picture's resized shape that takes no memory."""
         with Image.open(io.BytesIO(picture)) as opened:
             made = self._processor(images=opened.convert("RGB"), return_tensors="pt")

@@ -63,9 +63,8 @@ def estimate(model: EmbeddingModel, name: str, sides: Sequence[Side], cost: Cost
     """Look at every side of a set, at its pictures' heads alone."""
     reader = model.reader
     work = Workload.of(reader, sides)
-    patch = model.recipe.pixels.patch
     shown = [size for first in work.firsts.tolist() for size in reader.reading(sides[first]).shown]
-    grids = torch.tensor([(1, height // patch, width // patch) for height, width in shown]).reshape(-1, 3)
+    grids = torch.tensor([model.recipe.pixels.grid_of(*size) for size in shown]).reshape(-1, 3)
     lengths, tokens = torch.from_numpy(work.tokens), int(work.tokens.sum())
     flops = cost.sequences(lengths, tokens=tokens).forward + cost.pictures(grids).forward
     return Estimate(name=name, sides=len(sides), distinct=len(work.keys), tokens=tokens, flops=flops)

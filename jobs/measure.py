@@ -45,7 +45,10 @@ class MeasureStage:
         """What decides the lengths, and the cap that rows are held against."""
         recipe = self.context.recipe
         shapes = [_shape(phase) for phase in recipe.phases]
-        return {"phases": shapes, "tokens": recipe.tokens.count, "pixels": recipe.pixels, "max_length": recipe.max_length}
+        # Said where tokens are left out, so that tables which know nothing of it stay as they are.
+        vision = {} if recipe.vision.keeps_all else {"vision": recipe.vision}
+        sizes = {"tokens": recipe.tokens.count, "pixels": recipe.pixels, "max_length": recipe.max_length}
+        return {"phases": shapes, **sizes, **vision}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Make the tables, of the parts that are there and those that are not, and list the rows that pass the cap."""
@@ -80,7 +83,7 @@ class MeasureStage:
         folder = open_folder(model)
         seen: set[Path] = set()
         for phase in recipe.phases:
-            ruler = ruler_of(recipe.until(phase.name), folder.vocabulary(chorus_ids(folder, recipe)))
+            ruler = ruler_of(recipe.until(phase.name), folder.vocabulary(chorus_ids(folder, recipe), recipe.vision))
             table = lengths_file(out, shards, ruler, model)
             if table not in seen:
                 yield shards, ruler, table

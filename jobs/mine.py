@@ -3,9 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +21,15 @@ from pipeline.data.references import read_references, references_file
 from pipeline.data.shards import ShardIndex
 from pipeline.encode.embedding_cache import FOLDER
 from pipeline.encode.encode import encode
-from pipeline.encode.encoder import Encoder
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError
 from pipeline.manifest import file_digest, fingerprint, write_atomic
 from pipeline.negatives import Mined
 from pipeline.sample import Side
 from pipeline.tracking import Tracker
+
+if TYPE_CHECKING:
+    from pipeline.inference import EmbeddingModel
 
 STATISTICS = "statistics.json"
 """By dataset: pairs, distinct queries and candidates, references, pairs with fewer than asked for, and similarities."""
@@ -84,6 +87,7 @@ class MineStage:
             "pooling": recipe.pooling,
             "pixels": recipe.pixels,
             "layout": recipe.phase.layout,
+            **({} if recipe.vision.keeps_all else {"vision": recipe.vision}),
         }
 
     def run(self, out: Path, tracker: Tracker) -> Result:
@@ -98,7 +102,7 @@ class MineStage:
         content = {name: file_digest(references_file(out, name)) for name in statistics}
         return Result(counts=dict(counts), content=fingerprint(content))
 
-    def _model(self) -> Encoder:
+    def _model(self) -> "EmbeddingModel":
         """The model that the phase begins with: of the phase before, of a start that was named, or the untrained one."""
         from pipeline.inference import load_untrained
         from pipeline.merged import load_merged
@@ -110,9 +114,10 @@ class MineStage:
             return load_merged(start, device=device, dtype=dtype)
         return load_untrained(backbone_folder(self.context), self.train.recipe, device=device, dtype=dtype)
 
-    def _mine(self, out: Path, index: ShardIndex, name: str, model: Encoder) -> dict[str, float]:
+    def _mine(self, out: Path, index: ShardIndex, name: str, model: "EmbeddingModel") -> dict[str, float]:
         from pipeline.model.device import usual_place
 
+        model = shown_as(model, self.train.recipe.phase.name, name)
         pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])))
         found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER)
         sources, first = index.source_rows(name), index.datasets[name].start
@@ -140,6 +145,11 @@ class MineStage:
 
     def _watched(self, what: str, done: int, total: int) -> None:
         self.context.progress(self.name, done, total, what)
+
+
+def shown_as(model: "EmbeddingModel", phase: str, dataset: str) -> "EmbeddingModel":
+    """The model that sees pictures as a phase shows those of a dataset: where tiles differ, they do in its training."""
+    return replace(model, recipe=replace(model.recipe, pixels=model.recipe.pixels.of(phase, dataset)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -85,7 +85,7 @@ def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:
         checkpoint_every=steps,
         keep_checkpoints=1,
     )
-    pixels = replace(recipe.pixels, min_tokens=size.visual, max_tokens=size.visual)
+    pixels = recipe.pixels.at(size.visual)
     return replace(recipe, phases=(chosen,), pixels=pixels)
 
 

@@ -35,7 +35,7 @@ def asked_as(model: "EmbeddingModel", how: AskedAs) -> "EmbeddingModel":
     layout = recipe.phase.layout
     if how.system == "model" and layout.template == "chat":
         layout = replace(layout, system=OWN_SYSTEM_LINE)
-    asked = replace(recipe, pixels=replace(pixels, min_tokens=least, max_tokens=most)).with_phase(layout=layout)
+    asked = replace(recipe, pixels=pixels.within(least, most)).with_phase(layout=layout)
     return replace(model, recipe=asked, builder=replace(model.builder, layout=layout, keeps_space=how.keeps_space))
 
 

@@ -52,14 +52,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """`input_ids` (T,), `position_ids` (3, T), `grid_thw` (I, 3), `pixels` a stack (I_s, 3, H, W) uint8 a run of equal sizes.
+    """`input_ids` (T,), `position_ids` (axes, T), `grid_thw` (I, 3), `pixels` a stack (I_s, 3, H, W) uint8 a run of equal sizes.
 
     `image_index` are the positions of the visual tokens, in the order in which the tower yields them;
     `pool_index` (E, K) are the positions that each embedding pools, `slots` (E,) their places in the global batch;
     `score_index` (S,) are positions whose next token `score_target` (S,) is scored; `score_row_tokens` (S,) is how many tokens
     its row scores, `score_loss_group` (S,) the row's loss group. `token_noise` (T,) numbers the tokens for their dropout masks.
-    `features` (V, D), where the tower made them before, stand in for `pixels`. `reference` are the spans of the same tokens where
-    nothing is hidden, for a language loss that compares with that.
+    `features` (V, levels * D), where the tower made them before, stand in for `pixels`. `reference` are the spans of the same
+    tokens where nothing is hidden, for a language loss that compares with that.
     """
 
     input_ids: torch.Tensor

@@ -1,7 +1,7 @@
 """The input module of an exported folder: with it, sentence-transformers makes the vectors of the model that was exported.
 
-`crem export` copies this file into the folder, and rgb.py beside it; everything else it needs stands there as data. The rules
-(what is stripped, where a picture stands, how it is turned and laid on white) are those of training.
+`crem export` copies this file into the folder, and rgb.py and chorus_vision.py beside it; all else that it needs stands there as
+data. The rules (what is stripped, where a picture stands, how it is turned and laid on white) are those of training.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from torch.nn.functional import gelu, normalize
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
+from .chorus_vision import model_inputs, picture_ids
 from .rgb import rgb, upright
 
 MARKER = re.compile(r"<\|image_(\d+)\|>")
@@ -42,6 +43,7 @@ class ChorusInput(InputModule):  # type: ignore[misc]
         self.settings = json.loads((folder / "embedding.json").read_text(encoding="utf-8"))
         _refuse_changes(folder, self.settings["files"])
         base = _base(folder, self.settings) if self.settings["base"] else folder
+        self.vision, self.factor = self.settings.get("vision", "KeepAll"), float(self.settings.get("factor", 1.0))
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.model = AutoModelForImageTextToText.from_pretrained(base, **{"dtype": "auto", **model_options}).eval()
@@ -93,18 +95,16 @@ class ChorusInput(InputModule):  # type: ignore[misc]
         texts = pieces[0::2] if numbers else [*[""] * len(pictures), *pieces]
         ids = list(self.settings["before_ids"])
         for number, text in enumerate(texts):
-            ids += self._visual_ids(seen["image_grid_thw"][number - 1]) if number else []
+            if number:
+                ids += picture_ids(seen, number - 1, self.model.config, self.tokenizer, self.factor)
             # A user's text cannot smuggle in a token of the prompt, nor the name of a compression token.
             ids += self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return torch.tensor([*ids, *self.settings["after_ids"]]), seen
 
-    def _visual_ids(self, grid: torch.Tensor) -> list[int]:
-        config, count = self.model.config, int(grid.prod()) // self.processor.merge_size**2
-        return [config.vision_start_token_id, *[config.image_token_id] * count, config.vision_end_token_id]
-
     def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """`sentence_embedding` (B, D) float32 of unit norm beside the features."""
-        states = self.model.model(**features, use_cache=False).last_hidden_state
+        inputs = model_inputs(self.model, features, self.vision, self.factor)
+        states = self.model.model(**inputs, use_cache=False).last_hidden_state
         ends, count = features["attention_mask"].sum(dim=1), self.settings["pooled"]
         places = ends[:, None] + torch.arange(-count, 0, device=ends.device)
         pooled = self._pool(states[torch.arange(len(states), device=ends.device)[:, None], places].float())

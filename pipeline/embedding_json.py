@@ -15,6 +15,9 @@ from pipeline.sequence import SequenceBuilder
 
 SETTINGS = "embedding.json"
 
+SHRUNK_BY_OTHERS = ("KeepAll", "Bilinear", "AveragePool")
+"""Shrinkers that `pipeline/chorus_input.py` computes."""
+
 POOLED_BY_OTHERS = ("MeanOver", "MLPMean", "AttentionPool", "LastToken")
 """Poolings that `pipeline/chorus_input.py` computes, and the lines of docs/export.md."""
 
@@ -60,7 +63,8 @@ class Prompt:
 class Settings:
     """`embedding.json`: what a reader of the folder must know.
 
-    `recipe` and `fingerprint` name what was exported. `base` is an adapter's model folder, `base_beside` the same from the
+    `recipe` and `fingerprint` name what was exported; `vision` and `factor` the shrinker of visual tokens, which a reader must
+    apply. `base` is an adapter's model folder, `base_beside` the same from the
     exported folder, `base_files` the digests of its files; all three are empty for a whole model. `before` and `after` are the
     prompt's ids as text, `chorus_tokens` the names of the compression ids. `files` are the digests of the folder's own files.
     """
@@ -75,6 +79,8 @@ class Settings:
     chorus_tokens: list[str]
     prompt: Prompt
     files: Mapping[str, str]
+    vision: str = "KeepAll"
+    factor: float = 1.0
 
     def write(self, folder: Path) -> None:
         """Write the file. The prompt's fields stand beside the others, where readers in other languages look for them."""

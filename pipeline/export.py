@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
-from pipeline.embedding_json import Prompt, Settings
+from pipeline.embedding_json import SHRUNK_BY_OTHERS, Prompt, Settings
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.exported import DECISIVE, POOLING, ROWS
 from pipeline.inference import EmbeddingModel, load_model
@@ -28,7 +28,7 @@ from pipeline.train.build import DTYPES
 Form = Literal["merged", "adapter"]
 
 _COPIED = ("chat_template*", "video_preprocessor_config.json")
-_MODULE = ("chorus_input.py", "rgb.py")
+_MODULE = ("chorus_input.py", "chorus_vision.py", "rgb.py")
 _MODULES = [{"idx": 0, "name": "0", "path": "", "type": "chorus_input.ChorusInput"}]
 _OTHER_LIBRARY = {
     "model_type": "SentenceTransformer",
@@ -56,6 +56,11 @@ def export(
         raise ConfigError(f"{out}: is there already; name a new folder")
     model = load_model(path, recipe=recipe, tokens=tokens)
     prompt = Prompt.of(model.builder, model.recipe)
+    if type(model.recipe.vision).__name__ not in SHRUNK_BY_OTHERS:
+        raise ConfigError(
+            f"vision: {type(model.recipe.vision).__name__} is of your own, and an exported folder is read by programs that know "
+            f"{', '.join(SHRUNK_BY_OTHERS)} alone; use the checkpoint"
+        )
     if form == "adapter":
         _check_adapter(model)
     with atomic_folder(out) as aside:
@@ -88,6 +93,8 @@ def _settings(model: EmbeddingModel, prompt: Prompt, tokenizer: Any, folder: Pat
         chorus_tokens=list(tokenizer.convert_ids_to_tokens(prompt.chorus_ids)),
         prompt=prompt,
         files=folder_digests(folder, DECISIVE),
+        vision=type(model.recipe.vision).__name__,
+        factor=getattr(model.recipe.vision, "factor", 1.0),
     )
 
 
@@ -161,18 +168,7 @@ def _write_beside(model: EmbeddingModel, folder: Path) -> None:
 
 def _picture_settings(model: EmbeddingModel) -> dict[str, Any]:
     """The model folder's picture settings, as this model uses them, with the recipe's limits under their old and new names."""
-    limits, cutter = model.recipe.pixels, model.embedder.cutter
-    least, most = (tokens * limits.factor**2 for tokens in (limits.min_tokens, limits.max_tokens))
     file = model.folder / PICTURE_SETTINGS
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    used = {
-        "image_mean": list(cutter.mean),
-        "image_std": list(cutter.std),
-        "patch_size": cutter.patch,
-        "merge_size": cutter.merge,
-        "temporal_patch_size": cutter.temporal,
-        "min_pixels": least,
-        "max_pixels": most,
-        "size": {"shortest_edge": least, "longest_edge": most},
-    }
-    return {"image_processor_type": "Qwen2VLImageProcessor", **found, **used}
+    used = model.embedder.backbone.family.exported_settings(model.embedder.cutter, model.recipe.pixels)
+    return {**used, **found, **{name: value for name, value in used.items() if name != "image_processor_type"}}

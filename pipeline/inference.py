@@ -288,7 +288,7 @@ def _model(
     """`chorus` are the ids of the compression tokens, where the folder does not decide them."""
     embedder.eval()
     embedder.elastic = ()  # one embedding a row: see EmbeddingModel.with_tokens
-    vocabulary = folder.vocabulary(chorus_ids(folder, recipe) if chorus is None else chorus)
+    vocabulary = folder.vocabulary(chorus_ids(folder, recipe) if chorus is None else chorus, recipe.vision)
     return EmbeddingModel(
         embedder=embedder,
         folder=folder.path,

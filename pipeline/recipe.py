@@ -11,6 +11,8 @@ from pipeline.errors import ConfigError
 from pipeline.model.compression import Chorus
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import Pooling
+from pipeline.model.shrinkers import KeepAll, Shrinker
+from pipeline.model.tiles import Tiles
 from pipeline.phase import Phase
 from pipeline.ranges import check_least, check_once
 from pipeline.roles import Role
@@ -23,11 +25,14 @@ class PublishedBackbone:
     name: str
 
 
+Family = Literal["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinyBackbone:
     """A randomly initialised model of a family's own classes, made on the spot with a tokenizer trained on the corpus."""
 
-    family: Literal["qwen2_vl", "qwen2_5_vl"] = "qwen2_vl"
+    family: Family = "qwen2_vl"
     hidden: int = 128
     layers: int = 4
     heads: int = 4
@@ -83,7 +88,8 @@ class Recipe:
     tokens: Chorus
     pooling: Pooling
     phases: tuple[Phase, ...]
-    pixels: PixelLimits = field(default_factory=PixelLimits)
+    pixels: PixelLimits | Tiles = field(default_factory=PixelLimits)
+    vision: Shrinker = field(default_factory=KeepAll)
     max_length: int = 2048
     seed: int = 0
     toy: ToyWorld = field(default_factory=ToyWorld)

@@ -27,6 +27,9 @@ NEUTRAL = (
 """Fields of a phase that change memory, time and files, and the weights by rounding at most: a run may go on with others."""
 
 
+_ONCE_UNSAID = {"vision": {"type": "KeepAll"}}
+"""Values that all recipes had before there was a field for them: unsaid, they leave fingerprints as they were."""
+
 _ONCE_OF_THE_RECIPE = ("layout", "adapter", "tower", "contrastive", "language")
 """Fields of a phase that stood in the recipe while there was one phase."""
 
@@ -85,7 +88,7 @@ def decisive_values(recipe: Recipe) -> dict[str, object]:
 
 def recipe_fingerprint(recipe: Recipe) -> str:
     """Equal for two recipes that train the same model, whatever they are called."""
-    return fingerprint(decisive_values(recipe))
+    return _fingerprint(decisive_values(recipe))
 
 
 def course_values(recipe: Recipe) -> dict[str, object]:
@@ -97,4 +100,8 @@ def course_values(recipe: Recipe) -> dict[str, object]:
 
 def course_fingerprint(recipe: Recipe) -> str:
     """Equal for two recipes of which one may go on from the other's checkpoint."""
-    return fingerprint(course_values(recipe))
+    return _fingerprint(course_values(recipe))
+
+
+def _fingerprint(values: dict[str, object]) -> str:
+    return fingerprint({name: value for name, value in values.items() if _ONCE_UNSAID.get(name) != value})

@@ -18,6 +18,7 @@ from pipeline.errors import DataError
 from pipeline.roles import Continues, Layout, Role
 from pipeline.sample import IMAGE_MARKER, Side, Turn
 from pipeline.spans import UNREAD
+from pipeline.visual_tokens import QWEN, VisualTokens
 
 RECONSTRUCT_TEXT = "Reconstruct the represented text"
 
@@ -26,7 +27,7 @@ Segment = tuple[Role, Sequence[int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """What the template needs of a tokenizer: `encode` (plain text only) and the ids of the special tokens."""
+    """What the template needs of a model: `encode` (plain text only), the ids of the special tokens, its `visual` tokens."""
 
     encode: Callable[[str], Sequence[int]]
     im_start: int
@@ -35,6 +36,7 @@ class Vocabulary:
     vision_end: int
     image_pad: int
     chorus: tuple[int, ...]
+    visual: VisualTokens = QWEN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +55,7 @@ class TokenSequence:
     scored: tuple[Role, ...] = (Role.ANSWER,)
     continues: Continues = "next"
     unread: int = 0
+    visual: VisualTokens = QWEN
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -66,9 +69,9 @@ class TokenSequence:
         """Indices of the tokens that the language loss scores, int64."""
         return np.flatnonzero(np.isin(self.roles, self.scored))
 
-    def next_position(self, merge: int = 2) -> int:
+    def next_position(self) -> int:
         """The position of a token behind the compression tokens that end this sequence."""
-        return len(self) if self.continues == "count" else int(self.positions(merge)[:, -1].max()) + 1
+        return len(self) if self.continues == "count" else int(self.positions()[:, -1].max()) + 1
 
     def attention_roles(self) -> np.ndarray:
         """The roles (T,) int8 as attention tells them apart: UNREAD ones are not COMPRESSION."""
@@ -78,27 +81,15 @@ class TokenSequence:
         roles[np.flatnonzero(roles == Role.COMPRESSION)[-self.unread :]] = UNREAD
         return roles
 
-    def image_tokens(self, merge: int = 2) -> np.ndarray:
+    def image_tokens(self) -> np.ndarray:
         """Positions of all visual tokens, picture after picture, int64."""
-        sizes = self.grid_thw.prod(axis=1) // merge**2
+        sizes = self.visual.counts(self.grid_thw)
         runs = [np.arange(start, start + size) for start, size in zip(self.image_starts, sizes, strict=True)]
         return np.concatenate(runs) if runs else np.zeros(0, dtype=np.int64)
 
-    def positions(self, merge: int = 2) -> np.ndarray:
-        """M-RoPE position ids (3, T) int64, as Qwen2-VL defines them.
-
-        Text counts up by one on all three axes; a picture of h x w merged tokens spans h and w positions on its axes and
-        moves the text on by max(h, w).
-        """
-        out = np.empty((3, len(self)), dtype=np.int64)
-        place = current = 0
-        for start, (_, height, width) in zip(self.image_starts, self.grid_thw // [1, merge, merge], strict=True):
-            out[:, place:start] = np.arange(current, current + start - place)
-            current += start - place
-            rows, columns = np.divmod(np.arange(height * width), width)
-            out[:, start : start + height * width] = np.stack([np.zeros_like(rows), rows, columns]) + current
-            place, current = start + height * width, current + max(height, width)
-        out[:, place:] = np.arange(current, current + len(self) - place)
+    def positions(self) -> np.ndarray:
+        """Position ids (axes, T) int64 by the model's rule (`VisualTokens.positions`), and the layout's behind the tokens."""
+        out = self.visual.positions(len(self), self.image_starts, self.grid_thw)
         if self.continues == "count" or self.unread:
             behind = int(np.flatnonzero(self.roles == Role.COMPRESSION)[-1]) + 1
             if self.continues == "count":
@@ -132,7 +123,6 @@ class SequenceBuilder:
     vocabulary: Vocabulary
     layout: Layout
     max_length: int
-    merge: int = 2
     keeps_space: bool = False
 
     def build(self, side: Side, grid_thw: np.ndarray, turns: Sequence[Turn] = (), *, key: str = "") -> TokenSequence:
@@ -149,8 +139,8 @@ class SequenceBuilder:
         ids = np.concatenate([np.asarray(part, dtype=np.int64) for _, part in segments])
         roles = np.concatenate([np.full(len(part), role, dtype=np.int8) for role, part in segments])
         starts = np.flatnonzero(ids == self.vocabulary.vision_start) + 1
-        layout = self.layout
-        return TokenSequence(ids, roles, grid_thw, starts, cut, scored=layout.scored, continues=layout.continues)
+        layout, visual = self.layout, self.vocabulary.visual
+        return TokenSequence(ids, roles, grid_thw, starts, cut, scored=layout.scored, continues=layout.continues, visual=visual)
 
     def system_ids(self) -> list[int]:
         """The constant head of every sequence: the system turn and the opening of the user turn."""
@@ -183,7 +173,7 @@ class SequenceBuilder:
 
     def _visual_ids(self, grid: np.ndarray) -> list[int]:
         v = self.vocabulary
-        return [v.vision_start, *[v.image_pad] * (int(grid.prod()) // self.merge**2), v.vision_end]
+        return [v.vision_start, *[v.image_pad] * int(v.visual.counts(grid)[0]), v.vision_end]
 
     def question_ids(self, question: str, *, follows: bool = False) -> list[int]:
         """A question with the template tokens up to the assistant's answer; `follows` says that an earlier answer precedes it.

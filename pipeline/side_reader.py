@@ -11,6 +11,7 @@ from pipeline.data.reject import RowError
 from pipeline.encode.encoder import Reading
 from pipeline.errors import DataError
 from pipeline.model.inputs import PixelLimits, load_pixels
+from pipeline.model.tiles import Tiles
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder
 from pipeline.train.dataloader.step_dataset import side_digest
@@ -21,7 +22,7 @@ class SideReader:
     """Builds rows by a layout and pixel limits; `pooled` are the positions that an embedding pools."""
 
     builder: SequenceBuilder
-    pixels: PixelLimits
+    pixels: PixelLimits | Tiles
     pooled: PoolPositions
 
     def reading(self, side: Side) -> Reading:
@@ -48,5 +49,4 @@ class SideReader:
         return pack(rows, self.builder.layout, self.pooled)
 
     def _grids(self, sizes: Sequence[tuple[int, ...]]) -> np.ndarray:
-        patch = self.pixels.patch
-        return np.array([(1, height // patch, width // patch) for height, width in sizes], dtype=np.int64)
+        return np.array([self.pixels.grid_of(*size) for size in sizes], dtype=np.int64)

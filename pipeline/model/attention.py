@@ -85,7 +85,7 @@ class Route:
     def of(config: Any, device: torch.device, dtype: torch.dtype) -> "Route":
         """For the text config of a model. The kernel's check runs here, if it did not before."""
         heads, keys = config.num_attention_heads, config.num_key_value_heads
-        depth = config.hidden_size // heads
+        depth = getattr(config, "head_dim", None) or config.hidden_size // heads
         return Route(refusal(Heads(device=device, dtype=dtype, query=heads, key=keys, depth=depth, causal=True)))
 
     @property
@@ -138,16 +138,18 @@ def picture_attention(
     value: torch.Tensor,
     attention_mask: object,
     *,
-    cu_seq_lens_q: torch.Tensor,
-    max_length_q: int,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int = 0,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Full attention inside each picture, or window: query, key and value (1, H, P, d); returns (1, P, H, d).
 
     `cu_seq_lens_q` (I + 1,) int32 is where each of them begins, `max_length_q` the patches of the largest; the tower computes
-    both once a call.
+    both once a call. Without them the pictures are a batch (I, H, P, d), as tiles are.
     """
+    if cu_seq_lens_q is None:
+        return scaled_dot_product_attention(query, key, value, scale=scaling).transpose(1, 2), None
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
     if is_trusted(Heads.of(q, k, causal=False)):
         sequences = Sequences(cu_seqlens=cu_seq_lens_q, longest=max_length_q)

@@ -1,4 +1,4 @@
-"""The one door to transformers: Qwen2-VL and Qwen2.5-VL, their tokenizer and their picture settings, from an ordinary folder.
+"""A model of one of the families, its tokenizer and its picture settings, from an ordinary folder.
 
 The model is used from outside: embeddings, visual features and chorus rows are put together here and the language model is
 called on them. A folder as published (flat config, old key names, tied head) loads by the same path as one we saved.
@@ -7,39 +7,27 @@ called on them. A folder as published (flat config, old key names, tied head) lo
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import (
-    AddedToken,
-    AutoConfig,
-    AutoTokenizer,
-    DynamicCache,
-    PreTrainedTokenizerBase,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLForConditionalGeneration,
-)
+from transformers import AddedToken, AutoConfig, AutoTokenizer, DynamicCache, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from pipeline.errors import CheckpointError
 from pipeline.manifest import file_digest
 from pipeline.model.attention import TEXT_ATTENTION, VISION_ATTENTION, SpanPlan
+from pipeline.model.families import TITLES, family_of, read_config
+from pipeline.model.families.family import Cutter, Family, TowerShape
 from pipeline.model.head import Head
-from pipeline.model.inputs import PatchCutter
+from pipeline.model.shrinkers import KEEP_ALL, Shrinker
 from pipeline.sequence import Vocabulary
+from pipeline.visual_tokens import VisualTokens
 
 disable_progress_bar()
-
-FAMILIES: dict[str, type] = {"qwen2_vl": Qwen2VLForConditionalGeneration, "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration}
-"""`model_type` of a folder's config.json -> class.
-
-What Qwen2.5-VL does otherwise stays behind its class: most layers of its tower attend inside of windows, which reach our
-attention function as more and shorter sequences than pictures; norms, MLPs and the spacing of a video's frames are its own.
-"""
 
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 PICTURE_SETTINGS = "preprocessor_config.json"
@@ -48,39 +36,35 @@ READ_FILES = ("*.safetensors", "config.json", PICTURE_SETTINGS, *TOKENIZER_FILES
 
 _REMEMBERED_TEXTS = 20_000
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
     """What a model folder holds besides weights."""
 
     path: Path
+    family: Family
     tokenizer: PreTrainedTokenizerBase
-    cutter: PatchCutter
+    cutter: Cutter
     vocab_size: int
 
-    def vocabulary(self, chorus: tuple[int, ...]) -> Vocabulary:
-        """The template's ids. Plain text is encoded with special tokens switched off."""
+    def vocabulary(self, chorus: tuple[int, ...], shrinker: Shrinker = KEEP_ALL) -> Vocabulary:
+        """The template's ids, and the rule of pictures. Plain text is encoded with special tokens switched off."""
         tokenizer = self.tokenizer
 
         @lru_cache(maxsize=_REMEMBERED_TEXTS)  # template words, instructions and labels come again and again
         def encode(text: str) -> tuple[int, ...]:
             return tuple(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
-        ids = {
-            name: special_id(tokenizer, f"<|{name}|>")
-            for name in ("im_start", "im_end", "vision_start", "vision_end", "image_pad")
-        }
-        return Vocabulary(encode=encode, chorus=chorus, **ids)
+        ids = {name: special_id(tokenizer, token) for name, token in asdict(self.family.markers).items()}
+        visual = VisualTokens(merge=self.cutter.merge, rule=self.family.rule, shrinker=shrinker)
+        return Vocabulary(encode=encode, chorus=chorus, visual=visual, **ids)
 
 
 def special_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """Id of a special token. Raises CheckpointError when the tokenizer lacks it."""
     found = tokenizer.convert_tokens_to_ids(token)
     if not isinstance(found, int) or found == tokenizer.unk_token_id:
-        raise CheckpointError(f"the tokenizer has no {token}; use a Qwen2-VL or Qwen2.5-VL model folder")
+        raise CheckpointError(f"the tokenizer has no {token}; use a model folder of {TITLES}")
     return found
 
 
@@ -105,36 +89,24 @@ def name_ids(path: Path, ids: Sequence[int], *, out: Path) -> PreTrainedTokenize
 
 def open_folder(path: Path) -> Folder:
     """Read tokenizer and picture settings of a model folder. Raises CheckpointError, naming what is missing."""
-    for name in ("config.json", "tokenizer_config.json"):
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path}: no {name}; give a Hugging Face folder of a Qwen2-VL or Qwen2.5-VL model")
+    config = read_config(path)
+    if not (path / "tokenizer_config.json").is_file():
+        raise CheckpointError(f"{path}: no tokenizer_config.json; give a Hugging Face folder of a {TITLES} model")
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from error
-    if config.model_type not in FAMILIES:
-        raise CheckpointError(f"{path}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
-    if "sliding_attention" in config.get_text_config().layer_types:
+    family_of(config).check(config, path)
+    if "sliding_attention" in (getattr(config.get_text_config(), "layer_types", None) or ()):
         raise CheckpointError(f"{path}: its language model has sliding-window layers, and packed rows have none; take another")
     if getattr(config.get_text_config(), "attention_dropout", 0.0):
         raise CheckpointError(
             f"{path}: attention_dropout is not 0, and its masks would not be replayed; set it to 0 in config.json"
         )
-    return Folder(path=path, tokenizer=tokenizer, cutter=_cutter(path), vocab_size=config.get_text_config().vocab_size)
-
-
-def _cutter(path: Path) -> PatchCutter:
-    """Picture settings of preprocessor_config.json; Qwen2-VL's own values where a folder has none."""
-    file = path / PICTURE_SETTINGS
+    file, family = path / PICTURE_SETTINGS, family_of(config)
     settings: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return PatchCutter(
-        mean=tuple(settings.get("image_mean", CLIP_MEAN)),
-        std=tuple(settings.get("image_std", CLIP_STD)),
-        patch=settings.get("patch_size", 14),
-        merge=settings.get("merge_size", 2),
-        temporal=settings.get("temporal_patch_size", 2),
-    )
+    vocab_size = config.get_text_config().vocab_size
+    return Folder(path=path, family=family, tokenizer=tokenizer, cutter=family.cutter(settings, config), vocab_size=vocab_size)
 
 
 def folder_digests(path: Path, patterns: Sequence[str] = READ_FILES) -> dict[str, str]:
@@ -150,9 +122,9 @@ def folder_digests(path: Path, patterns: Sequence[str] = READ_FILES) -> dict[str
 
 def load_weights(path: Path, *, dtype: torch.dtype) -> Any:
     """The model of a folder in `dtype`, with our attention functions. Raises CheckpointError for missing or foreign weights."""
-    family = FAMILIES[AutoConfig.from_pretrained(path, local_files_only=True).model_type]
+    model_class = family_of(AutoConfig.from_pretrained(path, local_files_only=True)).model_class
     try:
-        model, report = family.from_pretrained(path, dtype=dtype, local_files_only=True, output_loading_info=True)  # type: ignore[attr-defined]
+        model, report = model_class.from_pretrained(path, dtype=dtype, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: weights do not load ({str(error).splitlines()[0]})") from error
     wrong = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
@@ -160,33 +132,47 @@ def load_weights(path: Path, *, dtype: torch.dtype) -> Any:
         raise CheckpointError(
             f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole model"
         )
-    use_our_attention(model)
+    family_of(model.config).use_attention(model, text=TEXT_ATTENTION, vision=VISION_ATTENTION)
     return model
 
 
-def use_our_attention(model: Any) -> None:
-    """Switch text and vision attention to the packed functions of pipeline/model/attention.py."""
-    model.model.language_model.config._attn_implementation = TEXT_ATTENTION
-    model.model.visual.config._attn_implementation = VISION_ATTENTION
+class Inputs(NamedTuple):
+    """What enters the language model: `embeddings` (T, D), and further `levels` of visual features, (V, D) each.
+
+    Level n is added behind layer n to the states at `places` (V,), ascending (Qwen3-VL's deepstack).
+    """
+
+    embeddings: torch.Tensor
+    places: torch.Tensor | None = None
+    levels: tuple[torch.Tensor, ...] = ()
+
+    def detached(self) -> "Inputs":
+        """The same without a graph."""
+        return Inputs(self.embeddings.detach(), self.places, tuple(level.detach() for level in self.levels))
 
 
 class Backbone(nn.Module):
     """A model seen as three calls: visual features, hidden states of a packed row, and the head."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, shrinker: Shrinker = KEEP_ALL) -> None:
         super().__init__()
         self.model: Any = model
+        self.family, self.shrinker = family_of(model.config), shrinker
         model.lm_head = Head.over(model.lm_head)
 
     @property
     def tower(self) -> Any:
-        """Vision tower and merger."""
-        return self.model.model.visual
+        """Vision tower and what leads from it to the language model."""
+        return self.family.tower(self.model)
+
+    @property
+    def tower_shape(self) -> TowerShape:
+        """How the tower's layers see."""
+        return self.family.shape(self.tower)
 
     def release_tower(self) -> Any:
         """Take the vision tower out of the module and return it; what embeds pictures then brings their features."""
-        tower, self.model.model.visual = self.tower, None
-        return tower
+        return self.family.take_tower(self.model)
 
     @property
     def text(self) -> Any:
@@ -209,39 +195,26 @@ class Backbone(nn.Module):
         """Number of ids that the input table and the head know."""
         return int(self.text.config.vocab_size)
 
-    def features(self, patches: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
-        """Visual tokens (P / merge^2, D) of patches (P, C), in the tower's type, of pictures with the given grids (I, 3)."""
-        features: torch.Tensor = self.tower(patches, grid_thw=grid_thw).pooler_output
-        return features
+    def features(self, inputs: torch.Tensor, grid_thw: torch.Tensor) -> torch.Tensor:
+        """Visual tokens (V, levels * D) of the tower's inputs, in its type, of pictures with the given grids (I, 3)."""
+        return self.family.features(self.tower, inputs, grid_thw, self.shrinker)
 
     def embed_tokens(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Rows of the input table, (T, D)."""
         rows: torch.Tensor = self.text.embed_tokens(input_ids)
         return rows
 
-    def hidden(self, embeddings: torch.Tensor, position_ids: torch.Tensor, plan: SpanPlan) -> torch.Tensor:
-        """Hidden states (T, D) after the final norm of one packed row with embeddings (T, D) and positions (3, T)."""
-        output = self.text(
-            inputs_embeds=embeddings[None],
-            position_ids=position_ids[:, None],
-            attention_mask={"full_attention": None},
-            use_cache=False,
-            plan=plan,
-        )
+    def hidden(self, inputs: Inputs, position_ids: torch.Tensor, plan: SpanPlan) -> torch.Tensor:
+        """Hidden states (T, D) after the final norm of one packed row with positions (axes, T)."""
+        output = self.text(**self._packed(inputs, position_ids), use_cache=False, plan=plan)
         states: torch.Tensor = output.last_hidden_state[0]
         return states
 
-    def remember(self, embeddings: torch.Tensor, position_ids: torch.Tensor, plan: SpanPlan) -> tuple[torch.Tensor, DynamicCache]:
+    def remember(self, inputs: Inputs, position_ids: torch.Tensor, plan: SpanPlan) -> tuple[torch.Tensor, DynamicCache]:
         """`hidden` together with the keys and values (1, H_kv, T, d) of every layer."""
         cache = DynamicCache()
-        output = self.text(
-            inputs_embeds=embeddings[None],
-            position_ids=position_ids[:, None],
-            attention_mask={"full_attention": None},
-            **{self._cache_argument: cache},
-            use_cache=True,
-            plan=plan,
-        )
+        given = {**self._packed(inputs, position_ids), self._cache_argument: cache}
+        output = self.text(**given, use_cache=True, plan=plan)
         return output.last_hidden_state[0], cache
 
     def proceed(
@@ -253,7 +226,7 @@ class Backbone(nn.Module):
         """
         output = self.text(
             inputs_embeds=self.embed_tokens(input_ids),
-            position_ids=positions.expand(3, -1, -1),
+            position_ids=self._positions(positions[None]),
             attention_mask={"full_attention": None},
             **{self._cache_argument: cache},
             use_cache=True,
@@ -261,6 +234,20 @@ class Backbone(nn.Module):
         )
         states: torch.Tensor = output.last_hidden_state
         return states
+
+    def _packed(self, inputs: Inputs, position_ids: torch.Tensor) -> dict[str, Any]:
+        """Arguments of the language model for one packed row."""
+        deeper = self.family.deeper(len(inputs.embeddings), inputs.places, inputs.levels) if inputs.places is not None else {}
+        return {
+            "inputs_embeds": inputs.embeddings[None],
+            "position_ids": self._positions(position_ids[:, None]),
+            "attention_mask": {"full_attention": None},
+            **deeper,
+        }
+
+    def _positions(self, positions: torch.Tensor) -> torch.Tensor:
+        """Positions (axes or 1, B, T) as the language model takes them: on three axes, or (B, T)."""
+        return positions.expand(3, -1, -1) if self.family.rule == "mrope" else positions[0]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits (S, V) of hidden states (S, D)."""

@@ -132,7 +132,7 @@ def remember(embedder: Embedder, batch: Batch, kept: Sequence[torch.Tensor]) -> 
 
     Returns the memory and the hidden states (T, D) of all tokens. A row's next position follows its last kept token.
     """
-    states, cache = embedder.backbone.remember(embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
+    states, cache = embedder.backbone.remember(embedder.inputs(batch), batch.position_ids, SpanPlan.of(batch.spans))
     # Padding points at a row's last token; `seen` hides it.
     table = torch.nn.utils.rnn.pad_sequence(list(kept), batch_first=True, padding_value=-1).to(states.device)
     last = torch.stack([places[-1] for places in kept]).to(states.device)

@@ -6,7 +6,9 @@ in no time. The result is bit-equal to transformers' Qwen2-VL image processor.
 
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +39,11 @@ class PixelLimits:
         """Side of a visual token in pixels."""
         return self.patch * self.merge
 
+    @property
+    def most(self) -> tuple[str, int, int]:
+        """The field that bounds a picture from above, its value, and the pixels of one of it."""
+        return "max_tokens", self.max_tokens, self.factor**2
+
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that the tower sees: multiples of `factor` near the picture's aspect, inside the limits.
 
@@ -58,8 +65,35 @@ class PixelLimits:
 
     def grid(self, height: int, width: int) -> tuple[int, int, int]:
         """Patches (t, h, w) of a picture of the given size."""
-        resized_height, resized_width = self.resized(height, width)
-        return 1, resized_height // self.patch, resized_width // self.patch
+        return self.grid_of(*self.resized(height, width))
+
+    def grid_of(self, height: int, width: int) -> tuple[int, int, int]:
+        """Patches (t, h, w) of a resized picture."""
+        return 1, height // self.patch, width // self.patch
+
+    def grid_with(self, visual: int) -> tuple[int, int, int]:
+        """The grid of patches, as square as can be, of a picture of so many visual tokens before any are left out."""
+        rows = next(side for side in range(math.isqrt(visual), 0, -1) if visual % side == 0)
+        return 1, self.merge * rows, self.merge * visual // rows
+
+    def of(self, phase: str, dataset: str) -> "PixelLimits":
+        """The limits of a dataset's pictures in a phase: the same for all."""
+        return self
+
+    def at(self, visual: int) -> "PixelLimits":
+        """The limits that show every picture at so many visual tokens."""
+        return self.within(visual, visual)
+
+    def within(self, least: int, most: int) -> "PixelLimits":
+        """Other limits. Raises ConfigError where they cross."""
+        return replace(self, min_tokens=least, max_tokens=most)
+
+    def show(self, picture: Image.Image, view: "View") -> np.ndarray:
+        """What is seen of an RGB picture, resized: uint8 (3, H, W), of the whole picture's H and W for every view."""
+        height, width = self.resized(picture.height, picture.width)
+        if view != WHOLE or (width, height) != picture.size:
+            picture = picture.resize((width, height), Image.Resampling.BICUBIC, box=view.box(*picture.size))
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +121,15 @@ class View:
 WHOLE = View()
 
 
-def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str, view: View = WHOLE) -> np.ndarray:
-    """Decode a picture and resize what is seen of it: uint8 (3, H, W), of the whole picture's H and W for every view.
+class PictureRule(Protocol):
+    """How a recipe shows pictures to a tower."""
+
+    def show(self, picture: Image.Image, view: View) -> np.ndarray:
+        """What is seen of an RGB picture: uint8 (3, H, W), of the whole picture's H and W for every view."""
+
+
+def load_pixels(encoded: bytes, limits: PictureRule, *, where: str, view: View = WHOLE) -> np.ndarray:
+    """Decode a picture and show it by a rule: uint8 (3, H, W), of the whole picture's H and W for every view.
 
     Raises DataError naming `where` when it cannot be decoded.
     """
@@ -99,10 +140,14 @@ def load_pixels(encoded: bytes, limits: PixelLimits, *, where: str, view: View =
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files; all mean the same here.
         reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error  # which names an object in memory
         raise DataError(f"{where}: picture cannot be decoded ({reason}); mend it, or leave its row out") from error
-    height, width = limits.resized(shown.height, shown.width)
-    if view != WHOLE or (width, height) != shown.size:
-        shown = shown.resize((width, height), Image.Resampling.BICUBIC, box=view.box(*shown.size))
-    return np.ascontiguousarray(np.asarray(shown).transpose(2, 0, 1))
+    return limits.show(shown, view)
+
+
+def normalised(pictures: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """(I, 3, H, W) uint8 -> float32, from 0 to 1 less the channels' means, by their deviations."""
+    means, deviations = (torch.tensor(numbers, device=pictures.device).view(3, 1, 1) for numbers in (mean, std))
+    # 1/255 is a float64 product rounded once, as the processor computes it; bit equality depends on it.
+    return ((pictures.double() * (1 / 255)).float() - means) / deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,16 +159,11 @@ class PatchCutter:
     patch: int = 14
     merge: int = 2
     temporal: int = 2
+    tiles: ClassVar[bool] = False
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """(I, 3, H, W) uint8 -> (I * P, 3 * temporal * patch^2) float32, patches in the tower's 2 x 2 merge order."""
-        scale = (
-            torch.tensor(self.mean, device=pictures.device).view(3, 1, 1),
-            torch.tensor(self.std, device=pictures.device).view(3, 1, 1),
-        )
-        # 1/255 is a float64 product rounded once, as the processor computes it; bit equality depends on it.
-        floats = (pictures.double() * (1 / 255)).float()
-        floats = (floats - scale[0]) / scale[1]
+        floats = normalised(pictures, self.mean, self.std)
         count, channels, height, width = floats.shape
         rows, columns = height // self.factor, width // self.factor
         cut = floats.reshape(count, channels, rows, self.merge, self.patch, columns, self.merge, self.patch)
@@ -135,3 +175,8 @@ class PatchCutter:
     def factor(self) -> int:
         """Side of a visual token in pixels."""
         return self.patch * self.merge
+
+    @property
+    def side(self) -> int:
+        """Of the smallest picture."""
+        return self.factor

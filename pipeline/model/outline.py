@@ -4,29 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AutoConfig
+from transformers import AttentionInterface
 
-from pipeline.errors import CheckpointError
 from pipeline.model.attention import SpanPlan
-from pipeline.model.backbone import FAMILIES
+from pipeline.model.families import family_of, read_config
 
 OUTLINE_ATTENTION, OUTLINE_VISION = "role_spans_outline", "picture_flash_outline"
 
 
 def outline_model(path: Path, *, dtype: torch.dtype) -> Any:
     """The model that `path`/config.json describes; no other file is read. Raises CheckpointError for a foreign config."""
-    if not (path / "config.json").is_file():
-        raise CheckpointError(f"{path}: no config.json in it; give a Hugging Face folder of a Qwen2-VL or Qwen2.5-VL model")
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from error
-    if config.model_type not in FAMILIES:
-        raise CheckpointError(f"{path}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
+    config = read_config(path)
+    family = family_of(config)
     with torch.device("meta"):
-        model = FAMILIES[config.model_type]._from_config(config, dtype=dtype)  # type: ignore[attr-defined]
-    model.model.language_model.config._attn_implementation = OUTLINE_ATTENTION
-    model.model.visual.config._attn_implementation = OUTLINE_VISION
+        model = family.model_class._from_config(config, dtype=dtype)
+    family.use_attention(model, text=OUTLINE_ATTENTION, vision=OUTLINE_VISION)
     return model
 
 
@@ -64,9 +56,10 @@ def outline_attention(
 def outline_vision(
     module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: object, **_: Any
 ) -> tuple[torch.Tensor, None]:
-    """The shapes of `picture_attention` over the variable-length kernel: query (1, H, P, d) -> (1, P, H, d)."""
-    out: torch.Tensor = _KernelMemory.apply(*(part[0].transpose(0, 1) for part in (query, key, value)))  # type: ignore[no-untyped-call]
-    return out[None], None
+    """The shapes of `picture_attention` over a kernel: query (1, H, P, d), or of tiles (I, H, P, d) -> (1 or I, P, H, d)."""
+    count, places = query.shape[0], query.shape[2]
+    out: torch.Tensor = _KernelMemory.apply(*(part.transpose(1, 2).flatten(0, 1) for part in (query, key, value)))  # type: ignore[no-untyped-call]
+    return out.reshape(count, places, *out.shape[1:]), None
 
 
 AttentionInterface.register(OUTLINE_ATTENTION, outline_attention)

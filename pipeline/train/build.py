@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from pipeline.errors import CheckpointError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import attach
 from pipeline.model.backbone import Backbone, Folder, load_weights, open_folder
 from pipeline.model.compression import make_bank
 from pipeline.model.embedder import Embedder
+from pipeline.model.tiles import Tiles
 from pipeline.recipe import Recipe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -24,6 +25,21 @@ def chorus_ids(folder: Folder, recipe: Recipe) -> tuple[int, ...]:
     return recipe.tokens.ids(folder.vocab_size, len(folder.tokenizer))
 
 
+def refuse_other_patches(folder: Folder, recipe: Recipe) -> None:
+    """Raise ConfigError where a recipe resizes pictures for other patches than the model's."""
+    rule = "Tiles" if folder.cutter.tiles else "PixelLimits"
+    if type(recipe.pixels).__name__ != rule:
+        raise ConfigError(f"pixels: {type(recipe.pixels).__name__}, and {folder.path} is shown {rule}; --set pixels={rule}")
+    if isinstance(recipe.pixels, Tiles) and recipe.pixels.side != folder.cutter.side:
+        side = folder.cutter.side
+        raise ConfigError(f"pixels.side: {recipe.pixels.side}, and {folder.path} sees tiles of {side}; --set pixels.side={side}")
+    for name in ("patch", "merge"):
+        ours, theirs = getattr(recipe.pixels, name), getattr(folder.cutter, name)
+        if ours != theirs:
+            what = f"cuts patches of {theirs} pixels" if name == "patch" else f"merges {theirs} x {theirs} patches"
+            raise ConfigError(f"pixels.{name}: {ours}, and {folder.path} {what}; --set pixels.{name}={theirs}")
+
+
 def build_embedder(
     path: Path, recipe: Recipe, *, dtype: torch.dtype, chorus: tuple[int, ...] | None = None
 ) -> tuple[Embedder, Folder]:
@@ -32,8 +48,9 @@ def build_embedder(
     `chorus` are the ids of the compression tokens where the folder has them already.
     """
     folder = open_folder(path)
+    refuse_other_patches(folder, recipe)
     ids = chorus_ids(folder, recipe) if chorus is None else chorus
-    backbone = Backbone(load_weights(path, dtype=dtype))
+    backbone = Backbone(load_weights(path, dtype=dtype), recipe.vision)
     table = backbone.text.embed_tokens.weight
     generator = torch.Generator().manual_seed(recipe.seed)
     bank = make_bank(recipe.tokens.rows(table, ids, folder.vocabulary(ids).im_end, generator), ids)

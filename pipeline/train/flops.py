@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import Any
 
 import torch
 from torch import nn
@@ -19,10 +18,12 @@ from pipeline.batch import Batch
 from pipeline.model.adapters import MAGNITUDE
 from pipeline.model.dropout import TokenDropout
 from pipeline.model.embedder import Embedder
+from pipeline.model.families.family import Applied, TowerShape
 from pipeline.phase import Phase
 from pipeline.train.dataloader.held_out_work import HeldOutChunk
 from pipeline.train.dataloader.step_work import Chunk
 from pipeline.train.forecast.gpus import GPUS
+from pipeline.visual_tokens import VisualTokens
 
 PEAKS = {gpu.name.split("-")[0].upper(): gpu.peak for gpu in GPUS.values()}
 """Peak FLOP/s by the word in the device's name: A100, A800, ..."""
@@ -65,37 +66,46 @@ class Passes:
 class Cost:
     """Of a model: passes of a packed `token`, of a `score`d one, and of a text's `pair` of a query and a key that it sees.
 
-    Likewise of a `patch` and of pairs of patches, in the layers that see whole pictures and in those that see windows of
-    `window` x `window` patches (Qwen2.5-VL). `again` of layers counts where they are checkpointed, that of the head always.
+    Likewise of a `patch` of pixels, of a `place` in the tower's layers, of a `visual` token, and of pairs of places, in layers
+    that see whole pictures and in those that see windows (Qwen2.5-VL). `again` of layers counts where they are checkpointed,
+    that of the head always.
     """
 
     token: Passes
     score: Passes
     pair: Passes
     patch: Passes
+    place: Passes
+    visual: Passes
     picture_pair: Passes
     window_pair: Passes
-    window: int
+    shape: TowerShape
+    tokens: VisualTokens
     tower_trains: bool
 
     @classmethod
     def of(cls, embedder: Embedder) -> "Cost":
         """Look at a model before an engine cuts it up or takes its tower out."""
-        text, tower = embedder.backbone.text, embedder.backbone.tower
+        text, tower, family = embedder.backbone.text, embedder.backbone.tower, embedder.backbone.family
         config, head = text.config, embedder.backbone.model.lm_head.weight
         depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         trains = any(weight.requires_grad for weight in tower.parameters())
-        whole = len(getattr(tower.config, "fullatt_block_indexes", tower.blocks))
-        width = int(tower.blocks[0].attn.qkv.in_features)
-        scored = _map(head)
+        shape, scored = family.shape(tower), _map(head)
+        of_tower: dict[Applied, list[Passes]] = {"pixels": [], "layer": [], "token": [], "nothing": []}
+        for name, weight in _maps(tower):
+            applied = family.applied(name)
+            of_tower[applied].append(_of_tower(name, weight, applied, trains))
         return cls(
             token=_sum(_of_text(text.layers)),
             score=Passes(scored.forward, scored.backward, scored.forward * head.requires_grad),
             pair=_pair(config.num_hidden_layers * config.num_attention_heads * depth, has_gradients=True),
-            patch=_sum(_of_patch(name, weight, tower, trains) for name, weight in _maps(tower)),
-            picture_pair=_pair(whole * width, has_gradients=trains),
-            window_pair=_pair((len(tower.blocks) - whole) * width, has_gradients=trains),
-            window=_window(tower),
+            patch=_sum(of_tower["pixels"]),
+            place=_sum(of_tower["layer"]),
+            visual=_sum(of_tower["token"]),
+            picture_pair=_pair(shape.whole * shape.width, has_gradients=trains),
+            window_pair=_pair((shape.layers - shape.whole) * shape.width, has_gradients=trains),
+            shape=shape,
+            tokens=embedder.visual_tokens,
             tower_trains=trains,
         )
 
@@ -120,11 +130,13 @@ class Cost:
     def pictures(self, grid_thw: torch.Tensor) -> Passes:
         """The vision tower and its merger over pictures of these grids of patches (I, 3)."""
         frames, rows, columns = grid_thw.double().unbind(dim=-1)
-        pairs = float((frames * (rows * columns).square()).sum())
-        found = self.patch.times(float((frames * rows * columns).sum())) + self.picture_pair.times(pairs)
-        if not self.window:
+        places = rows * columns + self.shape.extra
+        found = self.patch.times(float((frames * rows * columns).sum())) + self.place.times(float((frames * places).sum()))
+        found += self.visual.times(float(self.tokens.counts(grid_thw.cpu().numpy()).sum()))
+        found += self.picture_pair.times(float((frames * places.square()).sum()))
+        if not self.shape.window:
             return found
-        inside = frames * _squares(rows, self.window) * _squares(columns, self.window)
+        inside = frames * _squares(rows, self.shape.window) * _squares(columns, self.shape.window)
         return found + self.window_pair.times(float(inside.sum()))
 
     def chunk(self, chunk: Chunk, phase: Phase, *, is_kept: bool) -> Flops:
@@ -198,28 +210,19 @@ def _of_text(layers: nn.Module) -> Iterator[Passes]:
         yield _of_layer(weight, is_last=is_last).times(1 + (has_dropout and target in scaled))
 
 
-def _of_patch(name: str, weight: torch.Tensor, tower: Any, trains: bool) -> Passes:
-    """Of one patch through a map of the tower: pixels have no gradient, and the merger sees merge x merge patches at once."""
+def _of_tower(name: str, weight: torch.Tensor, applied: Applied, trains: bool) -> Passes:
+    """Of one patch, place or visual token through a map of the tower: pixels have no gradient."""
     if not trains:
-        passes = Passes(_map(weight).forward)
-    elif name.startswith("blocks."):
-        passes = _of_layer(weight, is_last=name.endswith(_LAST_MAPS))
-    else:
-        passes = _map(weight, has_input_gradient=not name.startswith("patch_embed."))
-    return passes.times(1 / tower.spatial_merge_size**2) if name.startswith("merger.mlp") else passes
+        return Passes(_map(weight).forward)
+    if applied == "layer":
+        return _of_layer(weight, is_last=name.endswith(_LAST_MAPS))
+    return _map(weight, has_input_gradient=applied != "pixels")
 
 
 def _pair(width: int, *, has_gradients: bool) -> Passes:
     """Of a query and a key that it sees: their product and the value's share, in heads of `width` in all."""
     products = 4.0 * width
     return Passes(products, 2 * products, products) if has_gradients else Passes(products)
-
-
-def _window(tower: Any) -> int:
-    """Patches on the side of a window; 0 where all layers see whole pictures."""
-    merge = int(tower.spatial_merge_size)
-    size = getattr(tower.config, "window_size", 0) if hasattr(tower.config, "fullatt_block_indexes") else 0
-    return int(size // merge // tower.config.patch_size * merge)
 
 
 def _squares(sides: torch.Tensor, window: int) -> torch.Tensor:

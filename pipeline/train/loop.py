@@ -105,7 +105,7 @@ class _Run:
         folder, self.node = open_folder(model), Node.of_this_rank()
         self.chunks = RunChunks(paths.chunks, model, recipe, self.node)
         self.phase: Phase = self.chunks.at(0)
-        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+        vocabulary = folder.vocabulary(chorus_ids(folder, recipe), recipe.vision)
         with rank_0_first():
             corpus = self._corpus(vocabulary, writes=rank == 0)
         self.dataset = StepDataset(corpus, self.chunks.recipe, vocabulary, rank=rank, num_ranks=num_ranks)

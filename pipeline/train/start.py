@@ -28,7 +28,7 @@ NOTE = "start.json"
 """Says of which checkpoint a folder was made; written last."""
 
 _COPIED = (*TOKENIZER_FILES, PICTURE_SETTINGS, "chat_template*", "video_preprocessor_config.json")
-_SHARED_VALUES = ("tokens.count", "tokens.place", "pixels.patch", "pixels.merge")
+_SHARED_VALUES = ("tokens.count", "tokens.place", "pixels.patch", "pixels.merge", "pixels.side")
 """What two trainings must have in common for one to go on from the other's weights."""
 
 

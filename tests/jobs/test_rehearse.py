@@ -9,6 +9,7 @@ import pytest
 from jobs.rehearse import EMBEDDED, Rehearsed, Size, lines, prepare, rehearsal_recipe, rehearse
 from jobs.runner import run_stage
 from jobs.stage import Context
+from pipeline.model.tiles import Tiles
 from pipeline.recipes import RECIPES, load
 from pipeline.tracking import default_uri
 from pipeline.train import checkpoint
@@ -30,7 +31,8 @@ def test_what_a_step_computes_is_the_recipes(name: str) -> None:
         assert made.phase.mixture.pairs == (64 if phase.mixture.pairs else 0)
         assert bool(made.phase.mixture.outside) == bool(phase.mixture.outside)
         assert made.phase.mixture.own_sides == tuple(side for side in phase.mixture.own_sides if side != "negatives")
-        assert (made.pixels.min_tokens, made.pixels.max_tokens) == (16, 16)
+        shown = 256 if isinstance(recipe.pixels, Tiles) else 16  # of a tile, the least there is
+        assert (made.pixels.min_tokens, made.pixels.max_tokens) == (shown, shown)
 
 
 def test_without_a_number_of_pairs_a_step_has_those_of_the_recipe() -> None:

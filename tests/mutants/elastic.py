@@ -85,8 +85,8 @@ MUTANTS = (
     Mutant(
         "a forecast embeds rows once",
         "pipeline/train/forecast/trace.py",
-        "Embedder(backbone, bank, pooling, cutter, recipe.tokens.elastic)",
-        "Embedder(backbone, bank, pooling, cutter)",
+        "backbone.family.cutter({}, backbone.model.config), recipe.tokens.elastic)",
+        "backbone.family.cutter({}, backbone.model.config))",
         (f"{_ELASTIC}::test_the_forecast_counts_scores_and_answers_of_all_numbers",),
     ),
     Mutant(

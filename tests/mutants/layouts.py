@@ -42,7 +42,7 @@ MUTANTS = (
         'return len(self) if self.continues == "" else',
         LAYOUTS,
     ),
-    Mutant("the layout's positions stay behind", _SEQUENCE, ", continues=layout.continues)", ")", LAYOUTS),
+    Mutant("the layout's positions stay behind", _SEQUENCE, ", continues=layout.continues, ", ", ", LAYOUTS),
     Mutant(
         "a conversation's pictures are always instructed",
         _SEQUENCE,

@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         "text continues after the picture's height only",
-        "pipeline/sequence.py",
+        "pipeline/visual_tokens.py",
         "current + max(height, width)",
         "current + height",
         SEQUENCE,
@@ -203,7 +203,13 @@ MUTANTS = (
         "sorted({*(generation.suppress_tokens or ())})",
         EXPORT,
     ),
-    Mutant("exported picture limits are the folder's", "pipeline/export.py", "**found, **used}", "**used, **found}", EXPORT),
+    Mutant(
+        "exported picture limits are the folder's",
+        "pipeline/export.py",
+        "return {**used, **found, **{",
+        "return {**used, **found} or {**{",
+        EXPORT,
+    ),
     Mutant(
         "exported prompt ends before the last token",
         "pipeline/embedding_json.py",

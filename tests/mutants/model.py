@@ -114,9 +114,9 @@ MUTANTS = (
     ),
     Mutant(
         "families mixed up",
-        "pipeline/model/backbone.py",
-        '"qwen2_5_vl": Qwen2_5_VLForConditionalGeneration',
-        '"qwen2_5_vl": Qwen2VLForConditionalGeneration',
+        "pipeline/model/families/__init__.py",
+        '"qwen2_5_vl": Qwen25VL()',
+        '"qwen2_5_vl": Qwen2VL()',
         FAMILIES,
     ),
     Mutant(
@@ -348,8 +348,8 @@ MUTANTS = (
     Mutant(
         "a frozen tower drifts",
         "pipeline/model/tower.py",
-        "        return features",
-        "        next(self.tower.parameters()).mul_(0.999)\n        return features",
+        "        return self.see(",
+        "        next(self.tower.parameters()).mul_(0.999)\n        return self.see(",
         (*BUILD, "tests/pipeline/recipes/test_training.py::test_what_a_recipe_trains_moves_and_nothing_else"),
     ),
     Mutant(

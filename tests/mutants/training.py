@@ -160,8 +160,8 @@ MUTANTS = (
     Mutant(
         "a patch meets the merger four times",
         "pipeline/train/flops.py",
-        "passes.times(1 / tower.spatial_merge_size**2) if",
-        "passes if",
+        "self.tokens.counts(grid_thw.cpu().numpy()).sum()",
+        "grid_thw.prod(dim=-1).sum()",
         ("tests/pipeline/train/test_step_metrics.py",),
     ),
     Mutant(

@@ -52,9 +52,7 @@ def next_logits(model: EmbeddingModel, side: Side, question: str, answer: Sequen
         model.recipe.pooling.positions,
     )
     with torch.no_grad():
-        states = model.embedder.backbone.hidden(
-            model.embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans)
-        )
+        states = model.embedder.backbone.hidden(model.embedder.inputs(batch), batch.position_ids, SpanPlan.of(batch.spans))
         logits = model.embedder.backbone.logits(states[-1]).float()
     logits[list(model.builder.vocabulary.chorus)] = float("-inf")
     return logits

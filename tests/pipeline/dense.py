@@ -45,14 +45,28 @@ class DenseModel:
         """What enters the language model, (T, D): words, compression rows, features of each picture by itself."""
         ids = torch.from_numpy(row.sequence.input_ids)
         embeddings = self.embedder.bank(ids, self.model.model.language_model.embed_tokens(ids))
-        grids = torch.from_numpy(row.sequence.grid_thw)
-        parts = [
-            self.model.model.visual(self.embedder.cutter(torch.from_numpy(picture)[None]), grid_thw=grid[None]).pooler_output
-            for picture, grid in zip(row.pixels, grids, strict=True)
-        ]
+        parts = [seen.pooler_output for seen in self._seen(row)]
         if parts:
             embeddings[ids == self.model.config.image_token_id] = torch.cat(parts)
         return embeddings
+
+    @torch.no_grad()
+    def _seen(self, row: Row) -> list[Any]:
+        """What the tower makes of each picture by itself."""
+        grids = torch.from_numpy(row.sequence.grid_thw)
+        return [
+            self.model.model.visual(self.embedder.cutter(torch.from_numpy(picture)[None]), grid_thw=grid[None])
+            for picture, grid in zip(row.pixels, grids, strict=True)
+        ]
+
+    def _deeper(self, row: Row, ids: torch.Tensor) -> dict[str, Any]:
+        """Further levels of features, where the family has some."""
+        if not row.pixels or not hasattr(self.model.model.visual, "deepstack_merger_list"):
+            return {}
+        seen = self._seen(row)
+        levels = zip(*(each.deepstack_features for each in seen), strict=True)
+        mask = ids == self.model.config.image_token_id
+        return {"visual_pos_masks": mask, "deepstack_visual_embeds": [torch.cat(level) for level in levels]}
 
     def states(self, row: Row, layout: Layout, embeddings: torch.Tensor) -> torch.Tensor:
         """Hidden states (T, D) of a row from what enters the language model."""
@@ -60,6 +74,9 @@ class DenseModel:
         grids = torch.from_numpy(row.sequence.grid_thw) if len(row.sequence.grid_thw) else None
         positions, _ = self.model.model.get_rope_index(ids, (ids == self.model.config.image_token_id).int(), grids)
         additive = torch.where(dense_mask(row, layout), 0.0, torch.finfo(torch.float32).min)[None, None]
-        output = self.text(inputs_embeds=embeddings[None], position_ids=positions, attention_mask={"full_attention": additive})
+        # Qwen3-VL's language model takes a mask alone, Qwen2-VL's one for each sort of layer.
+        deeper = self._deeper(row, ids)
+        mask = additive if hasattr(self.model.model.visual, "deepstack_merger_list") else {"full_attention": additive}
+        output = self.text(inputs_embeds=embeddings[None], position_ids=positions, attention_mask=mask, **deeper)
         states: torch.Tensor = output.last_hidden_state[0]
         return states

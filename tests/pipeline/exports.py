@@ -11,15 +11,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data_prep.tiny_model import build_tiny_model
+from data_prep.tiny_model import TILE_PIXELS, build_tiny_model
 from pipeline.export import Form, export
 from pipeline.model.adapters import LoRA
-from pipeline.recipe import Recipe
+from pipeline.model.shrinkers import AveragePool, Bilinear
+from pipeline.model.tiles import Tiles
+from pipeline.recipe import Family, Recipe
 from pipeline.sample import Side
 from pipeline.train.build import build_embedder
 from tests.pipeline.conftest import save_checkpoint
 from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
-from tests.pipeline.variants import attention_pool, dora, mlp_mean, plain_prompt, still_rows_at_new_ids, whole_table_under_lora
+from tests.pipeline.variants import (
+    attention_pool,
+    dora,
+    mlp_mean,
+    plain_prompt,
+    shrunk_vision,
+    still_rows_at_new_ids,
+    whole_table_under_lora,
+)
 
 BLOCKED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
 """What a program that has nothing of ours cannot import."""
@@ -84,6 +94,10 @@ class Case:
         return json.loads((self.exported.parent / name).read_text())
 
 
+def tiled(recipe: Recipe) -> Recipe:
+    return replace(recipe, pixels=Tiles(side=TILE_PIXELS, max_tiles=4))
+
+
 def lora(recipe: Recipe) -> Recipe:
     return recipe.with_phase(adapter=LoRA(rank=4, alpha=16), tower="frozen")
 
@@ -98,6 +112,11 @@ CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
     "DoRA merged": (MERGED, "tied", dora),
     "MLP and mean": (MERGED, "tied", lambda recipe: lora(mlp_mean(recipe))),
     "attention of a query": (MERGED, "tied", lambda recipe: lora(attention_pool(recipe))),
+    "fewer visual tokens": (MERGED, "tied", lambda recipe: lora(shrunk_vision(recipe, Bilinear()))),
+    "fewer visual tokens of windows": (MERGED, "2.5", lambda recipe: lora(shrunk_vision(recipe, AveragePool(1.6)))),
+    "levels of features, fewer tokens": (MERGED, "3", lambda recipe: lora(shrunk_vision(recipe, Bilinear()))),
+    "tiles": (MERGED, "tiles", lambda recipe: lora(tiled(recipe))),
+    "tiles, fewer tokens": (MERGED, "tiles", lambda recipe: lora(replace(tiled(recipe), vision=Bilinear()))),
     "as an adapter": (ADAPTER, "tied", lora),
     "DoRA as an adapter": (ADAPTER, "tied", dora),
     "as an adapter with an MLP": (ADAPTER, "tied", lambda recipe: lora(mlp_mean(recipe))),
@@ -106,8 +125,10 @@ CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
 
 def make_cases(root: Path, tied: Path, untied: Path, recipe: Recipe) -> dict[str, Case]:
     """Every case exported below `root`."""
-    folders = {"tied": tied, "untied": untied, "2.5": root / "qwen2_5_vl"}
-    build_tiny_model(folders["2.5"], TEXTS, replace(SMALL, family="qwen2_5_vl"), seed=0)
+    families: dict[str, Family] = {"2.5": "qwen2_5_vl", "3": "qwen3_vl", "tiles": "internvl"}
+    folders = {"tied": tied, "untied": untied, **{name: root / family for name, family in families.items()}}
+    for name, family in families.items():
+        build_tiny_model(folders[name], TEXTS, replace(SMALL, family=family), seed=0)
     made = {}
     for number, (name, (form, folder, vary)) in enumerate(CASES.items()):
         path = save_moved(root / f"checkpoint-{number}", folders[folder], vary(recipe))

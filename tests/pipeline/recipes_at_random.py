@@ -16,6 +16,7 @@ from pipeline.losses.language import KLToUncompressed, LanguageLoss, NextToken
 from pipeline.manifest import canonical_json
 from pipeline.model.adapters import Adapter, Full, LoRA
 from pipeline.model.pooling import AttentionPool, LastToken, MeanOver, MLPMean, Pooling
+from pipeline.model.shrinkers import AveragePool, Bilinear, KeepAll, Shrinker
 from pipeline.negatives import InFile, Mined, Negatives
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
@@ -49,6 +50,7 @@ class WeighedInfoNCE(InfoNCE):
 
 OPEN: dict[Any, tuple[Any, ...]] = {
     Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
+    Shrinker: (KeepAll, Bilinear, AveragePool),
     Negatives: (InFile, Mined),
     Target: (OwnQuestions, Dialogue, Caption, Description, OtherSide),
     Adapter: (Full, LoRA, HeadAlone),

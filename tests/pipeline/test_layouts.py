@@ -11,7 +11,7 @@ from pipeline.batch import Row, pack
 from pipeline.errors import ConfigError
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.attention import SpanPlan
-from pipeline.model.backbone import Folder
+from pipeline.model.backbone import Folder, Inputs
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
 from pipeline.roles import Continues, Hide, Layout, Role
@@ -166,8 +166,8 @@ def test_scored_tokens_reach_the_context_through_the_tokens_alone(
     gradients = []
     for layout in (open_, closed):
         batch = pack([Row(key="", sequence=sequence, compressed=True)], layout, lambda roles: roles[:0])
-        inputs = embedder.input_embeddings(batch).detach().requires_grad_()
-        states = embedder.backbone.hidden(inputs, batch.position_ids, SpanPlan.of(batch.spans))
+        inputs = embedder.inputs(batch).embeddings.detach().requires_grad_()
+        states = embedder.backbone.hidden(Inputs(inputs), batch.position_ids, SpanPlan.of(batch.spans))
         losses = embedder.backbone.token_losses(states[batch.score_index], batch.score_target)
         gradients.append(torch.autograd.grad(losses.sum(), inputs)[0][context])
     assert gradients[0].abs().sum(dim=1).min() > 0 and not gradients[1].any()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pipeline.model.adapters import LoRA
 from pipeline.model.compression import Chorus
 from pipeline.model.pooling import AttentionPool, LastToken, MLPMean
+from pipeline.model.shrinkers import Shrinker
 from pipeline.recipe import Recipe
 from pipeline.roles import Layout, Role
 
@@ -49,6 +50,11 @@ def half_precision_dora(recipe: Recipe) -> Recipe:
 
 def mlp_mean(recipe: Recipe) -> Recipe:
     return replace(recipe, pooling=MLPMean())
+
+
+def shrunk_vision(recipe: Recipe, shrinker: Shrinker) -> Recipe:
+    """Pictures of 9 to 16 tokens, of which fewer are left."""
+    return replace(recipe, vision=shrinker, pixels=replace(recipe.pixels, min_tokens=9))
 
 
 def attention_pool(recipe: Recipe) -> Recipe:

@@ -15,6 +15,7 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.model.inputs import PixelLimits
+from pipeline.model.tiles import Tiles
 from pipeline.phase import Mixture, Phase
 from pipeline.train.dataloader.lengths import Lengths
 
@@ -116,13 +117,14 @@ def _refuse_absent(field: str, names: Sequence[str], there: Sequence[str]) -> No
         )
 
 
-def check_pixels(index: ShardIndex, limits: PixelLimits) -> None:
+def check_pixels(index: ShardIndex, limits: PixelLimits | Tiles) -> None:
     """Refuse a recipe that asks for larger pictures than the shards hold: they would be enlarged again in silence."""
-    held, wanted = index.max_pixels, limits.max_tokens * limits.factor**2
+    field, most, each = limits.most
+    held, wanted = index.max_pixels, most * each
     if held is not None and wanted > held:
         raise ConfigError(
-            f"pixels.max_tokens: {limits.max_tokens} tokens are {wanted} pixels, but the shards were shrunk to {held}; "
-            f"convert again with --max-pixels {wanted}, or set pixels.max_tokens={held // limits.factor**2}"
+            f"pixels.{field}: {most} {field.removeprefix('max_')} are {wanted} pixels, but the shards were shrunk to {held}; "
+            f"convert again with --max-pixels {wanted}, or set pixels.{field}={held // each}"
         )
 
 

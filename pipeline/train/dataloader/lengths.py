@@ -37,7 +37,8 @@ class Lengths:
     """Counts of sides (S,) int32, those of row i from `starts[i]` to `starts[i + 1]`.
 
     `tokens` is the whole sequence with the side's own turns, `needed` the part that is never cut (context with its template,
-    compression tokens, and for a conversation the first question and one token of its answer), `visual` the visual tokens.
+    compression tokens, and for a conversation the first question and one token of its answer), `visual` the visual tokens that
+    the tower sees, before any are left out.
     """
 
     starts: IntArray
@@ -62,12 +63,12 @@ class Lengths:
         return int(self.needed[self.starts[row] + side_index])
 
     def size(self, row: int, side_index: int) -> tuple[int, int]:
-        """Tokens of a side's whole sequence, and the visual ones among them."""
+        """Tokens of a side's whole sequence, and visual ones that its pictures have before any are left out."""
         side = self.starts[row] + side_index
         return int(self.tokens[side]), int(self.visual[side])
 
     def cost(self, row: int, side_index: int) -> float:
-        """What a side costs a rank: its tokens, visual ones twice, since they pass the vision tower as well."""
+        """What a side costs a rank: its tokens, and the visual ones once more, since these pass the vision tower as well."""
         return float(sum(self.size(row, side_index)))
 
 
@@ -116,5 +117,5 @@ def left_out(lengths: Lengths, max_length: int) -> Iterator[tuple[int, str]]:
         row = int(owners[side])
         side_index = int(side - lengths.starts[row])
         name = ("query", "positive")[side_index] if side_index < 2 else f"hard negative {side_index - 1}"
-        counts = f"{lengths.needed[side]} tokens ({lengths.visual[side]} of them visual), more than max_length = {max_length}"
+        counts = f"{lengths.needed[side]} tokens (the tower sees {lengths.visual[side]}), more than max_length = {max_length}"
         yield row, lengths.problems.get(row) or f"{name} needs {counts}"

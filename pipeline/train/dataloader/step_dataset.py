@@ -46,9 +46,9 @@ class RowBuilder:
         """Whether a question and one token of its answer fit behind so many tokens of context."""
         return context + len(self.builder.question_ids(turn.question)) < self.recipe.max_length
 
-    def pixels(self, picture: bytes, key: str, view: View) -> np.ndarray:
+    def pixels(self, picture: bytes, key: str, view: View, dataset: str = "") -> np.ndarray:
         """An encoded picture of the row `key`, decoded, cut to its view and resized: uint8 (3, H, W)."""
-        return load_pixels(picture, self.recipe.pixels, where=key, view=view)
+        return load_pixels(picture, self.recipe.pixels.of(self.phase.name, dataset), where=key, view=view)
 
     def build(self, sample: Sample, planned: PlannedSide, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of a planned side. Raises DataError, naming the key, for a picture that does not decode or a long context."""
@@ -65,10 +65,10 @@ class RowBuilder:
         elif planned.asks and not self.phase.embeds:
             side = self.phase.target.context(side)
         pixels = tuple(
-            self.pixels(picture, sample.key, self._view(step, number, *words)) for number, picture in enumerate(side.images)
+            self.pixels(picture, sample.key, self._view(step, number, *words), sample.dataset)
+            for number, picture in enumerate(side.images)
         )
-        patch = self.recipe.pixels.patch
-        grids = np.array([(1, p.shape[1] // patch, p.shape[2] // patch) for p in pixels], dtype=np.int64)
+        grids = np.array([self.recipe.pixels.grid_of(*shown.shape[1:]) for shown in pixels], dtype=np.int64)
         return Row(
             key=sample.key,
             sequence=replace(builder.build(side, grids, turns, key=sample.key), unread=unread),

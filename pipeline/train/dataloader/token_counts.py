@@ -21,6 +21,8 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError, PipelineError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model.inputs import PixelLimits
+from pipeline.model.shrinkers import KEEP_ALL
+from pipeline.model.tiles import Tiles
 from pipeline.recipe import Recipe
 from pipeline.roles import REPRESENT_IMAGE
 from pipeline.sample import Sample, Side
@@ -55,8 +57,9 @@ class Ruler:
     """
 
     builder: SequenceBuilder
-    pixels: PixelLimits
+    pixels: PixelLimits | Tiles
     native: SequenceBuilder | None = None
+    phase: str = ""
 
     def row(self, index: ShardIndex, row: int) -> dict[str, Any]:
         """A row of the table. A row that cannot become tokens has a problem instead; raises DataError for a damaged shard."""
@@ -72,7 +75,8 @@ class Ruler:
         """Tokens, needed and visual tokens of each side; `sizes` are (width, height) of all its pictures, side after side."""
         rest = iter(sizes)
         for side in sample.sides:
-            grids = np.array([self.pixels.grid(height, width) for width, height in _take(rest, len(side.images))])
+            limits = self.pixels.of(self.phase, sample.dataset)
+            grids = np.array([limits.grid(height, width) for width, height in _take(rest, len(side.images))])
             forms = [(self.builder, side if sample.positive else conversation_context(side, self.builder.layout))]
             if self.native and not sample.positive:
                 forms.append((self.native, conversation_context(side, self.native.layout)))
@@ -81,7 +85,8 @@ class Ruler:
 
     def _side(self, builder: SequenceBuilder, side: Side, grids: np.ndarray, key: str) -> tuple[int, int, int]:
         builder = replace(builder, max_length=sys.maxsize)
-        visual = int(grids.prod(axis=-1).sum()) // self.pixels.merge**2 if len(grids) else 0
+        # What the tower sees: a shrinker leaves out some of them behind it.
+        visual = int(replace(builder.vocabulary.visual, shrinker=None).counts(grids).sum())
         context = len(builder.build(side, grids, key=key))
         if not side.turns:
             return context, context, visual
@@ -96,7 +101,7 @@ def ruler_of(recipe: Recipe, vocabulary: Vocabulary) -> Ruler:
     # Within a chat the native form lacks the compression tokens and nothing else, so it is never the longer one.
     is_longer = recipe.phase.layout.template != "chat" and recipe.phase.mixture.native_share > 0
     native = replace(builder, layout=native_layout(recipe.phase.layout)) if is_longer else None
-    return Ruler(builder=builder, pixels=recipe.pixels, native=native)
+    return Ruler(builder=builder, pixels=recipe.pixels, native=native, phase=recipe.phase.name)
 
 
 def lengths_file(folder: Path, index: ShardIndex, ruler: Ruler, model: Path) -> Path:
@@ -113,6 +118,10 @@ def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
     shapes: list[object] = [(layout.order, layout.template) for layout in layouts]
     # Named where it is not the instruction that all tables once were made with.
     shapes += [ruler.builder.layout.represent] if ruler.builder.layout.represent != REPRESENT_IMAGE else []
+    shrinker = ruler.builder.vocabulary.visual.shrinker
+    shapes += [] if shrinker in (None, KEEP_ALL) else [shrinker]
+    # Tiles are of a phase, grids of all.
+    shapes += [ruler.phase] if isinstance(ruler.pixels, Tiles) and ruler.pixels.by_phase else []
     settings = [FORMAT, index.fingerprint, tokenizer, probe, shapes, ruler.pixels]
     return f"{fingerprint(settings)[:16]}.parquet"
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import isqrt
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from pipeline.roles import Role
 from pipeline.sequence import TokenSequence
 from pipeline.train.dataloader.held_out_work import HeldOutChunk, pack_held_out_chunk
 from pipeline.train.dataloader.step_work import Chunk, pack_chunk
+from pipeline.visual_tokens import PositionRule, VisualTokens
 
 Packed = TypeVar("Packed")
 
@@ -25,17 +25,28 @@ OWN_ANSWER, OUTSIDE_ANSWER = 64, 192
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumed:
-    """Rows of a global batch: `visual` tokens a picture; one picture a pair and a conversation; texts of fixed lengths."""
+    """Rows of a global batch: `visual` tokens a picture; one picture a pair and a conversation; texts of fixed lengths.
+
+    They are counted before the recipe's shrinker, as pixel limits count them. `rule` is the model's rule of positions.
+    """
 
     recipe: Recipe
     visual: int
+    rule: PositionRule = "mrope"
 
     def __str__(self) -> str:
         most = self.recipe.phase.negatives.most
+        left = int(self.tokens.counts([self.recipe.pixels.grid_with(self.visual)])[0])
+        visual = f"{left} of {self.visual}" if left < self.visual else f"{self.visual}"
         return (
-            f"pairs of a picture of {self.visual} visual tokens and a text of {WORDS} tokens, answers of {OWN_ANSWER} "
+            f"pairs of a picture of {visual} visual tokens and a text of {WORDS} tokens, answers of {OWN_ANSWER} "
             f"(outside: {OUTSIDE_ANSWER}) tokens" + (f", with {most} hard negatives each, of texts" if most else "")
         )
+
+    @property
+    def tokens(self) -> VisualTokens:
+        """How pictures stand in a row."""
+        return VisualTokens(merge=self.recipe.pixels.merge, rule=self.rule, shrinker=self.recipe.vision)
 
     def counted(self) -> list[tuple[Row, int]]:
         """Each sort of row and how many of it a global batch has."""
@@ -76,9 +87,10 @@ class Assumed:
         return [[chunk(part) for part in chunk_by_tokens([rows[place] for place in hand], budget)] for hand in hands]
 
     def _row(self, visual: int, answer: int, *, slot: int) -> Row:
+        side = np.array([self.recipe.pixels.grid_with(visual)] if visual else np.zeros((0, 3)), dtype=np.int64)
         counts = {
             Role.SYSTEM: SYSTEM,
-            Role.CONTEXT: visual + WORDS,
+            Role.CONTEXT: int(self.tokens.counts(side).sum()) + WORDS,
             Role.COMPRESSION: self.recipe.tokens.count,
             Role.QUESTION: QUESTION if answer else 0,
             Role.ANSWER: answer,
@@ -86,10 +98,10 @@ class Assumed:
         order = self.recipe.phase.layout.order
         roles = np.repeat([int(role) for role in order], [counts[role] for role in order])
         roles = roles[: self.recipe.max_length].astype(np.int8)
-        side = np.array([_grid(visual)] if visual else np.zeros((0, 3)), dtype=np.int64)
         starts = np.array([SYSTEM if Role.SYSTEM in order else 0] if visual else [], dtype=np.int64)
         unread = self._unread if answer and slot >= 0 else 0
-        sequence = TokenSequence(np.zeros(len(roles), dtype=np.int64), roles, side, starts, unread=unread)
+        ids = np.zeros(len(roles), dtype=np.int64)
+        sequence = TokenSequence(ids, roles, side, starts, unread=unread, visual=self.tokens)
         # Attention reads the context twice where an answer sees it without some of the tokens.
         compressed = Role.COMPRESSION in order and (not unread or self.recipe.phase.layout.gate_probability == 1)
         return Row(key="assumed", sequence=sequence, compressed=compressed, slot=slot)
@@ -99,9 +111,3 @@ class Assumed:
         """Compression tokens that an answer does not see, where it sees the most that are not all."""
         tokens = self.recipe.tokens
         return tokens.count - tokens.elastic[-2] if len(tokens.elastic) > 1 else 0
-
-
-def _grid(visual: int) -> tuple[int, int, int]:
-    """The grid of patches, as square as can be, of a picture of so many visual tokens: 2 x 2 patches each."""
-    rows = next(side for side in range(isqrt(visual), 0, -1) if visual % side == 0)
-    return 1, 2 * rows, 2 * visual // rows

@@ -112,7 +112,8 @@ class ChunkPlanner:
     def _memory(self, tokens: int) -> Memory:
         """The forecast of chunks of so many tokens, none of them kept."""
         if tokens not in self._traced:
-            assumed = Assumed(recipe=self.recipe.with_phase(chunk_tokens=tokens, kept_chunks=0), visual=self.visual)
+            recipe = self.recipe.with_phase(chunk_tokens=tokens, kept_chunks=0)
+            assumed = Assumed(recipe=recipe, visual=self.visual, rule=self._embedder.visual_tokens.rule)
             self._traced[tokens] = memory_of(self._embedder, assumed, assumed.steps(self.num_ranks))
         return self._traced[tokens]
 

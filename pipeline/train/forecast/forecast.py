@@ -165,7 +165,7 @@ def forecast(folder: Path, recipe: Recipe, gpu: Gpu, num_gpus: int, *, visual: i
     No `auto` may be left in the phase: pipeline.train.forecast.chunk_planner chooses.
     """
     embedder = outline_embedder(folder, recipe)
-    assumed = Assumed(recipe=recipe, visual=visual)
+    assumed = Assumed(recipe=recipe, visual=visual, rule=embedder.visual_tokens.rule)
     steps = assumed.steps(num_gpus)
     cost, memory = Cost.of(embedder), memory_of(embedder, assumed, steps)
     look = max(cost.look(chunks, recipe.phase) for chunks in assumed.looks(num_gpus))
@@ -223,7 +223,7 @@ def _look_bytes(embedder: Embedder, worst: ChunkBytes, phase: Phase) -> int:
     """
     if not phase.held_out:
         return 0
-    features = phase.budget.tokens * _embedding_bytes(embedder)
+    features = phase.budget.tokens * _feature_bytes_each(embedder)
     return max(worst.text_layer, worst.tower_layer, worst.head) + features
 
 
@@ -233,13 +233,13 @@ def _feature_bytes(embedder: Embedder, assumed: Assumed, num_gpus: int) -> int:
     if phase.tower == "trained" or phase.features != "device":
         return 0
     tokens = sum(len(row.sequence.image_tokens()) * number for row, number in assumed.counted())
-    return ceil(tokens / num_gpus) * _embedding_bytes(embedder)
+    return ceil(tokens / num_gpus) * _feature_bytes_each(embedder)
 
 
-def _embedding_bytes(embedder: Embedder) -> int:
-    """Of one token's embedding."""
+def _feature_bytes_each(embedder: Embedder) -> int:
+    """Of one visual token's features, of all levels."""
     itemsize: int = embedder.backbone.text.embed_tokens.weight.itemsize
-    return embedder.width * itemsize
+    return embedder.width * embedder.backbone.tower_shape.levels * itemsize
 
 
 def _score_bytes(embedder: Embedder, recipe: Recipe) -> int:

@@ -11,11 +11,10 @@ import torch
 from pipeline.batch import Batch
 from pipeline.model.adapters import attach
 from pipeline.model.attention import SpanPlan
-from pipeline.model.backbone import CLIP_MEAN, CLIP_STD, Backbone
+from pipeline.model.backbone import Backbone, Inputs
 from pipeline.model.compression import make_bank
 from pipeline.model.embedder import Embedder
 from pipeline.model.head import HEAD_ROWS
-from pipeline.model.inputs import PatchCutter
 from pipeline.model.outline import outline_model
 from pipeline.recipe import Recipe
 from pipeline.train.build import DTYPES
@@ -28,7 +27,7 @@ META = torch.device("meta")
 def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
     """The recipe's model over a folder's config, without weights, with what it trains marked. All in the phase's type."""
     dtype = DTYPES[recipe.phase.dtype]
-    backbone = Backbone(outline_model(folder, dtype=dtype))
+    backbone = Backbone(outline_model(folder, dtype=dtype), recipe.vision)
     count, table = recipe.tokens.count, backbone.text.embed_tokens.weight
     with META:
         bank = make_bank(torch.empty(count, backbone.width, dtype=dtype), range(backbone.vocab_size, backbone.vocab_size + count))
@@ -36,8 +35,7 @@ def outline_embedder(folder: Path, recipe: Recipe) -> Embedder:
         pooling = recipe.pooling.build(backbone.width)
     recipe.tokens.mark(bank, table)
     backbone.tower.requires_grad_(recipe.phase.tower == "trained")
-    cutter = PatchCutter(mean=CLIP_MEAN, std=CLIP_STD)
-    return Embedder(backbone, bank, pooling, cutter, recipe.tokens.elastic).to(dtype)
+    return Embedder(backbone, bank, pooling, backbone.family.cutter({}, backbone.model.config), recipe.tokens.elastic).to(dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +71,7 @@ def chunk_bytes(embedder: Embedder, batch: Batch, recipe: Recipe) -> ChunkBytes:
         text=kept[0],
         tower=kept[1],
         text_layer=whole[0] // embedder.backbone.text.config.num_hidden_layers,
-        tower_layer=whole[1] // len(embedder.backbone.tower.blocks),
+        tower_layer=whole[1] // embedder.backbone.tower_shape.layers,
         head=min(len(batch.score_index), HEAD_ROWS) * embedder.backbone.vocab_size * _logit_bytes(batch, itemsize),
     )
 
@@ -96,7 +94,7 @@ def _kept_by_text(embedder: Embedder, batch: Batch) -> int:
     embeddings = torch.empty(len(batch.input_ids), embedder.width, dtype=dtype, device=META, requires_grad=True)
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
         with embedder.noise.of(batch.token_noise):
-            states = backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.spans))
+            states = backbone.hidden(Inputs(embeddings), batch.position_ids, SpanPlan.of(batch.spans))
         scored = states[batch.score_index]
         reference = None if batch.reference is None else scored.detach()
         graphs = embedder.pool(states, batch), backbone.token_losses(scored, batch.score_target, reference)
@@ -107,14 +105,11 @@ def _kept_by_text(embedder: Embedder, batch: Batch) -> int:
 
 def _kept_by_tower(embedder: Embedder, grids: torch.Tensor) -> int:
     """Of pictures with grids (I, 3), which stay on the CPU: the tower reads their numbers."""
-    tower, num_patches = embedder.backbone.tower, int(grids.prod(dim=-1).sum())
-    weight = tower.patch_embed.proj.weight
-    if not weight.requires_grad or not num_patches:
+    tower = embedder.backbone.tower
+    if not any(weight.requires_grad for weight in tower.parameters()) or not len(grids):
         return 0
-    patches = torch.empty(num_patches, weight[0].numel(), dtype=weight.dtype, device=META)
-    places = torch.empty(num_patches, 2, dtype=torch.int64, device=META)
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
-        features = tower(patches, grid_thw=grids, position_ids=places).pooler_output
+        features = embedder.backbone.family.outline(tower, grids, embedder.backbone.shrinker)
         kept = meter.now
         del features
     return kept

@@ -38,7 +38,7 @@ def test_an_embedding_is_the_normed_sum_of_its_tokens_states_alone(
         num_tokens = len(row.sequence)
         with torch.no_grad():
             states = embedder.backbone.text(
-                inputs_embeds=embedder.input_embeddings(batch)[None],
+                inputs_embeds=embedder.inputs(batch).embeddings[None],
                 position_ids=batch.position_ids[:, None],
                 attention_mask={"full_attention": None},
                 visible=torch.ones(num_tokens, num_tokens, dtype=torch.bool).tril()[None, None],
@@ -97,7 +97,7 @@ def test_token_losses_are_the_negative_log_likelihood_of_the_answers(
     answer = np.flatnonzero(row.sequence.roles == Role.ANSWER)
     with torch.no_grad():
         losses = embedder(batch).token_losses
-        embeddings = embedder.input_embeddings(batch)
+        embeddings = embedder.inputs(batch).embeddings
         output = embedder.backbone.text(
             inputs_embeds=embeddings[None],
             position_ids=batch.position_ids[:, None],

@@ -12,7 +12,7 @@ from transformers import Qwen2VLImageProcessorPil
 
 from pipeline.data.picture_preparer import PicturePreparer
 from pipeline.errors import DataError
-from pipeline.model.backbone import CLIP_MEAN, CLIP_STD
+from pipeline.model.families.qwen_vl import CLIP_MEAN, CLIP_STD
 from pipeline.model.inputs import PatchCutter, PixelLimits, View, load_pixels
 
 DEEP_GREYS = {0: 0, 32768: 128, 60000: 233, 65535: 255}

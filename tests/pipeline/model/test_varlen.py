@@ -212,7 +212,7 @@ def test_tables_are_computed_once_a_micro_batch(
     model = on_device(embedder, device)
     plan = SpanPlan.of(batch.spans)
     with torch.no_grad():
-        inputs = model.input_embeddings(batch)
+        inputs = model.inputs(batch)
         pictures = {id(call.arguments["cu_seq_q"]) for call in calls if call.arguments["window_size"] == (-1, -1)}
         calls.clear()
         model.backbone.hidden(inputs, batch.position_ids, plan)

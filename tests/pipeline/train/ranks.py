@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,9 +11,11 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from data_prep.tiny_model import TILE_PIXELS
 from jobs.ranks import end
 from pipeline.batch import Outputs
 from pipeline.model import head
+from pipeline.model.tiles import Tiles
 from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import engine, loop
@@ -167,6 +169,12 @@ def uneven_recipe(tower: str, stage: int) -> Recipe:
     return small_recipe(zero_stage=stage, chunk_tokens=250, **how).with_phase(tower=tower)
 
 
+def family_recipe(family: str, stage: int) -> Recipe:
+    """A trained tower of any family."""
+    recipe = uneven_recipe("trained", stage)
+    return replace(recipe, pixels=Tiles(side=TILE_PIXELS, max_tiles=2)) if family == "internvl" else recipe
+
+
 def run_of(folder: Path, recipe: Recipe, steps: int) -> dict[str, Any]:
     """Weights after some steps, the three losses on the way (steps, 3), and how many moves the optimizer counts."""
     engine, dataset = make(folder, recipe)
@@ -209,6 +217,8 @@ def main() -> None:
         whole_run(folder, Path(job["train"]))
     for tower, stage in job.get("uneven", []):
         save(uneven(folder, uneven_recipe(tower, stage)), out / f"uneven-{tower}-{stage}.pt")
+    for family, stage in job.get("families", []):
+        save(uneven(folder / family, family_recipe(family, stage)), out / f"{family}-{stage}.pt")
     for tower, stage in job.get("again", []):
         save(taken_again(folder, again_recipe(tower, stage)), out / f"again-{tower}-{stage}.pt")
     for stage, steps in enumerate(job.get("steps", [])):

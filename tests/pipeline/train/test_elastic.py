@@ -155,7 +155,7 @@ def plain(folder: Path, recipe: Recipe) -> tuple[dict[str, torch.Tensor], float]
     dataset = StepDataset(measured(corpus(), recipe, vocabulary), recipe, vocabulary)
     rows = dataset.global_rows(dataset.draw(0), 0)
     batch = pack(rows, recipe.phase.layout, recipe.pooling.positions)
-    states = embedder.backbone.hidden(embedder.input_embeddings(batch), batch.position_ids, SpanPlan.of(batch.spans))
+    states = embedder.backbone.hidden(embedder.inputs(batch), batch.position_ids, SpanPlan.of(batch.spans))
     losses = embedder.backbone.token_losses(states[batch.score_index], batch.score_target)
     pairs, total = recipe.phase.mixture.pairs, torch.zeros(())
     for count in COUNTS:

@@ -109,10 +109,10 @@ def test_the_reference_has_no_dropout_and_the_model_goes_on_training(model_folde
     batch = pack(rows, recipe.phase.layout, recipe.pooling.positions, has_reference=True)
     assert batch.reference is not None
     with torch.no_grad():
-        embeddings = embedder.input_embeddings(batch)
-        found = embedder._reference(embeddings, batch)
+        inputs = embedder.inputs(batch)
+        found = embedder._reference(inputs, batch)
         assert embedder.training and all(module.training for module in embedder.backbone.modules())
-        plain = embedder.eval().backbone.hidden(embeddings, batch.position_ids, SpanPlan.of(batch.reference))
+        plain = embedder.eval().backbone.hidden(inputs, batch.position_ids, SpanPlan.of(batch.reference))
     assert found is not None and torch.equal(found, plain[batch.score_index])
 
 

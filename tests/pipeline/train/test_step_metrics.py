@@ -9,10 +9,12 @@ from typing import Literal
 import pytest
 import torch
 
-from data_prep.tiny_model import build_tiny_model
+from data_prep.tiny_model import TILE_PIXELS, build_tiny_model
 from pipeline.batch import Batch
 from pipeline.model.adapters import Full, LoRA
-from pipeline.recipe import Recipe
+from pipeline.model.shrinkers import Bilinear, KeepAll, Shrinker
+from pipeline.model.tiles import Tiles
+from pipeline.recipe import Family, Recipe
 from pipeline.tracking import NullTracker
 from pipeline.train import step_metrics
 from pipeline.train.build import build_embedder, chorus_ids
@@ -159,8 +161,24 @@ def test_attention_inside_windows_is_torchs_own_count(model_folder: Path, tmp_pa
     cost, grid = Cost.of(embedder), torch.tensor([[1, 10, 14], [1, 6, 8]])
     with counting(attention=True) as counted, torch.no_grad():
         embedder.backbone.features(torch.zeros(10 * 14 + 48, 1176), grid)
-    assert cost.window == 4 and min(cost.window_pair.forward, cost.picture_pair.forward) > 0
+    assert cost.shape.window == 4 and min(cost.window_pair.forward, cost.picture_pair.forward) > 0
     assert cost.tower(replace(work.chunks[0].full, grid_thw=grid)).forward == counted()
+
+
+@pytest.mark.parametrize("shrinker", [KeepAll(), Bilinear(2.0)], ids=str)
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"])
+def test_operations_of_every_familys_tower_are_torchs_own_count(family: Family, shrinker: Shrinker, tmp_path: Path) -> None:
+    """Mergers and projector meet what a shrinker leaves; levels have a merger each; a tile has one more token."""
+    build_tiny_model(tmp_path, TEXTS, replace(SMALL, family=family, layers=3, tower_layers=3), seed=0)
+    recipe = replace(small_recipe(), vision=shrinker)
+    grid, inputs = torch.tensor([[1, 10, 14], [1, 6, 8]]), torch.zeros(10 * 14 + 48, 1176)
+    if family == "internvl":
+        recipe = replace(recipe, pixels=Tiles(side=TILE_PIXELS))
+        grid, inputs = torch.tensor([[3, 4, 4], [1, 4, 4]]), torch.zeros(4, 3, TILE_PIXELS, TILE_PIXELS)
+    embedder, _ = build_embedder(tmp_path, recipe, dtype=torch.float32)
+    with counting(attention=True) as counted, torch.no_grad():
+        embedder.backbone.features(inputs, grid)
+    assert Cost.of(embedder).pictures(grid).forward == counted()
 
 
 def test_weights_that_a_token_meets_by_hand(model_folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.errors import ConfigError
 from pipeline.model.inputs import PixelLimits
+from pipeline.model.tiles import Tiles
 from pipeline.phase import Mixture
 from pipeline.recipe import Recipe
 from pipeline.sample import Side, Turn
@@ -65,3 +66,6 @@ def test_a_recipe_asks_for_no_larger_pictures_than_the_shards_hold() -> None:
     index.max_pixels = 100 * 28 * 28 - 1
     with pytest.raises(ConfigError, match=r"^pixels\.max_tokens: 100 .* --max-pixels 78400, or set pixels\.max_tokens=99$"):
         check_pixels(index, limits)  # type: ignore[arg-type]
+    index.max_pixels = 3 * 448 * 448
+    with pytest.raises(ConfigError, match=r"^pixels\.max_tiles: 4 tiles are 802816 .* or set pixels\.max_tiles=3$"):
+        check_pixels(index, Tiles(max_tiles=1, by_dataset=(("DocVQA", 4),)))  # type: ignore[arg-type]

@@ -106,7 +106,7 @@ def test_what_is_left_out_is_listed_with_key_and_reason(index: MemoryIndex, rule
     lines = [json.loads(line) for line in (tmp_path / "over.jsonl").read_text().splitlines()]
     assert [line["key"] for line in lines] == ["pictures-0", "odd-0"]
     needed = lengths.needed[3]
-    assert lines[0]["reason"] == f"hard negative 2 needs {needed} tokens (0 of them visual), more than max_length = 512"
+    assert lines[0]["reason"] == f"hard negative 2 needs {needed} tokens (the tower sees 0), more than max_length = 512"
     assert lines[1]["reason"] == "odd-0: 1 pictures but markers [1, 2]; mend the row or drop it"
     assert write_left_out(tmp_path / "none.jsonl", tmp_path / "table.parquet", table(corpus(), ruler, tmp_path / "b"), 512) == 0
     assert not (tmp_path / "none.jsonl").exists()
