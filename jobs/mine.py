@@ -24,6 +24,8 @@ from pipeline.encode.encode import encode
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError
 from pipeline.manifest import file_digest, fingerprint, write_atomic
+from pipeline.model.inputs import PixelLimits
+from pipeline.model.tiles import Tiles
 from pipeline.negatives import Mined
 from pipeline.sample import Side
 from pipeline.tracking import Tracker
@@ -117,7 +119,7 @@ class MineStage:
     def _mine(self, out: Path, index: ShardIndex, name: str, model: "EmbeddingModel") -> dict[str, float]:
         from pipeline.model.device import usual_place
 
-        model = shown_as(model, self.train.recipe.phase.name, name)
+        model = shown_as(model, self.train.recipe.pixels, self.train.recipe.phase.name, name)
         pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])))
         found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER)
         sources, first = index.source_rows(name), index.datasets[name].start
@@ -147,9 +149,10 @@ class MineStage:
         self.context.progress(self.name, done, total, what)
 
 
-def shown_as(model: "EmbeddingModel", phase: str, dataset: str) -> "EmbeddingModel":
+def shown_as(model: "EmbeddingModel", pixels: PixelLimits | Tiles, phase: str, dataset: str) -> "EmbeddingModel":
     """The model that sees pictures as a phase shows those of a dataset: where tiles differ, they do in its training."""
-    return replace(model, recipe=replace(model.recipe, pixels=model.recipe.pixels.of(phase, dataset)))
+    shown = pixels.of(phase, dataset)
+    return model if shown == pixels else replace(model, recipe=replace(model.recipe, pixels=shown))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -144,8 +144,8 @@ MUTANTS = (
     Mutant(
         "mining sees one tile of every picture",
         "jobs/mine.py",
-        "pixels=model.recipe.pixels.of(phase, dataset)",
-        "pixels=model.recipe.pixels",
+        "shown = pixels.of(phase, dataset)",
+        "shown = pixels",
         (f"{INTERNVL}::test_mining_sees_the_tiles_of_a_dataset_that_its_training_sees",),
     ),
 )

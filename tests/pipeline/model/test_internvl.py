@@ -233,7 +233,7 @@ def test_mining_sees_the_tiles_of_a_dataset_that_its_training_sees(model: Embedd
     side = Side(images=(picture(np.random.default_rng(0), 112, 224),))
     pixels = Tiles(side=TILE_PIXELS, max_tiles=1, by_dataset=(("pages", 4),))
     named = replace(model, recipe=replace(model.recipe, pixels=pixels))
-    shown = {name: shown_as(named, "mined", name).reader.reading(side).shown for name in ("pages", "photos")}
+    shown = {name: shown_as(named, pixels, "mined", name).reader.reading(side).shown for name in ("pages", "photos")}
     assert shown == {"pages": ((3 * 56, 56),), "photos": ((56, 56),)}
 
 
