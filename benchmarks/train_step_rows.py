@@ -71,7 +71,7 @@ class Bench:
         """The recipe's model, its adapters moved off zero so that every gradient counts, and the dataset of its steps."""
         embedder, opened = build_embedder(model_folder, recipe, dtype=torch.float32)
         _disturb(embedder)
-        vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
+        vocabulary = opened.vocabulary(chorus_ids(opened, recipe), recipe.vision)
         builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         table = self.folder / f"lengths-{recipe.pixels.max_tokens}.parquet"

@@ -80,7 +80,7 @@ SHAPES: Mapping[str, dict[str, Any]] = {
 def shape_of(name: str) -> dict[str, Any]:
     """The configuration of a published model. Raises ConfigError for one whose shape is not written down here."""
     if name not in SHAPES:
-        raise ConfigError(f"{name}: its shape is not known here; there are {', '.join(SHAPES)}")
+        raise ConfigError(f"{name}: its shape is not known here, so it is not rehearsed; there are {', '.join(SHAPES)}")
     return SHAPES[name]
 
 

@@ -68,7 +68,7 @@ def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:
     drawn = replace(
         mixture,
         pairs=pairs,
-        sub_batch=min(mixture.sub_batch, max(pairs, 1)),
+        sub_batch=_largest_divisor(pairs, most=mixture.sub_batch),
         outside=outside,
         own_sides=tuple(side for side in mixture.own_sides if side != "negatives"),  # the drawn pairs have none
         outside_sets=(),
@@ -89,10 +89,21 @@ def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:
     return replace(recipe, phases=(chosen,), pixels=pixels)
 
 
+def _largest_divisor(pairs: int, *, most: int) -> int:
+    """The largest run of one dataset, up to the recipe's, that pairs are made of; 1 where there are none."""
+    return next(size for size in range(max(1, min(most, pairs)), 0, -1) if pairs % size == 0)
+
+
 def prepare(context: Context, run: Runner) -> Iterator[str]:
-    """Make corpus, model and all that training reads; yields what is being done. A part that is there is left as it is."""
+    """Make corpus, model and all that training reads; yields what is being done. A part that is there is left as it is.
+
+    Raises ConfigError before anything is made where the backbone's published shape is not known.
+    """
+    from data_prep.published_shapes import shape_of
     from data_prep.toy_world import FACTS, write_toy_world
 
+    if isinstance(context.recipe.backbone, PublishedBackbone):
+        shape_of(context.recipe.backbone.name)
     mixture = context.recipe.phase.mixture
     rows = max(mixture.sub_batch + context.recipe.phase.held_out, mixture.pairs // 10) + _SPARE_ROWS
     if not (context.data / FACTS).is_file():

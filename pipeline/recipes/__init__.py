@@ -12,6 +12,7 @@ from pipeline.recipes.baselines import BASELINES
 from pipeline.recipes.btoks import BTOKS
 from pipeline.recipes.coma import COMA
 from pipeline.recipes.elastic import crem_2b_elastic
+from pipeline.recipes.magic import MAGIC
 from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_elastic, tiny_full
 from pipeline.recipes.tiny_methods import TINY_METHODS
 
@@ -39,6 +40,7 @@ METHODS: dict[str, dict[str, Callable[[], Recipe]]] = {
     "Elastic tokens (ours)": {"crem_2b_elastic": crem_2b_elastic},
     "CoMa (arXiv 2511.08480)": COMA,
     "Bottleneck Tokens (arXiv 2604.11095)": BTOKS,
+    "Magic-MM-Embedding (arXiv 2602.05275)": MAGIC,
     "Baselines": BASELINES,
 }
 """Recipes by name, and these by method."""

@@ -6,6 +6,7 @@ arXiv 2607.28751 prints; its ablations are what the mean over 78 sets loses.
 """
 
 from pipeline.recipes.printed import TABLES, PrintedRow, PrintedTable
+from pipeline.recipes.printed_magic import MAGIC_TABLES
 
 COMA_MMEB = PrintedTable(
     title="MMEB, P@1 (CLS classification, RET retrieval, GD grounding; IND sets are trained on)",
@@ -58,5 +59,6 @@ PAPERS: dict[str, tuple[PrintedTable, ...]] = {
     "the CREM paper (arXiv 2602.19091)": TABLES,
     "the CoMa paper (arXiv 2511.08480)": (COMA_MMEB, COMA_FORMATS, COMA_TOKENS),
     "the Bottleneck Tokens paper (arXiv 2604.11095)": (BTOKS_MMEB, BTOKS_SWITCHES),
+    "the Magic-MM-Embedding paper (arXiv 2602.05275)": MAGIC_TABLES,
 }
 """All printed rows by paper."""

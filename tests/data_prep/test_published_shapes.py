@@ -12,7 +12,7 @@ from data_prep.published_shapes import SHAPES, build_random_model, shape_of, wri
 from pipeline.errors import ConfigError
 from pipeline.model.backbone import open_folder
 from pipeline.recipe import PublishedBackbone
-from pipeline.recipes import RECIPES, load
+from pipeline.recipes import METHODS, RECIPES, load
 
 BYTES = {
     "Qwen2-VL-2B-Instruct": 4_417_971_200,
@@ -31,13 +31,15 @@ def test_a_shape_has_as_many_weights_as_are_published(tmp_path: Path, name: str)
     assert 2 * sum(weight.numel() for weight in model.parameters()) == BYTES[name]
 
 
-def test_every_recipe_can_be_rehearsed() -> None:
-    published = {recipe.backbone.name for recipe in map(load, RECIPES) if isinstance(recipe.backbone, PublishedBackbone)}
-    assert published <= set(SHAPES)
+def test_every_recipe_but_magics_can_be_rehearsed() -> None:
+    """No published size of InternVL3's -hf folders was at hand to hold a shape against (decision 042)."""
+    published = {name: recipe.backbone for name in RECIPES if isinstance((recipe := load(name)).backbone, PublishedBackbone)}
+    unknown = {name for name, backbone in published.items() if backbone.name not in SHAPES}
+    assert unknown == set(METHODS["Magic-MM-Embedding (arXiv 2602.05275)"])
 
 
 def test_an_unknown_shape_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"Nobody-1B: its shape is not known here; there are Qwen2-VL-2B-Instruct, "):
+    with pytest.raises(ConfigError, match=r"Nobody-1B: its shape is not known here, .*; there are Qwen2-VL-2B-Instruct, "):
         shape_of("Nobody-1B")
 
 

@@ -9,6 +9,7 @@ import pytest
 from jobs.rehearse import EMBEDDED, Rehearsed, Size, lines, prepare, rehearsal_recipe, rehearse
 from jobs.runner import run_stage
 from jobs.stage import Context
+from pipeline.errors import ConfigError
 from pipeline.model.tiles import Tiles
 from pipeline.recipes import RECIPES, load
 from pipeline.tracking import default_uri
@@ -38,6 +39,20 @@ def test_what_a_step_computes_is_the_recipes(name: str) -> None:
 def test_without_a_number_of_pairs_a_step_has_those_of_the_recipe() -> None:
     made = rehearsal_recipe(load("crem_2b"), "", replace(SIZE, pairs=None))
     assert (made.phase.mixture.pairs, made.phase.mixture.outside) == (1024, 128)
+
+
+@pytest.mark.parametrize(("pairs", "run"), [(64, 32), (96, 48), (48, 48), (50, 25), (7, 7), (1, 1)])
+def test_runs_of_one_dataset_are_the_largest_that_fit_the_pairs(pairs: int, run: int) -> None:
+    made = rehearsal_recipe(load("magic_2b"), "warm", replace(SIZE, pairs=pairs))
+    assert load("magic_2b").phases[1].mixture.sub_batch == 48 and made.phase.mixture.sub_batch == run
+
+
+def test_an_unknown_shape_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    recipe = rehearsal_recipe(load("magic_2b"), "warm", SIZE)
+    context = Context(work=tmp_path, data=tmp_path / "drawn", recipe=recipe, tracking=default_uri(tmp_path))
+    with pytest.raises(ConfigError, match="InternVL3-2B-hf: its shape is not known here, so it is not rehearsed"):
+        list(prepare(context, run_stage))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_small_model_takes_its_steps_goes_on_once_and_embeds(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ METHODS, LOSSES = ("tests/pipeline/recipes/test_methods.py",), ("tests/pipeline/
 _TOKENS, _TARGETS, _PHASE = "pipeline/model/compression.py", "pipeline/targets.py", "pipeline/phase.py"
 
 MUTANTS = (
+    Mutant("Magic-MM-Embedding mines the nearest", "pipeline/recipes/magic.py", "first_rank=50", "first_rank=1", METHODS),
     Mutant("EOS copies get noise whatever is said", _TOKENS, "+ noise * self.noise", "+ noise * 0.1", COMPRESSION),
     Mutant("spare rows are the table's first", _TOKENS, "table[list(ids)]", "table[: len(ids)]", COMPRESSION),
     Mutant(

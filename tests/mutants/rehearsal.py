@@ -28,6 +28,20 @@ MUTANTS = (
         REHEARSE,
     ),
     Mutant(
+        "rehearsal: runs that do not divide the pairs",
+        "jobs/rehearse.py",
+        "if pairs % size == 0)",
+        "if size)",
+        REHEARSE,
+    ),
+    Mutant(
+        "rehearsal: pictures are drawn before a shape is looked up",
+        "jobs/rehearse.py",
+        "        shape_of(context.recipe.backbone.name)\n",
+        "        pass\n",
+        REHEARSE,
+    ),
+    Mutant(
         "rehearsal: the first step counts",
         "jobs/rehearse.py",
         "counted = lines[FIRST_STEPS:] or lines",

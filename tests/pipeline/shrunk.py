@@ -3,17 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from data_prep.tiny_model import build_tiny_model
+from data_prep.tiny_model import TILE_PIXELS, build_tiny_model
 from pipeline.manifest import canonical_json
 from pipeline.model.inputs import PixelLimits
-from pipeline.recipe import PublishedBackbone, Recipe, TinyBackbone
+from pipeline.model.tiles import Tiles
+from pipeline.negatives import InFile, Mined
+from pipeline.recipe import Family, PublishedBackbone, Recipe, TinyBackbone
 from pipeline.recipes import RECIPES, load
 from tests.pipeline.corpus import SMALL, TEXTS
 
-Family = Literal["qwen2_vl", "qwen2_5_vl"]
-FAMILIES: dict[str, Family] = {"Qwen2-VL": "qwen2_vl", "Qwen2.5-VL": "qwen2_5_vl"}
+FAMILIES: dict[str, Family] = {"Qwen2-VL": "qwen2_vl", "Qwen2.5-VL": "qwen2_5_vl", "InternVL3": "internvl"}
 """How names of published models begin."""
 
 
@@ -38,8 +38,11 @@ def shrunk(recipe: Recipe, **fields: object) -> list[Recipe]:
         machine = {"zero_stage": 0, "dtype": "float32", "chunk_tokens": 200, "kept_chunks": 0, "held_out": 2}
         steps = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
         optimizer = replace(phase.optimizer, learning_rate=1e-2, warmup_steps=0, warmup_share=0.0)
+        if isinstance(phase.negatives, Mined):  # what finds them is tried in tests/jobs/test_mine.py
+            fields = {"negatives": InFile(most=2), **fields}
         one = replace(phase, **{**machine, **steps, "mixture": mixture, "optimizer": optimizer, **fields})
-        backbone, pixels = replace(SMALL, family=family(recipe.backbone)), PixelLimits(min_tokens=1, max_tokens=9)
+        tiles = Tiles(side=TILE_PIXELS, max_tiles=2) if isinstance(recipe.pixels, Tiles) else None
+        backbone, pixels = replace(SMALL, family=family(recipe.backbone)), tiles or PixelLimits(min_tokens=1, max_tokens=9)
         small.append(replace(recipe, backbone=backbone, pixels=pixels, phases=(one,)))
     return small
 

@@ -78,7 +78,7 @@ class World:
 
     def dataset(self, recipe: Recipe) -> tuple[StepDataset, Engine]:
         embedder, folder = build_embedder(self.model, recipe, dtype=torch.float32)
-        vocabulary = folder.vocabulary(chorus_ids(folder, recipe))
+        vocabulary = folder.vocabulary(chorus_ids(folder, recipe), recipe.vision)
         builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)
         table = self.model.parent / table_name(self.index, ruler, self.model)

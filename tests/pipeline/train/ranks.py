@@ -41,7 +41,7 @@ def make(folder: Path, recipe: Recipe) -> tuple[Engine, StepDataset]:
     phase = recipe.phase
     embedder, opened = build_embedder(folder, recipe, dtype=torch.float32)
     engine = Engine(embedder, phase)
-    vocabulary = opened.vocabulary(chorus_ids(opened, recipe))
+    vocabulary = opened.vocabulary(chorus_ids(opened, recipe), recipe.vision)
     read = measured(corpus(), recipe, vocabulary)
     return engine, StepDataset(read, recipe, vocabulary, rank=engine.rank, num_ranks=engine.num_ranks)
 

@@ -4,17 +4,18 @@ import gc
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
 
 from data_prep.published_shapes import write_config
-from data_prep.tiny_model import build_tiny_model
+from data_prep.tiny_model import TILE_PIXELS, build_tiny_model
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.model.adapters import Full, LoRA
+from pipeline.model.shrinkers import Bilinear
+from pipeline.model.tiles import Tiles
 from pipeline.negatives import InFile
-from pipeline.recipe import Recipe
+from pipeline.recipe import Family, Recipe
 from pipeline.recipes import load
 from pipeline.train import engine
 from pipeline.train.build import DTYPES, build_embedder
@@ -30,7 +31,6 @@ from tests.pipeline.corpus import SMALL, TEXTS, small_recipe
 from tests.pipeline.train.ranks import make
 from tests.pipeline.variants import dora
 
-Family = Literal["qwen2_vl", "qwen2_5_vl"]
 TRACES = 1200
 """Bytes of step counters, flags and rotary tables, which no forecast counts."""
 
@@ -114,18 +114,25 @@ def test_bytes_that_graphs_keep_are_those_measured(model_folder: Path, adapter: 
     assert meter.now == 0
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_bytes_that_a_trained_tower_keeps_are_those_measured(tmp_path: Path, family: Family, checkpointing: bool) -> None:
-    """Two pictures of 10 x 14 and 6 x 8 patches through the real tower, all of whose tensors stay until its gradient."""
+    """Two pictures of 10 x 14 and 6 x 8 patches (InternVL: of 9 and 3 tiles) through the real tower, all of whose tensors stay
+    until its gradient; in Qwen3-VL and InternVL what a shrinker leaves."""
     build_tiny_model(tmp_path, TEXTS, replace(SMALL, family=family), seed=0)
     recipe = small_recipe(gradient_checkpointing=checkpointing).with_phase(tower="trained")
-    batch, grids = Assumed(recipe=recipe, visual=9).steps(1)[0][0].full, torch.tensor([[1, 10, 14], [1, 6, 8]])
+    grids, inputs = torch.tensor([[1, 10, 14], [1, 6, 8]]), torch.zeros(10 * 14 + 6 * 8, 1176)
+    if family in ("qwen3_vl", "internvl"):
+        recipe = replace(recipe, vision=Bilinear(2.0))
+    if family == "internvl":
+        recipe = replace(recipe, pixels=Tiles(side=TILE_PIXELS))
+        grids, inputs = torch.tensor([[9, 4, 4], [3, 4, 4]]), torch.zeros(12, 3, TILE_PIXELS, TILE_PIXELS)
+    batch = Assumed(recipe=recipe, visual=9).steps(1)[0][0].full
     embedder, _ = build_embedder(tmp_path, recipe, dtype=torch.float32)
     if checkpointing:
         embedder.checkpoint_layers()
     with SavedBytes([*embedder.parameters(), *embedder.buffers()]) as meter:
-        features = embedder.train().backbone.features(torch.zeros(10 * 14 + 6 * 8, 1176), grids)
+        features = embedder.train().backbone.features(inputs, grids)
         found = chunk_bytes(outline_embedder(tmp_path, recipe), replace(batch, grid_thw=grids), recipe)
         assert found.tower == pytest.approx(meter.now, rel=0.15)
         features.sum().backward()
