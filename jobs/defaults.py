@@ -3,6 +3,17 @@
 ORDER = ("toy", "convert", "synthesize", "model", "measure", "train", "evaluate", "report")
 """The stages of the main job, in order."""
 
+FOLDERS = {
+    "toy": "toy",
+    "convert": "shards",
+    "synthesize": "qa",
+    "model": "model",
+    "measure": "lengths",
+    "evaluate": "eval/main",
+    "report": "report",
+}
+"""Folder of each stage, below the work folder; those of mining and training are named like their stages."""
+
 KINDS = ("retrieval", "questions", "reconstruction")
 """What stage `evaluate` measures."""
 

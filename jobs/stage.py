@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from jobs.defaults import FOLDERS
 from pipeline.recipe import Recipe
 from pipeline.tracking import Tracker
 
@@ -62,27 +63,27 @@ class Context:
     @property
     def toy(self) -> Path:
         """Data folder of the toy world."""
-        return self.work / "toy"
+        return self.work / FOLDERS["toy"]
 
     @property
     def shards(self) -> Path:
         """Shards of all datasets."""
-        return self.work / "shards"
+        return self.work / FOLDERS["convert"]
 
     @property
     def qa(self) -> Path:
         """QA side files."""
-        return self.work / "qa"
+        return self.work / FOLDERS["synthesize"]
 
     @property
     def model(self) -> Path:
         """The untrained backbone, or the note that says where it lies."""
-        return self.work / "model"
+        return self.work / FOLDERS["model"]
 
     @property
     def lengths(self) -> Path:
         """Tables of the rows' lengths in tokens."""
-        return self.work / "lengths"
+        return self.work / FOLDERS["measure"]
 
     @property
     def train(self) -> Path:
@@ -92,12 +93,12 @@ class Context:
     @property
     def evaluation(self) -> Path:
         """Results of stage `evaluate`; what a user evaluates by hand lies beside it and never makes the stage run anew."""
-        return self.work / "eval" / "main"
+        return self.work / FOLDERS["evaluate"]
 
     @property
     def report(self) -> Path:
         """The HTML report."""
-        return self.work / "report"
+        return self.work / FOLDERS["report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,25 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.defaults import FOLDERS
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest
 from pipeline.stage_folder import STARTED_NAME
-
-FOLDERS: Mapping[str, str] = {
-    "toy": "toy",
-    "convert": "shards",
-    "synthesize": "qa",
-    "model": "model",
-    "measure": "lengths",
-    "evaluate": "eval/main",
-    "report": "report",
-}
-"""Folder of each stage, below the work folder; those of mining and training are named like their stages."""
 
 _RATE_LINES = 50
 _TAIL_BYTES = 65536

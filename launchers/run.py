@@ -7,8 +7,6 @@ import click
 
 from jobs.defaults import ORDER
 from launchers import options
-from launchers.slurm.chain import Shape
-from launchers.slurm.run import run_on_slurm
 from launchers.stages import runner, tell
 from pipeline.train.forecast.gpus import DEFAULT_GPU, GPUS
 
@@ -59,13 +57,16 @@ def run(until: str, processes: int, on: str, **given: Any) -> None:
     from jobs.run import Machine, run_chain, stages
 
     refuse_ranks("run")
-    shape = Shape(nodes=given.pop("nodes"), gpus_per_node=given.pop("gpus_per_node"), convert_tasks=given.pop("convert_tasks"))
+    shape = {name: given.pop(name) for name in ("nodes", "gpus_per_node", "convert_tasks")}
     elsewhere = {name: given.pop(name) for name in ("site", "dry_run", "gpu")}
     shared = options.take_shared(given)
     context = options.make_context(**shared, needs=options.needed(given))
     chain = stages(context, Machine(**given))
     if on == SLURM:
-        run_on_slurm(chain, context, shape, until=until, shared=shared, **elsewhere)
+        from launchers.slurm.chain import Shape
+        from launchers.slurm.run import run_on_slurm
+
+        run_on_slurm(chain, context, Shape(**shape), until=until, shared=shared, **elsewhere)
         return
     if elsewhere["site"] or elsewhere["dry_run"]:
         raise click.UsageError("--site and --dry-run belong to --on slurm; of a training here, crem train --dry-run tells all")

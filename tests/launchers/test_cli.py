@@ -3,6 +3,7 @@
 import io
 import random
 import re
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -321,3 +322,11 @@ def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run,
     code, _, error = crem("convert")
     assert code == 1
     assert "started as 2 processes, but only crem train works in parallel" in one_line(error)
+
+
+def test_help_waits_for_no_heavy_library() -> None:
+    """Half a second is what help may cost; torch alone takes several."""
+    heavy = {"torch", "transformers", "deepspeed", "mlflow", "pyarrow"}
+    program = f"import sys, launchers.cli; print(*{heavy} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []

@@ -9,6 +9,13 @@ SITE = ("tests/launchers/slurm/test_site.py",)
 
 MUTANTS = (
     Mutant(
+        "help waits for torch",
+        "launchers/run.py",
+        "from launchers.stages import runner, tell\n",
+        "from launchers.slurm.run import run_on_slurm\nfrom launchers.stages import runner, tell\n",
+        ("tests/launchers/test_cli.py::test_help_waits_for_no_heavy_library",),
+    ),
+    Mutant(
         "slurm: jobs do not wait for one another",
         "launchers/slurm/submitted.py",
         'after=done[-1].number if done else ""',
