@@ -54,7 +54,6 @@ def rehearse(
     Examples:
       crem rehearse --recipe tiny
       crem rehearse --recipe crem_2b --processes 8
-      crem rehearse --recipe crem_2b --pairs 2 --steps 1      # on two CPU cores
       crem rehearse --recipe coma_3b --phase match --visual-tokens 256 --processes 8
     """
     from jobs.rehearse import Size, lines, prepare, rehearsal_recipe, rehearse
