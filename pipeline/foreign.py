@@ -10,9 +10,11 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.inference import EmbeddingModel
 from pipeline.manifest import fingerprint
 from pipeline.model import adapter_folder
-from pipeline.model.backbone import folder_digests, special_id
+from pipeline.model.backbone import folder_digests, open_folder, special_id
 from pipeline.model.compression import Chorus
 from pipeline.model.device import Dtype, device_of
+from pipeline.model.families import read_config
+from pipeline.model.families.family import Cutter
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import LastToken
 from pipeline.model_origin import ModelOrigin
@@ -55,9 +57,8 @@ def load_foreign(
     if base is not None and not is_adapter:
         raise ConfigError(f"--base {base}: {path} is no adapter ({adapter_folder.CONFIG}), so it has no base; leave it out")
     whole = _base_of(path, base) if is_adapter else path
-    place, recipe = device_of(device), _recipe(preset)
-    embedder, folder = build_embedder(whole, recipe, dtype=DTYPES[dtype])
-    _check_family(whole, preset, embedder.backbone.model.config.model_type)
+    place, recipe = device_of(device), _recipe(preset, _cutter_of(whole, preset))
+    embedder, folder = build_embedder(whole, recipe, dtype=DTYPES[dtype], needs_head=False)
     digests = folder_digests(whole)
     if is_adapter:
         adapter_folder.merge_folder(embedder.backbone.model, path)
@@ -89,14 +90,17 @@ def _base_of(adapter: Path, given: Path | None) -> Path:
     return found
 
 
-def _check_family(folder: Path, preset: Preset, family: str) -> None:
+def _cutter_of(folder: Path, preset: Preset) -> Cutter:
+    """How the folder's pictures are cut. Raises CheckpointError for a model of a family that the preset is not for."""
+    family = read_config(folder).model_type
     if family not in preset.families:
         raise CheckpointError(
             f"{folder}: is a {family} model, and preset {preset.name} is for {' and '.join(preset.families)}; choose another"
         )
+    return open_folder(folder).cutter
 
 
-def _recipe(preset: Preset) -> Recipe:
+def _recipe(preset: Preset, cutter: Cutter) -> Recipe:
     """What an EmbeddingModel must know of a model that no recipe trained: layout, pooled token, limits of pictures."""
     order = (Role.SYSTEM, Role.CONTEXT) if preset.system else (Role.CONTEXT,)
     layout = Layout(order=order, template="chat" if preset.system else "plain")
@@ -107,7 +111,7 @@ def _recipe(preset: Preset) -> Recipe:
         backbone=PublishedBackbone(name=preset.name),
         tokens=Chorus(count=0),
         pooling=LastToken(Role.CONTEXT),
-        pixels=PixelLimits(min_tokens=preset.min_tokens, max_tokens=preset.max_tokens),
+        pixels=PixelLimits(min_tokens=preset.min_tokens, max_tokens=preset.max_tokens, patch=cutter.patch, merge=cutter.merge),
         phases=(phase,),
     )
 

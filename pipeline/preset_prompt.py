@@ -58,7 +58,7 @@ class PresetBuilder(SequenceBuilder):
     def _system(self, side: Side) -> Iterator[_Piece]:
         v = self.vocabulary
         if self.preset.system:
-            line = side.instruction if self.preset.instruction == "system" and side.instruction else self.preset.system
+            line = side.instruction if self.preset.instruction != "text" and side.instruction else self.preset.system
             yield from (_Tokens((v.im_start,)), f"system\n{line}", _Tokens((v.im_end,)), "\n", _Tokens((v.im_start,)))
 
     def _context(self, side: Side, grids: np.ndarray, key: str) -> Iterator[_Piece]:

@@ -107,6 +107,7 @@ class _Reader:
         self.sides: dict[_Candidate, Side] = {}
         self.counts = Counter[str]()
         self._places: dict[_Candidate, int] = {}
+        self._leads: dict[_Candidate, str] = {}
         self._first: dict[str | bytes, _Candidate] = {}
         self._pictures, self._identity = pictures, identity
 
@@ -114,9 +115,9 @@ class _Reader:
         """Read a row. Raises RowError."""
         right, *wrong = dict.fromkeys(map(self._first_like, self._candidates(row)))
         text, picture = row.values["qry_text"], row.values["qry_img_path"]
-        instruction = row.values.get("qry_inst") if (text or "").strip() or picture else ""
+        instruction = (row.values.get("qry_inst") or "") if (text or "").strip() or picture else ""
         self.counts[INSTRUCTIONS_JOINED] += bool(instruction)
-        query = read_side(joined(instruction, text), picture, self._pictures, self.counts)
+        query = read_side(joined(instruction, text), picture, self._pictures, self.counts, lead=instruction)
         for side, name in ((query, "query"), (self._candidate(right), "right candidate")):
             if is_empty(side):
                 raise RowError(f"its {name} has neither text nor picture")
@@ -142,10 +143,11 @@ class _Reader:
             bool(instruction and text and not picture)
             for text, picture, instruction in zip(texts, pictures, instructions, strict=True)
         )
-        return [
-            (joined(instruction, text) if picture else text or "", picture or "")
-            for text, picture, instruction in zip(texts, pictures, instructions, strict=True)
-        ]
+        found = []
+        for text, picture, instruction in zip(texts, pictures, instructions, strict=True):
+            found.append((joined(instruction, text) if picture else text or "", picture or ""))
+            self._leads.setdefault(found[-1], instruction or "" if picture else "")
+        return found
 
     def _first_like(self, candidate: "_Candidate") -> "_Candidate":
         """The first candidate that was met of those that are one with it."""
@@ -154,7 +156,7 @@ class _Reader:
 
     def _candidate(self, candidate: "_Candidate") -> Side:
         if candidate not in self.sides:
-            self.sides[candidate] = read_side(*candidate, self._pictures, self.counts)
+            self.sides[candidate] = read_side(*candidate, self._pictures, self.counts, lead=self._leads[candidate])
             self._places[candidate] = len(self._places)
         return self.sides[candidate]
 

@@ -28,9 +28,18 @@ def dataset_names(folder: Path, pattern: str) -> list[str]:
             names.append(path.name)
         elif lone := next(visible(path, "*parquet*"), None):  # a download that did not end, or another split
             raise DataError(f"{path}: has {lone.name}, but no {pattern}; download it again, choose another split, or remove it")
+        elif nested := _nested(path, pattern):
+            raise DataError(f"{nested}: is a set in a folder of folders, which is not read; move it up to {folder}, or remove it")
     if not names:
         raise DataError(f"{folder}: no dataset folders with parquet files; check the path")
     return names
+
+
+def _nested(folder: Path, pattern: str) -> Path | None:
+    """A folder with files of a pattern below one that has none itself. Among pictures, which are many, nobody looks."""
+    if folder.name in ("image", "images", "images_zip"):
+        return None
+    return next((path for path in visible(folder, "*") if path.is_dir() and any(visible(path, pattern))), None)
 
 
 def split_files(folder: Path, split: str) -> list[Path]:
@@ -49,16 +58,26 @@ def split_files(folder: Path, split: str) -> list[Path]:
     return sorted(found)
 
 
-def read_side(text: str | None, picture: str | bytes | None, pictures: Pictures, counts: Counter[str]) -> Side:
-    """A side of a row, empty where it has neither; `counts` receives the markers that went. Raises RowError."""
+def read_side(text: str | None, picture: str | bytes | None, pictures: Pictures, counts: Counter[str], *, lead: str = "") -> Side:
+    """A side of a row, empty where it has neither; `counts` receives the markers that went. Raises RowError.
+
+    `lead` is the instruction that the text begins with, where it is known; else it is told by its wording.
+    """
     if not (text or picture):
         return Side()
     checked_text(text or "", "a text")
     images = (_picture(picture, pictures),) if picture else ()
     kept, removed = _known_markers(text or "", len(images))
     counts[MARKERS_REMOVED] += removed
-    instruction, rest = split_instruction(kept)
+    known, _ = _known_markers(lead, len(images))
+    instruction, rest = _cut(kept, known) if known and kept.startswith(known) else split_instruction(kept)
     return Side(instruction=instruction, text=rest, images=images)
+
+
+def _cut(text: str, lead: str) -> tuple[str, str]:
+    """A text behind its lead; the white space between them belongs to the lead."""
+    rest = text[len(lead) :].lstrip()
+    return text[: len(text) - len(rest)], rest
 
 
 def _picture(picture: str | bytes, pictures: Pictures) -> bytes:

@@ -34,6 +34,7 @@ PICTURE_SETTINGS = "preprocessor_config.json"
 READ_FILES = ("*.safetensors", "config.json", PICTURE_SETTINGS, *TOKENIZER_FILES)
 """Patterns of a folder's files that decide what its model computes."""
 
+HEAD = "lm_head.weight"
 _REMEMBERED_TEXTS = 20_000
 
 
@@ -120,14 +121,18 @@ def folder_digests(path: Path, patterns: Sequence[str] = READ_FILES) -> dict[str
     return {file.name: file_digest(file) for file in sorted(files)}
 
 
-def load_weights(path: Path, *, dtype: torch.dtype) -> Any:
-    """The model of a folder in `dtype`, with our attention functions. Raises CheckpointError for missing or foreign weights."""
+def load_weights(path: Path, *, dtype: torch.dtype, needs_head: bool = True) -> Any:
+    """The model of a folder in `dtype`, with our attention functions. Raises CheckpointError for missing or foreign weights.
+
+    A published embedder may come without a head: where none is needed, what stands in its place is random.
+    """
     model_class = family_of(AutoConfig.from_pretrained(path, local_files_only=True)).model_class
     try:
         model, report = model_class.from_pretrained(path, dtype=dtype, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: weights do not load ({str(error).splitlines()[0]})") from error
-    wrong = sorted(report["missing_keys"]) + sorted(report["unexpected_keys"])
+    missing = set(report["missing_keys"]) - (set() if needs_head else {HEAD})
+    wrong = sorted(missing) + sorted(report["unexpected_keys"])
     if wrong:
         raise CheckpointError(
             f"{path}: {len(wrong)} missing or unexpected weights, first {wrong[0]}; the folder is not a whole model"

@@ -41,16 +41,16 @@ def refuse_other_patches(folder: Folder, recipe: Recipe) -> None:
 
 
 def build_embedder(
-    path: Path, recipe: Recipe, *, dtype: torch.dtype, chorus: tuple[int, ...] | None = None
+    path: Path, recipe: Recipe, *, dtype: torch.dtype, chorus: tuple[int, ...] | None = None, needs_head: bool = True
 ) -> tuple[Embedder, Folder]:
     """The model of a recipe, on the CPU, with exactly the recipe's weights marked for training.
 
-    `chorus` are the ids of the compression tokens where the folder has them already.
+    `chorus` are the ids of the compression tokens where the folder has them already. Only a model that writes `needs_head`.
     """
     folder = open_folder(path)
     refuse_other_patches(folder, recipe)
     ids = chorus_ids(folder, recipe) if chorus is None else chorus
-    backbone = Backbone(load_weights(path, dtype=dtype), recipe.vision)
+    backbone = Backbone(load_weights(path, dtype=dtype, needs_head=needs_head), recipe.vision)
     table = backbone.text.embed_tokens.weight
     generator = torch.Generator().manual_seed(recipe.seed)
     bank = make_bank(recipe.tokens.rows(table, ids, folder.vocabulary(ids).im_end, generator), ids)

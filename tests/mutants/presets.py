@@ -21,6 +21,20 @@ MUTANTS = (
         PRESETS,
     ),
     Mutant(
+        "an instruction in the system turn stays without a full stop",
+        "pipeline/presets.py",
+        'line = ended(line) if self.instruction == "system_sentence" else line',
+        "line = str(line)",
+        PRESETS,
+    ),
+    Mutant(
+        "pictures of every family are cut by Qwen2-VL's patches",
+        "pipeline/foreign.py",
+        "patch=cutter.patch, merge=cutter.merge",
+        "merge=cutter.merge",
+        PRESETS,
+    ),
+    Mutant(
         "the last line break is lost",
         "pipeline/presets.py",
         '"\\n\\n" if dataset == "VisDial" else "\\n"',
@@ -54,6 +68,13 @@ MUTANTS = (
         "how = (reading.shown, reading.apart) if reading.apart else reading.shown",
         "how = reading.shown",
         PRESETS,
+    ),
+    Mutant(
+        "a missing head is passed over everywhere",
+        "pipeline/model/backbone.py",
+        "(set() if needs_head else {HEAD})",
+        "{HEAD}",
+        ("tests/pipeline/model/test_backbone.py",),
     ),
     Mutant(
         "an adapter's own ranks count alike",

@@ -18,8 +18,22 @@ MUTANTS = (
     Mutant(
         "an instruction alone is a query",
         "pipeline/data/mmeb_eval.py",
-        'row.values.get("qry_inst") if (text or "").strip() or picture else ""',
-        'row.values.get("qry_inst")',
+        '(row.values.get("qry_inst") or "") if (text or "").strip() or picture else ""',
+        '(row.values.get("qry_inst") or "")',
+        EVAL,
+    ),
+    Mutant(
+        "a column's instruction is told by its wording",
+        "pipeline/data/mmeb_rows.py",
+        "_cut(kept, known) if known and kept.startswith(known) else split_instruction(kept)",
+        "split_instruction(kept)",
+        EVAL,
+    ),
+    Mutant(
+        "sets below a folder are ignored in silence",
+        "pipeline/data/mmeb_rows.py",
+        "elif nested := _nested(path, pattern):",
+        "elif nested := None:",
         EVAL,
     ),
     Mutant(

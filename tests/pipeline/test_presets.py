@@ -10,17 +10,21 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, Qwen2VLForConditionalGeneration
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForImageTextToText, AutoTokenizer, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
+from data_prep import tiny_model
 from pipeline.encode.workload import Workload
 from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.foreign import ForeignModel, load_foreign
-from pipeline.presets import GME, PLAIN, PRESETS, VLM2VEC_V2, Preset, preset_of
+from pipeline.model.backbone import open_folder
+from pipeline.presets import GME, PLAIN, PRESETS, QWEN3_VL_EMBEDDING, VLM2VEC_V2, Preset, preset_of
 from pipeline.sample import Side
 from tests.eval.fakes import png
+from tests.pipeline.corpus import SMALL, TEXTS
 
 PICTURE = png((200, 30, 30), (56, 84))
-"""Two visual tokens wide, three high."""
+"""Two visual tokens wide, three high, of 28 pixels and of 32."""
 PAD = "<|image_pad|>"
 BLOCK = f"<|vision_start|>{PAD * 6}<|vision_end|>"
 SHOWN = Side(instruction="<|image_1|>\nFind a picture of: ", text="red square\n", images=(PICTURE,))
@@ -32,7 +36,8 @@ def chat(system: str, user: str) -> str:
     return f"{head}{user}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>"
 
 
-HELPFUL = "You are a helpful assistant."
+HELPFUL, REPRESENT = "You are a helpful assistant.", "Represent the user's input."
+NAMING = Side(instruction="<|image_1|>\nIdentify the object shown in the image\n", images=(PICTURE,))
 ROWS: dict[str, tuple[Preset, str, Side, str, str]] = {
     # preset, set, the side as read, its prompt as a query, as a candidate
     "vlm2vec text": (VLM2VEC_V2, "NIGHTS", ASKED, "Find a picture of: red square\n", "Find a picture of: red square\n"),
@@ -69,20 +74,52 @@ ROWS: dict[str, tuple[Preset, str, Side, str, str]] = {
     "gme text": (GME, "NIGHTS", ASKED, chat("Find a picture of:", "red square"), chat(HELPFUL, "red square")),
     "gme picture": (GME, "CIRR", SHOWN, chat("Find a picture of:", f"{BLOCK}red square"), chat(HELPFUL, f"{BLOCK}red square")),
     "gme without an instruction": (GME, "mine", Side(text="a cat"), chat(HELPFUL, "a cat"), chat(HELPFUL, "a cat")),
+    "qwen3 text": (
+        QWEN3_VL_EMBEDDING,
+        "NIGHTS",
+        ASKED,
+        chat("Find a picture of:", "red square"),
+        chat(REPRESENT, "red square"),
+    ),
+    "qwen3 picture and no words": (
+        QWEN3_VL_EMBEDDING,
+        "VOC2007",
+        NAMING,
+        chat("Identify the object shown in the image.", BLOCK),
+        chat(REPRESENT, BLOCK),
+    ),
+    "qwen3 without an instruction": (
+        QWEN3_VL_EMBEDDING,
+        "mine",
+        Side(text="a cat"),
+        chat(REPRESENT, "a cat"),
+        chat(REPRESENT, "a cat"),
+    ),
     "plain": (PLAIN, "CIRR", SHOWN, *(f"{BLOCK}\nFind a picture of: red square<|im_end|>",) * 2),
 }
 
 
 @pytest.fixture(scope="module")
-def models(model_folder: Path) -> dict[str, ForeignModel]:
-    return {name: load_foreign(model_folder, preset) for name, preset in PRESETS.items()}
+def folders(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny model of the family that a preset is for; Qwen3-VL's with patches of 16 pixels, as it is published."""
+    folder, tower = tmp_path_factory.mktemp("tiny-3"), tiny_model._tower
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_model, "_tower", lambda spec: tower(spec) | {"patch_size": 16})
+        patch.setattr(tiny_model, "_picture_settings", lambda spec: Qwen2VLImageProcessorPil(patch_size=16))
+        tiny_model.build_tiny_model(folder, TEXTS, replace(SMALL, family="qwen3_vl"), seed=0)
+    return {name: model_folder if "qwen2_vl" in preset.families else folder for name, preset in PRESETS.items()}
+
+
+@pytest.fixture(scope="module")
+def models(folders: dict[str, Path]) -> dict[str, ForeignModel]:
+    return {name: load_foreign(folders[name], preset) for name, preset in PRESETS.items()}
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_token_ids_are_the_prompt_s(name: str, models: dict[str, ForeignModel], model_folder: Path) -> None:
+def test_token_ids_are_the_prompt_s(name: str, models: dict[str, ForeignModel], folders: dict[str, Path]) -> None:
     """The whole prompt as one text, special tokens read as such, is what the published programs hand to their tokenizer."""
     preset, dataset, side, as_query, as_candidate = ROWS[name]
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    tokenizer = AutoTokenizer.from_pretrained(folders[preset.name])
     reader = models[preset.name].reader
     for shown, prompt in ((preset.query(side, dataset), as_query), (preset.candidate(side, dataset), as_candidate)):
         row = reader.row(shown, slot=0).sequence
@@ -91,20 +128,34 @@ def test_token_ids_are_the_prompt_s(name: str, models: dict[str, ForeignModel], 
         assert reader.reading(shown).tokens == len(row)
 
 
+def test_the_end_that_a_published_tokenizer_adds_stands_once(folders: dict[str, Path], models: dict[str, ForeignModel]) -> None:
+    """Qwen3-VL-Embedding's own program leaves its end token to its tokenizer, whose template puts it behind every text."""
+    tokenizer = AutoTokenizer.from_pretrained(folders["qwen3_vl_embedding"])
+    end = "<|endoftext|>"
+    template = TemplateProcessing(single=f"$A {end}", special_tokens=[(end, tokenizer.convert_tokens_to_ids(end))])
+    tokenizer.backend_tokenizer.post_processor = template
+    model = models["qwen3_vl_embedding"]
+    vocabulary = replace(open_folder(folders["qwen3_vl_embedding"]), tokenizer=tokenizer).vocabulary(())
+    side = QWEN3_VL_EMBEDDING.query(ASKED, "NIGHTS")
+    row = replace(model.builder, vocabulary=vocabulary).build(side, np.zeros((0, 3)))
+    assert row.input_ids.tolist() == tokenizer(chat("Find a picture of:", "red square").removesuffix(end))["input_ids"]
+
+
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_words_are_those_of_the_side_in_both_roles(preset: Preset) -> None:
     """A query and a candidate of the same words differ in the system line alone."""
     for side in (ASKED, SHOWN, Side(text="a cat")):
         query, candidate = preset.query(side, "mine"), preset.candidate(side, "mine")
         assert (query.text, query.images) == (candidate.text, candidate.images)
-        assert not candidate.instruction and bool(query.instruction) == (preset is GME and bool(side.instruction))
+        in_system = preset in (GME, QWEN3_VL_EMBEDDING)
+        assert not candidate.instruction and bool(query.instruction) == (in_system and bool(side.instruction))
 
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
 def test_embeddings_are_the_normed_last_state_of_the_model_s_own_pass(
-    preset: Preset, models: dict[str, ForeignModel], model_folder: Path
+    preset: Preset, models: dict[str, ForeignModel], folders: dict[str, Path]
 ) -> None:
-    model, own = models[preset.name], Qwen2VLForConditionalGeneration.from_pretrained(model_folder).eval()
+    model, own = models[preset.name], AutoModelForImageTextToText.from_pretrained(folders[preset.name]).eval()
     sides = [preset.query(SHOWN, "CIRR"), preset.candidate(SHOWN, "CIRR"), preset.query(ASKED, "NIGHTS")]
     together = model.embed_batch(model.reader.batch(sides))
     for side, embedding in zip(sides, together, strict=True):
@@ -125,6 +176,29 @@ def own_embedding(own: Any, model: ForeignModel, side: Side) -> np.ndarray:
     with torch.no_grad():
         state = own.model(**given).last_hidden_state[0, -1]
     return np.asarray(torch.nn.functional.normalize(state, dim=-1))
+
+
+def test_pictures_are_shown_by_the_folder_s_own_patches(models: dict[str, ForeignModel]) -> None:
+    """A token of Qwen3-VL is 32 pixels square, and at most 1,800 of them are seen."""
+    reader, large = models["qwen3_vl_embedding"].reader, Side(images=(png((1, 2, 3), (1700, 1500)),))
+    assert reader.reading(Side(images=(PICTURE,))).shown == ((96, 64),)
+    ((height, width),) = reader.reading(large).shown
+    assert (height % 32, width % 32) == (0, 0) and 1700 < height * width // 32**2 <= 1800
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Find it", "Find it."),
+        ("Find it.", "Find it."),
+        ("Find it:", "Find it:"),
+        ("找到它。", "找到它。"),
+        ("1 + 1 =", "1 + 1 =."),
+    ],
+)
+def test_an_instruction_ends_as_a_sentence(line: str, shown: str) -> None:
+    assert QWEN3_VL_EMBEDDING.query(Side(instruction=f" {line}\n", text="x"), "mine").instruction == shown
+    assert GME.query(Side(instruction=line, text="x"), "mine").instruction == line
 
 
 def test_one_text_under_two_system_lines_is_two_embeddings(models: dict[str, ForeignModel]) -> None:
@@ -179,7 +253,7 @@ def adapted(model_folder: Path, folder: Path, *, dora: bool) -> Any:
 
 
 def test_what_is_no_such_folder_is_one_line(model_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--preset gm: there are vlm2vec_v2, gme, plain"):
+    with pytest.raises(ConfigError, match="--preset gm: there are vlm2vec_v2, qwen3_vl_embedding, gme, plain"):
         preset_of("gm")
     with pytest.raises(ConfigError, match=r"is no adapter .* leave it out"):
         load_foreign(model_folder, GME, base=model_folder)

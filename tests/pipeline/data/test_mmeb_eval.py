@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,32 @@ def test_the_instruction_layout_gives_the_sides_of_the_release_layout(tmp_path: 
             theirs.images,
         )
     assert found[0].pools == found[1].pools
+
+
+def test_an_instruction_of_a_column_is_known_whatever_its_wording(tmp_path: Path) -> None:
+    """A published model that is given it in the system turn must not find it in the text."""
+    row = (IMAGE + "Which is it:", "a\ncat", "Toy/a.jpg", IMAGE + "Look at this", ["", "so"], ["Toy/b.jpg", "Toy/a.jpg"])
+    write_eval(tmp_path, "Toy", [dict(zip(COLUMNS, row, strict=True))], {"Toy/a.jpg": A, "Toy/b.jpg": B})
+    found = read_eval(tmp_path, "Toy")
+    assert found.queries == (Side(instruction=f"{IMAGE}Which is it: ", text="a\ncat", images=(A,)),)
+    assert [(side.instruction, side.text) for side in found.candidates] == [
+        (f"{IMAGE}Look at this", ""),
+        (f"{IMAGE}Look at this ", "so"),
+    ]
+    words = (IMAGE + "who:", "it is", "", None, ["the king"], [""])
+    write_eval(tmp_path, "Words", [dict(zip(COLUMNS, words, strict=True))], {})
+    assert read_eval(tmp_path, "Words").queries == (Side(instruction="who: ", text="it is"),), "a marker without a picture goes"
+
+
+def test_a_set_below_another_folder_is_told(tmp_path: Path) -> None:
+    """As in a copy of the hub's folder inside of ours: what is not read must not look as if it were measured."""
+    write_eval(tmp_path, "Toy", [eval_row("q", "Toy/a.jpg", ("a", ""))], {"Toy/a.jpg": A})
+    below = tmp_path / "MMEB-eval" / "image-tasks" / "NIGHTS"
+    shutil.copytree(tmp_path / "MMEB-eval" / "Toy", below)
+    with pytest.raises(DataError, match=rf"{below}: is a set in a folder of folders, .* move it up to {tmp_path}/MMEB-eval"):
+        eval_datasets(tmp_path)
+    below.parent.rename(tmp_path / "MMEB-eval" / "images")
+    assert eval_datasets(tmp_path) == ["Toy"], "pictures are not looked through"
 
 
 def test_what_becomes_of_instructions_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -58,6 +58,18 @@ def test_a_missing_weight_is_refused_by_name(published: Path) -> None:
         load_weights(published, dtype=torch.float32)
 
 
+def test_only_a_model_that_writes_needs_a_head(untied_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(untied_folder, tmp_path / "embedder")
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("lm_head.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 missing or unexpected weights, first lm_head\.weight"):
+        load_weights(folder, dtype=torch.float32)
+    own, found = (load_weights(each, dtype=torch.float32, needs_head=False).model for each in (untied_folder, folder))
+    for name, tensor in own.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], tensor, atol=0, rtol=0)
+
+
 def test_what_is_no_model_folder_is_refused(tmp_path: Path, published: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         open_folder(tmp_path)
