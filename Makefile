@@ -2,6 +2,7 @@
 # make demo-full  the longer run (35 minutes)
 # make methods    every method on the toy world, side by side (WORK/methods; STEPS for tiny's 900; resumable)
 # make test       lint, types, import layers and tests
+# make test-slow  the tests that make test leaves out: every recipe at every ZeRO stage, benchmarks, mteb where it is there
 # make test-slurm  training and the whole chain on a real Slurm of two nodes, with requeue, preemption and a lost node
 # make mutants    break each oracle's subject in turn and show that its test goes red
 # make clean      remove what these made: .venv, work, caches
@@ -19,7 +20,7 @@ STEPS ?= 600
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-full methods test test-slurm lint mutants clean
+.PHONY: setup demo demo-full methods test test-slow test-slurm lint mutants clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -55,8 +56,13 @@ demo-full: setup
 methods: setup
 	$(RUN) benchmarks.methods --work $(WORK)/methods --steps $(STEPS) --processes $(RANKS)
 
+# A process for each core, each with one thread; a file's tests stay together, since they share what they prepare.
+test: export OMP_NUM_THREADS = 1
 test: setup lint
-	$(RUN) pytest -p tests.marker_counts $(PYTEST_ARGS)
+	$(RUN) pytest -p tests.marker_counts -n $(CORES) --dist loadfile --durations=10 $(PYTEST_ARGS)
+
+test-slow: setup
+	$(RUN) pytest -p tests.marker_counts -m "slow and not slurm" $(PYTEST_ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

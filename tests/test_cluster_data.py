@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from pipeline.data.shards import ShardIndex
 from pipeline.data.sharegpt4v_release import FILES, FOLDER
 from tests.launchers.test_cli import Run
@@ -64,7 +62,6 @@ def test_the_commands_of_the_page_lead_to_verified_shards(crem: Run, tmp_path: P
     assert (tmp_path / "runs" / "crem_2b" / "shards.html").exists()
 
 
-@pytest.mark.slow
 def test_the_script_makes_the_slice_of_its_task(tmp_path: Path) -> None:
     write_corpora(tmp_path / "corpora")
     task = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "1", "CREM_SLICES": "3", "SLURM_CPUS_PER_TASK": "2"}

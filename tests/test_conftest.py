@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
 from tests.conftest import require
+from tests.marker_counts import UNMARKED, MarkerCounts
 
 
 @pytest.mark.parametrize("required", ["", "gpu", "real-mini-2"])
@@ -15,3 +18,11 @@ def test_what_is_required_fails_its_test(monkeypatch: pytest.MonkeyPatch, requir
     monkeypatch.setenv("REQUIRE", required)
     with pytest.raises(pytest.fail.Exception, match="REQUIRE=real-mini, but it is not here"):
         require("real-mini", "it is not here")
+
+
+def test_reports_count_under_the_markers_that_they_bring_from_another_process() -> None:
+    counts = MarkerCounts(["gpu", "slow"])
+    for when, outcome, marked in (("setup", "skipped", ["gpu"]), ("setup", "passed", ["slow"]), ("call", "passed", ["slow"])):
+        counts.pytest_runtest_logreport(SimpleNamespace(when=when, outcome=outcome, user_properties=[["counted_under", marked]]))
+    counts.pytest_runtest_logreport(SimpleNamespace(when="call", outcome="failed", user_properties=[]))
+    assert counts.counts == {"gpu": {"skipped": 1}, "slow": {"passed": 1}, UNMARKED: {"failed": 1}}, "a crashed worker has no test"

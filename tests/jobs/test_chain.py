@@ -44,7 +44,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Context, list[Out
     return context, run(context, "train")
 
 
-@pytest.mark.slow
 def test_stages_run_in_order_and_count_what_they_did(trained: tuple[Context, list[Outcome]]) -> None:
     _, outcomes = trained
     assert [outcome.stage for outcome in outcomes] == ["toy", "convert", "synthesize", "model", "measure", "train"]
@@ -55,7 +54,6 @@ def test_stages_run_in_order_and_count_what_they_did(trained: tuple[Context, lis
     assert counts["train"] == {"steps": 4}
 
 
-@pytest.mark.slow
 def test_the_loopback_teacher_described_the_pictures(trained: tuple[Context, list[Outcome]]) -> None:
     context, _ = trained
     index = ShardIndex.open(context.shards)
@@ -65,7 +63,6 @@ def test_the_loopback_teacher_described_the_pictures(trained: tuple[Context, lis
     assert any(place in turn.answer for place in ("northwest", "northeast", "southwest", "southeast"))
 
 
-@pytest.mark.slow
 def test_a_second_run_finds_everything_done(trained: tuple[Context, list[Outcome]]) -> None:
     context, first = trained
     again = run(context, "train")
@@ -73,7 +70,6 @@ def test_a_second_run_finds_everything_done(trained: tuple[Context, list[Outcome
     assert [outcome.manifest for outcome in again] == [outcome.manifest for outcome in first]
 
 
-@pytest.mark.slow
 def test_the_training_run_names_the_runs_it_read(trained: tuple[Context, list[Outcome]]) -> None:
     context, outcomes = trained
     runs = {outcome.stage: outcome.manifest.run_id for outcome in outcomes}
@@ -83,7 +79,6 @@ def test_the_training_run_names_the_runs_it_read(trained: tuple[Context, list[Ou
     }
 
 
-@pytest.mark.slow
 def test_the_training_run_is_exported_by_its_id(trained: tuple[Context, list[Outcome]], tmp_path: Path) -> None:
     context, outcomes = trained
     words = ["--run-id", outcomes[-1].manifest.run_id, "--work", str(context.work), "--out", str(tmp_path / "exported")]
@@ -92,7 +87,6 @@ def test_the_training_run_is_exported_by_its_id(trained: tuple[Context, list[Out
     assert json.loads((tmp_path / "exported" / "embedding.json").read_text())["pooled"] == context.recipe.tokens.count
 
 
-@pytest.mark.slow
 def test_a_changed_setting_runs_only_what_depends_on_it(trained: tuple[Context, list[Outcome]]) -> None:
     context, first = trained
     changed = replace(context, recipe=replace(context.recipe, seed=5))
@@ -101,7 +95,6 @@ def test_a_changed_setting_runs_only_what_depends_on_it(trained: tuple[Context, 
     assert Manifest.read(context.train) == first[-1].manifest, "the trained folder is left alone until training runs"
 
 
-@pytest.mark.slow
 def test_a_count_in_slices_makes_the_table_that_training_found(trained: tuple[Context, list[Outcome]]) -> None:
     """The corpus is one part: the first slice has it, the second nothing; the stage makes the table of it."""
     context, _ = trained
@@ -149,7 +142,6 @@ def test_a_model_folder_is_pointed_to_and_missed_when_it_goes(tmp_path: Path, ca
         backbone_folder(replace(context, work=tmp_path / "new"))
 
 
-@pytest.mark.slow
 def test_phases_are_stages_one_after_another(trained: tuple[Context, list[Outcome]], tmp_path: Path) -> None:
     """Each has its folder, manifest and checkpoints; what is done is not done again, nor the first for a change of the second."""
     context, _ = trained
@@ -172,7 +164,6 @@ def test_phases_are_stages_one_after_another(trained: tuple[Context, list[Outcom
     assert trainings(longer) == {"train-compress": (True, 2), "train": (False, 4)}
 
 
-@pytest.mark.slow
 def test_a_training_may_start_from_any_checkpoint(trained: tuple[Context, list[Outcome]], tmp_path: Path) -> None:
     context, _ = trained
     work = tmp_path / "work"

@@ -73,7 +73,6 @@ def test_the_loss_of_the_file_is_the_mean_of_both_directions(file: Path) -> None
     torch.testing.assert_close(loss(queries, candidates, torch.arange(3), owners), (there + back) / 2)
 
 
-@pytest.mark.slow
 def test_a_method_of_ones_own_runs_end_to_end(file: Path, tmp_path: Path) -> None:
     which = ["--recipe", f"{file}:voco_search", *(word for setting in SMALL for word in ("--set", setting))]
     said = crem("run", *which, "--work", tmp_path)

@@ -14,7 +14,6 @@ from tests.pipeline.corpus import SMALL, TEXTS
 __all__ = ["crem"]
 
 
-@pytest.mark.slow
 def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path: Path) -> None:
     folder = write_config(tmp_path / "2b", "Qwen2-VL-2B-Instruct")
     machines = ("--dry-run", "--gpus", "4", "--gpu", "a800-80g", "--visual-tokens", "256", "--model-folder", str(folder))

@@ -46,7 +46,7 @@ def survives(mutant: Mutant, tree: Path) -> str | None:
         return f"its text occurs {original.count(mutant.old)} times in {mutant.file}"
     file.write_text(original.replace(mutant.old, mutant.new))
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "", *mutant.tests]
     try:
         code, said = outcome(command, tree, environment)
     finally:

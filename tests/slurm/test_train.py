@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slurm
 Submitted = Callable[..., tuple[str, Path]]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_requeue_from_outside_changes_no_weight(cluster: Cluster, submitted: Submitted, work: Path, unbroken: Path) -> None:
     job, log = submitted()
     wait_until(lambda: steps_done(work) >= 3, "three steps are done", PATIENCE, cluster.logs)
@@ -22,7 +22,7 @@ def test_a_requeue_from_outside_changes_no_weight(cluster: Cluster, submitted: S
     assert_equal_weights(work / "train", unbroken)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_job_of_higher_priority_takes_the_nodes_and_gives_them_back(
     cluster: Cluster, submitted: Submitted, work: Path, unbroken: Path
 ) -> None:
@@ -35,7 +35,7 @@ def test_a_job_of_higher_priority_takes_the_nodes_and_gives_them_back(
     assert_equal_weights(work / "train", unbroken)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_node_lost_in_mid_training_costs_the_steps_since_the_last_checkpoint_alone(
     cluster: Cluster, submitted: Submitted, work: Path, unbroken: Path
 ) -> None:
@@ -51,7 +51,7 @@ def test_a_node_lost_in_mid_training_costs_the_steps_since_the_last_checkpoint_a
     assert_equal_weights(work / "train", unbroken)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_training_that_fails_ends_the_job_with_its_own_code(cluster: Cluster, submitted: Submitted, work: Path) -> None:
     (work / "recipe.json").write_text("{}")
     job, log = submitted()

@@ -1,18 +1,26 @@
 """Every recipe, whatever it brings, takes one optimizer step a global batch, of the whole gradient, and resumes."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 
 import pipeline.train.loop as loop
+from pipeline.export import export
+from pipeline.inference import load_model
 from pipeline.recipe import Recipe
+from pipeline.roles import Role
+from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
 from pipeline.train.step import train_step
-from tests.pipeline.corpus import qa_of
+from tests.pipeline.corpus import corpus, picture, qa_of
 from tests.pipeline.shrunk import distinct, model_of
 from tests.pipeline.train.ranks import make
 from tests.pipeline.train.test_loop import corpus_in_memory, figures, run  # noqa: F401
@@ -50,30 +58,66 @@ def stepped(folder: Path, recipe: Recipe) -> tuple[dict[str, torch.Tensor], Step
     return found, work, taken(engine)
 
 
-@pytest.mark.parametrize("name", PHASES)
-def test_a_global_batch_is_one_optimizer_step_of_its_whole_gradient(model: ModelOf, name: str) -> None:
+def every_stage() -> Iterator[ParameterSet]:
+    """Every phase at every ZeRO stage; `make test` takes one stage of each, in turn."""
+    for number, name in enumerate(PHASES):
+        for stage in range(4):
+            yield pytest.param(name, stage, marks=() if stage == number % 4 else pytest.mark.slow, id=f"{name}-{stage}")
+
+
+@pytest.mark.parametrize(("name", "stage"), every_stage())
+def test_a_global_batch_is_one_optimizer_step_of_its_whole_gradient(model: ModelOf, name: str, stage: int) -> None:
     """The whole gradient is that of one graph over one chunk: nothing is added up, cached or computed again."""
     recipe = PHASES[name]
     expected, whole, _ = stepped(model(recipe), recipe.with_phase(chunk_tokens=10**6, kept_chunks=1))
     assert len(whole.chunks) == 1 and max(float(gradient.norm()) for gradient in expected.values()) > 1e-4
-    for stage in (0, 1, 2, 3):
-        halves = recipe.with_phase(zero_stage=stage, chunk_tokens=whole.num_tokens // 2)
-        found, work, steps = stepped(model(recipe), halves)
-        assert len(work.chunks) > 1 and steps == {1}
-        assert worst(found, expected) < 1e-5
+    halves = recipe.with_phase(zero_stage=stage, chunk_tokens=whole.num_tokens // 2)
+    found, work, steps = stepped(model(recipe), halves)
+    assert len(work.chunks) > 1 and steps == {1}
+    assert worst(found, expected) < 1e-5
 
 
-@pytest.mark.parametrize(("number", "name"), enumerate(PHASES))
-def test_a_recipe_stopped_after_its_first_step_goes_on_bit_for_bit(
-    tmp_path: Path, model: ModelOf, number: int, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass(frozen=True)
+class Trained:
+    """A recipe's two steps: in one go, and the second from the checkpoint of the first."""
+
+    recipe: Recipe
+    whole: Path
+    resumed: Path
+
+
+@pytest.fixture(scope="module", params=PHASES)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: ModelOf) -> Iterator[Trained]:
     """ZeRO 0 to 2, in turn; stage 3 costs ten times as much, and test_loop resumes it."""
-    recipe = PHASES[name].with_phase(zero_stage=number % 3)
-    monkeypatch.setattr(loop.QaTable, "open", classmethod(lambda cls, *_: qa_of(recipe)))
-    whole = run(tmp_path / "whole", model(recipe), recipe)
-    run(tmp_path / "broken", model(recipe), recipe, stop_after=1)
-    resumed = run(tmp_path / "broken", model(recipe), recipe)
-    assert len(figures(tmp_path / "whole")) == 2 and figures(tmp_path / "whole") == figures(tmp_path / "broken")
+    name = request.param
+    recipe = PHASES[name].with_phase(zero_stage=list(PHASES).index(name) % 3, checkpoint_every=1)
+    out = tmp_path_factory.mktemp(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.ShardIndex, "open", classmethod(lambda cls, folder: corpus()))
+        patch.setattr(loop.QaTable, "open", classmethod(lambda cls, *_: qa_of(recipe)))
+        whole = run(out / "whole", model(recipe), recipe)
+        shutil.copytree(out / "whole", out / "broken")
+        shutil.rmtree(out / "broken" / whole.relative_to(out / "whole"))
+        yield Trained(recipe, whole, run(out / "broken", model(recipe), recipe))
+
+
+def test_a_recipe_stopped_after_its_first_step_goes_on_bit_for_bit(trained: Trained) -> None:
+    one, other = (figures(last.parent.parent) for last in (trained.whole, trained.resumed))
+    assert len(one) == 2 and one == other
     for read in (checkpoint.weights, checkpoint.optimizer_state):
-        expected, found = read(whole), read(resumed)
+        expected, found = read(trained.whole), read(trained.resumed)
         assert set(expected) == set(found) and all(torch.equal(tensor, found[part]) for part, tensor in expected.items())
+
+
+SEEN = [Side(text="red circle", images=(picture(np.random.default_rng(3), 56, 84),)), Side(text="blue star left")]
+
+
+def test_what_a_recipe_trained_embeds_answers_and_is_exported(trained: Trained, tmp_path: Path) -> None:
+    model = load_model(trained.resumed)
+    embeddings = model.embed(SEEN)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    for compressed in {False, Role.COMPRESSION in trained.recipe.phase.layout.order}:
+        answers = model.answer(SEEN, ["what is it?"] * 2, compressed=compressed, max_new_tokens=3)
+        assert [type(answer) for answer in answers] == [str, str]
+    export(trained.resumed, tmp_path / "out", form="merged")
+    np.testing.assert_allclose(load_model(tmp_path / "out").embed(SEEN), embeddings, atol=1e-5)
