@@ -25,4 +25,6 @@ def test_reports_count_under_the_markers_that_they_bring_from_another_process() 
     for when, outcome, marked in (("setup", "skipped", ["gpu"]), ("setup", "passed", ["slow"]), ("call", "passed", ["slow"])):
         counts.pytest_runtest_logreport(SimpleNamespace(when=when, outcome=outcome, user_properties=[["counted_under", marked]]))
     counts.pytest_runtest_logreport(SimpleNamespace(when="call", outcome="failed", user_properties=[]))
-    assert counts.counts == {"gpu": {"skipped": 1}, "slow": {"passed": 1}, UNMARKED: {"failed": 1}}, "a crashed worker has no test"
+    assert counts.counts == {"gpu": {"skipped": 1}, "slow": {"passed": 1}, UNMARKED: {"failed": 1}}, (
+        "a crashed worker has no test"
+    )

@@ -24,7 +24,6 @@ from pipeline.train.dataloader.step_dataset import side_digest
 from tests.conftest import require
 from tests.pipeline.answers import Recorder, forward_greedy
 
-
 MODES = {True: "compressed", False: "native"}
 LENGTH = 24
 
