@@ -1,9 +1,10 @@
 """Writes the toy world's pairs in the layout of MMEB-train and MMEB-eval."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -28,6 +29,7 @@ _EVAL_SCHEMA = pa.schema(
         ("tgt_img_path", pa.list_(pa.string())),
     ]
 )
+_EVAL_FILE = "test-00000-of-00001.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +73,11 @@ def write_train(root: Path, name: str, *, seed: int, rows: int, book: PictureBoo
     write_zip(root / "images_zip" / f"{name}.zip", shelf.members)
 
 
-def write_eval(root: Path, name: str, *, seed: int, rows: int, book: PictureBook) -> dict[str, bytes]:
-    """One data set of MMEB-eval below `root`. Returns its pictures, member name -> file, for the one zip of all sets."""
+def write_eval(root: Path, name: str, *, seed: int, rows: int, book: PictureBook, apart: Path) -> dict[str, bytes]:
+    """One data set of MMEB-eval below `root`, and in the instruction layout below `apart`.
+
+    Returns its pictures, member name -> file, for the one zip of all sets.
+    """
     task = TASKS[name]
     maker = SceneMaker(rng=random.Random(f"{seed}/{name}/eval"), split="eval", styles=task.styles)
     pairs = _pairs(task, maker, rows if task.is_closed else max(rows, POOL))
@@ -82,7 +87,8 @@ def write_eval(root: Path, name: str, *, seed: int, rows: int, book: PictureBook
     else:
         pools = _open_pools(task, pairs, shelf, maker.rng)
     cells = [_eval_row(task, pairs[row], pools[row], shelf.add(pairs[row].query.scene, row=row)) for row in range(rows)]
-    write_parquet(root / name / "test-00000-of-00001.parquet", cells, _EVAL_SCHEMA)
+    write_parquet(root / name / _EVAL_FILE, cells, _EVAL_SCHEMA)
+    write_parquet(apart / name / _EVAL_FILE, [_in_columns(task, row) for row in cells], _columns_of(task))
     return shelf.members
 
 
@@ -145,10 +151,30 @@ def _pool(own: Sequence[_Candidate], ring: Sequence[_Candidate], *, start: int) 
     return pool
 
 
-def _eval_row(task: Task, pair: Pair, pool: Sequence[_Candidate], picture: str) -> dict[str, object]:
+def _eval_row(task: Task, pair: Pair, pool: Sequence[_Candidate], picture: str) -> dict[str, Any]:
     return {
         "qry_text": task.wordings[0].format(text=pair.query.text),
         "qry_img_path": picture,
         "tgt_text": [candidate.text for candidate in pool],
         "tgt_img_path": [candidate.path for candidate in pool],
     }
+
+
+def _in_columns(task: Task, row: Mapping[str, Any]) -> dict[str, object]:
+    """A row in the instruction layout: wordings stand in columns of their own, and texts are what is left."""
+    instruction, words = _apart(task.wordings[0], row["qry_text"])
+    targets = [_apart(task.eval_target or task.target, text) for text in row["tgt_text"]]
+    found = dict(row) | {"qry_inst": instruction, "qry_text": words, "tgt_text": [words for _, words in targets]}
+    return found | ({"tgt_inst": targets[0][0]} if targets[0][0] else {})
+
+
+def _apart(template: str, text: str) -> tuple[str, str]:
+    """The wording of a text that a template gave, and the words in it; wordings of evaluation end with these."""
+    head, slot, tail = template.partition("{text}")
+    return (head.strip(), text[len(head) : len(text) - len(tail)]) if slot else (template.strip(), "")
+
+
+def _columns_of(task: Task) -> pa.Schema:
+    """Labels, answers and captions have no instruction, so that their sets have no column for it."""
+    names = ["qry_inst", *(["tgt_inst"] if _apart(task.target, task.target)[0] else [])]
+    return pa.schema([*((name, pa.string()) for name in names), *_EVAL_SCHEMA])

@@ -14,10 +14,14 @@ from data_prep.toy_conversations import write_conversations
 from data_prep.toy_files import PictureBook, write_zip
 from data_prep.toy_mmeb import write_eval, write_train
 from data_prep.toy_tasks import TASKS
+from pipeline.data.mmeb_eval import EVAL
 from pipeline.errors import ConfigError, DataError
 
 FACTS = "scene_facts.jsonl"
 """Beside the data layout: what every picture shows, for the stand-in teacher alone. Nothing that trains or scores may read it."""
+
+INSTRUCTION_LAYOUT = "instruction-layout"
+"""A data folder in the data folder: MMEB-eval once more, as MMEB-V2's image part has it."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ def write_toy_world(
         if task.is_trained:
             write_train(out / "MMEB-train", name, seed=seed, rows=train_rows, book=book)
             progress(f"MMEB-train/{name}: {train_rows} rows")
-    _write_all_eval(out / "MMEB-eval", seed=seed, rows=eval_rows, book=book)
+    _write_all_eval(out, seed=seed, rows=eval_rows, book=book)
     progress(f"MMEB-eval: {len(TASKS)} data sets of {eval_rows} rows")
     counts = write_conversations(out / "conversations", seed=seed, rows=conversations, book=book)
     progress(f"conversations: {counts['train']} train, {counts['eval']} eval rows")
@@ -66,11 +70,14 @@ def write_toy_world(
     }
 
 
-def _write_all_eval(root: Path, *, seed: int, rows: int, book: PictureBook) -> None:
+def _write_all_eval(out: Path, *, seed: int, rows: int, book: PictureBook) -> None:
+    """MMEB-eval in both its layouts, with the same pictures."""
     pictures: dict[str, bytes] = {}
     for name in TASKS:
-        pictures |= write_eval(root, name, seed=seed, rows=rows, book=book)
-    write_zip(root / "images.zip", pictures)
+        root, apart = out / EVAL, out / INSTRUCTION_LAYOUT / EVAL
+        pictures |= write_eval(root, name, seed=seed, rows=rows, book=book, apart=apart)
+    for folder in (out, out / INSTRUCTION_LAYOUT):
+        write_zip(folder / EVAL / "images.zip", pictures)
 
 
 def _check(out: Path, sizes: dict[str, int]) -> None:

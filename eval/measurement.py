@@ -90,6 +90,11 @@ class ResultFolder:
         except DataError:
             return None
 
+    def of_others(self, wanted: Iterable[Measurement], model: str) -> list[str]:
+        """Names of the results there that another model, or this one in another number type, was measured with."""
+        known = {each.name: self.read(each) for each in wanted}
+        return [name for name, result in known.items() if result is not None and result.provenance.model != model]
+
     def keep(self, wanted: Measurement, result: Measured) -> None:
         """Write the result, whole or not at all."""
         if not self.is_written:

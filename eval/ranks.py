@@ -12,6 +12,8 @@ from eval.subject import Subject, show_progress
 from pipeline.encode.ranks import Ranks
 from pipeline.train.local_ranks import run_ranks
 
+logger = logging.getLogger(__name__)
+
 _HINT = b"\nstopping; the same command goes on from here\n"
 
 
@@ -41,6 +43,9 @@ def measure_together(
         for name in ("eval", "pipeline"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     model = chosen.load()
+    if others := folder.of_others(wanted, model.fingerprint):
+        what = f"{len(others)} results there, {others[0]} first, are those of another model or number type, and are replaced"
+        logger.warning("%s: %s; --out elsewhere keeps both", out, what)
     measure_missing(model, wanted, folder, failures, progress)
     if ranks.is_first:
         tell(folder, model.fingerprint)

@@ -12,8 +12,9 @@ import pytest
 from data_prep.toy_files import PictureBook
 from data_prep.toy_mmeb import write_eval, write_train
 from data_prep.toy_tasks import TASKS
+from data_prep.toy_world import INSTRUCTION_LAYOUT
 from pipeline.data.mmeb_eval import read_eval
-from pipeline.data.mmeb_registry import split_instruction
+from pipeline.data.mmeb_registry import META, TEXT_TO_PICTURE, split_instruction
 
 TRAINED = [name for name, task in TASKS.items() if task.is_trained]
 OPEN = ("MSCOCO_t2i", "MSCOCO_i2t", "NIGHTS", "WebQA", "CIRR", "EDIS")
@@ -121,7 +122,7 @@ def test_pools_have_no_two_equal_candidates_and_all_pictures_exist(toy_world: An
 
 def test_few_rows_still_have_full_pools(tmp_path: Path) -> None:
     for name in TASKS:
-        write_eval(tmp_path, name, seed=1, rows=2, book=PictureBook())
+        write_eval(tmp_path, name, seed=1, rows=2, book=PictureBook(), apart=tmp_path / "apart")
         rows = pq.read_table(tmp_path / name / "test-00000-of-00001.parquet").to_pylist()
         assert [len(row["tgt_text"]) >= 56 for row in rows] == [name != "N24News"] * 2
 
@@ -283,3 +284,33 @@ def test_every_set_reads_alike_in_both_layouts(toy_world: Any, name: str, tmp_pa
     for ours, theirs in zip((*found.queries, *found.candidates), (*release.queries, *release.candidates), strict=True):
         assert (ours.instruction + ours.text).strip() == (theirs.instruction + theirs.text).strip()
         assert ours.images == theirs.images
+
+
+def test_the_instruction_layout_gives_the_sides_of_the_release_layout(toy_world: Any) -> None:
+    """The same pools, pictures and words, wordings apart from what they are about; only line breaks at the end differ."""
+    for name in TASKS:
+        schema = pq.read_schema(toy_world.root / INSTRUCTION_LAYOUT / "MMEB-eval" / name / "test-00000-of-00001.parquet")
+        has_pictures = bool(eval_rows(toy_world, name)[0]["tgt_img_path"][0])
+        assert "qry_inst" in schema.names and ("tgt_inst" in schema.names) == has_pictures
+        roots = toy_world.root, toy_world.root / INSTRUCTION_LAYOUT
+        release, columns = (read_eval(root, name, verify=False) for root in roots)
+        assert columns.pools == release.pools
+        pairs = zip((*columns.queries, *columns.candidates), (*release.queries, *release.candidates), strict=True)
+        for ours, theirs in pairs:
+            assert ours.images == theirs.images
+            assert [part.strip() for part in (ours.instruction, ours.text)] == [
+                part.strip() for part in (theirs.instruction, theirs.text)
+            ]
+
+
+def test_every_kind_of_parser_has_a_set(toy_world: Any) -> None:
+    """Of VLM2Vec's second version: labels, answers, captions; pictures for texts and for pictures, captioned and not."""
+    kinds = set()
+    for name in TASKS:
+        row, target = eval_rows(toy_world, name)[0], TASKS[name].eval_target or TASKS[name].target
+        if not row["tgt_img_path"][0]:
+            kinds.add(META[name].meta_task)
+        else:
+            kinds.add(("for texts" if name in TEXT_TO_PICTURE else "for pictures", "{text}" in target))
+    pictures = {(asked, captioned) for asked in ("for texts", "for pictures") for captioned in (False, True)}
+    assert kinds == {"classification", "vqa", "retrieval"} | pictures

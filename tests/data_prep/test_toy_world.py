@@ -29,7 +29,7 @@ def test_the_seed_decides_every_byte(tmp_path: Path) -> None:
     assert one == again
     assert one.keys() == two.keys()
     drawn = [name for name in one if name.endswith((".zip", ".tsv", ".jsonl"))]
-    assert len(drawn) == 20
+    assert len(drawn) == 21
     assert all(one[name] != two[name] for name in drawn)
 
 
@@ -47,6 +47,7 @@ def test_the_folder_holds_the_release_layout_and_the_facts_alone(toy_world: Any)
         "MMEB-train",
         "conversations",
         "cross-domain",
+        "instruction-layout",
         "mcq",
         "scene_facts.jsonl",
     ]

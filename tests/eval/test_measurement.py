@@ -104,6 +104,18 @@ def test_sets_that_are_measured_one_after_the_other_are_merged(data: Path, monke
     assert result == mmeb.evaluate(FakeModel(), data), "as if all were measured at once"
 
 
+def test_results_of_another_model_are_not_replaced_in_silence(
+    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those of another `--dtype`, which is part of a model's fingerprint."""
+    for model, count in (("fake", 0), ("fake", 0), ("fake bfloat16", 2)):
+        caplog.clear()
+        call(monkeypatch, data, FakeModel(fingerprint=model), "--dataset", "a", "--dataset", "b")
+        said = [line for line in caplog.messages if "are replaced" in line]
+        assert len(said) == bool(count)
+        assert not said or said[0].startswith(f"{data / 'out'}: {count} results there, mmeb/a.json first, are those of another")
+
+
 def test_a_set_that_mmeb_does_not_count_enters_no_mean(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_eval(data, "CIFAR-100", [("name", "", ["x", "y"], ["", ""])])
     assert "CIFAR-100" in call(monkeypatch, data, FakeModel(), "--dataset", "CIFAR-100", "--dataset", "a").output

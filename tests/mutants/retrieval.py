@@ -141,4 +141,18 @@ MUTANTS = (
         "    if len(lacking):\n",
         MMEB,
     ),
+    Mutant(
+        "another number type replaces results in silence",
+        "eval/measurement.py",
+        "if result is not None and result.provenance.model != model]",
+        "if result is None]",
+        ("tests/eval/test_measurement.py",),
+    ),
+    Mutant(
+        "columns of instructions stand beside texts that have them still",
+        "data_prep/toy_mmeb.py",
+        '"qry_inst": instruction, "qry_text": words,',
+        '"qry_inst": instruction, "qry_text": row["qry_text"],',
+        ("tests/data_prep/test_toy_mmeb.py",),
+    ),
 )
