@@ -2,7 +2,7 @@
 
 It speaks just enough of the OpenAI chat protocol for the synthesis to run without a network or a GPU. Asked for a list of
 questions, it gives those of the picture's dialogue; a question of the list has its answer, a caption is one of those that the
-toy world's own pairs have, anything else gets a description.
+toy world's own pairs have, a judge of candidates says yes or no with its log-probabilities, anything else gets a description.
 """
 
 import base64
@@ -22,12 +22,16 @@ import click
 
 from data_prep.qa_caption import CAPTION
 from data_prep.qa_dialogue import LIST_PROMPT
+from data_prep.scene_judge import judge
 from data_prep.scene_questions import dialogue
 from data_prep.scenes import Scene, caption, description, scene_from_json
 from pipeline.errors import DataError, PipelineError
 
 MODEL_NAME = "toy-world-scenes"
 HOST = "127.0.0.1"
+YES, NO = "Yes", "No"
+_SURE, _UNLIKELY = -0.1, -2.5
+"""Log-probabilities of a judge's word and of the other."""
 _MAX_REQUEST_BYTES = 64 << 20
 
 
@@ -55,6 +59,9 @@ def reply_to(request: object, scenes: Mapping[str, Scene]) -> str:
     unknown = [digest for digest in digests if digest not in scenes]
     if unknown:
         raise ValueError(f"picture {unknown[0][:12]} is not of this toy world")
+    judged = judge(words, [scenes[digest] for digest in digests])
+    if judged is not None:
+        return YES if judged else NO
     if words == CAPTION.prompt:
         return " . ".join(caption(scenes[digest], random.Random(digest)) for digest in digests)
     asked = dialogue(scenes[digests[0]], random.Random(digests[0]))
@@ -100,10 +107,11 @@ class _Handler(BaseHTTPRequestHandler):
         if size > _MAX_REQUEST_BYTES:
             return self._send(413, _error("request too large"))
         try:
-            answer = reply_to(json.loads(self.rfile.read(size)), self.scenes)
+            request = json.loads(self.rfile.read(size))
+            answer = reply_to(request, self.scenes)
         except ValueError as error:
             return self._send(400, _error(str(error)))
-        return self._send(200, _completion(answer))
+        return self._send(200, _completion(answer, tells_logprobs=bool(request.get("logprobs"))))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it so)
         """Say nothing: thousands of requests are made."""
@@ -140,14 +148,17 @@ def _picture(address: str) -> bytes:
         raise ValueError("a picture is not base64") from error
 
 
-def _completion(answer: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer}
+def _completion(answer: str, *, tells_logprobs: bool = False) -> dict[str, Any]:
+    choice: dict[str, Any] = {"message": {"role": "assistant", "content": answer}, "index": 0, "finish_reason": "stop"}
+    if tells_logprobs and answer in (YES, NO):
+        likely = [{"token": word, "logprob": _SURE if word == answer else _UNLIKELY} for word in (YES, NO)]
+        choice["logprobs"] = {"content": [{"token": answer, "logprob": _SURE, "top_logprobs": likely}]}
     return {
         "id": "chatcmpl-scene",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": MODEL_NAME,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [choice],
     }
 
 

@@ -56,12 +56,12 @@ class MineStage:
     def negatives(self) -> Mined:
         """What the phase asks for. Raises ConfigError where that is nothing that is mined."""
         phase = self.train.recipe.phase
-        if not isinstance(phase.negatives, Mined):
+        if phase.negatives.mined is None:
             raise ConfigError(
                 f"{self.train.recipe.phase_path}.negatives: phase {phase.name} mines none; "
                 f"--set {self.train.recipe.phase_path}.negatives=Mined asks for them"
             )
-        return phase.negatives
+        return phase.negatives.mined
 
     @property
     def name(self) -> str:

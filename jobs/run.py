@@ -6,8 +6,9 @@ from pathlib import Path
 
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
-from jobs.defaults import MAX_UNANSWERED, ORDER, STEP_TIMEOUT, TEACHER
+from jobs.defaults import JUDGE, MAX_UNANSWERED, MAX_UNJUDGED, ORDER, STEP_TIMEOUT, TEACHER
 from jobs.evaluate import Choice, EvaluateStage
+from jobs.judge import JudgeStage
 from jobs.measure import MeasureStage
 from jobs.mine import MineStage
 from jobs.model import ModelStage
@@ -19,7 +20,7 @@ from jobs.toy import ToyStage
 from jobs.train import TrainStage
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
-from pipeline.negatives import Mined
+from pipeline.negatives import Judged
 
 Runner = Callable[[Stage, Context], Outcome]
 
@@ -33,6 +34,10 @@ class Machine:
     teacher_workers: int | None = None
     answer_tokens: int | None = None
     max_unanswered: float = MAX_UNANSWERED
+    judge_url: tuple[str, ...] = ()
+    judge: str = JUDGE
+    judge_workers: int | None = None
+    max_unjudged: float = MAX_UNJUDGED
     model_folder: Path | None = None
     phase: str = ""
     start: Path | None = None
@@ -54,14 +59,16 @@ def stages(context: Context, machine: Machine) -> list[Stage]:
 
 
 def _made(name: str, context: Context, machine: Machine) -> Iterator[Stage]:
-    """A stage by its name; of `train` one for each phase, and in front of it what finds its hard negatives."""
+    """A stage by its name; of `train` one for each phase, and in front of it what finds and judges its hard negatives."""
     if name != "train":
         yield stage(name, context, machine)
         return
     for phase in context.recipe.phases:
         of_phase = replace(machine, phase=phase.name)
-        if isinstance(phase.negatives, Mined):
+        if phase.negatives.mined is not None:
             yield stage("mine", context, of_phase)
+        if isinstance(phase.negatives, Judged):
+            yield stage("judge", context, of_phase)
         yield stage(name, context, of_phase)
 
 
@@ -84,9 +91,9 @@ def stages_until(chain: Sequence[Stage], until: str) -> list[Stage]:
 
 
 def _place(step: Stage) -> int:
-    """The place of a stage in the order; mining belongs to the training that it stands in front of."""
+    """The place of a stage in the order; mining and judging belong to the training that they stand in front of."""
     name = step.name.partition("-")[0]
-    return ORDER.index("train" if name == "mine" else name)
+    return ORDER.index("train" if name in ("mine", "judge") else name)
 
 
 def convert_stage(context: Context, machine: Machine) -> ConvertStage:
@@ -117,6 +124,16 @@ def _mine(context: Context, machine: Machine) -> Stage:
     return MineStage(train=_train(context, machine))
 
 
+def _judge(context: Context, machine: Machine) -> Stage:
+    return JudgeStage(
+        train=_train(context, machine),
+        url=machine.judge_url,
+        model=machine.judge,
+        workers=machine.judge_workers,
+        max_unjudged=machine.max_unjudged,
+    )
+
+
 def _train(context: Context, machine: Machine) -> TrainStage:
     names = [phase.name for phase in context.recipe.phases]
     if not machine.phase and len(names) > 1:
@@ -139,6 +156,7 @@ _MAKE: Mapping[str, Callable[[Context, Machine], Stage]] = {
     "model": lambda context, machine: ModelStage(context=context, model_folder=machine.model_folder),
     "measure": lambda context, machine: MeasureStage(context=context),
     "mine": _mine,
+    "judge": _judge,
     "train": _train,
     "evaluate": lambda context, machine: EvaluateStage(context=context, choice=machine.choice),
     "report": lambda context, machine: ReportStage(context=context),

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from jobs.model import backbone_folder
 from jobs.stage import Context
-from jobs.train import mined_folder
+from jobs.train import references_folder
 from pipeline.errors import ConfigError
 from pipeline.manifest import write_atomic
-from pipeline.negatives import Mined
 
 
 def show_step(context: Context, step: int, out: Path | None = None) -> Path:
@@ -36,8 +35,9 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     ruler = ruler_of(recipe, vocabulary)
     table = lengths_file(context.lengths, index, ruler, model)
     lengths = ensure_lengths(table, index, ruler, lambda done, total: context.progress("lengths", done, total, "rows measured"))
-    mined = References.open(mined_folder(context.work, recipe), index) if isinstance(phase.negatives, Mined) else None
-    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths, references=mined), recipe, vocabulary)
+    negatives = references_folder(context.work, recipe)
+    references = References.open(negatives, index) if negatives else None
+    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths, references=references), recipe, vocabulary)
     page = step_page(shown_step(dataset, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
     path = out or context.work / "steps" / f"step-{step:08d}.html"
     write_atomic(path, page)

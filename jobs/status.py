@@ -26,7 +26,7 @@ class StageStatus:
 
 
 def stage_states(work: Path) -> list[StageStatus]:
-    """The stages of a work folder in their order, those of training and mining as its recipe names them."""
+    """The stages of a work folder in their order, those of training, mining and judging as its recipe names them."""
     return [_state(work, name) for name in _names(work)]
 
 
@@ -35,8 +35,7 @@ def _names(work: Path) -> Iterator[str]:
     phases = [str(phase.get("name", "")) for phase in _recipe(work).get("phases", [])]
     yield from (name for name in ("toy", "convert", "synthesize", "model", "measure") if name != "toy" or (work / "toy").is_dir())
     for place, phase in enumerate(phases or [""], 1):
-        if (work / f"mine-{phase}").is_dir():
-            yield f"mine-{phase}"
+        yield from (name for name in (f"mine-{phase}", f"judge-{phase}") if (work / name).is_dir())
         yield "train" if place == max(len(phases), 1) else f"train-{phase}"
     yield from ("evaluate", "report")
 

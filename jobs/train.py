@@ -9,7 +9,7 @@ from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.errors import StoppedError
 from pipeline.manifest import Manifest, fingerprint
-from pipeline.negatives import Mined
+from pipeline.negatives import Judged
 from pipeline.recipe import Recipe
 from pipeline.recipe_json import course_values
 from pipeline.tracking import Tracker
@@ -52,8 +52,9 @@ class TrainStage:
     def inputs(self) -> Mapping[str, Input]:
         """All that is given, and the hard negatives that a stage in front of this one found."""
         given = dict(self.given())
-        if self._negatives is not None:
-            given["negatives"] = Input(path=self._negatives, made_by=f"mine --phase {self.recipe.phase.name}")
+        folder = self._negatives
+        if folder is not None:
+            given["negatives"] = Input(path=folder, made_by=f"{folder.name.partition('-')[0]} --phase {self.recipe.phase.name}")
         return given
 
     def given(self) -> Mapping[str, Input]:
@@ -112,8 +113,7 @@ class TrainStage:
     @property
     def _negatives(self) -> Path | None:
         """References to hard negatives; None for those of the corpus itself."""
-        recipe = self.recipe
-        return mined_folder(self.context.work, recipe) if isinstance(recipe.phase.negatives, Mined) else None
+        return references_folder(self.context.work, self.recipe)
 
     def start_folder(self) -> Path | None:
         """The checkpoint that the weights begin from; None for the untrained model."""
@@ -129,6 +129,19 @@ class TrainStage:
 def mined_folder(work: Path, recipe: Recipe) -> Path:
     """Where the references to the mined negatives of a recipe's last phase are."""
     return work / f"mine-{recipe.phase.name}"
+
+
+def judged_folder(work: Path, recipe: Recipe) -> Path:
+    """Where what a judge left of them is."""
+    return work / f"judge-{recipe.phase.name}"
+
+
+def references_folder(work: Path, recipe: Recipe) -> Path | None:
+    """Where the references that a recipe's last phase is trained with are; None where its negatives are the corpus's own."""
+    negatives = recipe.phase.negatives
+    if negatives.mined is None:
+        return None
+    return judged_folder(work, recipe) if isinstance(negatives, Judged) else mined_folder(work, recipe)
 
 
 def stage_name(recipe: Recipe, part: Recipe) -> str:

@@ -20,6 +20,7 @@ from launchers.environment import set_usual
 from launchers.evaluate import evaluate
 from launchers.exit_codes import INTERRUPTED, STOPPED
 from launchers.export import export
+from launchers.judge import judge
 from launchers.measure import measure
 from launchers.mine import mine
 from launchers.preflight import forecast
@@ -75,10 +76,10 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Before a phase that asks for mined negatives stands mine. Beside them, data looks after shards and shows what a step reads,
-    cache after kept embeddings, compare holds two evaluated models against each other, export writes a trained model for other
-    programs, and recipes shows what there is to train. On a Slurm cluster run submits the chain, and status, logs and cancel
-    look after it.
+    Before a phase that asks for mined negatives stands mine, and behind it judge where they are judged. Beside them, data looks
+    after shards and shows what a step reads, cache after kept embeddings, compare holds two evaluated models against each other,
+    export writes a trained model for other programs, and recipes shows what there is to train. On a Slurm cluster run submits
+    the chain, and status, logs and cancel look after it.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -218,7 +219,7 @@ def report(**shared: Any) -> None:
     one_stage("report", shared)
 
 
-for command in (cache, cancel, compare, data, evaluate, export, logs, measure, mine, recipes, rehearse, run, status):
+for command in (cache, cancel, compare, data, evaluate, export, judge, logs, measure, mine, recipes, rehearse, run, status):
     group.add_command(command)
 
 

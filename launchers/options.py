@@ -10,7 +10,7 @@ import click
 from eval.components import COMPONENTS
 from jobs.defaults import KINDS, STEP_TIMEOUT
 from launchers.progress import Progress
-from launchers.teacher_options import TEACHER_OPTIONS
+from launchers.teacher_options import JUDGE_OPTIONS, TEACHER_OPTIONS
 from pipeline.data.mmeb_train_sets import SPLITS
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.errors import ConfigError
@@ -182,6 +182,11 @@ def one_slice(command: Command) -> Command:
 def teacher(command: Command) -> Command:
     """Options of the endpoint that describes pictures."""
     return _with(TEACHER_OPTIONS, command)
+
+
+def judge(command: Command) -> Command:
+    """Options of the endpoint that judges mined candidates."""
+    return _with(JUDGE_OPTIONS, command)
 
 
 def model(command: Command) -> Command:

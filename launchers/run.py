@@ -21,6 +21,7 @@ SLURM = "slurm"
 @options.pictures
 @click.option("--convert-workers", type=click.IntRange(1), default=1, help="Processes that convert.")
 @options.teacher
+@options.judge
 @options.model
 @options.training
 @click.option("--until", type=click.Choice(ORDER), default=ORDER[-1], help="Last stage to run.")

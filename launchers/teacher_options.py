@@ -1,8 +1,8 @@
-"""Options of the model that is asked about pictures."""
+"""Options of the models that are asked: about pictures, and about candidates."""
 
 import click
 
-from jobs.defaults import ANSWER_TOKENS, MAX_UNANSWERED, TEACHER
+from jobs.defaults import ANSWER_TOKENS, JUDGE, MAX_UNANSWERED, MAX_UNJUDGED, TEACHER
 
 TEACHER_OPTIONS = (
     click.option(
@@ -26,5 +26,28 @@ TEACHER_OPTIONS = (
         default=MAX_UNANSWERED,
         metavar="SHARE",
         help="Sides with pictures that may stay without an answer to learn.",
+    ),
+)
+JUDGE_OPTIONS = (
+    click.option(
+        "--judge-url",
+        multiple=True,
+        metavar="URL|FILE",
+        help="OpenAI-compatible endpoint of the model that judges mined candidates and tells log-probabilities (key: "
+        "CREM_API_KEY), or a file with one a line; may be given several times.",
+    ),
+    click.option("--judge", default=JUDGE, metavar="NAME", help="Model name that this endpoint serves."),
+    click.option(
+        "--judge-workers",
+        type=click.IntRange(1),
+        show_default="as many as it answers without a queue",
+        help="Calls in flight at one endpoint of the judge, at most.",
+    ),
+    click.option(
+        "--max-unjudged",
+        type=click.FloatRange(0, 1),
+        default=MAX_UNJUDGED,
+        metavar="SHARE",
+        help="Pairs of a query and a candidate that may stay without a verdict.",
     ),
 )

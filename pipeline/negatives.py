@@ -4,7 +4,7 @@ from abc import ABC
 from dataclasses import dataclass
 
 from pipeline.errors import ConfigError
-from pipeline.ranges import check_least
+from pipeline.ranges import check_least, check_once
 
 
 class Negatives(ABC):
@@ -14,6 +14,11 @@ class Negatives(ABC):
 
     most: int
     """Of each pair, at most; a row that has fewer uses what it has."""
+
+    @property
+    def mined(self) -> "Mined | None":
+        """What a stage in front of the phase has to mine; None for what nobody mines."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +47,32 @@ class Mined(Negatives):
         check_least(self, "negatives", most=1, first_rank=1, last_rank=1)
         if self.last_rank < self.first_rank:
             raise ConfigError(f"negatives.last_rank: {self.last_rank} is before negatives.first_rank = {self.first_rank}")
+
+    @property
+    def mined(self) -> "Mined":
+        """Itself."""
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged(Negatives):
+    """Of the `top` ranks, mined as `Mined` does, the first `most` of which a judge says that they are no answer to the query.
+
+    Magic-MM-Embedding, section on judged negatives: 12 of the first 20. Datasets of `exempt` are not judged: the first `most`
+    ranks stand as they were mined.
+    """
+
+    most: int = 12
+    top: int = 20
+    exempt: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_least(self, "negatives", most=1, top=1)
+        check_once("negatives.exempt", self.exempt)
+        if self.most > self.top:
+            raise ConfigError(f"negatives.most: {self.most} of the first negatives.top = {self.top} ranks; raise negatives.top")
+
+    @property
+    def mined(self) -> Mined:
+        """All of the first ranks."""
+        return Mined(most=self.top, first_rank=1, last_rank=self.top)

@@ -45,7 +45,7 @@ def _jobs_of(stage: Stage, context: click.Context, shared: tuple[str, ...], shap
         words += ["--phase", stage.recipe.phase.name]
         yield Job(name=stage.name, words=tuple(words[1:]), nodes=shape.nodes, gpus=shape.gpus_per_node, is_training=True)
     else:
-        words += ["--phase", phase] if command == "mine" else []
+        words += ["--phase", phase] if command in ("mine", "judge") else []
         yield Job(name=stage.name, words=tuple(words), gpus=min(1, shape.gpus_per_node) if command in ON_GPUS else 0)
 
 

@@ -4,7 +4,7 @@
 """
 
 from pipeline.chat.address import KEY_VARIABLE, checked_key, key_from_environment
-from pipeline.chat.caller import REFUSED, UNANSWERED, Patience, Totals
+from pipeline.chat.caller import NO_LOGPROBS, REFUSED, UNANSWERED, Patience, Totals
 from pipeline.chat.endpoints import EndpointList
 from pipeline.chat.engine import ChatEngine, Script
 from pipeline.chat.journal import Failed, Journal
@@ -15,6 +15,7 @@ __all__ = [
     "CUT_ENDS",
     "KEY_VARIABLE",
     "MAX_ANSWER_TOKENS",
+    "NO_LOGPROBS",
     "REFUSED",
     "UNANSWERED",
     "Answer",

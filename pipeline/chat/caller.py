@@ -16,8 +16,8 @@ from pipeline.errors import EndpointSetupError, RefusedError, ServiceError
 
 logger = logging.getLogger(__name__)
 
-REFUSED, UNANSWERED = "refused", "unanswered"
-"""Kinds of failed requests: the server does not take this one, or no answer came."""
+REFUSED, UNANSWERED, NO_LOGPROBS = "refused", "unanswered", "no log-probabilities"
+"""Kinds of failed requests: the server does not take this one, no answer came, or one without the log-probabilities asked for."""
 _TICK_SECONDS = 0.05
 _SYNC_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.5
@@ -131,7 +131,10 @@ class Caller:
         while True:
             endpoint = await self._endpoints.acquire()
             try:
-                return await self._call(endpoint, body, request.sampling.max_tokens)
+                answer = await self._call(endpoint, body, request.sampling.max_tokens)
+                if request.sampling.top_logprobs and not answer.top_logprobs:
+                    return Failed(NO_LOGPROBS, f"{endpoint.url}: answered without the log-probabilities that it was asked for")
+                return answer
             except RefusedError as error:
                 return Failed(REFUSED, f"{endpoint.url}: {error}")
             except RetryableError as error:

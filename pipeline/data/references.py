@@ -5,7 +5,7 @@ A row of a file says that for the pair of source row `row` the side `side` of so
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,13 +106,21 @@ def _part(folder: Path, name: str, index: ShardIndex) -> Iterator[tuple[Ints, In
     if not path.is_file():
         return
     table = read_references(path)
-    columns: Mapping[str, Ints] = {each: table.column(each).to_numpy().astype(np.int64) for each in ("row", "candidate", "side")}
-    source, first = index.source_rows(name), index.datasets[name].start
-    found = {each: np.searchsorted(source, columns[each]) for each in ("row", "candidate")}
-    for each, places in found.items():
-        there = np.minimum(places, len(source) - 1)
-        if len(places) and not (len(source) and (source[there] == columns[each]).all()):
-            raise DataError(f"{path}: names rows that {name} does not have; it was mined of other shards, so mine it again")
-    if (np.diff(found["row"]) < 0).any():
+    row, candidate, side = (table.column(each).to_numpy().astype(np.int64) for each in ("row", "candidate", "side"))
+    try:
+        rows, candidates = corpus_rows(index, name, row), corpus_rows(index, name, candidate)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if (np.diff(rows) < 0).any():
         raise DataError(f"{path}: its rows are not in order; mine it again")
-    yield found["row"] + first, found["candidate"] + first, columns["side"]
+    yield rows, candidates, side
+
+
+def corpus_rows(index: ShardIndex, name: str, source_rows: Ints) -> Ints:
+    """The corpus's rows (N,) of a dataset's source rows (N,). Raises DataError for one that the dataset does not have."""
+    source = index.source_rows(name)
+    found = np.searchsorted(source, source_rows)
+    there = np.minimum(found, len(source) - 1)
+    if len(found) and not (len(source) and (source[there] == source_rows).all()):
+        raise DataError(f"names rows that {name} does not have; it was mined of other shards, so mine it again")
+    return (found + index.datasets[name].start).astype(np.int64)

@@ -5,6 +5,9 @@ from tests.mutants.mutant import Mutant
 NEAREST = ("tests/data_prep/negatives/test_nearest.py",)
 MINING = ("tests/data_prep/negatives/test_mining.py",)
 STAGE = ("tests/jobs/test_mine.py",)
+JUDGING = ("tests/data_prep/negatives/test_judging.py",)
+JUDGE_STAGE = ("tests/jobs/test_judge.py",)
+SCENE_JUDGE = ("tests/data_prep/test_scene_judge.py",)
 LOADER = ("tests/pipeline/train/dataloader",)
 
 MUTANTS = (
@@ -53,8 +56,8 @@ MUTANTS = (
     Mutant(
         "mining: references by place, as if the source had no holes",
         "pipeline/data/references.py",
-        '{each: np.searchsorted(source, columns[each]) for each in ("row", "candidate")}',
-        '{each: columns[each] for each in ("row", "candidate")}',
+        "    found = np.searchsorted(source, source_rows)\n",
+        "    found, source = source_rows, np.arange(len(source) + 99)\n",
         STAGE,
     ),
     Mutant(
@@ -74,8 +77,8 @@ MUTANTS = (
     Mutant(
         "mining: stands behind its phase",
         "jobs/run.py",
-        'ORDER.index("train" if name == "mine" else name)',
-        'ORDER.index("evaluate" if name == "mine" else name)',
+        'ORDER.index("train" if name in ("mine", "judge") else name)',
+        'ORDER.index("evaluate" if name in ("mine", "judge") else name)',
         STAGE,
     ),
     Mutant(
@@ -112,5 +115,68 @@ MUTANTS = (
         '"most": mixture.pop("negatives")',
         '"most": 0 * mixture.pop("negatives")',
         ("tests/pipeline/test_recipe_json.py",),
+    ),
+    Mutant(
+        "judge: the candidate's pictures are counted from one again",
+        "data_prep/negatives/judge_words.py",
+        "_told(candidate, 1 + len(query.images))",
+        "_told(candidate, 1)",
+        JUDGING,
+    ),
+    Mutant(
+        "judge: a word that is not told is impossible",
+        "data_prep/negatives/judge_words.py",
+        "max(yes, least) - max(no, least)",
+        "max(yes, -99.0) - max(no, -99.0)",
+        JUDGING,
+    ),
+    Mutant(
+        "judge: yes makes a negative",
+        "data_prep/negatives/judging.py",
+        "self.references.filter(pa.array(self.margins < 0))",
+        "self.references.filter(pa.array(self.margins > 0))",
+        JUDGING,
+    ),
+    Mutant(
+        "judge: an answer without log-probabilities is kept for good",
+        "pipeline/chat/caller.py",
+        "if request.sampling.top_logprobs and not answer.top_logprobs:",
+        "if False:",
+        JUDGING,
+    ),
+    Mutant(
+        "judge: a query of the row before",
+        "data_prep/negatives/judging.py",
+        "        if row != of:\n",
+        "        if query is None:\n",
+        JUDGING,
+    ),
+    Mutant(
+        "judge: datasets that are exempt are judged",
+        "jobs/judge.py",
+        "if name in self.negatives.exempt:",
+        "if name in ():",
+        JUDGE_STAGE,
+    ),
+    Mutant(
+        "judge: training reads what was mined",
+        "jobs/train.py",
+        "judged_folder(work, recipe) if isinstance(negatives, Judged) else",
+        "judged_folder(work, recipe) if recipe.phase.negatives is None else",
+        JUDGE_STAGE,
+    ),
+    Mutant(
+        "the stand-in judge never errs",
+        "data_prep/scene_judge.py",
+        "FALSE_SHARE = 0.1",
+        "FALSE_SHARE = 0.0",
+        SCENE_JUDGE,
+    ),
+    Mutant(
+        "the stand-in judge forgets what was changed",
+        "data_prep/scene_judge.py",
+        "thing.words.replace(changed[1], changed[2])",
+        "thing.words",
+        SCENE_JUDGE,
     ),
 )

@@ -17,7 +17,7 @@ from pipeline.manifest import canonical_json
 from pipeline.model.adapters import Adapter, Full, LoRA
 from pipeline.model.pooling import AttentionPool, LastToken, MeanOver, MLPMean, Pooling
 from pipeline.model.shrinkers import AveragePool, Bilinear, KeepAll, Shrinker
-from pipeline.negatives import InFile, Mined, Negatives
+from pipeline.negatives import InFile, Judged, Mined, Negatives
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
 from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Target
@@ -51,7 +51,7 @@ class WeighedInfoNCE(InfoNCE):
 OPEN: dict[Any, tuple[Any, ...]] = {
     Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
     Shrinker: (KeepAll, Bilinear, AveragePool),
-    Negatives: (InFile, Mined),
+    Negatives: (InFile, Mined, Judged),
     Target: (OwnQuestions, Dialogue, Caption, Description, OtherSide),
     Adapter: (Full, LoRA, HeadAlone),
     ContrastiveLoss: (InfoNCE, WeighedInfoNCE),

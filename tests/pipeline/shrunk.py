@@ -8,7 +8,7 @@ from data_prep.tiny_model import TILE_PIXELS, build_tiny_model
 from pipeline.manifest import canonical_json
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.tiles import Tiles
-from pipeline.negatives import InFile, Mined
+from pipeline.negatives import InFile
 from pipeline.recipe import Family, PublishedBackbone, Recipe, TinyBackbone
 from pipeline.recipes import RECIPES, load
 from tests.pipeline.corpus import SMALL, TEXTS
@@ -38,7 +38,7 @@ def shrunk(recipe: Recipe, **fields: object) -> list[Recipe]:
         machine = {"zero_stage": 0, "dtype": "float32", "chunk_tokens": 200, "kept_chunks": 0, "held_out": 2}
         steps = {"steps": 2, "evaluate_every": 2, "checkpoint_every": 2}
         optimizer = replace(phase.optimizer, learning_rate=1e-2, warmup_steps=0, warmup_share=0.0)
-        if isinstance(phase.negatives, Mined):  # what finds them is tried in tests/jobs/test_mine.py
+        if phase.negatives.mined is not None:  # what finds them is tried in tests/jobs/test_mine.py
             fields = {"negatives": InFile(most=2), **fields}
         one = replace(phase, **{**machine, **steps, "mixture": mixture, "optimizer": optimizer, **fields})
         tiles = Tiles(side=TILE_PIXELS, max_tiles=2) if isinstance(recipe.pixels, Tiles) else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline.errors import ConfigError
-from pipeline.negatives import Mined, Negatives
+from pipeline.negatives import Negatives
 from pipeline.train.dataloader.corpus import Corpus
 
 
@@ -14,7 +14,7 @@ class HardNegatives:
 
     def __init__(self, corpus: Corpus, negatives: Negatives, max_length: int, held_out: tuple[int, ...]) -> None:
         """Raises ConfigError where references are asked for and none are there."""
-        if isinstance(negatives, Mined) and corpus.references is None:
+        if negatives.mined is not None and corpus.references is None:
             raise ConfigError("negatives: the phase takes mined ones, and there are none; run crem mine first")
         self.corpus, self.most, self.max_length = corpus, negatives.most, max_length
         self.held_out = frozenset(held_out)

@@ -1,0 +1,139 @@
+"""Stage `judge`: which of a phase's mined candidates a served model holds for no answer to their query."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_prep import scene_server
+from data_prep.negatives.judge_words import VERSION
+from data_prep.negatives.judging import judge_references, refuse_unjudged, take_exempt, write_verdicts
+from data_prep.qa_teacher import addresses
+from data_prep.toy_world import FACTS
+from jobs.defaults import JUDGE, MAX_UNJUDGED
+from jobs.mine import STATISTICS
+from jobs.stage import Context, Input, Result, Writing
+from jobs.train import TrainStage, judged_folder, mined_folder
+from pipeline.chat import ChatEngine, EndpointList, Journal, Patience
+from pipeline.data.references import read_references, references_file
+from pipeline.data.shards import ShardIndex
+from pipeline.errors import ConfigError
+from pipeline.manifest import Manifest, file_digest, fingerprint, write_atomic
+from pipeline.negatives import Judged
+from pipeline.tracking import Tracker
+
+JOURNAL = "answers.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeStage:
+    """Asks about each mined pair of a query and a candidate. Stopped at any moment, it goes on with those that have no answer.
+
+    `url` are addresses and files of addresses of a vision-language model that tells log-probabilities; over the toy world a
+    loopback server that knows the scenes stands in for it. `workers` None: calls in flight as each endpoint takes them. More
+    than the share `max_unjudged` of pairs without a verdict stop the stage.
+    """
+
+    train: TrainStage
+    url: tuple[str, ...] = ()
+    model: str = JUDGE
+    workers: int | None = None
+    max_unjudged: float = MAX_UNJUDGED
+    writing: Writing = field(default=Writing.KEEP)
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError where nothing is judged, or nobody could be asked: not after days of training in front of it."""
+        recipe, _ = self.train.recipe, self.negatives
+        done = self.folder.is_dir() and Manifest.read(self.folder) is not None
+        if not (self.url or self._is_toy or done):
+            raise ConfigError(
+                f"--judge-url: phase {recipe.phase.name} takes judged negatives, and nobody judges; give the address of "
+                f"a model that tells log-probabilities, or take mined ones: --set {recipe.phase_path}.negatives=Mined"
+            )
+        if self.url:
+            EndpointList(addresses(self.url))
+
+    @property
+    def context(self) -> Context:
+        """What the phase's training has."""
+        return self.train.context
+
+    @property
+    def negatives(self) -> Judged:
+        """What the phase asks for. Raises ConfigError where that is nothing that is judged."""
+        recipe = self.train.recipe
+        if not isinstance(recipe.phase.negatives, Judged):
+            raise ConfigError(
+                f"{recipe.phase_path}.negatives: phase {recipe.phase.name} has none judged; "
+                f"--set {recipe.phase_path}.negatives=Judged asks for them"
+            )
+        return recipe.phase.negatives
+
+    @property
+    def name(self) -> str:
+        """`judge-<phase>`."""
+        return self.folder.name
+
+    @property
+    def folder(self) -> Path:
+        """References, one file a dataset, the verdicts that they come from, statistics, and the journal of answers."""
+        return judged_folder(self.context.work, self.train.recipe)
+
+    def inputs(self) -> Mapping[str, Input]:
+        """The shards, and what was mined."""
+        recipe = self.train.recipe
+        mined = Input(path=mined_folder(self.context.work, recipe), made_by=f"mine --phase {recipe.phase.name}")
+        return {"shards": Input(path=self.context.shards, made_by="convert"), "mined": mined}
+
+    def settings(self) -> Mapping[str, object]:
+        """What is asked, of whom, and what is counted as few. The address is a matter of the machine."""
+        return {"negatives": self.negatives, "judge": self._judge, "words": VERSION}
+
+    def run(self, out: Path, tracker: Tracker) -> Result:
+        """Judge dataset after dataset. Raises DataError for damaged shards, ServiceError where too many have no verdict."""
+        index, mined = ShardIndex.open(self.context.shards), self.inputs()["mined"].path
+        names = [name for name in index.datasets if references_file(mined, name).is_file()]
+        with self._endpoints() as urls, Journal(out / JOURNAL) as journal:
+            patience = Patience(most_in_flight=self.workers)
+            endpoints = EndpointList(addresses(urls))
+            with ChatEngine(endpoints, model=self._judge, journal=journal, patience=patience) as engine:
+                statistics = {name: self._judged(out, mined, index, name, engine) for name in names}
+        refuse_unjudged(list(statistics.values()), self.max_unjudged)
+        write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
+        counts = {each: sum(one.get(each, 0) for one in statistics.values()) for each in _COUNTED}
+        content = {name: file_digest(references_file(out, name)) for name in names}
+        return Result(counts={**counts, "asked": engine.totals.answers}, content=fingerprint(content))
+
+    def _judged(self, out: Path, mined: Path, index: ShardIndex, name: str, engine: ChatEngine) -> dict[str, Any]:
+        if name in self.negatives.exempt:
+            return take_exempt(mined, out, name)
+        references = read_references(references_file(mined, name))
+        verdicts = judge_references(index, name, references, engine, progress=self._watched)
+        write_verdicts(out, name, verdicts)
+        return verdicts.counts(self.negatives.most)
+
+    def _watched(self, dataset: str, done: int, total: int) -> None:
+        self.context.progress(self.name, done, total, f"{dataset}, pairs judged")
+
+    @property
+    def _is_toy(self) -> bool:
+        return self.context.data == self.context.toy
+
+    @property
+    def _judge(self) -> str:
+        """Name of the model that judges."""
+        return scene_server.MODEL_NAME if self._is_toy and not self.url else self.model
+
+    @contextlib.contextmanager
+    def _endpoints(self) -> Iterator[tuple[str, ...]]:
+        """The addresses to ask: the user's, or the toy world's server for as long as it is needed."""
+        if self.url:
+            yield self.url
+            return
+        with scene_server.serve(self.context.data / FACTS) as url:
+            yield (url,)
+
+
+_COUNTED = ("pairs", "negatives", "positives", "fewer")
