@@ -1,9 +1,8 @@
 """Magic-MM-Embedding (arXiv 2602.05275): InternVL3 with a quarter of its visual tokens, in phases; and its ablations.
 
-Values are the paper's ("paper"); where it says nothing, "unknown", and ours stands. Its third phase, on negatives that a judge
-has read, and its reranker are not here: nothing asks a judge yet. Its corpora (32 M rows of instructions, 16 M pairs, in part
-in-house) are not public as a whole; numbers of steps are its own, whatever the shards hold. Its tables of instructions are not
-copied: pairs keep the wording of their corpus.
+Values are the paper's ("paper"); where it says nothing, "unknown", and ours stands. Its corpora (32 M rows of instructions, 16 M
+pairs, 1.5 M of them judged, in part in-house) are not public as a whole; numbers of steps are its own, whatever the shards hold.
+Its tables of instructions are not copied: pairs keep the wording of their corpus.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pipeline.model.compression import Chorus
 from pipeline.model.pooling import LastToken
 from pipeline.model.shrinkers import AveragePool, Bilinear, KeepAll
 from pipeline.model.tiles import Tiles
-from pipeline.negatives import InFile, Mined
+from pipeline.negatives import InFile, Judged, Mined
 from pipeline.phase import AdamW, Mixture, Phase
 from pipeline.recipe import PublishedBackbone, Recipe
 from pipeline.roles import Layout, Role
@@ -38,10 +37,12 @@ TILE_FACTORS = {36: 2.6667, 64: 2.0, 100: 1.6, 144: 1.3333}
 
 RULED = (0, 4, 8, 12, 16, 20)
 """Numbers of negatives by rule that the paper compares with judged ones."""
+JUDGED = (4, 8, 16, 20)
+"""Numbers of judged negatives besides magic_2b's 12."""
 
 
 def magic_2b() -> Recipe:
-    """Restore, warm-up and mined negatives on InternVL3-2B."""
+    """Restore, warm-up, mined and judged negatives on InternVL3-2B."""
     optimizer = AdamW(learning_rate=2e-4)  # paper; schedule and warm-up unknown
     restore = Phase(
         name="restore",
@@ -71,16 +72,23 @@ def magic_2b() -> Recipe:
         mixture=_pairs(48 * 64),  # paper
         negatives=Mined(most=2, first_rank=50, last_rank=100),  # paper
     )
+    judged = replace(
+        mined,
+        name="judged",
+        steps=5208,  # paper: two epochs of 1.5 M pairs
+        mixture=_pairs(48 * 12),  # paper: 12 on each GPU
+        negatives=Judged(most=12, top=20, exempt=("HatefulMemes",)),  # paper: a set of two labels is not judged
+    )
     return Recipe(
         name="magic_2b",
-        summary="Magic-MM-Embedding, InternVL3-2B: 64 tokens a tile; restore, warm-up, mined negatives (no judged ones yet)",
+        summary="Magic-MM-Embedding, InternVL3-2B: 64 tokens a tile; restore, warm-up, mined, then judged negatives",
         backbone=PublishedBackbone(name="InternVL3-2B-hf"),
         tokens=Chorus(count=0),
         pooling=LastToken(Role.CONTEXT),  # paper
         pixels=Tiles(max_tiles=1, by_phase=(("restore", 4),), by_dataset=tuple((name, 4) for name in DOCUMENTS)),  # paper
         vision=Bilinear(2.0),  # paper
         max_length=2048,  # unknown
-        phases=(restore, warm, mined),
+        phases=(restore, warm, mined, judged),
     )
 
 
@@ -89,16 +97,18 @@ def _pairs(count: int) -> Mixture:
 
 
 def magic_8b() -> Recipe:
-    """The same on InternVL3-8B, in smaller batches (paper: 72 and 48 a GPU)."""
+    """The same on InternVL3-8B, in smaller batches (paper: 72, 48 and 10 a GPU)."""
     base = magic_2b()
-    restore, warm, mined = base.phases
+    restore, warm, mined, judged = base.phases
     warm = replace(warm, steps=9259, mixture=_pairs(48 * 72))
+    mined = replace(mined, steps=13_889, mixture=_pairs(48 * 48))
+    judged = replace(judged, steps=6250, mixture=_pairs(48 * 10))
     return replace(
         base,
         name="magic_8b",
         summary="Magic-MM-Embedding, InternVL3-8B: the values of magic_2b in smaller batches",
         backbone=PublishedBackbone(name="InternVL3-8B-hf"),
-        phases=(restore, warm, replace(mined, steps=13_889, mixture=_pairs(48 * 48))),
+        phases=(restore, warm, mined, judged),
     )
 
 
@@ -137,20 +147,22 @@ def averaged() -> Recipe:
 
 def ruled(count: int) -> Recipe:
     """Ablation: a third phase on negatives by rule, in place of judged ones. The rule [inferred]: that of the phase before."""
-    base = magic_2b()
     negatives = Mined(most=count) if count else InFile()
-    third = replace(
-        base.phase,
-        name="ruled",
-        steps=5208,  # paper: two epochs of 1.5 M pairs
-        mixture=_pairs(48 * 12),  # paper: 12 on each GPU
-        negatives=negatives,
-    )
     return replace(
-        base,
+        magic_2b().with_phase(name="ruled", negatives=negatives),
         name=f"magic_2b_ruled{count}",
-        summary=f"magic_2b and a phase of {count} negatives by rule in place of judged ones",
-        phases=(*base.phases, third),
+        summary=f"magic_2b with {count} negatives by rule in place of judged ones",
+    )
+
+
+def judged(count: int) -> Recipe:
+    """Ablation: another number of judged negatives."""
+    base = magic_2b()
+    assert isinstance(base.phase.negatives, Judged)
+    return replace(
+        base.with_phase(negatives=replace(base.phase.negatives, most=count)),
+        name=f"magic_2b_judged{count}",
+        summary=f"magic_2b with {count} judged negatives",
     )
 
 
@@ -159,10 +171,13 @@ MAGIC: dict[str, Callable[[], Recipe]] = {
     "magic_8b": magic_8b,
     "magic_2b_restore": partial(with_phases, "magic_2b_restore", "restore"),
     "magic_2b_warm": partial(with_phases, "magic_2b_warm", "restore", "warm"),
+    "magic_2b_mined": partial(with_phases, "magic_2b_mined", "restore", "warm", "mined"),
     "magic_2b_no_restore": partial(with_phases, "magic_2b_no_restore", "warm", "mined"),
+    "magic_2b_restore_judged": partial(with_phases, "magic_2b_restore_judged", "restore", "judged"),
     **{f"magic_2b_warm_r{rank}": partial(with_rank, rank) for rank in (8, 32)},
     **{f"magic_2b_tile{count}": partial(with_tile_tokens, count) for count in (*TILE_FACTORS, 256)},
     "magic_2b_average": averaged,
     **{f"magic_2b_ruled{count}": partial(ruled, count) for count in RULED},
+    **{f"magic_2b_judged{count}": partial(judged, count) for count in JUDGED},
 }
-"""The method at both sizes, and the rows of its ablations that need no judge."""
+"""The method at both sizes, and the rows of its ablations."""

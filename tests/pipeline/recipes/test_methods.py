@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from pipeline.losses.weights import weight_at
 from pipeline.model.adapters import Full, LoRA
 from pipeline.model.shrinkers import Bilinear
-from pipeline.negatives import InFile, Mined
+from pipeline.negatives import InFile, Judged, Mined
 from pipeline.phase import Phase
 from pipeline.recipe_diff import differences
 from pipeline.recipes import METHODS, RECIPES, load
@@ -70,9 +70,12 @@ BY_HAND: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "phases.1.steps": ("5208", "9259"),
             "phases.2.mixture.pairs": ("3072", "2304"),
             "phases.2.steps": ("10417", "13889"),
+            "phases.3.mixture.pairs": ("576", "480"),
+            "phases.3.steps": ("5208", "6250"),
         },
     ),
-    "magic_2b_warm": ("magic_2b", {"phases.2": ("mined, 10417 steps", "none")}),
+    "magic_2b_mined": ("magic_2b", {"phases.3": ("judged, 5208 steps", "none")}),
+    "magic_2b_warm": ("magic_2b_mined", {"phases.2": ("mined, 10417 steps", "none")}),
     **{f"magic_2b_warm_r{rank}": ("magic_2b_warm", {"phases.1.adapter.rank": ("16", str(rank))}) for rank in (8, 32)},
     "magic_2b_tile64": ("magic_2b_warm", SMALLER),
     **{
@@ -81,7 +84,11 @@ BY_HAND: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     },
     "magic_2b_tile256": ("magic_2b_tile64", {"vision": ("Bilinear(factor=2.0)", "KeepAll()")}),
     "magic_2b_average": ("magic_2b_tile64", {"vision": ("Bilinear(factor=2.0)", "AveragePool(factor=2.0)")}),
-    **{f"magic_2b_ruled{count}": ("magic_2b", {"phases.3": ("none", "ruled, 5208 steps")}) for count in (0, 4, 8, 12, 16, 20)},
+    **{f"magic_2b_judged{count}": ("magic_2b", {"phases.3.negatives.most": ("12", str(count))}) for count in (4, 8, 16, 20)},
+    **{
+        f"magic_2b_ruled{count}": ("magic_2b_mined", {"phases.3": ("none", "ruled, 5208 steps")})
+        for count in (0, 4, 8, 12, 16, 20)
+    },
     "vlm2vec_v2_2b": ("vlm2vec_2b", {"phases.0.steps": ("2000", "5000"), "phases.0.mixture.pairs": ("2048", "1024")}),
 }
 
@@ -100,7 +107,7 @@ def test_every_recipe_of_a_method_is_the_method_s_own_or_held_by_hand() -> None:
         set(METHODS["Magic-MM-Embedding (arXiv 2602.05275)"]),
         set(METHODS["Baselines"]),
     )
-    others = {"magic_2b", "magic_2b_restore", "magic_2b_no_restore"}  # held in the test of its values
+    others = {"magic_2b", "magic_2b_restore", "magic_2b_no_restore", "magic_2b_restore_judged"}  # held in the test of its values
     assert set.union(*groups) == set(BY_HAND) | others | {"coma_3b", "btoks_2b", "vlm2vec_2b", "cafe", "voco_llama"}
     assert all(load(name).name == name for name in RECIPES)
 
@@ -159,19 +166,23 @@ def test_bottleneck_tokens_values_are_those_of_its_code() -> None:
 
 def test_magics_values_are_those_of_its_paper() -> None:
     recipe = load("magic_2b")
-    restore, warm, mined = recipe.phases
+    restore, warm, mined, judged = recipe.phases
     assert (recipe.tokens.count, recipe.vision, recipe.pooling.positions.last) == (0, Bilinear(2.0), True)
     tiles = {(p, d): recipe.pixels.of(p, d).max_tiles for p in ("restore", "mined") for d in ("DocVQA", "MSCOCO")}  # type: ignore[union-attr]
     assert tiles == {("restore", "DocVQA"): 4, ("restore", "MSCOCO"): 4, ("mined", "DocVQA"): 4, ("mined", "MSCOCO"): 1}
     assert (type(restore.adapter), restore.tower, restore.steps, restore.mixture.outside) == (Full, "trained", 30_000, 48)
     assert (restore.contrastive_weight, restore.mixture.pairs, restore.optimizer.learning_rate) == (0.0, 0, 1e-5)
     every = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    for phase, pairs in ((warm, 48 * 128), (mined, 48 * 64)):
+    for phase, pairs, seen in ((warm, 48 * 128, 16e6), (mined, 48 * 64, 16e6), (judged, 48 * 12, 1.5e6)):
         assert isinstance(phase.adapter, LoRA) and (phase.adapter.rank, phase.adapter.targets) == (16, every)
         assert (phase.mixture.pairs, phase.contrastive.temperature, phase.optimizer.learning_rate) == (pairs, 0.03, 2e-4)
-        assert abs(phase.steps * pairs - 2 * 16_000_000) < pairs and phase.tower == "frozen" and not phase.mixture.own_sides
+        assert abs(phase.steps * pairs - 2 * seen) < pairs and phase.tower == "frozen" and not phase.mixture.own_sides
     assert mined.negatives == Mined(most=2, first_rank=50, last_rank=100) and warm.negatives == InFile(most=0)
+    assert judged.negatives == Judged(most=12, top=20, exempt=("HatefulMemes",)) and "HatefulMemes" in TRAIN_SETS
     assert load("magic_2b_restore").phases == (restore,) and load("magic_2b_no_restore").phases == (warm, mined)
+    assert load("magic_2b_restore_judged").phases == (restore, judged)
+    larger = load("magic_8b").phase
+    assert abs(larger.steps * larger.mixture.pairs - 3_000_000) < larger.mixture.pairs == 480
     for count in (0, 4, 20):
         third = load(f"magic_2b_ruled{count}").phase
         assert third.negatives.most == count and abs(third.steps * third.mixture.pairs - 3_000_000) < third.mixture.pairs
