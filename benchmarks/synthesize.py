@@ -141,7 +141,8 @@ def busy(shapes: list[tuple[int, float]], *, requests: int, kib: int, warm: int)
     (begun, used, before), (ended, used_at_end, after) = marks
     wall = ended - begun
     print(
-        f"{requests} requests of {kib} KiB; {wall:.1f} s watched, processor {100 * (used_at_end - used) / wall:.0f} % of a core"
+        f"{requests} requests of {kib} KiB; {wall:.1f} s watched, processor {100 * (used_at_end - used) / wall:.0f} % of a core, "
+        f"{1000 * (used_at_end - used) / (requests - warm - warm // 2):.2f} ms a request"
     )
     for (slots, seconds), (answers, work), (answers_at_end, work_at_end) in zip(shapes, before, after, strict=True):
         rate = (answers_at_end - answers) / wall

@@ -115,7 +115,7 @@ def _fault_of_words(text: str, request: str, template: str) -> Fault | None:
         return Fault.ECHO
     if _ends_on_one_piece(plain) or _is_one_phrase(plain):
         return Fault.LOOP
-    return Fault.LANGUAGE if _is_foreign(plain, f"{template} {request}") else None
+    return Fault.LANGUAGE if _is_foreign(plain, request, template) else None
 
 
 def _plain(text: str) -> str:
@@ -147,17 +147,31 @@ def _patterns(language: Refusal) -> tuple[re.Pattern[str], re.Pattern[str], re.P
     return apology, re.compile(unicodedata.normalize("NFKC", language.inability)), opening
 
 
-def _is_foreign(plain: str, asked: str) -> bool:
+def _is_foreign(plain: str, request: str, template: str) -> bool:
     """Whether hardly any letter is of a script of the request."""
-    own, scripts = _scripts(asked), _scripts(plain)
+    own, scripts = _scripts_of_template(template) | set(_scripts(request)), _scripts(plain)
     letters = scripts.total()
     ours = sum(count for script, count in scripts.items() if script in own)
     return bool(own) and letters >= RULES.least_letters and ours < RULES.least_own_script * letters
 
 
+@cache
+def _scripts_of_template(template: str) -> frozenset[str]:
+    return frozenset(_scripts(template))
+
+
 def _scripts(text: str) -> Counter[str]:
     """Letters by script, by the first word of their names: LATIN, CYRILLIC, CJK, HIRAGANA, ..."""
-    return Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
+    scripts = Counter[str]()
+    for letter, count in Counter(text).items():
+        if letter.isalpha():
+            scripts[_script(letter)] += count
+    return scripts
+
+
+@cache
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "?").split()[0]
 
 
 def _echoes(words: list[str], request: str, template: str) -> bool:

@@ -1,9 +1,10 @@
 """How many requests an endpoint holds at once, found while it is asked: additive increase, multiplicative decrease.
 
-As TCP does, it doubles first (slow start) and then grows by one a round, a round being about as many answers as the limit. It
-goes down at once when the server says that it has too much to do. Latency alone tells little: a server that batches gets slower
-with every request it holds, and does more in all. So latency well over the least one seen is a reason to try a lower limit, and
-the rate (by Little's law limit / latency) says whether that costs answers: then it goes back, else there had been a queue.
+As TCP does, it doubles first (slow start) and then grows by one a round, a round being about as many answers as the limit; by
+two, four and so on in rounds after one another that show no queue, unless the server has ever refused more. It goes down at once
+when the server says that it has too much to do. Latency alone tells little: a server that batches gets slower with every request
+it holds, and does more in all. So latency well over the least one seen is a reason to try a lower limit, and the rate (by
+Little's law limit / latency) says whether that costs answers: then it goes back, else there had been a queue.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ _QUEUED = 1.5
 """A round's latency over the least one, from which on a queue is looked for."""
 _DOUBLED_GAIN = 1.1
 """The rate over the round before that shows more work done after doubling."""
+_MOST_GROWTH = 0.25
+"""Of the limit, in a round behind the slow start."""
 _COSTLY = 1 - (1 - _SHRINK) / 3
 """The rate under a lower limit over the rate before, below which the requests taken away were no queue."""
 _LEAST_ANSWERS = 16
@@ -36,6 +39,8 @@ class InFlightLimit:
     _least_latency: float = float("inf")
     _before_trial: tuple[float, float] | None = None
     _next_trial: float = 0.0
+    _growth: float = 1.0
+    _is_bounded: bool = False
 
     @property
     def slots(self) -> int:
@@ -56,6 +61,7 @@ class InFlightLimit:
         if begun >= self._since:
             factor = _SHRINK_FIRST if self.is_slow_start else _SHRINK
             self.is_slow_start, self._before_trial = False, None
+            self._growth, self._is_bounded = 1.0, True
             self._begin_round(self.value * factor, now)
 
     def _end_round(self, now: float) -> None:
@@ -78,7 +84,7 @@ class InFlightLimit:
         return self.value * _SHRINK_FIRST
 
     def _grown_or_tried(self, rate: float, latency: float) -> float:
-        """One more; the limit before, if a lower one has cost answers; or a lower one, to try whether it does."""
+        """Some more; the limit before, if a lower one has cost answers; or a lower one, to try whether it does."""
         trial, self._before_trial = self._before_trial, None
         if trial is not None:
             value, rate_before = trial
@@ -87,9 +93,16 @@ class InFlightLimit:
                 return value
             self._next_trial = 0.0
         if latency > _QUEUED * self._least_latency and self.value >= self._next_trial:
-            self._before_trial = (self.value, rate)
+            self._before_trial, self._growth = (self.value, rate), 1.0
             return self.value * _SHRINK
-        return self.value + 1
+        return self.value + self._grown()
+
+    def _grown(self) -> float:
+        """What a round adds; the next one twice as much where nothing has shown a bound."""
+        growth = self._growth
+        if not self._is_bounded:
+            self._growth = min(2 * growth, max(_MOST_GROWTH * self.value, 1.0))
+        return growth
 
     def _begin_round(self, value: float, now: float) -> None:
         self.value = min(max(value, 1.0), self.most)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_ANSWER_TOKENS = 256
-_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+_SIGNATURES = ((b"\x89PNG", b"image/png"), (b"\xff\xd8\xff", b"image/jpeg"), (b"GIF8", b"image/gif"), (b"RIFF", b"image/webp"))
+_MARK = "picture"
+"""Where a picture goes in the JSON of a call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,12 @@ def _parts(request: ChatRequest, model: str) -> Iterator[str]:
 
 
 def encode(request: ChatRequest, model: str) -> bytes:
-    """The body of a call: in its first message the pictures, as data URIs, before the words."""
-    content: list[dict[str, object]] = [{"type": "image_url", "image_url": {"url": data_uri(image)}} for image in request.images]
+    """The body of a call: in its first message the pictures, as data URIs, before the words.
+
+    A data URI has nothing to escape, so pictures are put in behind the JSON encoder, which would look at each of their bytes.
+    Nothing that may hold the same mark stands before the pictures.
+    """
+    content: list[dict[str, object]] = [{"type": "image_url", "image_url": {"url": _MARK}} for _ in request.images]
     messages: list[dict[str, object]] = []
     for question, answer in request.history:
         content.append({"type": "text", "text": question})
@@ -67,7 +73,9 @@ def encode(request: ChatRequest, model: str) -> bytes:
         content = []
     content.append({"type": "text", "text": request.text})
     messages.append({"role": "user", "content": content})
-    return json.dumps({"model": model, "messages": messages, **_sampled(request.sampling)}).encode()
+    body = json.dumps({"messages": messages, "model": model, **_sampled(request.sampling)}).encode()
+    first, *rest = body.split(_MARK.encode(), len(request.images))
+    return b"".join([first, *(part for pair in zip(map(_data_uri, request.images), rest, strict=True) for part in pair)])
 
 
 def _sampled(sampling: Sampling) -> dict[str, object]:
@@ -82,5 +90,9 @@ def _sampled(sampling: Sampling) -> dict[str, object]:
 
 def data_uri(image: bytes) -> str:
     """An encoded picture as a data URI, its media type taken from its first bytes (JPEG where they tell nothing)."""
-    media = next((name for signature, name in _SIGNATURES if image.startswith(signature)), "image/jpeg")
-    return f"data:{media};base64,{base64.b64encode(image).decode('ascii')}"
+    return _data_uri(image).decode("ascii")
+
+
+def _data_uri(image: bytes) -> bytes:
+    media = next((name for signature, name in _SIGNATURES if image.startswith(signature)), b"image/jpeg")
+    return b"data:" + media + b";base64," + base64.b64encode(image)

@@ -19,7 +19,7 @@ class Transport:
 
     def __init__(self, *, timeout_seconds: float, api_key: str) -> None:
         """A call may take `timeout_seconds` in all. An empty key is none."""
-        self._key = api_key
+        self._key, self._proxies = api_key, dict[str, str | None]()
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_SECONDS)
         limits = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS)
@@ -44,7 +44,7 @@ class Transport:
         """
         try:
             async with self._session.post(
-                f"{url}/chat/completions", data=body, proxy=proxy_of(url), allow_redirects=False
+                f"{url}/chat/completions", data=body, proxy=self._proxy(url), allow_redirects=False
             ) as reply:
                 raw = await _read(reply)
                 status, retry_after = reply.status, reply.headers.get("Retry-After", "")
@@ -60,6 +60,12 @@ class Transport:
             raise type(error)(self._clean(str(error))) from None
         except RetryableError as error:
             raise RetryableError(self._clean(str(error)), error.pause_seconds, is_busy=error.is_busy) from None
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy of an address, looked for once: the whole environment is read for it."""
+        if url not in self._proxies:
+            self._proxies[url] = proxy_of(url)
+        return self._proxies[url]
 
     def _clean(self, words: str) -> str:
         """The words without the key: some servers repeat the header they refused."""

@@ -78,6 +78,13 @@ MUTANTS = (
         "    for question, answer in request.history:\n        _ = (",
         REQUEST,
     ),
+    Mutant(
+        "a picture goes where the words mention one",
+        "pipeline/chat/request.py",
+        'json.dumps({"messages": messages, "model": model, ',
+        'json.dumps({"model": model, "messages": messages, ',
+        REQUEST,
+    ),
     Mutant("two seeds are one key", "pipeline/chat/request.py", "str(sampling.seed), ", "", REQUEST),
     Mutant(
         "the key follows a redirect",
@@ -198,6 +205,20 @@ MUTANTS = (
         "pipeline/chat/in_flight.py",
         "        if latency > _QUEUED * self._least_latency and self.value >= self._next_trial:\n",
         "        if False:\n",
+        IN_FLIGHT,
+    ),
+    Mutant(
+        "a limit left too low grows by one for good",
+        "pipeline/chat/in_flight.py",
+        "        if not self._is_bounded:\n",
+        "        if False:\n",
+        IN_FLIGHT,
+    ),
+    Mutant(
+        "a server that has refused more is asked for more by leaps",
+        "pipeline/chat/in_flight.py",
+        "            self._growth, self._is_bounded = 1.0, True\n",
+        "            self._growth = 1.0\n",
         IN_FLIGHT,
     ),
     Mutant(

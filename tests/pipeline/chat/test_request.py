@@ -27,6 +27,21 @@ def test_a_call_has_its_pictures_once_before_the_first_question() -> None:
     ]
 
 
+def test_words_may_say_whatever_stands_for_a_picture() -> None:
+    asked = ChatRequest(text="a picture of picture", images=(PNG,), history=(('picture "picture"', "picture"),))
+    said = json.loads(encode(asked, "picture"))
+    picture, text = said["messages"][0]["content"]
+    assert picture == {"type": "image_url", "image_url": {"url": data_uri(PNG)}}
+    assert [text["text"], *(message["content"] for message in said["messages"][1:])] == [
+        'picture "picture"',
+        "picture",
+        [{"type": "text", "text": "a picture of picture"}],
+    ]
+    assert (
+        said["model"] == "picture" and json.loads(encode(replace(asked, images=()), "m"))["messages"][-1] == said["messages"][-1]
+    )
+
+
 def test_what_is_left_to_the_server_is_not_said() -> None:
     said = json.loads(encode(ChatRequest(text="?"), "m"))
     assert {name: value for name, value in said.items() if name != "messages"} == {
