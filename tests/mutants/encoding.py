@@ -61,6 +61,13 @@ MUTANTS = (
         (ENCODE,),
     ),
     Mutant(
+        "a killed evaluation begins anew",
+        "pipeline/encode/share.py",
+        "if len(left := batch[~there[batch]])]",
+        "if len(left := batch)]",
+        ("tests/pipeline/encode/test_encode_kills.py",),
+    ),
+    Mutant(
         "batches follow what is missing",
         "pipeline/encode/share.py",
         "[left for batch in own if len(left := batch[~there[batch]])]",
