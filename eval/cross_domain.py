@@ -15,7 +15,7 @@ from eval.gold_ranks import Ranks, write_ranks
 from eval.measurement import ResultFolder
 from eval.metrics import Score, interval
 from eval.options import encoding_options, preset_options, subject_options, take_encoding
-from eval.ranks import is_rank, measure_together, run_again
+from eval.ranks import Told, is_rank, measure_together, run_again
 from eval.results import write_result
 from eval.retrieval_set import SEED
 from eval.subject import find_subject, one_line_errors
@@ -35,6 +35,12 @@ class CrossDomainResults:
 
     sets: tuple[CrossDomainResult, ...]
     groups: dict[str, Score]
+
+    def figures(self) -> dict[str, float]:
+        """Every metric by `set/direction/metric`, and the means of SugarCrepe's groups."""
+        every = [(f"{item.name}/{each.name}", each) for item in self.sets for each in item.directions]
+        found = {f"{name}/{metric}": score.value for name, each in every for metric, score in each.measures.items()}
+        return found | {f"{NAME}/{name}": score.value for name, score in self.groups.items()}
 
 
 def merged(sets: Sequence[CrossDomainResult]) -> CrossDomainResults:
@@ -115,12 +121,12 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], process
         measure_together(chosen, wanted, out, how.ranks, lambda folder, model: _tell(folder, wanted, model, place))
 
 
-def _tell(folder: ResultFolder, wanted: Sequence[CrossDomainSet], model: str, data: Path) -> None:
+def _tell(folder: ResultFolder, wanted: Sequence[CrossDomainSet], model: str, data: Path) -> Told | None:
     """Print and write what is known of the data folder's sets."""
     there = {each.dataset: each for each in (*cross_domain_sets(data), *wanted)}
     results = [folder.find(each, model) for each in there.values()]
     if not (known := [result for result in results if result is not None]):
-        return
+        return None
     lacking = [name for name in (*LAYOUTS, NAME) if name not in there]
     if lacking:
         logger.warning("%s: lacks %s", data / FOLDER, ", ".join(lacking))
@@ -128,8 +134,11 @@ def _tell(folder: ResultFolder, wanted: Sequence[CrossDomainSet], model: str, da
     click.echo(table(whole))
     write_result(whole, path)
     directions = [(item.name, each) for item in known for each in item.directions]
-    write_ranks([_Named(f"{name}/{each.name}", each.ranks) for name, each in directions], path.with_suffix(".parquet"))
-    click.echo(f"result: {path}, and the rank of each query's best right candidate beside it in {path.stem}.parquet")
+    places = path.with_suffix(".parquet")
+    write_ranks([_Named(f"{name}/{each.name}", each.ranks) for name, each in directions], places)
+    click.echo(f"result: {path}, and the rank of each query's best right candidate beside it in {places.name}")
+    metrics = {f"eval/{path.stem}/{name}": value for name, value in whole.figures().items()}
+    return Told(metrics=metrics, files=(path, places))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from eval.metrics import DatasetHits, Score, group_scores
 from eval.model_protocol import Model, Progress, silent
 from eval.options import encoding_options, preset_options, subject_options, take_encoding
 from eval.protocols import MMEB_V1, PROTOCOLS, Protocol
-from eval.ranks import is_rank, measure_together, run_again
+from eval.ranks import Told, is_rank, measure_together, run_again
 from eval.results import Provenance, write_result
 from eval.retrieval_set import (
     SEED,
@@ -69,6 +69,12 @@ class MmebResult:
                 if all(name in values for name in names):
                     values[group] = float(np.mean([values[name] for name in names]))
         return found
+
+    def figures(self) -> dict[str, float]:
+        """Every metric of every set and mean, by `metric/name`."""
+        hits = {item.name: item.score.value for item in self.datasets} | {name: item.value for name, item in self.groups.items()}
+        every = self.means() | {"hit_at_1": hits}
+        return {f"{metric}/{name}": value for metric, values in every.items() for name, value in values.items()}
 
     def is_over(self, other: "MmebResult", group: str) -> bool:
         """Whether a mean is over the same sets, with the same content, as that of another model."""
@@ -172,6 +178,7 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
             from eval.estimate import forecast  # brings torch in
 
             sets = retrieval_sets(place, datasets or None, protocol=PROTOCOLS[protocol], preset=chosen.preset)
+            _say_lacking(place)
             click.echo(forecast(chosen.load(), sets))
             return
         out.mkdir(parents=True, exist_ok=True)  # before the hours of work
@@ -186,18 +193,27 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
 def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> None:
     """Measure what is not known yet, by all ranks together; the first prints and writes what is known then. One set is wanted."""
     ranks = wanted[0].how.ranks
-    if ranks.is_first and (lacking := lacking_sets(wanted[0].data)):
-        logger.warning("%s", lacking)
+    if ranks.is_first:
+        _say_lacking(wanted[0].data)
 
-    def tell(folder: ResultFolder, model: str) -> None:
-        if (result := found(folder, wanted, model)) is not None:
-            path = out / wanted[0].merged_name
-            click.echo(table(result))
-            write_result(result, path)
-            write_ranks(result.datasets, path.with_suffix(".parquet"))
-            click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {path.stem}.parquet")
+    def tell(folder: ResultFolder, model: str) -> Told | None:
+        if (result := found(folder, wanted, model)) is None:
+            return None
+        path = out / wanted[0].merged_name
+        places = path.with_suffix(".parquet")
+        click.echo(table(result))
+        write_result(result, path)
+        write_ranks(result.datasets, places)
+        click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {places.name}")
+        metrics = {f"eval/{path.stem}/{name}": value for name, value in result.figures().items()}
+        return Told(metrics=metrics, files=(path, places))
 
     measure_together(chosen, wanted, out, ranks, tell)
+
+
+def _say_lacking(data: Path) -> None:
+    if lacking := lacking_sets(data):
+        logger.warning("%s", lacking)
 
 
 def found(folder: ResultFolder, wanted: Sequence[RetrievalSet], model: str) -> MmebResult | None:

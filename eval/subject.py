@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 class Subject:
     """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go.
 
-    `recipe` is needed for a bare model folder; checkpoints and exports bring their own. `preset` reads a folder that others
-    published, `base` is the model that an adapter belongs to. `device` and `dtype` are the user's, None where the machine
-    decides.
+    `run_id` is the run that made it, in the store `tracking` ("" where a folder was named). `recipe` is needed for a bare model
+    folder; checkpoints and exports bring their own. `preset` reads a folder that others published, `base` is the model that an
+    adapter belongs to. `device` and `dtype` are the user's, None where the machine decides.
     """
 
     folder: Path
@@ -39,6 +39,8 @@ class Subject:
     dtype: "Dtype | None" = None
     preset: Preset | None = None
     base: Path | None = None
+    run_id: str = ""
+    tracking: str = ""
 
     def load(self) -> Model:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
@@ -128,6 +130,8 @@ def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject
         recipe=recipe or _recipe_of_run(folder, tags),
         data=Path(tags["crem.data"]) if tags.get("crem.data") else None,
         out=work / "eval" / run_id,
+        run_id=run_id,
+        tracking=default_uri(work),
     )
 
 

@@ -81,11 +81,8 @@ class Evaluated:
         ranks = (self.results.path / name).with_suffix(".parquet")
         write_result(whole, self.results.path / name)
         write_ranks(whole.datasets, ranks)
-        figures = {"hit_at_1": {group: value.value for group, value in whole.groups.items()}}
-        figures["hit_at_1"] |= {item.name: item.score.value for item in whole.datasets}
         label = f"{self.label}_blank" if name == retrieval_set.BLANK_RESULT_NAME else self.label
-        for metric, values in (whole.means() | figures).items():
-            tracker.log_metrics({f"eval/{label}/{metric}/{group}": value for group, value in values.items()})
+        tracker.log_metrics({f"eval/{label}/{figure}": value for figure, value in whole.figures().items()})
         for file in (self.results.path / name, ranks):
             tracker.log_artifact(file)
 

@@ -24,6 +24,8 @@ from pipeline.sample import Side
 EVAL = "MMEB-eval"
 EMPTY_CANDIDATES = "wrong candidates with neither text nor picture, which stay in their pools"
 
+REPEATED = "candidates that repeat the right one of their row, and count once"
+
 INSTRUCTIONS_JOINED = "rows whose instructions stood in columns of their own and were put in front of their texts"
 
 INSTRUCTIONS_PASSED_OVER = "candidates of text alone, to which the instruction of their row's pictures does not apply"
@@ -113,7 +115,9 @@ class _Reader:
 
     def take(self, row: ParquetRow) -> None:
         """Read a row. Raises RowError."""
-        right, *wrong = dict.fromkeys(map(self._first_like, self._candidates(row)))
+        candidates = [self._first_like(each) for each in self._candidates(row)]
+        right, *wrong = dict.fromkeys(candidates)
+        self.counts[REPEATED] += candidates.count(right) - 1
         text, picture = row.values["qry_text"], row.values["qry_img_path"]
         instruction = (row.values.get("qry_inst") or "") if (text or "").strip() or picture else ""
         self.counts[INSTRUCTIONS_JOINED] += bool(instruction)

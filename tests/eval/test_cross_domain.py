@@ -100,6 +100,14 @@ def test_a_group_is_the_mean_over_its_kinds(data: Path) -> None:
     assert groups["add"].count == 2 and groups["swap"].chance == 0.5
 
 
+def test_every_figure_has_a_name_in_the_tracker(data: Path) -> None:
+    results = merged(list(measured(data, FakeModel()).values()))
+    figures = results.figures()
+    assert figures["sugarcrepe/replace"] == results.groups["replace"].value
+    assert figures["coco/i2t/recall_at_5"] == results.sets[1].directions[1].measures["recall_at_5"].value
+    assert {f"sugarcrepe/{name}/recall_at_1" for name in ("add_obj", "swap_att")} <= figures.keys()
+
+
 def test_table_says_what_is_a_part(data: Path) -> None:
     text = table(merged(list(measured(data, FakeModel()).values())))
     assert text.count("a part of the published test") == 8 + 7 and "mean: swap" in text

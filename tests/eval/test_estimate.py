@@ -1,5 +1,6 @@
 """What an evaluation will take, against what torch counts while the model embeds."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from click.testing import CliRunner
 from eval import mmeb
 from eval.estimate import Estimate, estimate, table
 from pipeline.data.mmeb_eval import read_eval
+from pipeline.data.mmeb_registry import META, NOT_COUNTED
 from pipeline.inference import EmbeddingModel
 from pipeline.merged import load_merged
 from pipeline.recipe import Recipe
 from pipeline.train.flops import Cost
+from pipeline.train.forecast.gpus import GPUS
+from tests.eval.fakes import write_eval
 from tests.pipeline.conftest import model_folder as model_folder
 from tests.pipeline.conftest import recipe as recipe
 from tests.pipeline.encode.test_encode_ranks import benchmark
@@ -70,3 +74,20 @@ def test_a_dry_run_embeds_nothing_and_says_what_cannot_be_used(
     lines = done.output.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["dataset", "asking", "finding", "2"]
     assert "lacking" in caplog.text and not (tmp_path / "w").exists()
+
+
+def test_a_dry_run_of_all_of_mmeb_says_each_set_and_their_sum(
+    model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The 36 sets by the names that MMEB has, and one that it does not count; then all but one."""
+    for name in (*META, *NOT_COUNTED):
+        write_eval(tmp_path, name, [(f"name {name}", "", ["a cat", "a dog"], ["", ""])])
+    given = ["--model", str(model_folder), "--recipe", "tiny", "--data", str(tmp_path), "--dry-run"]
+    _, *sets, total, hours = CliRunner().invoke(mmeb.main, given).output.splitlines()
+    assert sorted(line.split()[0] for line in sets) == sorted(META)
+    assert total.split()[:4] == ["36", "sets", "108", "108"]
+    assert total.split()[4] == f"{sum(int(line.split()[3].replace(',', '')) for line in sets):,}"
+    assert all(name in hours for name in GPUS) and "lacks" not in caplog.text
+    shutil.rmtree(tmp_path / "MMEB-eval" / "NIGHTS")
+    assert CliRunner().invoke(mmeb.main, given).output.splitlines()[-2].startswith("35 sets")
+    assert f"{tmp_path}/MMEB-eval: lacks 1 of MMEB's 36 sets: NIGHTS; means are over those that are there" in caplog.messages

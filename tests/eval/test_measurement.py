@@ -1,6 +1,8 @@
 """Results that are kept one by one: found again for the same model, settings and data, merged, never mixed."""
 
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +19,7 @@ from eval.results import Provenance, read_result
 from eval.retrieval_set import retrieval_sets
 from eval.subject import Subject
 from pipeline.errors import DataError
+from pipeline.tracking import NullTracker
 from tests.eval.fakes import FakeModel, keep_nothing, png, write_eval, write_pictures
 from tests.eval.test_tsv import row, write
 
@@ -80,14 +83,14 @@ def _keep_all(folder: ResultFolder, wanted: list[Any], result: _SmallResult) -> 
         folder.keep(each, result)
 
 
-def call(monkeypatch: pytest.MonkeyPatch, data: Path, model: FakeModel, *words: str) -> Result:
+def call(monkeypatch: pytest.MonkeyPatch, data: Path, model: FakeModel, *words: str, run_id: str = "") -> Result:
     """`python -m eval.mmeb` or, where the words name a mode, `eval.vlm`, with a fake in the place of the model."""
 
     class Fake(Subject):
         def load(self) -> FakeModel:
             return model
 
-    subject = Fake(folder=data, recipe=None, data=data, out=data / "out")
+    subject = Fake(folder=data, recipe=None, data=data, out=data / "out", run_id=run_id, tracking="store")
     module = vlm if "--mode" in words else mmeb
     monkeypatch.setattr(module, "find_subject", lambda **_: subject)
     keep_nothing(monkeypatch)
@@ -114,6 +117,41 @@ def test_results_of_another_model_are_not_replaced_in_silence(
         said = [line for line in caplog.messages if "are replaced" in line]
         assert len(said) == bool(count)
         assert not said or said[0].startswith(f"{data / 'out'}: {count} results there, mmeb/a.json first, are those of another")
+
+
+class Noted(NullTracker):
+    """Runs that were begun, and what was noted in them."""
+
+    def __init__(self) -> None:
+        self.begun: list[dict[str, Any]] = []
+        self.metrics: dict[str, float] = {}
+        self.files: list[str] = []
+
+    @contextmanager
+    def start(self, **given: Any) -> Iterator["Noted"]:
+        self.begun.append(given)
+        yield self
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        self.metrics |= metrics
+
+    def log_artifact(self, path: Path) -> None:
+        assert path.is_file()
+        self.files.append(path.name)
+
+
+def test_what_was_measured_of_a_run_is_noted_below_it_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = Noted()
+    monkeypatch.setattr("eval.ranks.start_run", noted.start)
+    call(monkeypatch, data, FakeModel(), "--dataset", "a")
+    assert not noted.begun, "a folder's model belongs to no run"
+    for sets in (("a", "b"), ("a", "b"), ("b",)):
+        call(monkeypatch, data, FakeModel(), *(word for name in sets for word in ("--dataset", name)), run_id="abc")
+    (begun,) = noted.begun
+    assert (begun["uri"], begun["parents"], begun["tags"]) == ("store", {"train": "abc"}, {"mlflow.parentRunId": "abc"})
+    assert noted.files == ["mmeb.json", "mmeb.parquet"]
+    assert noted.metrics["eval/mmeb/hit_at_1/a"] == read_result(MmebResult, data / "out" / "mmeb.json").datasets[0].score.value
+    assert {"eval/mmeb/hit_at_1/overall", "eval/mmeb/mrr/IND", "eval/mmeb/ndcg_linear_at_5/b"} <= noted.metrics.keys()
 
 
 def test_a_set_that_mmeb_does_not_count_enters_no_mean(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,8 +154,8 @@ MUTANTS = (
     Mutant(
         "every rank prints the table",
         "eval/ranks.py",
-        "    if ranks.is_first:\n        tell(folder",
-        "    if True:\n        tell(folder",
+        "    if ranks.is_first:\n        told = tell(folder",
+        "    if True:\n        told = tell(folder",
         (RANKS,),
     ),
     Mutant(

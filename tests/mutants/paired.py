@@ -86,9 +86,9 @@ MUTANTS = (
     ),
     Mutant(
         "only hit at 1 is tracked",
-        "jobs/evaluated.py",
-        "for metric, values in (whole.means() | figures).items():",
-        "for metric, values in figures.items():",
+        "eval/mmeb.py",
+        'every = self.means() | {"hit_at_1": hits}',
+        'every = {"hit_at_1": hits}',
         EVALUATE,
     ),
 )

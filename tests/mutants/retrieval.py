@@ -155,4 +155,18 @@ MUTANTS = (
         '"qry_inst": instruction, "qry_text": row["qry_text"],',
         ("tests/data_prep/test_toy_mmeb.py",),
     ),
+    Mutant(
+        "what is found again is a new run of the tracker",
+        "eval/ranks.py",
+        "if told is not None and made and chosen.run_id:",
+        "if told is not None and chosen.run_id:",
+        ("tests/eval/test_measurement.py",),
+    ),
+    Mutant(
+        "a repeated right candidate is no word worth",
+        "pipeline/data/mmeb_eval.py",
+        "self.counts[REPEATED] += candidates.count(right) - 1",
+        "self.counts[REPEATED] += 0",
+        EVAL,
+    ),
 )

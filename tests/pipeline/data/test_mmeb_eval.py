@@ -245,9 +245,11 @@ def test_candidates_known_by_their_picture_have_the_first_ones_text(tmp_path: Pa
     assert (len(both.candidates), both.pools) == (6, ((0, 1, 2, 3, 4), (5, 3, 1)))
 
 
-def test_a_list_that_repeats_the_right_candidate_has_it_once_and_first(tmp_path: Path) -> None:
-    write_eval(tmp_path, "Toy", [eval_row("q", "", ("b", ""), ("a", ""), ("b", ""), ("b", ""))], {})
-    assert read_eval(tmp_path, "Toy").pools == ((0, 1),)
+def test_a_list_that_repeats_the_right_candidate_has_it_once_and_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_eval(tmp_path, "Toy", [eval_row("q", "", ("b", ""), ("a", ""), ("b", ""), ("a", ""), ("b", ""))], {})
+    with caplog.at_level("INFO"):
+        assert read_eval(tmp_path, "Toy").pools == ((0, 1),)
+    assert caplog.messages == ["Toy: candidates that repeat the right one of their row, and count once: 2"]
 
 
 def malformed(name: str) -> pa.Table:
