@@ -8,9 +8,9 @@ import numpy as np
 
 from eval.encode import content_digest
 from eval.mmeb import MmebResult
+from eval.page import page_of
 from eval.paired import Difference, differences
 from eval.protocols import MMEB_V1, PROTOCOLS
-from eval.report import page_of
 from eval.report_markup import Section, escape, number_cell, paragraph, percent, pictures, row, table, text_cell
 from eval.retrieval_example import ShownSide, shown
 from eval.retrieval_set import DatasetResult

@@ -1,14 +1,14 @@
-"""One self-contained HTML page from the result files: no script, no outside file, readable with the network cut."""
+"""One self-contained HTML page from the result files: no outside file, readable with the network cut."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from string import Template
 
 from eval.compare import compare
 from eval.metrics import Score
 from eval.mmeb import MmebResult
+from eval.page import page_of
 from eval.reconstruct import ReconstructResult
 from eval.report_charts import Point, line_chart, score_chart
 from eval.report_examples import answer_examples, retrieval_examples
@@ -19,7 +19,6 @@ from eval.vlm_result import VlmResult
 from pipeline.errors import DataError
 from pipeline.manifest import write_atomic
 
-_TEMPLATE = Path(__file__).with_name("report_page.html")
 _MAX_CHARTS = 24
 
 
@@ -58,16 +57,7 @@ def build_report(inputs: ReportInputs, out: Path) -> None:
     """Write the page. Raises DataError for a result file that is missing or is something else."""
     results = _read(inputs)
     sections = [item for item in (*_result_sections(results), *_run_sections(inputs, results)) if item.body]
-    write_atomic(out, page_of(inputs.title, sections, notice=inputs.notice, cards=_cards(results)))
-
-
-def page_of(title: str, sections: Sequence[Section], *, notice: str = "", cards: str = "") -> str:
-    """A whole page: title, notice, contents, finished cards, sections."""
-    contents = "".join(f'<a href="#{item.anchor}">{escape(item.title)}</a>' for item in sections)
-    body = "\n".join([f"<nav>{contents}</nav>", cards, *(item.html for item in sections)])
-    warning = f'<div class="notice">{escape(notice)}</div>' if notice else ""
-    page = Template(_TEMPLATE.read_text(encoding="utf-8"))
-    return page.substitute(title=escape(title), notice=warning, body=body)
+    write_atomic(out, page_of(inputs.title, sections, notice=inputs.notice, cards=_cards(results), has_script=True))
 
 
 def read_curves(path: Path) -> dict[str, list[Point]]:

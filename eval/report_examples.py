@@ -17,24 +17,26 @@ def retrieval_examples(result: MmebResult) -> str:
     blocks = []
     for item in result.datasets:
         blocks.append(f"<h3>{escape(item.name)}</h3>")
-        blocks += [_retrieval_example(example) for example in item.examples[:_EXAMPLES_PER_SET]]
+        blocks += [retrieval_example(example) for example in item.examples[:_EXAMPLES_PER_SET]]
     return "\n".join(blocks)
 
 
 def answer_examples(results: Mapping[str, VlmResult]) -> str:
     """The same questions answered with the picture and from its tokens alone."""
-    by_index = {mode: {example.index: example for example in results[mode].examples} for mode in _MODES if mode in results}
-    if not by_index:
-        return ""
-    shown = next(iter(by_index.values())).values()
-    blocks = [
-        _answer_example({mode: by_index[mode][item.index] for mode in by_index if item.index in by_index[mode]}) for item in shown
-    ]
+    blocks = [answer_example(shown) for shown in answered(results)]
     name = next(iter(results.values())).name
-    return "\n".join([f"<h3>{escape(name)}</h3>", *blocks])
+    return "\n".join([f"<h3>{escape(name)}</h3>", *blocks]) if blocks else ""
 
 
-def _retrieval_example(example: RetrievalExample) -> str:
+def answered(results: Mapping[str, VlmResult]) -> list[dict[str, AnswerExample]]:
+    """The questions that are shown of a file, each by mode."""
+    by_index = {mode: {example.index: example for example in results[mode].examples} for mode in _MODES if mode in results}
+    shown = next(iter(by_index.values())) if by_index else {}
+    return [{mode: known[index] for mode, known in by_index.items() if index in known} for index in shown]
+
+
+def retrieval_example(example: RetrievalExample) -> str:
+    """A query and its best candidates."""
     query = f'<div class="words">{pictures(example.query.pictures)}{escape(_short(example.query.text))}</div>'
     candidates = "".join(_candidate(candidate) for candidate in example.candidates)
     return f'<div class="example">{query}<div class="candidates">{candidates}</div></div>'
@@ -47,7 +49,8 @@ def _candidate(candidate: ShownCandidate) -> str:
     return f'<div class="candidate{" right" if candidate.is_right else ""}">{place}{words}</div>'
 
 
-def _answer_example(examples: Mapping[str, AnswerExample]) -> str:
+def answer_example(examples: Mapping[str, AnswerExample]) -> str:
+    """A question with what was answered in each mode."""
     first = next(iter(examples.values()))
     options = "".join(f"<div>{escape(label)}. {escape(_short(text))}</div>" for label, text in first.options.items())
     question = f'<div class="words"><strong>{escape(_short(first.question))}</strong>{options}</div>'

@@ -51,7 +51,7 @@ def table(columns: Sequence[tuple[str, bool]], rows: Iterable[str]) -> str:
         f'<th class="number">{escape(name)}</th>' if is_number else f"<th>{escape(name)}</th>" for name, is_number in columns
     )
     body = "\n".join(rows)
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
 def row(cells: Iterable[str], *, kind: str = "") -> str:

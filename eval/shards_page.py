@@ -4,8 +4,8 @@ import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from eval.page import page_of
 from eval.pictures import thumbnail
-from eval.report import page_of
 from eval.report_markup import Section, escape, number_cell, paragraph, pictures, row, table, text_cell
 from pipeline.data.shard_summary import Summary, summarize
 from pipeline.data.shards import ShardIndex

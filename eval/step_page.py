@@ -4,13 +4,12 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from string import Template
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
+from eval.page import page_of
 from eval.report_markup import Section, escape, paragraph, picture, row, table, text_cell
 from pipeline.batch import OUTSIDE, Row
 from pipeline.roles import Role
@@ -18,7 +17,6 @@ from pipeline.train.dataloader.plan import PlannedSide
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
-_TEMPLATE = Path(__file__).with_name("report_page.html")
 _SIDE = 160
 
 
@@ -69,14 +67,12 @@ def step_page(step: ShownStep, title: str) -> str:
     rows = step.rows
     names = sorted({shown.dataset for shown in rows})
     sections = [Section(f"set-{n}", name, [_table([r for r in rows if r.dataset == name])]) for n, name in enumerate(names)]
-    contents = "".join(f'<a href="#{section.anchor}">{escape(section.title)}</a>' for section in sections)
     counted = f"{len(rows)} sequences, {sum(shown.tokens for shown in rows)} tokens; pictures as the vision tower gets them."
     lost = [
         paragraph(f"Left out, since it cannot be read: {side.side.replace('_', ' ')} of {side.key}, {side.shard}: {side.reason}")
         for side in step.unreadable
     ]
-    body = "\n".join([paragraph(counted), *lost, f"<nav>{contents}</nav>", *(section.html for section in sections)])
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), notice="", body=body)
+    return page_of(title, sections, cards="\n".join([paragraph(counted), *lost]))
 
 
 def _table(rows: Sequence[Shown]) -> str:

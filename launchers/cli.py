@@ -27,6 +27,7 @@ from launchers.preflight import forecast
 from launchers.progress import CLEAR_LINE
 from launchers.recipes import recipes
 from launchers.rehearse import rehearse
+from launchers.report import report
 from launchers.run import run
 from launchers.stages import one_stage
 from launchers.status import cancel, logs, status
@@ -207,19 +208,23 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
     one_stage("train", shared, given, processes)
 
 
-@group.command()
-@options.shared
-def report(**shared: Any) -> None:
-    """Write one self-contained HTML page: tables, curves, retrieval examples, answers side by side.
-
-    \b
-    Example:
-      crem report --recipe tiny --work work
-    """
-    one_stage("report", shared)
-
-
-for command in (cache, cancel, compare, data, evaluate, export, judge, logs, measure, mine, recipes, rehearse, run, status):
+for command in (
+    cache,
+    cancel,
+    compare,
+    data,
+    evaluate,
+    export,
+    judge,
+    logs,
+    measure,
+    mine,
+    recipes,
+    rehearse,
+    report,
+    run,
+    status,
+):
     group.add_command(command)
 
 

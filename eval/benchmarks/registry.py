@@ -39,6 +39,9 @@ def average_text(headlines: Sequence[tuple[str, Headline]]) -> str:
 
 def benchmark_of(table: TsvTable) -> Benchmark:
     """The benchmark whose mark stands in the file's name, else the one whose form the file has, else none of them."""
-    name = table.name.lower()
-    marked = [each for each in SIX if any(mark in name for mark in each.marks)]
-    return next(iter(marked), None) or next((each for each in SIX if each.fits(table)), PLAIN)
+    return benchmark_named(table.name) or next((each for each in SIX if each.fits(table)), PLAIN)
+
+
+def benchmark_named(file: str) -> Benchmark | None:
+    """The benchmark whose mark stands in a file's name; None where it is none of the six's."""
+    return next((each for each in SIX if any(mark in file.lower() for mark in each.marks)), None)
