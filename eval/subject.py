@@ -13,7 +13,7 @@ from pipeline.errors import CheckpointError, ConfigError, PipelineError
 from pipeline.manifest import fingerprint
 from pipeline.presets import Preset, preset_of
 from pipeline.stage_folder import find_made_by
-from pipeline.tracking import default_uri, find_run
+from pipeline.tracking import KEPT_TAG, UNSENT, default_uri, find_run
 
 if TYPE_CHECKING:
     from pipeline.model.device import Dtype
@@ -59,6 +59,8 @@ class Subject:
         folder = given or self.data
         if folder is None:
             raise ConfigError("--data: this model does not say which data it was trained beside; name the data folder")
+        if given is None and not folder.is_dir():
+            raise ConfigError(f"--data: the data that its run read, {folder}, is not on this machine; name the data folder here")
         return folder
 
 
@@ -116,23 +118,40 @@ def _subject_of_place(model: Path, recipe: "Recipe | None", work: Path) -> Subje
 
 
 def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject:
-    tags = find_run(default_uri(work), run_id)
+    tags = find_run(default_uri(work), run_id, work / UNSENT)
     if "crem.output" not in tags:
         raise ConfigError(f"--run-id {run_id}: this run wrote no model; take a run of the train stage")
-    output = find_made_by(Path(tags["crem.output"]), run_id)
-    if output is None:
-        raise CheckpointError(
-            f"--run-id {run_id}: what it wrote is no longer in {tags['crem.output']}; name a folder with --model"
-        )
-    folder = newest_checkpoint(output)
+    folder = newest_checkpoint(_output_of_run(run_id, tags, work))
     return Subject(
         folder=folder,
         recipe=recipe or _recipe_of_run(folder, tags),
-        data=Path(tags["crem.data"]) if tags.get("crem.data") else None,
+        data=_here(tags["crem.data"], tags, work) if tags.get("crem.data") else None,
         out=work / "eval" / run_id,
         run_id=run_id,
         tracking=default_uri(work),
     )
+
+
+def _output_of_run(run_id: str, tags: Mapping[str, str], work: Path) -> Path:
+    """What a run wrote, as far as this machine has it. Raises CheckpointError, saying on which machine it was written."""
+    place = _here(tags["crem.output"], tags, work)
+    for known in (run_id, tags.get(KEPT_TAG, run_id)):  # what it wrote knows the run by the id that it had then
+        if found := find_made_by(place, known):
+            return found
+    host = tags.get("crem.host", "an unknown machine")
+    raise CheckpointError(
+        f"--run-id {run_id}: what it wrote on {host} is no longer in {tags['crem.output']}, and not below --work {work}; mount "
+        "or copy that work folder here and name it with --work, or name a folder with --model"
+    )
+
+
+def _here(path: str, tags: Mapping[str, str], work: Path) -> Path:
+    """A path that a run noted; below `--work` where the run's work folder lies there on this machine."""
+    noted, before = Path(path), tags.get("crem.work", "")
+    if noted.exists() or not before or not noted.is_relative_to(before):
+        return noted
+    moved = work / noted.relative_to(before)
+    return moved if moved.exists() else noted
 
 
 def _given_recipe(recipe: str | None, settings: tuple[str, ...]) -> "Recipe | None":

@@ -27,7 +27,9 @@ def chain_run(context: Context) -> Iterator[Callable[[], str]]:
         def run_id() -> str:
             if not opened:
                 before = "" if context.force else _noted(context.work).get(_key(context), "")
-                tracker = stack.enter_context(start_run(uri=context.tracking, stage="run", tags=run_tags(context), reopen=before))
+                tags, keep = run_tags(context), context.unsent
+                tracked = start_run(uri=context.tracking, stage="run", tags=tags, reopen=before, keep=keep)
+                tracker = stack.enter_context(tracked)
                 tracker.log_params(json.loads(canonical_json({"recipe": context.recipe})))
                 tracker.log_artifact(write_recipe(context))
                 opened.append(tracker.run_id)

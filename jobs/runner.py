@@ -100,7 +100,7 @@ class _Plan:
         if manifest.fingerprint != self.fingerprint:
             logger.info("%s: inputs or settings have changed, so it runs anew", self.stage.name)
             return None
-        if manifest.outputs["files"] != _inventory(folder):
+        if manifest.outputs["files"] != inventory(folder):
             logger.info("%s: files in %s were changed or removed, so it runs again", self.stage.name, folder)
             return None
         return manifest
@@ -129,7 +129,7 @@ def _refuse_stale(made: Manifest, inputs: Mapping[str, str], given: Mapping[str,
             )
 
 
-def _inventory(folder: Path) -> str:
+def inventory(folder: Path) -> str:
     """A fingerprint of the names and sizes below a folder: cheap enough to check every time, whatever the size."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (MANIFEST_NAME, STARTED_NAME))
     return fingerprint([(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files])
@@ -165,7 +165,10 @@ def _run(plan: _Plan, context: Context, reopen: str) -> Manifest:
     below = {PARENT_RUN_TAG: parent} if parent else {}
     tags = {**run_tags(context), "crem.output": str(stage.folder.resolve()), **below}
     begun = time.monotonic()
-    with start_run(uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags, reopen=reopen) as tracker:
+    tracked = start_run(
+        uri=context.tracking, stage=stage.name, parents=plan.parents, tags=tags, reopen=reopen, keep=context.unsent
+    )
+    with tracked as tracker:
         _log_settings(stage, context, tracker)
         if stage.writing is not Writing.ASIDE:
             mark_begun(stage.folder, plan.fingerprint, tracker.run_id)
@@ -197,7 +200,7 @@ def _fill(plan: _Plan, out: Path, tracker: Tracker) -> Manifest:
         stage=plan.stage.name,
         fingerprint=plan.fingerprint,
         inputs=dict(plan.inputs),
-        outputs={"files": _inventory(out), "content": result.content or tree_digest(out)},
+        outputs={"files": inventory(out), "content": result.content or tree_digest(out)},
         counts=dict(result.counts),
         run_id=tracker.run_id,
     )

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from jobs.defaults import FOLDERS
 from pipeline.recipe import Recipe
-from pipeline.tracking import Tracker
+from pipeline.tracking import UNSENT, Tracker
 
 Progress = Callable[[str, int, int | None, str], None]
 """Called with what is being done, how much is done, how much there is (None: unknown), and a note on the last piece."""
@@ -94,6 +94,11 @@ class Context:
     def evaluation(self) -> Path:
         """Results of stage `evaluate`; what a user evaluates by hand lies beside it and never makes the stage run anew."""
         return self.work / FOLDERS["evaluate"]
+
+    @property
+    def unsent(self) -> Path:
+        """What the store of runs has not taken, for `crem sync`."""
+        return self.work / UNSENT
 
     @property
     def report(self) -> Path:

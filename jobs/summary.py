@@ -11,7 +11,7 @@ from eval.results import read_result
 from eval.vlm_result import VlmResult
 from jobs.evaluate import FEWER, TRAINED, UNTRAINED
 from jobs.stage import Context
-from pipeline.tracking import redact
+from pipeline.tracking import OFFLINE, redact
 
 GROUPS = ("classification", "vqa", "retrieval", "grounding", "other", "IND", "OOD", "overall")
 FIRST_PORT, LAST_PORT = 5000, 5099
@@ -84,6 +84,8 @@ def _of_same_sets(result: mmeb.MmebResult | None, trained: mmeb.MmebResult, grou
 def tracking_command(context: Context) -> str:
     """A command line that opens the MLflow UI on the runs; it can be pasted from any folder. It shows no password."""
     shown = redact(context.tracking)
+    if shown == OFFLINE:
+        return f"crem sync --work {shlex.quote(str(context.work))} --to http://HOST:5000"
     if shown.startswith(("http://", "https://")):
         return f"open {shown}"
     store = shlex.quote(shown) if shown == context.tracking else '"$MLFLOW_TRACKING_URI"'

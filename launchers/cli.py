@@ -16,6 +16,7 @@ from launchers import options
 from launchers.cache import cache
 from launchers.compare import compare
 from launchers.data import data, one_slice
+from launchers.doctor import doctor
 from launchers.environment import set_usual
 from launchers.evaluate import evaluate
 from launchers.exit_codes import INTERRUPTED, STOPPED
@@ -31,6 +32,7 @@ from launchers.report import report
 from launchers.run import run
 from launchers.stages import one_stage
 from launchers.status import cancel, logs, status
+from launchers.sync import send
 from pipeline.errors import PipelineError, StoppedError
 
 PACKAGES = ("pipeline", "data_prep", "eval", "jobs", "launchers")
@@ -77,10 +79,11 @@ def group(quiet: bool) -> None:
       evaluate    MMEB P@1, questions about pictures, reconstruction from the tokens alone
       report      one HTML page over it all
 
-    Before a phase that asks for mined negatives stands mine, and behind it judge where they are judged. Beside them, data looks
-    after shards and shows what a step reads, cache after kept embeddings, compare holds two evaluated models against each other,
-    export writes a trained model for other programs, and recipes shows what there is to train. On a Slurm cluster run submits
-    the chain, and status, logs and cancel look after it.
+    Before all of it, doctor says what would stop a run here. Before a phase that asks for mined negatives stands mine, and
+    behind it judge where they are judged. Beside them, data looks after shards and shows what a step reads, cache after kept
+    embeddings, compare holds two evaluated models against each other, export writes a trained model for other programs, and
+    recipes shows what there is to train. On a Slurm cluster run submits the chain, and status, logs and cancel look after it.
+    Notes of runs that the tracker's server did not take are sent by sync.
 
     \b
     Try the whole chain in some fifteen minutes on two CPU cores:
@@ -208,23 +211,8 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
     one_stage("train", shared, given, processes)
 
 
-for command in (
-    cache,
-    cancel,
-    compare,
-    data,
-    evaluate,
-    export,
-    judge,
-    logs,
-    measure,
-    mine,
-    recipes,
-    rehearse,
-    report,
-    run,
-    status,
-):
+_LOOKING = (cancel, doctor, logs, recipes, rehearse, send, status)
+for command in (cache, compare, data, evaluate, export, judge, measure, mine, report, run, *_LOOKING):
     group.add_command(command)
 
 

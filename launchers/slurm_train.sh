@@ -26,14 +26,23 @@ python=${CREM_PYTHON:-$root/.venv/bin/python}
 cd "$root" || exit 1
 [ -x "$python" ] || { echo "error: $python: not there; run make setup in $root, or set CREM_PYTHON" >&2; exit 1; }
 
-# The first node of the job is where the ranks meet. Its name is resolved here: torch would wait for ten minutes and more on a
-# name that does not resolve, without an error.
+# The first node of the job, which this script runs on, is where the ranks meet. Its name is resolved here: torch would wait for
+# ten minutes and more on a name that does not resolve, without an error. Nodes may have IPv6 alone; where their names do not
+# resolve, Slurm's configuration may hold an address.
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-MASTER_ADDR=$(getent ahostsv4 "$first" | awk 'NR == 1 { print $1 }')
+address_of() { { getent ahostsv4 "$1"; getent ahosts "$1"; } | awk 'NR == 1 { print $1 }'; }
+MASTER_ADDR=$(address_of "$first")
+[ -n "$MASTER_ADDR" ] || MASTER_ADDR=$(address_of "$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')")
 [ -n "$MASTER_ADDR" ] || { echo "error: node name $first does not resolve here; ask your administrators" >&2; exit 1; }
 export MASTER_ADDR
-# Jobs that share a node need different ports.
+# Jobs that share a node need different ports, and another program may have taken this one's.
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 40000))
+for _ in $(seq 64); do
+  # Sockets that listen (0A), as the kernel lists them; to connect would wait where a firewall drops what comes.
+  grep -qE ":$(printf %04X "$MASTER_PORT") [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6 2>/dev/null || break
+  echo "port $MASTER_PORT is taken: the ranks meet at the next one"
+  MASTER_PORT=$((MASTER_PORT + 1))
+done
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 # Segments that grow lose less memory between blocks. torch reads either name, the older one first.
 [ -n "${PYTORCH_CUDA_ALLOC_CONF+set}" ] || export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF-expandable_segments:True}

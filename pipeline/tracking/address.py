@@ -11,6 +11,10 @@ _SECRET_ARGUMENT = re.compile(r"(?i)([?&;][^=&;\s]*(?:pass|pwd|token|secret|key)
 _MAX_REASON_CHARACTERS = 200
 
 
+OFFLINE = "offline"
+"""As an address: nothing is asked, all is kept in the work folder for `crem sync`."""
+
+
 def default_uri(work: Path) -> str:
     """`MLFLOW_TRACKING_URI` where it is set, else SQLite in the work folder. The text can be given to `mlflow ui` as it is."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(os.path.abspath(work))}/mlflow.db"

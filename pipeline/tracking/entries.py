@@ -1,16 +1,15 @@
-"""Names and values in the forms and sizes that an MLflow store takes."""
+"""Names and values in the forms and sizes that an MLflow store takes, as plain values that can wait in a file of JSON."""
 
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pipeline.tracking.address import redact
 
-if TYPE_CHECKING:
-    from mlflow.entities import Metric, Param, RunTag
-
 Entry = TypeVar("Entry")
+Number = tuple[str, float, int, int]
+"""Name, value, milliseconds since 1970, step: what MLflow calls a metric."""
 
 MAX_METRICS_PER_CALL = 1000
 MAX_PARAMS_PER_CALL = 100
@@ -36,26 +35,25 @@ def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, object]
     return flat
 
 
-def params_of(values: Mapping[str, object]) -> "list[Param]":
+def params_of(values: Mapping[str, object]) -> dict[str, str]:
     """Settings by dotted names, cut to 6,000 characters."""
-    from mlflow.entities import Param
-
-    return [Param(_key(name), redact(str(value))[:_MAX_PARAM_CHARACTERS]) for name, value in flatten(values).items()]
+    return {_key(name): redact(str(value))[:_MAX_PARAM_CHARACTERS] for name, value in flatten(values).items()}
 
 
-def metrics_of(values: Mapping[str, float], step: int | None) -> "list[Metric]":
+def metrics_of(values: Mapping[str, float], step: int | None) -> list[Number]:
     """Numbers at a step and at this moment. Those that are not finite are left out: a database cannot hold them."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    return [Metric(_key(name), float(value), now, step or 0) for name, value in values.items() if math.isfinite(value)]
+    now = milliseconds()
+    return [(_key(name), float(value), now, step or 0) for name, value in values.items() if math.isfinite(value)]
 
 
-def tags_of(values: Mapping[str, str]) -> "list[RunTag]":
+def tags_of(values: Mapping[str, str]) -> dict[str, str]:
     """Short texts, cut to 5,000 characters."""
-    from mlflow.entities import RunTag
+    return {_key(name): redact(str(value))[:_MAX_TAG_CHARACTERS] for name, value in values.items()}
 
-    return [RunTag(_key(name), redact(str(value))[:_MAX_TAG_CHARACTERS]) for name, value in values.items()]
+
+def milliseconds() -> int:
+    """This moment, as MLflow counts: since 1970."""
+    return int(time.time() * 1000)
 
 
 def batches(entries: Sequence[Entry], size: int) -> Iterator[list[Entry]]:

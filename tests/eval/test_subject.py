@@ -126,10 +126,13 @@ def test_a_run_leads_to_its_checkpoint_data_and_recipe(tmp_path: Path, monkeypat
     save(tmp_path / "train" / "step-0000100")
     mark_begun(tmp_path / "train", "f" * 64, "abc")
     tags = {"crem.output": str(tmp_path / "train"), "crem.data": str(tmp_path / "data"), "crem.recipe": "tiny"}
-    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, keep: tags)
     found = find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)
     assert found.folder == tmp_path / "train" / "step-0000100"
     assert found.recipe is None, "a checkpoint brings its own"
+    with pytest.raises(ConfigError, match=r"the data that its run read, .*data, is not on this machine"):
+        found.data_folder(None)
+    (tmp_path / "data").mkdir()
     assert found.data_folder(None) == tmp_path / "data"
     assert found.data_folder(tmp_path) == tmp_path
     assert found.out == tmp_path / "eval" / "abc"
@@ -144,12 +147,31 @@ def test_a_run_leads_to_its_own_checkpoint_after_a_training_with_other_settings(
     give_place(train, "b" * 64)
     mark_begun(train, "b" * 64, "second")
     save(train / "step-0000200")
-    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: {"crem.output": str(train)})
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, keep: {"crem.output": str(train)})
     first, second = (find_subject(run_id=run, model=None, work=tmp_path).folder for run in ("first", "second"))
     assert first == tmp_path / "train.aaaaaaaaaaaa" / "step-0000100"
     assert second == train / "step-0000200"
-    with pytest.raises(CheckpointError, match=r"what it wrote is no longer in .*train; name a folder with --model"):
+    with pytest.raises(CheckpointError, match=r"what it wrote on an unknown machine is no longer in .*train, .*--model"):
         find_subject(run_id="third", model=None, work=tmp_path)
+
+
+@pytest.mark.parametrize("run_id", ["abc", "kept"])
+def test_a_run_of_another_machine_is_found_where_its_work_folder_lies_here(
+    run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the id of the store, and by the one under which it waited for the store."""
+    save(tmp_path / "here" / "train" / "step-0000100")
+    mark_begun(tmp_path / "here" / "train", "f" * 64, "kept")
+    (tmp_path / "here" / "toy").mkdir()
+    tags = {"crem.work": "/there/work", "crem.output": "/there/work/train", "crem.data": "/there/work/toy", "crem.host": "node7"}
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, keep: {**tags, "crem.kept_as": "kept"})
+    found = find_subject(run_id=run_id, model=None, work=tmp_path / "here")
+    assert found.folder == tmp_path / "here" / "train" / "step-0000100"
+    assert found.data_folder(None) == tmp_path / "here" / "toy"
+    with pytest.raises(
+        CheckpointError, match=r"wrote on node7 is no longer in /there/work/train, and not below --work .*/away; mount"
+    ):
+        find_subject(run_id=run_id, model=None, work=tmp_path / "away")
 
 
 def test_the_run_of_a_bare_model_folder_names_its_recipe_if_that_is_still_the_same(
@@ -158,10 +180,10 @@ def test_the_run_of_a_bare_model_folder_names_its_recipe_if_that_is_still_the_sa
     (tmp_path / "config.json").write_text("{}")
     Manifest(stage="model", fingerprint="f" * 64, run_id="abc").write(tmp_path)
     tags = {"crem.output": str(tmp_path), "crem.recipe": "tiny", "crem.recipe_fingerprint": recipe_fingerprint(load("tiny"))}
-    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: tags)
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, keep: tags)
     assert find_subject(run_id="abc", model=None, work=tmp_path).recipe == load("tiny")
     for change in ({"crem.recipe": "of_my_own"}, {"crem.recipe_fingerprint": recipe_fingerprint(load("mini"))}):
-        monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, change=change: tags | change)
+        monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, keep, change=change: tags | change)
         with pytest.raises(ConfigError, match=r"its run had a recipe of its own; name its recipe\.json"):
             find_subject(run_id="abc", model=None, work=tmp_path)
 
@@ -177,7 +199,7 @@ def test_a_recipe_and_its_settings_are_resolved_before_anything_loads(tmp_path: 
 
 
 def test_a_run_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id: {"crem.stage": "report"})
+    monkeypatch.setattr("eval.subject.find_run", lambda uri, run_id, keep: {"crem.stage": "report"})
     with pytest.raises(ConfigError, match="wrote no model"):
         find_subject(run_id="abc", model=None, recipe=None, work=tmp_path)
 

@@ -113,6 +113,7 @@ def test_tracking_command_names_the_whole_store_and_survives_a_paste(tmp_path: P
     [
         ("https://me:secret@host/mlflow", "open https://***@host/mlflow"),
         ("postgresql://me:secret@host/db", '--backend-store-uri "$MLFLOW_TRACKING_URI" --port'),
+        ("offline", "crem sync --work "),
         ("postgresql://host/db", "--backend-store-uri postgresql://host/db --port"),
     ],
 )

@@ -5,6 +5,7 @@ The stand-in for srun does what the real one was seen to do (22.05): it passes U
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -131,3 +132,45 @@ def test_a_gpu_s_segments_grow_unless_the_user_chose(tmp_path: Path, chosen: str
     )
     expected = names or {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
     assert {line for line in told.stdout.splitlines() if "ALLOC_CONF" in line} == {f"{n}={v}" for n, v in expected.items()}
+
+
+MEET = """#!/usr/bin/env bash
+echo "$MASTER_ADDR $MASTER_PORT" >"$LOG"
+"""
+
+
+def meeting(folder: Path, getent: str, control: str = "") -> tuple[int, str]:
+    """Where the script tells the ranks to meet, with stand-ins for what looks names up; its exit code, and that or its error."""
+    control = f'#!/usr/bin/env bash\ncase $* in "show hostnames "*) echo n1 ;; "show node "*) echo " {control} Port=1" ;; esac\n'
+    for name, text in (("srun", MEET), ("scontrol", control), ("getent", f"#!/usr/bin/env bash\n{getent}\n")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    settings = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}
+    names = {"PATH": f"{folder}:{os.environ['PATH']}", "LOG": str(folder / "log"), "CREM_PYTHON": sys.executable, **settings}
+    done = subprocess.run(["bash", SCRIPT], cwd=folder, env=names, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, (folder / "log").read_text().strip() if done.returncode == 0 else done.stderr
+
+
+@pytest.mark.parametrize(
+    ("getent", "control", "expected"),
+    [
+        ("[ $1 = ahostsv4 ] && echo 10.0.0.7 STREAM n1; [ $1 = ahosts ] && echo fd00::7 STREAM n1", "", "10.0.0.7"),
+        ("[ $1 = ahosts ] && echo fd00::7 STREAM n1", "", "fd00::7"),
+        ("[ $2 = 10.0.0.9 ] && echo 10.0.0.9 STREAM", "NodeAddr=10.0.0.9", "10.0.0.9"),
+    ],
+    ids=["both families", "IPv6 alone", "no names"],
+)
+def test_ranks_meet_at_an_address_of_the_first_node(tmp_path: Path, getent: str, control: str, expected: str) -> None:
+    assert meeting(tmp_path, getent, control) == (0, f"{expected} 20007")
+
+
+def test_a_node_without_any_address_is_one_line_at_once(tmp_path: Path) -> None:
+    code, said = meeting(tmp_path, "exit 2", "NodeAddr=n1")
+    assert (code, said.strip().splitlines()[-1]) == (1, "error: node name n1 does not resolve here; ask your administrators")
+
+
+def test_a_port_that_another_job_listens_on_is_passed_over(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 20007))
+        other.listen()
+        assert meeting(tmp_path, "[ $1 = ahostsv4 ] && echo 127.0.0.1 STREAM n1") == (0, "127.0.0.1 20008")

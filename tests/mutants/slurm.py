@@ -120,4 +120,18 @@ MUTANTS = (
         "return len(lines) / sum(seconds) / 2 if seconds else 0.0",
         CHAIN,
     ),
+    Mutant(
+        "slurm: nodes of IPv6 alone have no address",
+        "launchers/slurm_train.sh",
+        'getent ahostsv4 "$1"; getent ahosts "$1";',
+        'getent ahostsv4 "$1";',
+        ("tests/launchers/test_slurm_script.py::test_ranks_meet_at_an_address_of_the_first_node",),
+    ),
+    Mutant(
+        "slurm: ranks meet at a port that another job has",
+        "launchers/slurm_train.sh",
+        "  MASTER_PORT=$((MASTER_PORT + 1))\n",
+        "",
+        ("tests/launchers/test_slurm_script.py::test_a_port_that_another_job_listens_on_is_passed_over",),
+    ),
 )

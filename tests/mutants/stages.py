@@ -126,8 +126,8 @@ MUTANTS = (
     Mutant(
         "a run leads to whatever lies in its folder",
         "eval/subject.py",
-        'find_made_by(Path(tags["crem.output"]), run_id)',
-        'Path(tags["crem.output"])',
+        "if found := find_made_by(place, known):",
+        "if found := place:",
         SUBJECT,
     ),
     Mutant(

@@ -6,7 +6,8 @@ STORE = "tests/pipeline/tracking/test_store.py::"
 RUNS = "tests/pipeline/tracking/test_runs.py::"
 SENDER = ("tests/pipeline/tracking/test_sender.py",)
 ORIGIN = ("tests/pipeline/tracking/test_origin.py",)
-TRACKER = ("tests/pipeline/tracking/test_tracker.py",)
+DELIVERY = ("tests/pipeline/tracking/test_delivery.py",)
+SYNC = "tests/pipeline/tracking/test_sync.py::"
 SYSTEM = ("tests/pipeline/tracking/test_system.py",)
 CHAIN = ("tests/jobs/test_chain_run.py",)
 LOCAL = ("tests/pipeline/train/test_local_ranks.py::test_each_process_knows_its_rank_and_where_to_meet",)
@@ -56,27 +57,6 @@ MUTANTS = (
         SENDER,
     ),
     Mutant(
-        "an outage is made up for number by number",
-        "pipeline/tracking/tracker.py",
-        "while self._held and len(self._in_flight) < MAX_METRICS_PER_CALL:",
-        "while self._held and len(self._in_flight) < 1:",
-        TRACKER,
-    ),
-    Mutant(
-        "numbers that a store refuses are sent for ever",
-        "pipeline/tracking/tracker.py",
-        "            if not may_pass(error):\n                self._in_flight = []\n",
-        "",
-        TRACKER,
-    ),
-    Mutant(
-        "the work waits for each note",
-        "pipeline/tracking/sender.py",
-        "            self._notes.put_nowait(note)\n",
-        "            note()\n",
-        (f"{SENDER[0]}::test_a_slow_store_slows_no_step_and_the_end_waits_so_long_and_says_so",),
-    ),
-    Mutant(
         "a server that never answers holds up the stage",
         "pipeline/tracking/sender.py",
         "answers.get(timeout=seconds)",
@@ -96,34 +76,6 @@ MUTANTS = (
         " and _manifest(folder) is None else",
         " else",
         STAGE,
-    ),
-    Mutant(
-        "steps trained again are noted twice",
-        "pipeline/tracking/tracker.py",
-        "if metric.step == 0 or metric.step > self._last_step(metric.key)",
-        "if True",
-        (f"{RUNS}test_a_run_that_was_cut_off_goes_on_without_the_steps_it_has",),
-    ),
-    Mutant(
-        "a run opened again stays closed",
-        "pipeline/tracking/runs.py",
-        '    client.update_run(reopen, status="RUNNING")\n',
-        "",
-        (f"{RUNS}test_a_run_that_was_cut_off_goes_on_without_the_steps_it_has",),
-    ),
-    Mutant(
-        "a changed setting costs all settings of its batch",
-        "pipeline/tracking/tracker.py",
-        "[entry for entry in entries if entry.key not in self._params]",
-        "entries",
-        (f"{RUNS}test_a_run_that_was_cut_off_goes_on_without_the_steps_it_has",),
-    ),
-    Mutant(
-        "a run in the bin is noted into",
-        "pipeline/tracking/runs.py",
-        'found if found.info.lifecycle_stage == "active" else None',
-        "found",
-        (f"{RUNS}test_a_run_that_the_store_has_no_more_is_replaced_and_that_is_said",),
     ),
     Mutant(
         "a list of phases is one text",
@@ -203,13 +155,6 @@ MUTANTS = (
         ORIGIN,
     ),
     Mutant(
-        "passwords in settings reach the store",
-        "pipeline/tracking/entries.py",
-        "redact(str(value))[:_MAX_PARAM_CHARACTERS]",
-        "str(value)[:_MAX_PARAM_CHARACTERS]",
-        ORIGIN,
-    ),
-    Mutant(
         "samples of a run that goes on begin anew",
         "pipeline/tracking/system.py",
         "round((time.time() - self._began) / SAMPLE_SECONDS)",
@@ -222,5 +167,131 @@ MUTANTS = (
         "        except Exception:  # noqa: BLE001 (what libraries",
         "        except ChildProcessError:  # (what libraries",
         SYSTEM,
+    ),
+    Mutant(
+        "an outage is made up for number by number",
+        "pipeline/tracking/sender.py",
+        "joined(self._waiting[-1], note) if len(self._waiting) > 1 else None",
+        "None",
+        (f"{SENDER[0]}::test_numbers_of_an_outage_are_sent_together",),
+    ),
+    Mutant(
+        "the work waits for each note",
+        "pipeline/tracking/sender.py",
+        "            self._changed.notify_all()\n\n    def take_file",
+        "            self._changed.notify_all()\n        self.close()\n\n    def take_file",
+        (f"{SENDER[0]}::test_a_slow_store_slows_no_step_and_the_end_waits_so_long_and_says_so",),
+    ),
+    Mutant(
+        "an outage lies in memory alone",
+        "pipeline/tracking/sender.py",
+        "                self._is_away = True\n                self._keep(self._waiting)\n",
+        "                self._is_away = True\n",
+        (f"{SENDER[0]}::test_what_an_outage_holds_up_lies_on_disk_at_once_and_goes_when_it_is_over",),
+    ),
+    Mutant(
+        "the end waits as long for a store that is known to be away",
+        "pipeline/tracking/sender.py",
+        "AWAY_SECONDS if self._is_away and self._unsent is not None else CLOSE_SECONDS",
+        "CLOSE_SECONDS",
+        (f"{SENDER[0]}::test_the_end_waits_little_for_a_store_that_is_known_to_be_away",),
+    ),
+    Mutant(
+        "what memory does not hold is forgotten",
+        "pipeline/tracking/sender.py",
+        "                self._holds_more = True\n",
+        "                pass\n",
+        (f"{SENDER[0]}::test_memory_is_bounded_and_the_file_holds_the_rest",),
+    ),
+    Mutant(
+        "steps trained again are noted twice",
+        "pipeline/tracking/delivery.py",
+        "return step == 0 or step > self._last_step(name)",
+        "return True",
+        (f"{RUNS}test_a_run_that_was_cut_off_goes_on_without_the_steps_it_has",),
+    ),
+    Mutant(
+        "steps that are sent twice are there twice",
+        "pipeline/tracking/delivery.py",
+        "        if self._is_reopened:\n            for",
+        "        if False:\n            for",
+        DELIVERY,
+    ),
+    Mutant(
+        "a changed setting costs all settings of its batch",
+        "pipeline/tracking/delivery.py",
+        "for name, value in note.params.items() if name not in self._params]",
+        "for name, value in note.params.items()]",
+        DELIVERY,
+    ),
+    Mutant(
+        "a run opened again stays closed",
+        "pipeline/tracking/runs.py",
+        '        client.update_run(run_id, status="RUNNING")\n',
+        "        pass\n",
+        (f"{RUNS}test_a_run_that_was_cut_off_goes_on_without_the_steps_it_has",),
+    ),
+    Mutant(
+        "a run in the bin is noted into",
+        "pipeline/tracking/beginning.py",
+        'return found if found.info.lifecycle_stage == "active" else None',
+        "return found",
+        (f"{RUNS}test_a_run_that_the_store_has_no_more_is_replaced_and_that_is_said",),
+    ),
+    Mutant(
+        "passwords in settings reach the store",
+        "pipeline/tracking/entries.py",
+        "redact(str(value))[:_MAX_PARAM_CHARACTERS]",
+        "str(value)[:_MAX_PARAM_CHARACTERS]",
+        ORIGIN,
+    ),
+    Mutant(
+        "a kept run is sent under no name that manifests know",
+        "pipeline/tracking/sync.py",
+        "replace(beginning, tags={**tags, KEPT_TAG: unsent.run_id})",
+        "replace(beginning, tags=tags)",
+        (f"{SYNC}test_a_run_without_a_store_is_sent_later_with_all_that_it_noted",),
+    ),
+    Mutant(
+        "runs that are sent do not know one another",
+        "pipeline/tracking/sync.py",
+        "return value if found is None else str(found.info.run_id)",
+        "return value",
+        (f"{SYNC}test_a_run_without_a_store_is_sent_later_with_all_that_it_noted",),
+    ),
+    Mutant(
+        "what a run still writes is removed",
+        "pipeline/tracking/sync.py",
+        "    if not is_written:\n",
+        "    if True:\n",
+        (f"{SYNC}test_what_a_run_still_writes_is_sent_and_stays",),
+    ),
+    Mutant(
+        "a note that the store will take later is dropped",
+        "pipeline/tracking/sync.py",
+        "            if may_pass(error):\n                raise\n",
+        "",
+        (f"{SYNC}test_a_sync_that_is_cut_off_goes_on_and_nothing_is_there_twice",),
+    ),
+    Mutant(
+        "what is kept of a run is not sent before it goes on",
+        "pipeline/tracking/runs.py",
+        "            send(client, uri, waiting)\n",
+        "            pass\n",
+        (f"{SYNC}test_a_training_of_an_outage_goes_on_in_one_run_when_the_store_is_back",),
+    ),
+    Mutant(
+        "a second version replaces the files of the first",
+        "pipeline/tracking/registry.py",
+        'place = f"exported/{content[:12]}"',
+        'place = "exported"',
+        ("tests/pipeline/tracking/test_registry.py",),
+    ),
+    Mutant(
+        "a run of another machine is looked for there alone",
+        "eval/subject.py",
+        "return moved if moved.exists() else noted",
+        "return noted",
+        ("tests/eval/test_subject.py::test_a_run_of_another_machine_is_found_where_its_work_folder_lies_here",),
     ),
 )
