@@ -22,7 +22,7 @@ from tests import mutants
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs")
+COPIED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "benchmarks", "tests", "docs", "containers")
 
 
 def every_mutant() -> tuple[Mutant, ...]:
@@ -83,7 +83,7 @@ def copy_tree(tree: Path) -> Path:
     """A copy of what tests need, to break things in."""
     for package in COPIED:
         shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "README.md"):
+    for name in ("setup.cfg", "README.md", "constraints.txt"):
         shutil.copy(ROOT / name, tree)
     return tree
 

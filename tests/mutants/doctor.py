@@ -1,10 +1,17 @@
-"""Mutants of crem doctor."""
+"""Mutants of crem doctor, and of the definitions of images."""
 
 from tests.mutants.mutant import Mutant
 
 DOCTOR = "tests/jobs/doctor/test_doctor.py::"
 
 MUTANTS = (
+    Mutant(
+        "an image is built without pins",
+        "containers/install.sh",
+        ' -c "$pins"; }',
+        "; }",
+        ("tests/test_containers.py::test_torch_goes_before_what_looks_for_it_and_every_step_is_pinned",),
+    ),
     Mutant(
         "doctor: locks that do not hold pass",
         "jobs/doctor/places.py",
