@@ -116,11 +116,12 @@ def lose_rows(lost: dict[str, int]) -> Callable[..., Any]:
     return row
 
 
-def build_or_hang(rank: int) -> Callable[..., Any]:
-    """`build_embedder` that never returns on one rank."""
+def build_or_hang(rank: int, out: Path) -> Callable[..., Any]:
+    """`build_embedder` that never returns on one rank; the file `hangs` beside `out` then tells that it does."""
 
     def build(*given: Any, **named: Any) -> Any:
         if os.environ["RANK"] == str(rank):
+            (out.parent / "hangs").touch()
             time.sleep(10_000)
         return build_embedder(*given, **named)
 
@@ -139,7 +140,7 @@ def train(job: dict[str, Any], recipe: Recipe) -> None:
         mock.patch.object(loop.ShardIndex, "open", return_value=corpus().broken(*job.get("broken", ()))),
         mock.patch.object(loop.QaTable, "open", return_value=MemoryQa()),
         mock.patch.object(loop, "train_step", with_fault(job["fault"]) if "fault" in job else loop.train_step),
-        mock.patch.object(loop, "build_embedder", build_or_hang(job["hangs"]) if "hangs" in job else loop.build_embedder),
+        mock.patch.object(loop, "build_embedder", build_or_hang(job["hangs"], out) if "hangs" in job else loop.build_embedder),
     ):
         loop.train(paths, recipe, NullTracker(), progress=lambda *_: None, options=options, stop_after=job.get("stop_after"))
 

@@ -136,7 +136,7 @@ def test_a_rank_whose_loader_hangs_is_ended_when_both_are_asked_to_stop(forked: 
 
 def test_a_start_that_is_asked_to_stop_is_ended_without_a_word_of_stacks(forked: Forked, tmp_path: Path) -> None:
     out = tmp_path / "train"
-    strike = {"lines": 0, "delay": 0.5, "ranks": [0, 1], "signal": signal.SIGTERM, "awaits": str(tmp_path / "heartbeats")}
+    strike = {"lines": 0, "delay": 0.0, "ranks": [0, 1], "signal": signal.SIGTERM, "awaits": str(tmp_path / "hangs")}
     codes = forked(out, phase=PHASE, hangs=1, strike=strike, stop_grace=1.0, step_timeout=24.0, one_is_enough=True)
     assert STOPPED in codes
     assert "loading the model" in said(out, 1) + said(out, 0) and "Thread" not in said(out, 1)
