@@ -267,6 +267,6 @@ def test_tiny_methods_see_as_many_pairs_as_tiny_on_the_same_model(name: str) -> 
     tiny, recipe = load("tiny"), load(name)
     assert (recipe.phase.steps, recipe.phase.mixture.pairs) == (tiny.phase.steps, tiny.phase.mixture.pairs)
     assert recipe.phase.mixture.weights == tiny.phase.mixture.weights
-    rate = 3e-4 if name == "tiny_retrieval" else 1e-3  # the baseline's own: it collapses at tiny's
+    rate = 3e-4 if name in ("tiny_retrieval", "tiny_btoks") else 1e-3  # tiny's suits neither the end token nor its copies
     assert recipe.phase.optimizer == replace(tiny.phase.optimizer, learning_rate=rate)
     assert (recipe.backbone, recipe.pixels, recipe.toy, recipe.seed) == (tiny.backbone, tiny.pixels, tiny.toy, tiny.seed)
