@@ -19,6 +19,9 @@ from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import Engine
+from pipeline.train.forecast.chunk_planner import ChunkPlanner
+from pipeline.train.forecast.forecast import forecast
+from pipeline.train.forecast.gpus import DEFAULT_GPU, GPUS
 from pipeline.train.step import train_step
 from tests.pipeline.corpus import corpus, picture, qa_of
 from tests.pipeline.shrunk import distinct, model_of
@@ -121,3 +124,12 @@ def test_what_a_recipe_trained_embeds_answers_and_is_exported(trained: Trained, 
         assert [type(answer) for answer in answers] == [str, str]
     export(trained.resumed, tmp_path / "out", form="merged")
     np.testing.assert_allclose(load_model(tmp_path / "out").embed(SEEN), embeddings, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_a_dry_run_says_what_a_recipe_takes(model: ModelOf, name: str) -> None:
+    recipe = PHASES[name]
+    planner = ChunkPlanner(model(recipe), recipe, 2, visual=recipe.pixels.max_tokens)
+    found = forecast(model(recipe), planner.recipe_on(GPUS[DEFAULT_GPU]), GPUS[DEFAULT_GPU], 2, visual=recipe.pixels.max_tokens)
+    assert sum(found.weights.trained) > 0 and found.memory.total > 0 and found.work.model > 0 and found.hours > 0
+    found.refuse_misfit()
