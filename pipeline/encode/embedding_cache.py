@@ -8,10 +8,12 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,6 +29,8 @@ FORMAT = 1
 
 _LIBRARIES = ("numpy", "pillow", "torch", "transformers")
 _KEY = f"S{KEY_BYTES}"
+_ASKED_KEYS = 1 << 16
+"""Keys that are looked for at a time: what that takes besides does not grow with their number."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +69,12 @@ class EmbeddingCache:
 
     def has(self, keys: np.ndarray) -> np.ndarray:
         """Which of the keys (N,) have a vector here (N,) bool. Blocks are held against their digests before they are believed."""
-        found, blocks, _ = self._find(keys)
-        unread = {self._names[number] for number in np.unique(blocks[found])} - self._whole
+        found, asked = np.zeros(len(keys), dtype=bool), set[int]()
+        for start in range(0, len(keys), _ASKED_KEYS):
+            part = slice(start, start + _ASKED_KEYS)
+            found[part], blocks, _ = self._find(keys[part])
+            asked.update(np.unique(blocks[found[part]]).tolist())
+        unread = {self._names[number] for number in asked} - self._whole
         damaged = [name for name in sorted(unread) if f"{file_digest(self.folder / name)}{SUFFIX}" != name]
         self._whole |= unread.difference(damaged)
         for name in damaged:
@@ -95,11 +103,12 @@ class EmbeddingCache:
         """All keys in order, each with its block and its row there."""
         self._names = sorted(self._blocks)
         keys = [self._blocks[name][0] for name in self._names]
-        every = np.concatenate([np.zeros(0, dtype=_KEY), *keys])
-        owners = np.repeat(np.arange(len(keys)), [len(part) for part in keys])
-        rows = np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(part)) for part in keys)])
-        order = np.argsort(every, kind="stable")
-        self._keys, self._owners, self._rows = every[order], owners[order], rows[order]
+        every, sizes = np.concatenate([np.zeros(0, dtype=_KEY), *keys]), [len(part) for part in keys]
+        order = np.argsort(every, kind="stable").astype(np.int32)
+        self._keys = every[order]
+        del every
+        self._owners = np.repeat(np.arange(len(keys), dtype=np.int32), sizes)[order]
+        self._rows = np.concatenate([np.zeros(0, dtype=np.int32), *(np.arange(size, dtype=np.int32) for size in sizes)])[order]
         self._is_indexed = True
 
     def _find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,16 +124,21 @@ class EmbeddingCache:
     def _open(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
         path = self.folder / name
         try:
+            size = path.stat().st_size
             with path.open("rb") as file:
-                keys = np.load(file, allow_pickle=False)
-                np.lib.format.read_magic(file)
-                shape, _, kind = np.lib.format.read_array_header_1_0(file)
+                of_keys, key = _header(file)
+                keys = file.tell()
+                if key != np.dtype(_KEY) or len(of_keys) != 1 or not 0 < of_keys[0] <= size // KEY_BYTES:
+                    raise ValueError("it holds something else")
+                file.seek(KEY_BYTES * of_keys[0], os.SEEK_CUR)
+                shape, kind = _header(file)
                 start = file.tell()
-            if keys.dtype != _KEY or len(shape) != 2 or shape[0] != len(keys) or kind != "<f4":
+            if kind != np.dtype("<f4") or len(shape) != 2 or shape[:1] != of_keys:
                 raise ValueError("it holds something else")
-            if path.stat().st_size != start + kind.itemsize * shape[0] * shape[1]:
+            if size != start + kind.itemsize * math.prod(shape):
                 raise ValueError("it was cut")
-            return keys, np.memmap(path, dtype=kind, mode="r", offset=start, shape=shape)
+            vectors = np.memmap(path, dtype=kind, mode="r", offset=start, shape=shape)
+            return np.memmap(path, dtype=key, mode="r", offset=keys, shape=of_keys), vectors
         except FileNotFoundError:
             return None  # pruned meanwhile
         except (ValueError, EOFError) as error:
@@ -134,3 +148,10 @@ class EmbeddingCache:
     def _give_up(self, name: str, why: str) -> None:
         logger.warning("%s: damaged (%s); it is removed, and what it held is encoded again", self.folder / name, why)
         (self.folder / name).unlink(missing_ok=True)
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array that follows. Raises ValueError where there is none."""
+    np.lib.format.read_magic(file)
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    return shape, kind

@@ -45,13 +45,20 @@ class Workload:
     @classmethod
     def of(cls, reader: Reader, sides: Sides) -> "Workload":
         """Look at every side once. Raises DataError for one that the reader cannot read."""
-        keys, tokens = np.zeros(len(sides), dtype=f"S{KEY_BYTES}"), np.zeros(len(sides), dtype=np.int64)
+        keys, tokens = np.zeros(len(sides), dtype=f"S{KEY_BYTES}"), np.zeros(len(sides), dtype=np.int32)
         for number in range(len(sides)):
             side = sides[number]
             reading = reader.reading(side)
             keys[number], tokens[number] = key_of(side, reading), reading.tokens
-        distinct, firsts, rows = np.unique(keys, return_index=True, return_inverse=True)
-        return cls(keys=distinct, firsts=firsts, tokens=tokens[firsts], rows=rows.reshape(-1))
+        # As np.unique does it, which holds half as much again at a time: of a million sides that is seen.
+        order = keys.argsort(kind="stable").astype(np.int32)
+        keys = keys[order]
+        begins = np.ones(len(keys), dtype=bool)
+        begins[1:] = keys[1:] != keys[:-1]
+        rows = np.empty(len(keys), dtype=np.int32)
+        rows[order] = np.cumsum(begins, dtype=np.int32) - 1
+        firsts = order[begins]
+        return cls(keys=keys[begins], firsts=firsts, tokens=tokens[firsts], rows=rows)
 
     def batches(self) -> list[np.ndarray]:
         """Contents of similar length in batches of at most `BATCH_TOKENS` (a longer one is alone), shortest first.

@@ -36,6 +36,14 @@ def flip_a_key(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def claim_more(path: Path) -> None:
+    """A header of more keys than the file could hold."""
+    content = path.read_bytes()
+    claimed = content.replace(b"(20,), }   ", b"(20000,), }", 1)
+    assert claimed != content
+    path.write_bytes(claimed)
+
+
 def test_vectors_are_found_by_their_keys_in_any_block(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, "model")
     assert not cache.has(keys(1, 2)).any() and cache.width == 0
@@ -50,7 +58,7 @@ def test_vectors_are_found_by_their_keys_in_any_block(tmp_path: Path) -> None:
     assert not EmbeddingCache(tmp_path, "another").has(keys(1)).any()
 
 
-@pytest.mark.parametrize("damage", [cut, empty, flip, flip_a_key], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("damage", [cut, empty, flip, flip_a_key, claim_more], ids=lambda function: function.__name__)
 def test_a_damaged_block_is_said_and_encoded_again(tmp_path: Path, damage: object, caplog: pytest.LogCaptureFixture) -> None:
     how, again = Encoding(cache=tmp_path), FakeModel()
     encode(FakeModel(), SIDES[:20], what="a", how=how)
