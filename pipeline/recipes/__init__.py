@@ -14,6 +14,7 @@ from pipeline.recipes.coma import COMA
 from pipeline.recipes.elastic import crem_2b_elastic
 from pipeline.recipes.magic import MAGIC
 from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_elastic, tiny_full
+from pipeline.recipes.tiny_magic import tiny_magic
 from pipeline.recipes.tiny_methods import TINY_METHODS
 
 OWN: dict[str, Callable[[], Recipe]] = {
@@ -23,6 +24,7 @@ OWN: dict[str, Callable[[], Recipe]] = {
     "mini": mini,
     "mini_sets": mini_sets,
     **TINY_METHODS,
+    "tiny_magic": tiny_magic,
 }
 """Recipes for small machines, with values of our own."""
 
