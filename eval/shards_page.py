@@ -1,7 +1,7 @@
 """One self-contained HTML page on a converted corpus: counts, histograms, rejects by reason, and rows with their pictures."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from eval.page import page_of
@@ -109,9 +109,14 @@ def _short(power: int) -> str:
 
 def _example(sample: Sample) -> str:
     """A row of the contact sheet: its key, then each side with its pictures and texts."""
-    sides = "".join(f'<div class="candidate">{"".join(_side(name, side))}</div>' for name, side in _named(sample))
-    key = f'<div class="words"><code>{escape(sample.key)}</code></div>'
-    return f'<div class="example">{key}<div class="candidates">{sides}</div></div>'
+    return example(sample.key, _named(sample))
+
+
+def example(key: str, sides: Iterable[tuple[str, Side]]) -> str:
+    """A row of a contact sheet: its key, then sides by what they are, each with its pictures and texts."""
+    shown = "".join(f'<div class="candidate">{"".join(_side(name, side))}</div>' for name, side in sides)
+    head = f'<div class="words"><code>{escape(key)}</code></div>'
+    return f'<div class="example">{head}<div class="candidates">{shown}</div></div>'
 
 
 def _named(sample: Sample) -> Iterator[tuple[str, Side]]:
@@ -123,7 +128,7 @@ def _named(sample: Sample) -> Iterator[tuple[str, Side]]:
 
 
 def _side(name: str, side: Side) -> Iterator[str]:
-    yield f'<div class="soft small">{name}</div>'
+    yield f'<div class="soft small">{escape(name)}</div>'
     try:
         yield pictures([thumbnail(encoded) for encoded in side.images])
     except Exception as error:  # noqa: BLE001 - shards made without verification may hold what no decoder reads

@@ -9,11 +9,19 @@ from typing import Any
 
 from data_prep import scene_server
 from data_prep.negatives.judge_words import VERSION
-from data_prep.negatives.judging import judge_references, refuse_unjudged, take_exempt, write_verdicts
+from data_prep.negatives.judging import (
+    judge_references,
+    read_verdicts,
+    refuse_unjudged,
+    take_exempt,
+    verdicts_file,
+    write_verdicts,
+)
 from data_prep.qa_teacher import addresses
 from data_prep.toy_world import FACTS
+from eval.negatives_page import Found, write_negatives_page
 from jobs.defaults import JUDGE, MAX_UNJUDGED
-from jobs.mine import STATISTICS
+from jobs.mine import SHEET, STATISTICS
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage, judged_folder, mined_folder
 from pipeline.chat import ChatEngine, EndpointList, Journal, Patience
@@ -78,7 +86,7 @@ class JudgeStage:
 
     @property
     def folder(self) -> Path:
-        """References, one file a dataset, the verdicts that they come from, statistics, and the journal of answers."""
+        """References, one file a dataset, the verdicts behind them, statistics, a contact sheet, and the journal of answers."""
         return judged_folder(self.context.work, self.train.recipe)
 
     def inputs(self) -> Mapping[str, Input]:
@@ -102,6 +110,7 @@ class JudgeStage:
                 statistics = {name: self._judged(out, mined, index, name, engine) for name in names}
         refuse_unjudged(list(statistics.values()), self.max_unjudged)
         write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
+        write_negatives_page(out / SHEET, index, self._found(out, names), seed=self.train.recipe.seed)
         counts = {each: sum(one.get(each, 0) for one in statistics.values()) for each in _COUNTED}
         content = {name: file_digest(references_file(out, name)) for name in names}
         return Result(counts={**counts, "asked": engine.totals.answers}, content=fingerprint(content))
@@ -113,6 +122,17 @@ class JudgeStage:
         verdicts = judge_references(index, name, references, engine, progress=self._watched)
         write_verdicts(out, name, verdicts)
         return verdicts.counts(self.negatives.most)
+
+    def _found(self, out: Path, names: list[str]) -> dict[str, Found]:
+        """What the contact sheet draws of: verdicts, and references of datasets that are exempt."""
+        found = {}
+        for name in names:
+            if name in self.negatives.exempt:
+                found[name] = Found(references=read_references(references_file(out, name)))
+            else:
+                verdicts = read_verdicts(verdicts_file(out, name))
+                found[name] = Found(references=verdicts.references, margins=verdicts.margins)
+        return found
 
     def _watched(self, dataset: str, done: int, total: int) -> None:
         self.context.progress(self.name, done, total, f"{dataset}, pairs judged")

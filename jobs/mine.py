@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from data_prep.negatives.candidates import POSITIVE, Candidates, Pairs
 from data_prep.negatives.mining import Dataset, Window, mine
+from eval.negatives_page import Found, write_negatives_page
 from jobs.model import backbone_folder
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage, mined_folder
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 STATISTICS = "statistics.json"
 """By dataset: pairs, distinct queries and candidates, references, pairs with fewer than asked for, and similarities."""
+SHEET = "sheet.html"
+"""Queries, golds and negatives to look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ class MineStage:
 
     @property
     def folder(self) -> Path:
-        """One file of references a dataset, and the statistics."""
+        """One file of references a dataset, the statistics, and a contact sheet."""
         return mined_folder(self.context.work, self.train.recipe)
 
     def inputs(self) -> Mapping[str, Input]:
@@ -101,6 +104,8 @@ class MineStage:
                 statistics[name] = self._mine(out, index, name, model)
                 counts.update({each: statistics[name][each] for each in ("pairs", "references", "fewer")})
         write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
+        found = {name: Found(references=read_references(references_file(out, name))) for name in statistics}
+        write_negatives_page(out / SHEET, index, found, seed=self.train.recipe.seed)
         content = {name: file_digest(references_file(out, name)) for name in statistics}
         return Result(counts=dict(counts), content=fingerprint(content))
 

@@ -1,7 +1,7 @@
 """Magic-MM-Embedding on the toy world: all four phases on a model from scratch, with a judge that knows the scenes.
 
-What a model from scratch needs is tiny's (docs/experiments.md); what is the method's own is magic_2b's, in numbers that fit sets of
-a few hundred candidates.
+What a model from scratch needs is tiny's (docs/experiments.md); what is the method's own is magic_2b's, in numbers that fit sets
+of a few hundred candidates.
 """
 
 from dataclasses import replace

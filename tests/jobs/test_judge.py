@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from jobs.judge import STATISTICS
+from jobs.judge import SHEET, STATISTICS
 from jobs.run import Machine, stage, stages
 from jobs.runner import run_stage
 from jobs.stage import Context
@@ -24,6 +24,7 @@ from pipeline.recipes import load
 from pipeline.sample import Sample, Side
 from tests.chat_server import ChatServer, Reply, chat_server
 from tests.data_prep.negatives.test_judging import BARE, logprobs, pair_of
+from tests.eval.test_report import Page
 from tests.shards import write_shards
 
 NAMES = ("Labels", "Memes")
@@ -93,6 +94,18 @@ def test_training_reads_what_the_judge_said_no_to(context: Context, server: Chat
     }
     assert statistics["Memes"] == {"pairs": 0, "exempt": True, "negatives": 18}
     assert dict(outcome.manifest.counts) == {"pairs": 18, "negatives": 27, "positives": 9, "fewer": 3, "asked": 18}
+
+
+def test_the_contact_sheet_shows_what_was_judged(context: Context, server: ChatServer) -> None:
+    folder = judged(context, server.url).folder
+    page = Page((folder / SHEET).read_text())
+    said = " ".join(" ".join(page.text).split())
+    # Row 0 of Labels: its gold, then candidates 1, 2 and 3, of which the even one is right.
+    shown = (
+        "query query 0 gold Labels 0 rank 1, similarity 0.50, judged wrong by 2.0 Labels 1 rank 2, similarity 0.50, judged right"
+    )
+    assert page.open == [] and shown in said
+    assert "rank 3, similarity 0.50 Memes 3" in said, "an exempt set has no verdicts"
 
 
 def test_another_number_or_judge_and_nothing_twice(context: Context, server: ChatServer) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.mine import STATISTICS, MineStage
+from jobs.mine import SHEET, STATISTICS, MineStage
 from jobs.run import Machine, run_chain, stages
 from jobs.runner import run_stage
 from jobs.stage import Context, Stage
@@ -25,6 +25,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side
 from tests.eval.fakes import FakeModel, digest_vector
+from tests.eval.test_report import Page
 from tests.shards import write_shards
 
 LABELS = ("cat", "dog", "owl", "fox", "hen", "bee")
@@ -91,6 +92,10 @@ def test_negatives_are_near_candidates_that_are_no_positives(context: Context, m
         others = sorted((label for label in LABELS if label not in golds), key=lambda one: -float(query @ vector(one)))
         assert LABELS[candidate % 6] == others[rank - 1] and rank <= 3
         assert similarity == pytest.approx(float(query @ vector(LABELS[candidate % 6])), abs=1e-6)
+    said = " ".join(Page((outcome.folder / SHEET).read_text()).text)
+    assert said.count("gold") == 6 + 1 and "rank 2, similarity" in said and "judged" not in said, (
+        "six queries and the page's words"
+    )
     statistics = json.loads((outcome.folder / STATISTICS).read_text())
     assert set(statistics) == {"Labels"} and statistics["Labels"]["queries"] == 9 and statistics["Labels"]["candidates"] == 6
     assert statistics["Labels"]["mean_similarity"] == pytest.approx(np.mean(table["similarity"]), abs=1e-4)

@@ -179,4 +179,11 @@ MUTANTS = (
         "thing.words",
         SCENE_JUDGE,
     ),
+    Mutant(
+        "contact sheet: yes and no change places",
+        "eval/negatives_page.py",
+        "'right' if margin > 0 else 'wrong'",
+        "'wrong' if margin > 0 else 'right'",
+        JUDGE_STAGE,
+    ),
 )

@@ -9,6 +9,7 @@ from pipeline.data.sampler import Draw
 from pipeline.errors import ConfigError
 from pipeline.losses.weights import weight_at
 from pipeline.model.adapters import Full, LoRA
+from pipeline.model.inputs import PixelLimits
 from pipeline.model.shrinkers import Bilinear
 from pipeline.negatives import InFile, Judged, Mined
 from pipeline.phase import Phase
@@ -270,3 +271,20 @@ def test_tiny_methods_see_as_many_pairs_as_tiny_on_the_same_model(name: str) -> 
     rate = 3e-4 if name in ("tiny_retrieval", "tiny_btoks") else 1e-3  # tiny's suits neither the end token nor its copies
     assert recipe.phase.optimizer == replace(tiny.phase.optimizer, learning_rate=rate)
     assert (recipe.backbone, recipe.pixels, recipe.toy, recipe.seed) == (tiny.backbone, tiny.pixels, tiny.toy, tiny.seed)
+
+
+def test_tiny_magic_has_the_method_s_phases_in_numbers_of_the_toy_world() -> None:
+    tiny, magic, recipe = load("tiny"), load("magic_2b"), load("tiny_magic")
+    assert (recipe.backbone, recipe.seed, recipe.vision, recipe.pooling) == (
+        tiny.backbone,
+        tiny.seed,
+        magic.vision,
+        magic.pooling,
+    )
+    assert [phase.name for phase in recipe.phases] == [phase.name for phase in magic.phases]
+    assert [type(phase.negatives) for phase in recipe.phases] == [type(phase.negatives) for phase in magic.phases]
+    for own, theirs in zip(recipe.phases, magic.phases, strict=True):
+        assert (own.layout, own.contrastive_weight, own.embeds) == (theirs.layout, theirs.contrastive_weight, theirs.embeds)
+        assert bool(own.mixture.outside) == bool(theirs.mixture.outside) and own.start == theirs.start
+    assert [phase.contrastive.temperature for phase in recipe.phases[1:]] == [0.03] * 3
+    assert recipe.pixels == PixelLimits(min_tokens=16, max_tokens=16), "of which the shrinker leaves four, one a cell"
