@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from eval.report import page_of
+from eval.page import page_of
 from eval.report_markup import Section, paragraph
 from eval.shards_page import example
 from pipeline.data.keys import slug

@@ -154,8 +154,8 @@ MUTANTS = (
     Mutant(
         "judge: datasets that are exempt are judged",
         "jobs/judge.py",
-        "if name in self.negatives.exempt:",
-        "if name in ():",
+        "if name in self.negatives.exempt:\n            return",
+        "if name in ():\n            return",
         JUDGE_STAGE,
     ),
     Mutant(
