@@ -9,7 +9,7 @@ import pytest
 
 from jobs.mine import SHEET, STATISTICS, MineStage
 from jobs.run import Machine, run_chain, stages
-from jobs.runner import run_stage
+from jobs.runner import is_done, run_stage
 from jobs.stage import Context, Stage
 from jobs.train import TrainStage
 from pipeline.data.keys import make_key
@@ -179,3 +179,22 @@ def test_a_phase_that_mines_nothing_is_told_how_it_would(context: Context) -> No
     other = replace(context, recipe=load("tiny_retrieval"))
     with pytest.raises(ConfigError, match=r"--set phases\.0\.negatives=Mined asks for them"):
         run_stage(stage(other), other)
+
+
+def test_a_third_phase_begins_where_the_second_ended(context: Context) -> None:
+    """Of two trainings in a row each has an input `before`, which is another one."""
+    magic = replace(context, recipe=load("tiny_magic"))
+    read = {"shards": ShardIndex.open(context.shards).fingerprint, "model": "model"}
+    for name, before in (("restore", {}), ("warm", {"before": "restore's weights"})):
+        folder = context.work / f"train-{name}"
+        folder.mkdir()
+        manifest = Manifest(
+            stage=folder.name, fingerprint="f", inputs={**read, **before}, outputs={"content": f"{name}'s weights"}
+        )
+        manifest.write(folder)
+    third = MineStage(train=TrainStage(context=magic, phase="mined"))
+    assert not is_done(third)
+    other = Manifest(stage="train-warm", fingerprint="f", inputs={**read, "shards": "others"}, outputs={"content": "w"})
+    other.write(context.work / "train-warm")
+    with pytest.raises(DataError, match="not what crem train-warm read"):
+        is_done(third)

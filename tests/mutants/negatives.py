@@ -186,4 +186,11 @@ MUTANTS = (
         "'wrong' if margin > 0 else 'right'",
         JUDGE_STAGE,
     ),
+    Mutant(
+        "a third phase is held against what came before the second",
+        "jobs/runner.py",
+        "if item.made_by and name != own}",
+        "if item.made_by}",
+        STAGE,
+    ),
 )
