@@ -4,6 +4,7 @@
 # make test       lint, types, import layers and tests
 # make test-slow  the tests that make test leaves out: every recipe at every ZeRO stage, benchmarks, mteb where it is there
 # make test-slurm  training and the whole chain on a real Slurm of two nodes, with requeue, preemption and a lost node
+# make drill     seeded faults over the smallest toy pipeline, each held against an unbroken run (WORK/drill)
 # make mutants    break each oracle's subject in turn and show that its test goes red
 # make clean      remove what these made: .venv, work, caches
 #
@@ -20,7 +21,7 @@ STEPS ?= 600
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo demo-full methods test test-slow test-slurm lint mutants clean
+.PHONY: setup demo demo-full methods test test-slow test-slurm lint drill mutants clean
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -77,6 +78,9 @@ test-slurm: setup
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge iproute2 procps; }
 	REQUIRE=slurm $(RUN) pytest -p tests.marker_counts -m slurm $(PYTEST_ARGS) tests/slurm
+
+drill: setup
+	$(RUN) launchers.cli drill --work $(WORK)/drill
 
 mutants: setup
 	$(RUN) tests.mutants

@@ -17,6 +17,7 @@ from launchers.cache import cache
 from launchers.compare import compare
 from launchers.data import data, one_slice
 from launchers.doctor import doctor
+from launchers.drill import drill
 from launchers.environment import set_usual
 from launchers.evaluate import evaluate
 from launchers.exit_codes import INTERRUPTED, STOPPED
@@ -211,7 +212,7 @@ def train(processes: int, dry_run: bool, **given: Any) -> None:
     one_stage("train", shared, given, processes)
 
 
-_LOOKING = (cancel, doctor, logs, recipes, rehearse, send, status)
+_LOOKING = (cancel, doctor, drill, logs, recipes, rehearse, send, status)
 for command in (cache, compare, data, evaluate, export, judge, measure, mine, report, run, *_LOOKING):
     group.add_command(command)
 

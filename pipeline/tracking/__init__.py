@@ -8,6 +8,7 @@ a store does not take lies in `unsent`, and `sync` sends it. `store` opens the s
 from pipeline.tracking.address import OFFLINE, default_uri, redact
 from pipeline.tracking.beginning import KEPT_TAG
 from pipeline.tracking.entries import flatten
+from pipeline.tracking.loopback import load_server, serve_store
 from pipeline.tracking.registry import register
 from pipeline.tracking.runs import PARENT_RUN_TAG, check_store, find_run, start_run
 from pipeline.tracking.search import TrackedRun, finished_runs, is_on_toy_world, tracked_run
@@ -29,8 +30,10 @@ __all__ = [
     "finished_runs",
     "flatten",
     "is_on_toy_world",
+    "load_server",
     "redact",
     "register",
+    "serve_store",
     "start_run",
     "sync",
     "tracked_run",

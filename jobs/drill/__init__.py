@@ -1,0 +1,1 @@
+"""Seeded faults over the smallest toy pipeline, each under a watchdog: `crem drill`."""
