@@ -7,6 +7,7 @@ import numpy as np
 
 from eval.model_protocol import Model
 from pipeline.asked_as import AskedAs
+from pipeline.cache_size import CacheSize
 from pipeline.encode.encoder import Reader
 from pipeline.sample import Side
 
@@ -47,6 +48,10 @@ class LazyModel:
     def conditions(self) -> dict[str, str | int]:
         """What answers are given under besides weights and words."""
         return self._loaded().conditions
+
+    def cache_size(self, contexts: Sequence[Side]) -> CacheSize:
+        """How much of the contexts compressed answers keep."""
+        return self._loaded().cache_size(contexts)
 
     def asked_as(self, how: AskedAs) -> Model:
         """The model asked in another way than it was trained to be."""

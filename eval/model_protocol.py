@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline.asked_as import AskedAs
+from pipeline.cache_size import CacheSize
 from pipeline.encode.encoder import Encoder, Progress, silent
 from pipeline.sample import Side
 
@@ -20,6 +21,9 @@ class Model(Encoder, Protocol):
     @property
     def conditions(self) -> dict[str, str | int]:
         """What answers are given under besides weights and words: pixel limits, number type, system line."""
+
+    def cache_size(self, contexts: Sequence[Side]) -> CacheSize:
+        """How much of the contexts compressed answers keep, one context for each question."""
 
     def asked_as(self, how: AskedAs) -> "Model":
         """The model asked in another way than it was trained to be."""

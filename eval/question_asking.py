@@ -2,9 +2,10 @@
 
 Several ranks share the questions. Each writes a file of its own beside the first one's, which takes them in: answers do not
 depend on what is asked beside them, so any number of ranks, killed at any moment, end with the same answers.
+What is asked about one picture from its tokens is asked together, by one rank, which reads the picture once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from eval.predictions import AnswerPlace, PredictionFile
 from eval.prompts import as_conversation, pictures_first
 from eval.questions import QuestionTable
 from eval.results import Setting
+from eval.vlm_result import CONTEXT_TOKENS, KEPT_TOKENS, SYSTEM_TOKENS
 from eval.vlm_settings import Mode, VlmSettings
 from pipeline.encode.ranks import LONE, Ranks
 from pipeline.errors import DataError
@@ -84,7 +86,7 @@ def ask(model: Model, asking: Asking, place: AnswerPlace, progress: Progress) ->
     if missing:
         sources = asking.sources()
         with PredictionFile(place.part(ranks.rank), place.header) as answers:
-            if share := missing[ranks.rank :: ranks.count]:
+            if share := grouped(asking, missing, sources)[ranks.rank :: ranks.count]:
                 _ask_share(model, asking, share, sources, answers, progress)
         ranks.gather(None)
         if ranks.is_first:
@@ -106,14 +108,31 @@ def known_answers(asking: Asking, place: AnswerPlace) -> Answers:
     return answers
 
 
+def grouped(asking: Asking, numbers: Sequence[int], sources: Sequence[int]) -> list[list[int]]:
+    """Rows that are asked in one batch by one rank: compressed, all about the same pictures, which are then read once.
+
+    Natively each row is read by itself, and stands alone.
+    """
+    if asking.mode == "native":
+        return [[number] for number in numbers]
+    groups: dict[Side, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(asking.conversation(number, sources[number])[0], []).append(number)
+    return list(groups.values())
+
+
 def _ask_share(
-    model: Model, asking: Asking, share: Sequence[int], sources: Sequence[int], answers: PredictionFile, progress: Progress
+    model: Model,
+    asking: Asking,
+    share: Sequence[Sequence[int]],
+    sources: Sequence[int],
+    answers: PredictionFile,
+    progress: Progress,
 ) -> None:
     asked = model.asked_as(asking.settings.way)
-    answers.note({**asked.conditions, "max_new_tokens": asking.length})
-    rows, size = asking.table.rows, asking.settings.batch_rows
-    for start in range(0, len(share), size):
-        batch = share[start : start + size]
+    answers.note({**asked.conditions, "max_new_tokens": asking.length, **_kept(asked, asking, sources)})
+    rows, done = asking.table.rows, 0
+    for batch in _batches(share, asking.settings.batch_rows):
         conversations = [asking.conversation(number, sources[number]) for number in batch]
         texts = asked.answer(
             [context for context, _ in conversations],
@@ -122,7 +141,29 @@ def _ask_share(
             max_new_tokens=asking.length,
         )
         answers.append({rows[number].index: text for number, text in zip(batch, texts, strict=True)})
-        progress(f"{asking.table.name} {asking.mode}", start + len(batch), len(share))
+        done += len(batch)
+        progress(f"{asking.table.name} {asking.mode}", done, sum(map(len, share)))
+
+
+def _batches(share: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Whole groups, as many as `size` rows hold; a larger group is a batch by itself."""
+    batch: list[int] = []
+    for group in share:
+        if batch and len(batch) + len(group) > size:
+            yield batch
+            batch = []
+        batch += group
+    if batch:
+        yield batch
+
+
+def _kept(model: Model, asking: Asking, sources: Sequence[int]) -> dict[str, Setting]:
+    """The tokens of the contexts of all rows, where answers keep some of them only."""
+    if asking.mode == "native":
+        return {}
+    numbers = range(len(asking.table.rows))
+    size = model.cache_size([asking.conversation(number, sources[number])[0] for number in numbers])
+    return {SYSTEM_TOKENS: size.system, KEPT_TOKENS: size.compression, CONTEXT_TOKENS: round(size.context, 3)}
 
 
 def _take_in_parts(answers: PredictionFile, place: AnswerPlace) -> None:

@@ -10,8 +10,12 @@ from eval.question_scores import Accuracy, by_category, overall
 from eval.questions import QuestionRow, QuestionTable, SkippedRow
 from eval.results import Provenance, Setting
 from eval.verdicts import Verdict
+from pipeline.cache_size import CacheSize
 
 NUM_EXAMPLES = 8
+SYSTEM_TOKENS, KEPT_TOKENS, CONTEXT_TOKENS = "system_tokens", "kept_tokens", "mean_context_tokens"
+"""Conditions of answers from compression tokens: tokens of SYSTEM, those that are kept of a context, and those that it had."""
+_SAID_APART = ("system", SYSTEM_TOKENS, KEPT_TOKENS, CONTEXT_TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +104,27 @@ def table_text(result: VlmResult) -> str:
     lines += _own_lines(result.table)
     lines.append(f"  overall: {headline_text(result.headline)}")
     lines += [f"  {note}" for note in result.notes]
-    lines.append(
-        "  asked with " + ", ".join(f"{name} {value}" for name, value in sorted(result.conditions.items()) if name != "system")
-    )
+    shown = {name: value for name, value in sorted(result.conditions.items()) if name not in _SAID_APART}
+    lines.append("  asked with " + ", ".join(f"{name} {value}" for name, value in shown.items()))
+    if (size := kept_tokens(result)) is not None:
+        lines.append(
+            f"  cache: {size.compression} of {size.context:.1f} context tokens, {100 * size.share:.2f} %; "
+            f"with {size.system} of SYSTEM {100 * size.share_with_system:.2f} %"
+        )
     matcher = result.provenance.settings["matcher"]
     lines.append(f"  unparsed: {result.unparsed}; rows left out: {len(result.skipped)} of {result.num_rows}; matcher {matcher}")
     return "\n".join(lines)
+
+
+def kept_tokens(result: VlmResult) -> CacheSize | None:
+    """What the answers were given from; None for native ones, where no row has a context, and where it was not noted before."""
+    known = [result.conditions.get(name) for name in (SYSTEM_TOKENS, KEPT_TOKENS, CONTEXT_TOKENS)]
+    if any(value is None for value in known):
+        return None
+    system, compression, context = (float(value) for value in known if value is not None)
+    if not context:
+        return None
+    return CacheSize(system=int(system), compression=int(compression), context=context)
 
 
 def headline_text(headline: Headline) -> str:

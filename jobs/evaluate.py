@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from eval import reconstruct, retrieval_set
+from eval.judges.judges import EXACT, Judge, judge_of
 from eval.measurement import Failures, Measurement, measure_missing
 from eval.model_protocol import Progress
 from eval.question_files import FOLDER, found_files, question_files
@@ -41,7 +43,7 @@ class Choice:
     """What is measured now. What was measured by another choice stays, and is found again.
 
     `only` are kinds (empty: all); `checkpoint` is a step or a folder (empty: the finished training). `allow_changed`
-    takes a known benchmark's file that is not the published one.
+    takes a known benchmark's file that is not the published one. `judge` and `judge_urls` say who reads what the rules cannot.
     """
 
     only: tuple[str, ...] = ()
@@ -49,6 +51,8 @@ class Choice:
     blank: bool = True
     checkpoint: str = ""
     allow_changed: bool = False
+    judge: str = EXACT
+    judge_urls: tuple[str, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -105,6 +109,8 @@ class EvaluateStage:
     def settings(self) -> Mapping[str, object]:
         """How questions are asked and read, and what is measured."""
         choice = {name: getattr(self.choice, name) for name in ("kinds", "untrained", "blank", "allow_changed")}
+        if self.choice.judge != EXACT:
+            choice["judge"] = self.choice.judge
         return {"modes": self.modes, "vlm": DEFAULTS, "recipe": course_values(self.context.recipe), "choice": choice}
 
     @property
@@ -168,10 +174,11 @@ class EvaluateStage:
             return found
         # Native answers read no tokens: those of fewer are those of all.
         modes = self.modes if model.label == TRAINED else tuple(mode for mode in self.modes if mode not in WITHOUT_TOKENS)
+        judge = _judge(self.choice.judge, self.choice.judge_urls)
         # An empty folder costs nothing else; what is asked for by name must be there.
         for file in question_files(data) if "questions" in self.choice.only else found_files(data):
             asking = replace(DEFAULTS, allow_changed=self.choice.allow_changed)
-            found += [questions(file, mode, model.results.path, asking) for mode in modes]
+            found += [questions(file, mode, model.results.path, asking, judge=judge) for mode in modes]
         if has_sets and self.context.recipe.tokens.count and Manifest.read(self.context.shards):
             found.append(reconstruct.reconstruction(data, self.context.shards))
         return found
@@ -183,3 +190,9 @@ class EvaluateStage:
             self.context.progress(f"evaluate {label}, {what}", done, total, "")
 
         return report
+
+
+@cache
+def _judge(name: str, urls: tuple[str, ...]) -> Judge | None:
+    """The judge, made once: one in this process is loaded once. Raises ConfigError as `judge_of`."""
+    return judge_of(name, urls)

@@ -34,7 +34,7 @@ def evaluate(processes: int, **given: Any) -> None:
       crem evaluate --recipe tiny --only questions --checkpoint 500
     """
     from jobs.evaluate import Choice
-    from jobs.summary import result_table, token_table
+    from jobs.summary import answer_lines, result_table, token_table
     from pipeline.train.local_ranks import is_started_rank
 
     shared, choice = options.take_shared(given), Choice(**given)
@@ -46,6 +46,8 @@ def evaluate(processes: int, **given: Any) -> None:
     context = one_stage("evaluate", shared, {"choice": choice})
     if elastic := context.recipe.tokens.elastic:
         click.echo(f"\n{result_table(context.evaluation, elastic[:-1])}\n\n{token_table(context.evaluation, elastic)}")
+    if "questions" in choice.kinds and (said := answer_lines(context.evaluation)):
+        click.echo(f"\n{said}")
 
 
 def _embed_in(processes: int, shared: dict[str, Any], choice: Any) -> None:

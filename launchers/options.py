@@ -126,6 +126,14 @@ _EVALUATION = (
     click.option("--only", multiple=True, type=click.Choice(KINDS), help="Measure this alone; may be given several times."),
     click.option("--allow-changed", is_flag=True, help="Score a known benchmark's file that is not the published one."),
     click.option(
+        "--judge",
+        default="exact",
+        show_default=True,
+        metavar="exact|MODEL|FOLDER",
+        help="Who reads answers that the rules cannot: nobody, a served model (--judge-url), a language model of a folder.",
+    ),
+    click.option("--judge-url", "judge_urls", multiple=True, help="Where the judge is served, or a file of addresses."),
+    click.option(
         "--no-untrained",
         "untrained",
         flag_value=False,

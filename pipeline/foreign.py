@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from pipeline.cache_size import CacheSize
 from pipeline.embedding_json import SETTINGS
 from pipeline.errors import CheckpointError, ConfigError
 from pipeline.inference import EmbeddingModel
@@ -27,6 +28,8 @@ from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder
 
+_NOT_ASKED = "--preset: a published embedder is measured in retrieval alone; name a recipe to ask it questions"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignModel(EmbeddingModel):
@@ -39,7 +42,11 @@ class ForeignModel(EmbeddingModel):
 
     def answer(self, contexts: Sequence[Side], questions: Sequence[str], **how: object) -> list[str]:
         """Raises ConfigError."""
-        raise ConfigError("--preset: a published embedder is measured in retrieval alone; name a recipe to ask it questions")
+        raise ConfigError(_NOT_ASKED)
+
+    def cache_size(self, contexts: Sequence[Side]) -> CacheSize:
+        """Raises ConfigError."""
+        raise ConfigError(_NOT_ASKED)
 
 
 def load_foreign(

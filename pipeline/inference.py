@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipeline import answer_batches
 from pipeline.asked_as import AskedAs, asked_as, conditions
 from pipeline.batch import Batch, Row, chunk_by_tokens, row_places
+from pipeline.cache_size import CacheSize, cache_size
 from pipeline.embedding_json import SETTINGS
 from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.exported import Exported
@@ -32,13 +34,6 @@ from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
 
 logger = logging.getLogger(__name__)
-
-CHUNK_TOKENS = 8192
-DECODED_SIDES = 256
-"""Sides whose pictures are decoded at the same time: one picture of the greatest size is 3 MB."""
-
-ANSWERED_ROWS = 64
-"""Rows that are answered together: those of compressed items are short, so that tokens alone would not bound them."""
 
 CACHED_ROLES = (Role.SYSTEM, Role.COMPRESSION)
 """What a compressed item keeps of its row."""
@@ -106,6 +101,10 @@ class EmbeddingModel:
         """What answers are given under besides weights and words."""
         return conditions(self)
 
+    def cache_size(self, contexts: Sequence[Side]) -> CacheSize:
+        """How much of the contexts answers from their tokens keep, one context for each question."""
+        return cache_size(self, contexts)
+
     def asked_as(self, how: AskedAs) -> "EmbeddingModel":
         """The model over the same weights, asked in another way than its recipe's."""
         return asked_as(self, how)
@@ -139,13 +138,15 @@ class EmbeddingModel:
     ) -> list[str]:
         """Answers to `questions[i]` about `contexts[i]`, the same whatever stands beside them.
 
-        Natively the model sees pictures, text and question; compressed, the context is read into the compression tokens and
-        the answer continues from SYSTEM and those tokens alone. Raises ConfigError for compressed answers of a recipe without
-        compression tokens.
+        Natively the model sees pictures, text and question; compressed, each distinct context is read once into the
+        compression tokens, and every answer about it continues from SYSTEM and those tokens alone. Raises ConfigError for
+        compressed answers of a recipe without compression tokens.
         """
         if compressed and contexts:
-            items = self.compress([conversation_context(side, self.builder.layout) for side in contexts])
-            return self.answer_from(items, questions, max_new_tokens=max_new_tokens, decoding=decoding)
+            places = {side: place for place, side in enumerate(dict.fromkeys(contexts))}
+            once = self.compress([conversation_context(side, self.builder.layout) for side in places])
+            own = once.take([places[side] for side in contexts])
+            return self.answer_from(own, questions, max_new_tokens=max_new_tokens, decoding=decoding)
         builder = replace(self.builder, layout=native_layout(self.recipe.phase.layout))
         sides = [conversation_context(side, builder.layout) for side in contexts]
         answers = [""] * len(questions)
@@ -166,13 +167,13 @@ class EmbeddingModel:
         if len(items) != len(questions):
             raise DataError(f"{len(questions)} questions about {len(items)} items; take() one item for each question")
         answers: list[str] = []
-        for start in range(0, len(items), ANSWERED_ROWS):
-            part = items.take(range(start, min(start + ANSWERED_ROWS, len(items))))
-            asked = questions[start : start + len(part)]
-            question_ids = [self.builder.question_ids(question) for question in asked]
-            memory, states = generation.proceed(self.embedder, part.memory(self.device), question_ids)
-            names = [generation.answer_name(item, question) for item, question in zip(part.names.tolist(), asked, strict=True)]
-            answers += self._decode(memory, states, names, max_new_tokens, decoding)
+        question_ids = [self.builder.question_ids(question) for question in questions]
+        for places in answer_batches.answered_together(items.num_kept, question_ids):
+            part = items.take(places)
+            ids = [question_ids[place] for place in places]
+            memory, states = generation.proceed(self.embedder, part.memory(self.device), ids)
+            own = zip(part.names.tolist(), (questions[place] for place in places), strict=True)
+            answers += self._decode(memory, states, [generation.answer_name(*each) for each in own], max_new_tokens, decoding)
         return answers
 
     def _compress_rows(self, rows: Sequence[Row]) -> CompressedItems:
@@ -191,9 +192,8 @@ class EmbeddingModel:
     def _chunks(self, builder: SequenceBuilder, sides: Sequence[Side], turns: Sequence[Sequence[Turn]]) -> Iterator[list[Row]]:
         """Rows of the sides and their turns in chunks of similar length; a row's slot is its place in `sides`."""
         reader = replace(self.reader, builder=builder)
-        for start in range(0, len(sides), DECODED_SIDES):
-            part = range(start, min(start + DECODED_SIDES, len(sides)))
-            yield from chunk_by_tokens([reader.row(sides[slot], turns[slot], slot=slot) for slot in part], CHUNK_TOKENS)
+        for part in answer_batches.decoded_together(reader, sides):
+            yield from chunk_by_tokens([reader.row(sides[at], turns[at], slot=at) for at in part], answer_batches.CHUNK_TOKENS)
 
     def _read(self, rows: Sequence[Row], roles: Sequence[Role]) -> tuple[Batch, Memory, torch.Tensor]:
         """Pack and read rows; what is kept of the tokens with one of `roles`, and the states of all tokens."""

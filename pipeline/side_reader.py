@@ -27,12 +27,12 @@ class SideReader:
 
     def reading(self, side: Side) -> Reading:
         """Tokens and shown sizes, from the headers of its pictures. Raises DataError for what is no JPEG or PNG."""
-        try:
-            sizes = [measure(picture)[1:] for picture in side.images]
-        except RowError as error:
-            raise DataError(f"a picture to embed: {error}; mend it, or leave its row out") from error
-        shown = tuple(self.pixels.resized(height, width) for width, height in sizes)
+        shown = self.shown(side)
         return Reading(tokens=len(self.builder.build(side, self._grids(shown))), shown=shown)
+
+    def roles(self, side: Side) -> np.ndarray:
+        """The roles (T,) int8 of its tokens; raises as `reading`."""
+        return self.builder.build(side, self._grids(self.shown(side))).roles
 
     def row(self, side: Side, turns: Sequence[Turn] = (), *, slot: int) -> Row:
         """A side with its pictures decoded and resized. Raises DataError where one cannot be decoded."""
@@ -47,6 +47,14 @@ class SideReader:
     def pack(self, rows: Sequence[Row]) -> Batch:
         """A packed batch of rows, on the CPU."""
         return pack(rows, self.builder.layout, self.pooled)
+
+    def shown(self, side: Side) -> tuple[tuple[int, int], ...]:
+        """Height and width at which each picture is shown, from its header; raises as `reading`."""
+        try:
+            sizes = [measure(picture)[1:] for picture in side.images]
+        except RowError as error:
+            raise DataError(f"a picture to embed: {error}; mend it, or leave its row out") from error
+        return tuple(self.pixels.resized(height, width) for width, height in sizes)
 
     def _grids(self, sizes: Sequence[tuple[int, ...]]) -> np.ndarray:
         return np.array([self.pixels.grid_of(*size) for size in sizes], dtype=np.int64)

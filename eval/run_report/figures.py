@@ -10,7 +10,7 @@ from eval.cross_domain import CrossDomainResults
 from eval.metrics import Score
 from eval.mmeb import MmebResult
 from eval.run_report.measured import Results
-from eval.vlm_result import VlmResult
+from eval.vlm_result import VlmResult, kept_tokens
 from pipeline.data.mmeb_registry import META
 
 GROUPS = {
@@ -32,6 +32,8 @@ PUBLISHED_QUERIES = 1000
 """Each of MMEB's sets has so many queries in MMEB-eval."""
 
 TOY = "toy world"
+SWAPPED = "swapped"
+"""The mode that is a control: another picture's tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +134,23 @@ def all_figures(results: Results, note: str = "") -> dict[str, Figure]:
     if results.retrieval is not None:
         found |= retrieval_figures(results.retrieval, note)
     found |= answer_figures(results.questions.get("native", {}), note)
-    found |= _under_mode(found, answer_figures(results.questions.get("compressed", {}), note))
+    compressed = results.questions.get("compressed", {})
+    found |= _under_mode(found, answer_figures(compressed, note))
+    if "Comp." in found and (share := mean_cache_share(compressed)) is not None:
+        found["Cache"] = Figure(100 * share, note=found["Comp."].note)
     if results.captions is not None:
         found |= caption_figures(results.captions, note)
     return found
+
+
+def mean_cache_share(files: Mapping[str, VlmResult]) -> float | None:
+    """Compression tokens over the mean number of context tokens of all questions; None where one file does not tell."""
+    sizes = [(kept_tokens(each), len(each.hits)) for each in files.values()]
+    known = [(size, rows) for size, rows in sizes if size is not None and rows]
+    if not known or len(known) < len(files):
+        return None
+    context = sum(size.context * rows for size, rows in known) / sum(rows for _, rows in known)
+    return known[0][0].compression / context
 
 
 def _under_mode(native: Figures, compressed: Figures) -> dict[str, Figure]:
@@ -159,3 +174,14 @@ def _unlike_published(result: VlmResult) -> str:
         return "not the published file"
     score = result.headline.score
     return "" if score is None or score.count == result.headline.of else f"{score.count} of {result.headline.of}"
+
+
+def answer_means(results: Results) -> dict[str, float]:
+    """By mode, the mean of the files' own figures in percent: over the files that have one in every mode that was asked."""
+    scores = {
+        mode: {name: each.headline.score.value for name, each in files.items() if each.headline.score is not None}
+        for mode, files in results.questions.items()
+        if mode != SWAPPED and files
+    }
+    shared = set.intersection(*(set(files) for files in scores.values())) if scores else set()
+    return {mode: 100 * fmean(files[name] for name in shared) for mode, files in scores.items()} if shared else {}

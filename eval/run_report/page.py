@@ -59,10 +59,11 @@ def _sections(
         sections.bars(models, main),
         sections.beside_papers([each for each in main if each.has_ours], "papers", "Beside the papers", _PAPERS_SAID),
         sections.elastic(models),
-        sections.beside_papers(rest, "ablations", "Ablations", _ablations_said(rest)),
         sections.found(models),
         sections.answers(models),
+        sections.cache(models),
         sections.speed(models),
+        sections.beside_papers(rest, "ablations", "Ablations", _ablations_said(rest)),
         sections.lineage(models, others),
     ]
 

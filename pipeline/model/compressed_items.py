@@ -49,6 +49,11 @@ class CompressedItems:
         return replace(self, **{name: getattr(self, name)[chosen] for name in _PER_ITEM})
 
     @property
+    def num_kept(self) -> int:
+        """Tokens that are kept of an item: SYSTEM and COMPRESSION."""
+        return int(self.system_keys.shape[2] + self.keys.shape[3])
+
+    @property
     def bytes_per_item(self) -> int:
         """Bytes of keys and values that each further item adds."""
         return 2 * self.keys[:1].nbytes

@@ -9,6 +9,7 @@ from data_prep.toy_choices import write_choices
 from data_prep.toy_files import PictureBook
 from eval.question_files import read_questions
 from eval.vlm import evaluate
+from eval.vlm_settings import Mode
 from pipeline.sample import Side
 from tests.eval.fakes import FakeModel
 from tests.eval.test_vlm_command import ask_together
@@ -65,10 +66,11 @@ def test_what_is_right_in_one_is_right_in_all(mcq: Path) -> None:
         assert row.answer.split("<OR>")[0] == rights[row.index.removeprefix("v1_")]
 
 
-@pytest.mark.parametrize("name", ["ToyMMBench", "ToyMMMU"])
-def test_two_ranks_killed_and_begun_again_end_with_the_answers_of_one(mcq: Path, tmp_path: Path, name: str) -> None:
-    ask_together(1, mcq / f"{name}.tsv", tmp_path / "alone")
-    ask_together(2, mcq / f"{name}.tsv", tmp_path / "shared", dying=True)
-    ask_together(2, mcq / f"{name}.tsv", tmp_path / "shared")
+@pytest.mark.parametrize(("name", "mode"), [("ToyMMBench", "native"), ("ToyMMBench", "compressed"), ("ToyMMMU", "native")])
+def test_two_ranks_killed_and_begun_again_end_with_the_answers_of_one(mcq: Path, tmp_path: Path, name: str, mode: Mode) -> None:
+    """Compressed, the rotations of a question are asked together, by one of the ranks."""
+    ask_together(1, mcq / f"{name}.tsv", tmp_path / "alone", mode=mode)
+    ask_together(2, mcq / f"{name}.tsv", tmp_path / "shared", dying=True, mode=mode)
+    ask_together(2, mcq / f"{name}.tsv", tmp_path / "shared", mode=mode)
     alone, shared = (sorted(next((tmp_path / part).iterdir()).read_text().splitlines()) for part in ("alone", "shared"))
     assert alone == shared

@@ -15,6 +15,7 @@ from PIL import Image
 
 from eval.pictures import size_of
 from pipeline.asked_as import AskedAs
+from pipeline.cache_size import CacheSize
 from pipeline.encode.encoder import Reading
 from pipeline.encode.share import Encoding
 from pipeline.sample import Side
@@ -46,6 +47,10 @@ class FakeModel:
     @property
     def conditions(self) -> dict[str, str | int]:
         return {"dtype": "float32", "asked": len(self.ways)}
+
+    def cache_size(self, contexts: Sequence[Side]) -> CacheSize:
+        tokens = [self.reader.reading(side).tokens for side in contexts]
+        return CacheSize(system=20, compression=16, context=sum(tokens) / len(tokens))
 
     def asked_as(self, how: AskedAs) -> "FakeModel":
         self.ways.append(how)

@@ -2,7 +2,11 @@
 
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -10,12 +14,14 @@ from PIL import Image
 from eval.question_files import question_files, read_questions
 from eval.results import read_result, write_result
 from eval.vlm import evaluate
-from eval.vlm_result import VlmResult, table_text
+from eval.vlm_result import VlmResult, kept_tokens, table_text
 from eval.vlm_settings import PRESETS, VlmSettings
 from pipeline.asked_as import AskedAs
+from pipeline.cache_size import CacheSize
+from pipeline.encode.encoder import Reading
 from pipeline.errors import ConfigError, DataError
 from pipeline.sample import Side
-from tests.eval.fakes import FakeModel, png
+from tests.eval.fakes import FakeModel, FakeReader, png
 from tests.eval.test_tsv import coded, row, write
 from tests.pipeline.data.releases import picture
 
@@ -64,6 +70,43 @@ def test_swapped_pictures_are_never_the_own_ones(tsv: Path, tmp_path: Path) -> N
     assert result.accuracy.score.value == 0.0
     assert result.unparsed == 0
     assert modes == {True}, "the control of compressed answers sees tokens alone, too"
+
+
+class Counting(FakeModel):
+    """Keeps the contexts of each call."""
+
+    calls: list[list[Side]]
+
+    def answer(self, contexts: Sequence[Side], questions: Sequence[str], **how: Any) -> list[str]:
+        self.calls = [*getattr(self, "calls", []), list(contexts)]
+        return super().answer(contexts, questions, **how)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 64])
+def test_all_questions_about_a_picture_are_asked_together(tsv: Path, tmp_path: Path, size: int) -> None:
+    """So that the picture is compressed once; the file has them apart, and a batch may hold less than a picture's questions."""
+    model = Counting(answer_one=looking)
+    settings = VlmSettings(batch_rows=size)
+    compressed = evaluate(model, tsv, mode="compressed", out=tmp_path, settings=settings)
+    assert sum(len(set(call)) for call in model.calls) == len(NAMES)
+    assert sum(map(len, model.calls)) == 12 and len(model.calls) == (1 if size == 64 else 3)
+    native = Counting(answer_one=looking)
+    assert evaluate(native, tsv, mode="native", out=tmp_path, settings=settings).hits == compressed.hits
+    assert len(native.calls) == -(-12 // size)
+
+
+def test_what_is_kept_of_the_contexts_is_said(tsv: Path, tmp_path: Path) -> None:
+    model = FakeModel(answer_one=looking)
+    model.reader = cast(FakeReader, SimpleNamespace(reading=lambda side: Reading(tokens=100)))
+    compressed = evaluate(model, tsv, mode="compressed", out=tmp_path)
+    tokens = 100.0
+    assert kept_tokens(compressed) == CacheSize(system=20, compression=16, context=tokens)
+    text = table_text(compressed)
+    assert f"cache: 16 of {tokens:.1f} context tokens, {1600 / tokens:.2f} %" in text and "20 of SYSTEM" in text
+    native = evaluate(FakeModel(answer_one=looking), tsv, mode="native", out=tmp_path)
+    assert kept_tokens(native) is None and "cache" not in table_text(native)
+    blind = replace(compressed, conditions={**compressed.conditions, "mean_context_tokens": 0.0})
+    assert kept_tokens(blind) is None, "no row has a picture"
 
 
 def test_a_killed_evaluation_asks_only_what_is_missing(tsv: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from eval.results import read_result
 from eval.subject import Subject
 from eval.vlm_measurement import questions
 from eval.vlm_result import VlmResult
-from eval.vlm_settings import DEFAULTS
+from eval.vlm_settings import DEFAULTS, Mode
 from pipeline.encode.ranks import Ranks
 from pipeline.errors import DataError
 from pipeline.sample import Side
@@ -204,6 +204,22 @@ def test_exports_have_vlmevalkit_s_layout_and_read_back(run: Callable[..., Resul
     assert {line[-2] for line in lines[1:]} <= {"A", "B", "Z"}
 
 
+def test_a_test_split_has_a_file_to_submit_and_no_score(run: Callable[..., Result], data: Path) -> None:
+    """MMBench's test splits have no public answers: its server scores the workbook with each row's prediction."""
+    columns = ("index", "question", "A", "B", "C", "category", "image")
+    rows = [[cell for at, cell in enumerate(row(str(number))) if at != 5] for number in (0, 1_000_000, 1, 1_000_001)]
+    write(data / "mcq" / "MMBench_TEST_mine.tsv", rows, columns)
+    said = run("--data", "MMBench_TEST_mine", "--export", "xlsx", model=FakeModel(answer_one=lambda *_: "B. y"))
+    assert said.exit_code == 0, said.output
+    assert "all rotations right not computed" in said.output
+    lines = cells_of(data / "out" / "out-native_MMBench_TEST_mine.xlsx")
+    assert lines[0] == ["index", "question", "A", "B", "C", "category", "prediction"]
+    assert [line[0] for line in lines[1:]] == ["0", "1000000", "1", "1000001"]
+    assert {line[-1] for line in lines[1:]} == {"B. y"}
+    read = cells_of(data / "out" / "out-native_MMBench_TEST_mine_result.xlsx")
+    assert [line[-2:] for line in read[1:]] == [["B", ""]] * 4, "read, and worth nothing yet"
+
+
 def cells_of(path: Path) -> list[list[Any]]:
     if path.suffix == ".xlsx":
         return [
@@ -224,7 +240,7 @@ class Meeting(Ranks):
         return [value]
 
 
-def answer_as(rank: int, count: int, barrier: Barrier, path: Path, out: Path, die_after: int) -> None:
+def answer_as(rank: int, count: int, barrier: Barrier, path: Path, out: Path, *, die_after: int, mode: Mode) -> None:
     """Ask as one of several ranks, in a process of its own; one that is to die does so inside of its share."""
     model = FakeModel()
 
@@ -237,16 +253,21 @@ def answer_as(rank: int, count: int, barrier: Barrier, path: Path, out: Path, di
 
     model.answer_one = answer
     ranks = Meeting(rank=rank, count=count, barrier=barrier)
-    each = questions(path, "native", out, DEFAULTS, ranks)
-    asking = Asking(table=each.read(), mode="native", settings=DEFAULTS.__class__(batch_rows=1), ranks=ranks)
+    each = questions(path, mode, out, DEFAULTS, ranks)
+    asking = Asking(table=each.read(), mode=mode, settings=DEFAULTS.__class__(batch_rows=1), ranks=ranks)
     ask(model, asking, each.place(asking, model.fingerprint), lambda *_: None)
 
 
-def ask_together(count: int, path: Path, out: Path, *, dying: bool = False) -> None:
+def ask_together(count: int, path: Path, out: Path, *, dying: bool = False, mode: Mode = "native") -> None:
     context = get_context("fork")
     barrier = context.Barrier(count)
     ranks = [
-        context.Process(target=answer_as, args=(rank, count, barrier, path, out, 1 if dying else -1), daemon=True)
+        context.Process(
+            target=answer_as,
+            args=(rank, count, barrier, path, out),
+            kwargs={"die_after": 1 if dying else -1, "mode": mode},
+            daemon=True,
+        )
         for rank in range(count)
     ]
     for rank in ranks:

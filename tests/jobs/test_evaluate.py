@@ -11,11 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.judges.wording import VERSION
+from eval.lazy_model import LazyModel
+from eval.measurement import ResultFolder
 from eval.mmeb import MmebResult
 from eval.results import read_result
+from eval.vlm_measurement import Questions
 from jobs.convert import ConvertStage
 from jobs.embed_sets import embed_sets
-from jobs.evaluate import Choice, EvaluateStage
+from jobs.evaluate import TRAINED, Choice, EvaluateStage
+from jobs.evaluated import Evaluated
 from jobs.report import ReportStage
 from jobs.runner import run_stage
 from jobs.stage import Context
@@ -33,6 +38,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.roles import Layout, Role
 from pipeline.sample import Sample, Side
+from pipeline.tracking import NullTracker
 from pipeline.train import checkpoint
 from tests.eval.fakes import FakeModel, keep_nothing, png, write_eval, write_pictures
 from tests.eval.test_tsv import coded, row, write
@@ -75,6 +81,8 @@ class Models:
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     counted = Models()
     keep_nothing(monkeypatch)
+    # Notes that wait for a store are another test's: here they go to what each test reads.
+    monkeypatch.setattr("pipeline.tracking.runs._kept", lambda *_: NullTracker())
     for name in ("merged.load_merged", "inference.load_untrained"):
         monkeypatch.setattr(f"pipeline.{name}", counted.load)
     return counted
@@ -487,3 +495,20 @@ def test_a_set_that_cannot_be_embedded_is_left_to_the_stage(
     monkeypatch.setattr(Encoding, "usual", USUAL)
     models.embed_one = lambda side: np.full(4, np.nan)
     assert embed_sets(EvaluateStage(context=context, choice=Choice(only=("retrieval",))), LONE) == 0
+
+
+def test_a_judge_reads_what_the_rules_cannot(context: Context, tmp_path: Path) -> None:
+    """Its name decides the results, its address does not; without one the settings are those of before there were judges."""
+    model = Evaluated(TRAINED, LazyModel(FakeModel), ResultFolder(tmp_path))
+
+    def asked(choice: Choice) -> tuple[set[object], object]:
+        stage = EvaluateStage(context=context, choice=replace(choice, only=("questions",)))
+        found = [each for each in stage._measurements(model) if isinstance(each, Questions)]
+        assert len(found) == 3, "one file in three modes"
+        return {each.settings["judge"] for each in found}, stage.settings()["choice"]
+
+    plain, judged = asked(Choice()), asked(Choice(judge="some-model", judge_urls=("http://127.0.0.1:1/v1",)))
+    assert (plain[0], judged[0]) == ({"exact"}, {f"some-model, words {VERSION}"})
+    assert "judge" not in str(plain[1]) and "some-model" in str(judged[1]) and "127.0.0.1" not in str(judged[1])
+    with pytest.raises(ConfigError, match="--judge some-model"):
+        asked(Choice(judge="some-model"))

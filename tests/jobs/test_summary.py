@@ -13,8 +13,10 @@ from eval.metrics import Score
 from eval.results import Provenance, write_result
 from eval.vlm_result import VlmResult
 from jobs.stage import Context
-from jobs.summary import free_port, measured, result_table, token_table, tracking_command
+from jobs.summary import answer_lines, free_port, measured, result_table, token_table, tracking_command
 from pipeline.tracking import default_uri
+from tests.eval.run_report.measured_models import FILES
+from tests.eval.run_report.measured_models import answers as made_answers
 from tests.pipeline.corpus import small_recipe
 
 
@@ -82,6 +84,21 @@ def test_each_number_of_elastic_tokens_has_its_line_and_native_answers_need_none
         "native": ["-", "100.0", "-", "-"],
     }
     assert token_table(tmp_path, ()) == "" and measured(tmp_path / "nothing") == {}
+
+
+def test_answers_are_summed_up_by_the_six_and_what_the_tokens_keep(tmp_path: Path) -> None:
+    assert answer_lines(tmp_path) == ""
+    for mode, less in (("native", 0.0), ("compressed", 0.1)):
+        for name in FILES:
+            write_result(made_answers(0.5 - less, name, mode), tmp_path / "trained" / f"{name}-{mode}.json")
+    native, compressed, left, kept = answer_lines(tmp_path).splitlines()
+    assert native == "native answers: mean of the six benchmarks, AVG as in CREM's Table 2: 50.0"
+    assert compressed.startswith("compressed answers: ") and compressed.endswith(": 40.0")
+    assert left.startswith("from the tokens alone: 80 % of native answers") and "paper prints 83 %" in left
+    assert "4.00 % of its context" in kept
+    write_result(made_answers(None, "MMVet"), tmp_path / "trained" / "MMVet-native.json")
+    native, compressed, left, _ = answer_lines(tmp_path).splitlines()
+    assert "of 5; without MMVet, so not the papers' AVG" in native and left.startswith("from the tokens alone: 80 %")
 
 
 def test_what_was_not_measured_is_a_dash_and_a_part_is_said_to_be_one(tmp_path: Path) -> None:

@@ -15,7 +15,58 @@ COMMAND = ("tests/eval/test_vlm_command.py",)
 JUDGES = ("tests/eval/test_judges.py",)
 PREDICTIONS = ("tests/eval/test_predictions.py",)
 
+BATCHES = ("tests/pipeline/test_answer_batches.py",)
+
 MUTANTS = (
+    Mutant(
+        "large pictures are decoded as many at a time as small ones",
+        "pipeline/answer_batches.py",
+        "(pixels > room or place - start == DECODED_SIDES)",
+        "place - start == DECODED_SIDES",
+        BATCHES,
+    ),
+    Mutant(
+        "padding of questions takes no room",
+        "pipeline/answer_batches.py",
+        "        longest = max(longest, kept + len(question))\n",
+        "        longest = kept + len(question)\n",
+        BATCHES,
+    ),
+    Mutant(
+        "a picture is compressed again for each question",
+        "pipeline/inference.py",
+        "places = {side: place for place, side in enumerate(dict.fromkeys(contexts))}",
+        "places = {replace(side, text=f'{side.text}{n}'): n for n, side in enumerate(contexts)}",
+        ("tests/pipeline/model/test_generation.py",),
+    ),
+    Mutant(
+        "questions about a picture are asked as the file has them",
+        "eval/question_asking.py",
+        '    if asking.mode == "native":\n        return [[number]',
+        "    if True:\n        return [[number]",
+        VLM,
+    ),
+    Mutant(
+        "a batch cuts the questions about a picture",
+        "eval/question_asking.py",
+        "        if batch and len(batch) + len(group) > size:\n",
+        "        yield from ([number] for number in group[1:])\n        group = group[:1]\n        if batch:\n",
+        VLM,
+    ),
+    Mutant(
+        "SYSTEM counts as context",
+        "pipeline/cache_size.py",
+        "(known[side] == Role.CONTEXT)",
+        "(known[side] <= Role.CONTEXT)",
+        ("tests/pipeline/model/test_compressed_items.py",),
+    ),
+    Mutant(
+        "the kept share goes by file",
+        "eval/run_report/figures.py",
+        "sum(size.context * rows for size, rows in known) / sum(rows for _, rows in known)",
+        "sum(size.context for size, _ in known) / len(known)",
+        ("tests/eval/run_report/test_beside.py",),
+    ),
     Mutant(
         "columns of a question file that nobody reads are passed over",
         "eval/questions.py",

@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant("texts of a page are not escaped", "eval/page.py", "autoescape=True", "autoescape=False", PAGE),
     Mutant(
         "native and compressed answers are of other files",
-        "eval/run_report/sections.py",
+        "eval/run_report/figures.py",
         "    shared = set.intersection(*(set(files) for files in scores.values())) if scores else set()\n",
         '    shared = set(scores.get("native", {}))\n',
         PAGE,

@@ -60,8 +60,8 @@ def test_the_readme_s_lines_compress_save_and_answer(
 
 def test_many_items_come_back_in_their_order(model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are cut by length; results stand where their sides stood."""
-    monkeypatch.setattr("pipeline.inference.CHUNK_TOKENS", 60)
-    monkeypatch.setattr("pipeline.inference.ANSWERED_ROWS", 2)
+    monkeypatch.setattr("pipeline.answer_batches.CHUNK_TOKENS", 60)
+    monkeypatch.setattr("pipeline.answer_batches.ANSWERED_ROWS", 2)
     many = [*sides(), *reversed(sides())]
     items = model.compress(many)
     np.testing.assert_allclose(items.embeddings[:3], items.embeddings[3:].flip(0), atol=1e-6)
@@ -136,7 +136,7 @@ def test_more_sides_than_are_decoded_at_once_come_back_in_their_order(
 ) -> None:
     given = sides() * 3
     embeddings, answers = model.embed(given), model.answer(given, QUESTIONS * 3, compressed=False)
-    monkeypatch.setattr("pipeline.inference.DECODED_SIDES", 2)
+    monkeypatch.setattr("pipeline.answer_batches.DECODED_SIDES", 2)
     np.testing.assert_allclose(model.embed(given), embeddings, atol=1e-5)
     np.testing.assert_allclose(model.compress(given).embeddings.numpy(), embeddings, atol=1e-5)
     assert model.answer(given, QUESTIONS * 3, compressed=False) == answers

@@ -1,5 +1,6 @@
 """Our figures beside the papers': differences worked by hand, and none where the two do not measure the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,13 @@ import pytest
 from eval.run_report import papers
 from eval.run_report.ablations import noted_figures
 from eval.run_report.beside import BesideTable, Line, Ours, ablation_table, main_table
-from eval.run_report.figures import all_figures, retrieval_figures
+from eval.run_report.figures import all_figures, mean_cache_share, retrieval_figures
 from eval.run_report.measured import Lineage, Measured, Results
 from eval.run_report.papers import PaperTable
 from pipeline.data.mmeb_registry import META
 from pipeline.errors import DataError
 from pipeline.recipes import printed
-from tests.eval.run_report.measured_models import FILES, answers, retrieval
+from tests.eval.run_report.measured_models import FILES, KEPT, answers, retrieval
 
 TABLE_1 = next(each for each in papers.main_tables() if each.table.number == 1)
 TABLE_2 = next(each for each in papers.main_tables() if each.table.number == 2)
@@ -85,6 +86,15 @@ def test_a_mean_over_a_part_is_compared_only_where_it_is_whole() -> None:
     table = main_table(TABLE_1, [model(results=Results(folder=Path(), retrieval=retrieval(0.7, names)))])
     apart = line(table, "difference")
     assert apart is not None and [cell is not None for cell in apart.cells] == [True, True, False, True, False, True, False]
+
+
+def test_the_kept_share_is_over_the_mean_context_of_all_questions() -> None:
+    compressed = {name: answers(0.4, name, "compressed") for name in FILES}
+    assert all_figures(Results(folder=Path(), questions={"compressed": compressed}))["Cache"].value == pytest.approx(4.0)
+    longer = replace(compressed["MMVet"], hits=(1.0,) * 3, conditions={**KEPT, "mean_context_tokens": 1200.0})
+    share = mean_cache_share({**compressed, "MMVet": longer})
+    assert share == pytest.approx(16 / ((5 * 400 + 3 * 1200) / 8)), "each question counts once"
+    assert mean_cache_share({**compressed, "MMVet": replace(longer, conditions={})}) is None, "an older result does not tell"
 
 
 def test_the_mean_of_six_needs_all_six() -> None:

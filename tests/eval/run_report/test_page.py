@@ -11,10 +11,11 @@ import pytest
 from eval.plots import curves, grouped_bars
 from eval.run_report.ablations import noted_figures
 from eval.run_report.beside import Ours, main_table
+from eval.run_report.figures import answer_means
 from eval.run_report.measured import Lineage, Measured, Results
 from eval.run_report.page import write_report
 from eval.run_report.papers import main_tables
-from eval.run_report.sections import answer_means, bars
+from eval.run_report.sections import bars
 from pipeline.data.mmeb_registry import META
 from tests.eval.run_report.measured_models import FILES, answers, retrieval
 from tests.eval.test_report import HOSTILE, Page

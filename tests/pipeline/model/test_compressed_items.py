@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.cache_size import CacheSize
 from pipeline.errors import DataError
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.generation import Sampled
 from pipeline.recipe import Recipe
 from pipeline.sample import Side
+from pipeline.sequence import conversation_context
 from tests.conftest import ROOT
 from tests.pipeline.corpus import SMALL, picture, sentence
 
@@ -97,6 +99,22 @@ def test_the_kept_share_is_over_the_measured_context(items: CompressedItems) -> 
     counted = replace(items, context_tokens=torch.tensor([1428, 1427, 1429]))
     assert counted.kept_share == pytest.approx(4 / 1428)
     assert items.context_tokens.tolist()[2] == 1 + 4 + 1, "a picture of 2 x 2 visual tokens between its two markers"
+
+
+def test_what_is_kept_is_counted_as_it_is_read(model: EmbeddingModel) -> None:
+    """Two routes: roles of rows without a pixel, and the caches that a pass leaves. A bare picture has its instruction."""
+    rng = np.random.default_rng(7)
+    one, other = Side(images=(picture(rng, 84, 56),)), Side(text=sentence(rng))
+    asked = [one, one, one, other]
+    read = model.compress([conversation_context(side, model.builder.layout) for side in asked])
+    size = model.cache_size(asked)
+    assert (size.system, size.compression) == (read.system_keys.shape[2], read.keys.shape[3])
+    assert size.context == pytest.approx(float(read.context_tokens.double().mean()))
+    assert size.share == pytest.approx(read.kept_share)
+    assert CacheSize(system=25, compression=16, context=1428).share == pytest.approx(0.0112, abs=5e-5), "as the paper prints it"
+    assert CacheSize(system=25, compression=16, context=375).share_with_system == pytest.approx(41 / 400)
+    with pytest.raises(DataError, match="no contexts"):
+        model.cache_size([])
 
 
 def test_the_next_position_is_that_of_the_whole_row(model: EmbeddingModel) -> None:

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.batch import Row
 from pipeline.errors import ConfigError
 from pipeline.inference import CACHED_ROLES, EmbeddingModel
 from pipeline.model.backbone import Folder
+from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.embedder import Embedder
 from pipeline.model.generation import Decoding, Ending, Greedy, Memory, Sampled, decode, proceed
 from pipeline.recipe import Recipe
@@ -85,6 +87,27 @@ def test_batched_answers_equal_single_ones_and_differ_from_native(
 def test_compressed_answers_follow_the_tokens_that_are_put_in(model: EmbeddingModel, contexts: list[Side]) -> None:
     swapped = model.answer([contexts[1], contexts[0]], [QUESTIONS[0]] * 2, compressed=True, max_new_tokens=6)
     assert swapped == model.answer(contexts[:2], [QUESTIONS[0]] * 2, compressed=True, max_new_tokens=6)[::-1]
+
+
+def test_a_context_is_compressed_once_for_all_its_questions(
+    model: EmbeddingModel, contexts: list[Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(side, question) for side in contexts for question in QUESTIONS]
+    apart = [model.answer([side], [question], compressed=True, max_new_tokens=4)[0] for side, question in pairs]
+    read: list[int] = []
+    compress = EmbeddingModel._compress_rows
+
+    def counted(self: EmbeddingModel, rows: list[Row]) -> CompressedItems:
+        read.append(len(rows))
+        return compress(self, rows)
+
+    monkeypatch.setattr(EmbeddingModel, "_compress_rows", counted)
+    # By question and not by context: what belongs together stands apart.
+    order = [(side, question) for question in range(len(QUESTIONS)) for side in range(len(contexts))]
+    copies = [replace(contexts[side]) for side, _ in order]
+    together = model.answer(copies, [QUESTIONS[question] for _, question in order], compressed=True, max_new_tokens=4)
+    assert sum(read) == len(contexts)
+    assert together == [apart[side * len(QUESTIONS) + question] for side, question in order]
 
 
 def test_embeddings_do_not_depend_on_the_batch(model: EmbeddingModel, contexts: list[Side]) -> None:
