@@ -89,8 +89,11 @@ class _Plan:
         made = [manifest for _, manifest in states.values() if manifest is not None]
         for own, (_, manifest) in states.items():
             if manifest is not None:
-                # Not by its own name: what came before the phase before this one is another phase.
-                _refuse_stale(manifest, inputs, {name: item for name, item in given.items() if item.made_by and name != own})
+                _refuse_stale(
+                    manifest,
+                    inputs,
+                    {name: item for name, item in given.items() if item.made_by and name not in given[own].apart},
+                )
         parents = {manifest.stage: manifest.run_id for manifest in made if manifest.run_id}
         return cls(stage, fingerprint([stage.name, stage.settings(), inputs]), inputs, parents)
 

@@ -112,11 +112,14 @@ class Input:
 
     `parts` name what is read of a user's corpus: data files and folders of pictures there count, nothing else of the folder does,
     and one may be missing. Without parts every file counts (pipeline.folder_state).
+    Inputs `apart` of the stage that made it are others than those of that name here: each phase begins with the one before it,
+    and has negatives of its own.
     """
 
     path: Path
     made_by: str = ""
     parts: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

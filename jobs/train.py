@@ -66,7 +66,9 @@ class TrainStage:
         }
         before = self._before
         if before is not None:
-            given["before"] = Input(path=before.folder, made_by=f"train --phase {before.recipe.phase.name}")
+            given["before"] = Input(
+                path=before.folder, made_by=f"train --phase {before.recipe.phase.name}", apart=("before", "negatives")
+            )
         elif self.start is not None:
             given["start"] = Input(path=self.start)
         return given

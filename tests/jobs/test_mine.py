@@ -181,8 +181,8 @@ def test_a_phase_that_mines_nothing_is_told_how_it_would(context: Context) -> No
         run_stage(stage(other), other)
 
 
-def test_a_third_phase_begins_where_the_second_ended(context: Context) -> None:
-    """Of two trainings in a row each has an input `before`, which is another one."""
+def test_a_later_phase_begins_where_the_one_before_ended(context: Context) -> None:
+    """Of two trainings in a row each has an input `before`, which is another one, and negatives of its own."""
     magic = replace(context, recipe=load("tiny_magic"))
     read = {"shards": ShardIndex.open(context.shards).fingerprint, "model": "model"}
     for name, before in (("restore", {}), ("warm", {"before": "restore's weights"})):
@@ -194,6 +194,11 @@ def test_a_third_phase_begins_where_the_second_ended(context: Context) -> None:
         manifest.write(folder)
     third = MineStage(train=TrainStage(context=magic, phase="mined"))
     assert not is_done(third)
+    Manifest(stage="synthesize", fingerprint="f", outputs={"content": "none"}).write(context.qa)
+    for name, own in (("train-mined", {"before": "warm's weights", "negatives": "mined"}), ("judge-judged", {})):
+        folder = context.work / name
+        Manifest(stage=name, fingerprint="f", inputs={**read, **own}, outputs={"content": name}).write(folder)
+    assert not is_done(TrainStage(context=magic, phase="judged"))
     other = Manifest(stage="train-warm", fingerprint="f", inputs={**read, "shards": "others"}, outputs={"content": "w"})
     other.write(context.work / "train-warm")
     with pytest.raises(DataError, match="not what crem train-warm read"):

@@ -189,7 +189,7 @@ MUTANTS = (
     Mutant(
         "a third phase is held against what came before the second",
         "jobs/runner.py",
-        "if item.made_by and name != own}",
+        "if item.made_by and name not in given[own].apart}",
         "if item.made_by}",
         STAGE,
     ),
