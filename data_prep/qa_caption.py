@@ -4,24 +4,9 @@ CoMa compares its dialogues with both (arXiv 2511.08480). Its requests are unkno
 pictures alone: sides that share them share one text.
 """
 
-from dataclasses import dataclass
-
 from data_prep.qa_description import DESCRIBE
-from data_prep.qa_filters import fault_of
-from data_prep.qa_script import Failure, Request, Script, Told
+from data_prep.qa_script import Failure, Request, Script, Told, Wording
 from pipeline.sample import Side, Turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wording:
-    """`prompt` is what the model is asked, `question` what is recorded in its place, and later learnt with the answer.
-
-    A changed word of the prompt makes every picture be asked again: the journal's keys depend on it.
-    """
-
-    question: str
-    prompt: str
-
 
 CAPTION = Wording(
     question="Write a caption for the represented image",
@@ -42,8 +27,9 @@ DESCRIPTION = Wording(
 
 def tell(side: Side, wording: Wording) -> Script:
     """The script of a side with pictures."""
-    answer = yield Request(about=Side(images=side.images), text=wording.prompt, asked=(wording.prompt,))
-    fault = fault_of(answer, request="", template=wording.prompt)
+    request = Request(about=Side(images=side.images), text=wording.prompt, asked=wording.asked, template=wording.prompt)
+    answer = yield request
+    fault = request.fault_of(answer)
     if fault is not None:
         return Failure.of_fault(fault, answer)
     return Told(turns=(Turn(question=wording.question, answer=answer.text),), unmarked=not answer.finish_reason)

@@ -1,7 +1,6 @@
 """Kind `qa`: one question and one answer a side. A side with pictures is described; one without is asked for its own text."""
 
-from data_prep.qa_filters import fault_of
-from data_prep.qa_script import Failure, Request, Script, Told
+from data_prep.qa_script import Failure, Request, Script, Told, Wording
 from pipeline.sample import IMAGE_MARKER, Side, Turn
 
 DESCRIBE = "Describe the represented image"
@@ -16,20 +15,24 @@ PROMPT = (
 """What the model is asked. A changed word makes every side be asked again: the journal's keys depend on it."""
 
 
+GAP = "{request}"
+"""Stands in a prompt for what the side asks or says."""
+
+WORDING = Wording(question=DESCRIBE, prompt=PROMPT)
+
+
 def request_of(side: Side) -> str:
     """What a side asks or says, on one line and without markers of pictures; empty where there is nothing but those."""
     return " ".join(IMAGE_MARKER.sub(" ", side.instruction + side.text).split())
 
 
-def prompt(side: Side) -> str:
-    """The words that go with a side's pictures."""
-    return PROMPT.format(request=request_of(side) or "(none)")
-
-
-def describe(side: Side) -> Script:
+def describe(side: Side, wording: Wording) -> Script:
     """The script of a side with pictures."""
-    answer = yield Request(about=side, text=prompt(side), asked=(PROMPT,))
-    fault = fault_of(answer, request=request_of(side), template=PROMPT)
+    words = request_of(side)
+    text = wording.prompt.replace(GAP, words or "(none)")
+    request = Request(about=side, text=text, asked=wording.asked, template=wording.prompt, words=words)
+    answer = yield request
+    fault = request.fault_of(answer)
     if fault is not None:
         return Failure.of_fault(fault, answer)
-    return Told(turns=(Turn(question=DESCRIBE, answer=answer.text),), unmarked=not answer.finish_reason)
+    return Told(turns=(Turn(question=wording.question, answer=answer.text),), unmarked=not answer.finish_reason)

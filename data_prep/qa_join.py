@@ -19,7 +19,7 @@ from data_prep.qa_teacher import Teacher, follow, outcome_of
 from pipeline.chat import Journal
 from pipeline.data.atomic_write import atomic_file
 from pipeline.data.keys import source_row
-from pipeline.data.qa import QaEntry, kind_folder, write_qa
+from pipeline.data.qa import QaEntry, QaTable, kind_folder, shares_text, write_qa
 from pipeline.data.reject import Reject
 from pipeline.data.shards import ShardIndex
 from pipeline.sample import Sample, Side, Turn
@@ -55,6 +55,7 @@ class Join:
         """Write the side file of every dataset of pairs, and the rejects."""
         datasets = pair_datasets(self._index)
         done, total = 0, sum(map(len, datasets.values()))
+        table = QaTable(kind_folder(self._out, self._kind.name), self._kind.name)
         with atomic_file(self.rejects_path) as path, path.open("w", encoding="utf-8") as rejects:
             for name, rows in datasets.items():
                 before = Counts(read=self.counts.read, reasons=Counter(self.counts.reasons))
@@ -67,6 +68,7 @@ class Join:
                 write_qa(entries(), self._out, dataset=name, kind=self._kind.name)
                 done += len(rows)
                 self._say_rejected(name, before)
+                logger.info("%s: sides with %s: %s", name, self._kind.name, shares_text(table.shares(name)))
         if self.counts.unmarked:
             logger.warning(
                 "%d sides are described by answers without finish_reason: any that was cut short cannot be told, and is learnt",
@@ -86,7 +88,7 @@ class Join:
             if isinstance(turns, Failure):
                 self.counts.rejected += 1
                 self.counts.reasons[turns.kind] += 1
-                reason = f"{_side_name(number)}: {turns.reason}"
+                reason = f"{side_name(number)}: {turns.reason}"
                 reject = Reject(source=sample.dataset, row=source_row(sample.key), key=sample.key, reason=reason)
                 rejects.write(json.dumps(asdict(reject)) + "\n")
             sides.append(() if isinstance(turns, Failure) else turns)
@@ -120,6 +122,6 @@ class Join:
         return (Turn(question=RECONSTRUCT_TEXT, answer=text),)
 
 
-def _side_name(number: int) -> str:
+def side_name(number: int) -> str:
     """What a side of a sample is called, by its place."""
     return ("query", "positive")[number] if number < 2 else f"negative_{number - 2}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from data_prep import qa_caption, qa_description, qa_dialogue
-from data_prep.qa_script import Script
+from data_prep.qa_script import Script, Wording
 from pipeline.chat import MAX_ANSWER_TOKENS
 from pipeline.data.qa import QaKind
 from pipeline.sample import Sample, Side
@@ -16,7 +16,8 @@ class Kind:
     """`script` asks about a side with pictures. `texts`: sides without pictures are asked for their text, which needs no model.
 
     `negatives`: the pictures of hard negatives are asked about too. `max_tokens` is what an answer may have unless a user says
-    otherwise, and `timeout_seconds` the time that one of so many tokens may take. `wording` is all that decides what is said.
+    otherwise, and `timeout_seconds` the time that one of so many tokens may take. An answer that is no target is asked for
+    `again` times more at most, at other seeds. `wording` is all else that decides what is said.
     """
 
     name: QaKind
@@ -26,6 +27,7 @@ class Kind:
     temperature: float = 0
     max_tokens: int = MAX_ANSWER_TOKENS
     timeout_seconds: float = 60.0
+    again: int = 0
     wording: Mapping[str, object]
 
     def sides(self, sample: Sample) -> Iterator[Side]:
@@ -34,40 +36,46 @@ class Kind:
         yield from sample.sides if self.negatives else (sample.query, sample.positive)
 
 
-QA = Kind(
-    name="qa",
-    script=qa_description.describe,
-    texts=True,
-    negatives=False,
-    wording={"question": qa_description.DESCRIBE, "prompt": qa_description.PROMPT},
-)
-DIALOGUE = Kind(
-    name="dialogue",
-    script=qa_dialogue.hold_dialogue,
-    texts=False,
-    negatives=True,
-    temperature=qa_dialogue.TEMPERATURE,
-    max_tokens=qa_dialogue.MAX_ANSWER_TOKENS,
-    timeout_seconds=300.0,
-    wording={
-        "prompt": qa_dialogue.LIST_PROMPT,
-        "temperature": qa_dialogue.TEMPERATURE,
-        "turns": [qa_dialogue.BOUNDS.least, qa_dialogue.BOUNDS.most],
-    },
-)
+def described(wording: Wording) -> Kind:
+    """Kind `qa`: one question and one answer a side, in these words."""
+    return Kind(
+        name="qa",
+        script=partial(qa_description.describe, wording=wording),
+        texts=True,
+        negatives=False,
+        temperature=wording.temperature,
+        wording=wording.settings,
+    )
 
 
-def _about_pictures(name: QaKind, wording: qa_caption.Wording) -> Kind:
-    """One text about the pictures that `DIALOGUE` holds dialogues about."""
+def in_dialogue(form: qa_dialogue.Form) -> Kind:
+    """Kind `dialogue`: several turns about the pictures of all sides, in this form."""
+    return Kind(
+        name="dialogue",
+        script=partial(qa_dialogue.hold_dialogue, form=form),
+        texts=False,
+        negatives=True,
+        temperature=form.temperature,
+        max_tokens=qa_dialogue.MAX_ANSWER_TOKENS,
+        timeout_seconds=300.0,
+        wording={"prompt": form.prompt, "temperature": form.temperature, "turns": [form.least, form.most]},
+    )
+
+
+def about_pictures(name: QaKind, wording: Wording) -> Kind:
+    """One text about the pictures of all sides."""
     return Kind(
         name=name,
         script=partial(qa_caption.tell, wording=wording),
         texts=False,
-        negatives=DIALOGUE.negatives,
-        wording={"question": wording.question, "prompt": wording.prompt},
+        negatives=True,
+        temperature=wording.temperature,
+        wording=wording.settings,
     )
 
 
-CAPTION = _about_pictures("caption", qa_caption.CAPTION)
-DESCRIPTION = _about_pictures("description", qa_caption.DESCRIPTION)
+QA = described(qa_description.WORDING)
+DIALOGUE = in_dialogue(qa_dialogue.FORM)
+CAPTION = about_pictures("caption", qa_caption.CAPTION)
+DESCRIPTION = about_pictures("description", qa_caption.DESCRIPTION)
 BY_NAME: Mapping[QaKind, Kind] = {kind.name: kind for kind in (QA, DIALOGUE, CAPTION, DESCRIPTION)}

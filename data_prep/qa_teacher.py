@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from data_prep.qa_filters import Fault
 from data_prep.qa_kinds import Kind
 from data_prep.qa_script import Failure, Told
 from pipeline.chat import (
@@ -24,6 +25,9 @@ from pipeline.chat import (
 from pipeline.sample import Side
 
 T = TypeVar("T")
+JOURNAL_NAME = "answers.jsonl"
+ASKED_AGAIN = frozenset(Fault) - {Fault.WITHHELD, Fault.UNKNOWN_END}
+"""Faults that another draw may be without, for a kind that asks again; what a server withholds it withholds again."""
 NOT_ASKED = Failed(UNANSWERED, "not asked yet")
 
 
@@ -55,6 +59,11 @@ def addresses(given: Iterable[str]) -> tuple[str | Path, ...]:
     return tuple(one if "://" in one else Path(one) for one in given)
 
 
+def journals_beside(place: Path, name: str = JOURNAL_NAME) -> list[Path]:
+    """The journals of a kind's folder but for one."""
+    return [path for path in sorted(place.glob("answers*.jsonl")) if path.name != name]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedTeacher:
     """A model behind OpenAI-compatible endpoints: addresses, or a file of them that may change while they are asked.
@@ -84,11 +93,18 @@ class ServedTeacher:
 
 
 def outcome_of(side: Side, kind: Kind, *, model: str, sampling: Sampling) -> Script[Told | Failure]:
-    """The kind's script of a side in the words of the chat: it ends at the first request without an answer."""
+    """The kind's script of a side in the words of the chat: it ends at the first request without an answer.
+
+    An answer that is no target is asked for again at another seed, `kind.again` times at most; the script hears of the last.
+    """
     script = kind.script(side)
     request = next(script)
     while True:
         answer = yield request.chat(model, sampling)
+        for seed in range(1, kind.again + 1):
+            if isinstance(answer, Failed) or request.fault_of(answer) not in ASKED_AGAIN:
+                break
+            answer = yield replace(request, seed=seed).chat(model, sampling)
         if isinstance(answer, Failed):
             return Failure(answer.kind, answer.reason)
         try:

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from data_prep.convert import Slice
 from data_prep.qa_counts import MAX_UNANSWERED, Counts, listed
 from data_prep.qa_join import VOID, Join, Progress, pair_datasets
 from data_prep.qa_kinds import BY_NAME, QA, Kind
+from data_prep.qa_prompts import read_prompts
 from data_prep.qa_script import Failure, Told
-from data_prep.qa_teacher import Asker, ServedTeacher, Teacher, addresses, outcome_of
-from pipeline.chat import Journal, Script
+from data_prep.qa_teacher import JOURNAL_NAME, Asker, ServedTeacher, Teacher, addresses, journals_beside, outcome_of
+from pipeline.chat import Journal, Script, Totals
 from pipeline.data.qa import KINDS, QaKind, kind_folder
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError, PipelineError, ServiceError
@@ -32,7 +33,6 @@ from pipeline.sample import Side
 
 logger = logging.getLogger(__name__)
 
-JOURNAL_NAME = "answers.jsonl"
 WHOLE = Slice(index=0, of=1)
 
 
@@ -56,21 +56,21 @@ def synthesize(
     """
     index, place = ShardIndex.open(shards), kind_folder(out, kind.name)
     with ExitStack() as stack:
-        beside = _others(place, JOURNAL_NAME)
+        beside = journals_beside(place)
         journal = stack.enter_context(Journal(place / JOURNAL_NAME, beside=beside))  # also the lock of the folder
         for other in beside:
             hold(stack.enter_context(other.open("rb")), busy=f"{other}: a slice is still asked about; wait for it to end")
         if teacher:
             asker = stack.enter_context(teacher.asker(kind, journal))
             _ask(index, teacher, kind, asker, progress)
-            asked = asker.totals.answers
+            came = asker.totals
         else:
-            asked = 0
+            came = Totals()
             rest = "only sides without pictures get a question; " if kind.texts else ""
             logger.warning("no --url: %ssides with pictures are counted as skipped", rest)
         join = Join(index, out, kind, teacher=teacher, journal=journal)
         counts = join.run(progress)
-    counts.asked = asked
+    counts.asked, counts.prompt_tokens, counts.answer_tokens = came.answers, came.prompt_tokens, came.answer_tokens
     _refuse_unanswered(counts, max_unanswered, join.rejects_path)
     return counts.by_name()
 
@@ -92,16 +92,13 @@ def synthesize_slice(
     place = kind_folder(out, kind.name)
     name = f"answers-{part.index:05d}-of-{part.of:05d}.jsonl"
     with (
-        Journal(place / name, beside=_others(place, name)) as journal,
+        Journal(place / name, beside=journals_beside(place, name)) as journal,
         teacher.asker(kind, journal) as asker,
     ):
         _ask(ShardIndex.open(shards), teacher, kind, asker, progress, part=part)
-    return {"asked": asker.totals.answers, "failed": asker.totals.failed}
-
-
-def _others(place: Path, name: str) -> list[Path]:
-    """The journals of a kind but for one."""
-    return [path for path in sorted(place.glob("answers*.jsonl")) if path.name != name]
+    totals = asker.totals
+    tokens = {"prompt_tokens": totals.prompt_tokens, "answer_tokens": totals.answer_tokens} if totals.prompt_tokens else {}
+    return {"asked": totals.answers, "failed": totals.failed, **tokens}
 
 
 def _ask(index: ShardIndex, teacher: Teacher, kind: Kind, asker: Asker, progress: Progress, *, part: Slice = WHOLE) -> None:
@@ -117,10 +114,19 @@ def _ask(index: ShardIndex, teacher: Teacher, kind: Kind, asker: Asker, progress
                     if not side.is_text_only and _is_of(side, part, kind, teacher.model):
                         yield outcome_of(side, kind, model=teacher.model, sampling=teacher.sampling(kind))
                 done += 1
-                progress(done, total, name)
+                progress(done, total, _note(name, asker.totals))
 
     for _ in asker.run(scripts()):
         pass
+    progress(total, total, _note("all asked", asker.totals))
+
+
+def _note(what: str, totals: Totals) -> str:
+    """What is at work, and what has come in this run."""
+    if not totals.calls:
+        return what
+    failed = f", {totals.failed:,} failed" if totals.failed else ""
+    return f"{what}; {totals.answers:,} answers{failed}, {totals.prompt_tokens:,} tokens in, {totals.answer_tokens:,} out"
 
 
 def _is_of(side: Side, part: Slice, kind: Kind, model: str) -> bool:
@@ -152,7 +158,13 @@ def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
     "May be given several times; without it, no picture is described.",
 )
 @click.option(
-    "--kind", type=click.Choice(KINDS), default=KINDS[0], help="What is asked: of each side, or about its pictures alone."
+    "--kind", metavar="|".join(KINDS), default=KINDS[0], help="What is asked: of each side, or about its pictures alone."
+)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.toml",
+    help="Wordings of your own for these kinds, and kinds of your own.",
 )
 @click.option("--model", default="Qwen/Qwen2.5-VL-7B-Instruct", help="Model name that the endpoint serves.")
 @click.option(
@@ -174,7 +186,9 @@ def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
 @click.option(
     "--max-unanswered", type=click.FloatRange(0, 1), default=MAX_UNANSWERED, help="Share of pictures that may stay without one."
 )
-def main(shards: Path, out: Path, url: tuple[str, ...], kind: QaKind, max_unanswered: float, **given: Any) -> None:
+def main(
+    shards: Path, out: Path, url: tuple[str, ...], kind: QaKind, prompts: Path | None, max_unanswered: float, **given: Any
+) -> None:
     """Synthesize a question and an answer for each side of every pair, or dialogues, captions or descriptions of pictures.
 
     The key of the endpoint, if it needs one, is read from CREM_API_KEY. Stopped at any moment, the same command goes on
@@ -189,21 +203,26 @@ def main(shards: Path, out: Path, url: tuple[str, ...], kind: QaKind, max_unansw
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        asked = _named(kind, read_prompts(prompts))
         part = slice_of(given.pop("shard_index"), given.pop("num_shards"))
         teacher = ServedTeacher(urls=addresses(url), **given) if url else None
         if part is not None:
             if teacher is None:
                 raise ConfigError("--shard-index: nothing is asked without --url")
-            counts = synthesize_slice(shards, out, part, teacher=teacher, kind=BY_NAME[kind], progress=_progress_line)
+            counts = synthesize_slice(shards, out, part, teacher=teacher, kind=asked, progress=_progress_line)
         else:
-            counts = synthesize(
-                shards, out, teacher=teacher, kind=BY_NAME[kind], max_unanswered=max_unanswered, progress=_progress_line
-            )
+            counts = synthesize(shards, out, teacher=teacher, kind=asked, max_unanswered=max_unanswered, progress=_progress_line)
     except PipelineError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the file system'}: {error.strerror or error}") from error
     click.echo(json.dumps(counts))
+
+
+def _named(name: str, kinds: Mapping[QaKind, Kind]) -> Kind:
+    if name not in kinds:
+        raise ConfigError(f"--kind {name}: there are {', '.join(kinds)}; --prompts may add one")
+    return kinds[name]
 
 
 def slice_of(index: int | None, of: int | None) -> Slice | None:

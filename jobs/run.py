@@ -33,6 +33,7 @@ class Machine:
     teacher: str = TEACHER
     teacher_workers: int | None = None
     answer_tokens: int | None = None
+    prompts: Path | None = None
     max_unanswered: float = MAX_UNANSWERED
     judge_url: tuple[str, ...] = ()
     judge: str = JUDGE
@@ -116,6 +117,7 @@ def synthesize_stage(context: Context, machine: Machine) -> SynthesizeStage:
         model=machine.teacher,
         workers=machine.teacher_workers,
         answer_tokens=machine.answer_tokens,
+        prompts=machine.prompts,
         max_unanswered=machine.max_unanswered,
     )
 

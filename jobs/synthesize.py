@@ -1,14 +1,17 @@
 """Stage `synthesize`: what the recipe's phases learn about the sides of pairs, by questions and answers."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
 from data_prep.convert import Slice
 from data_prep.qa_filters import RULES
-from data_prep.qa_kinds import BY_NAME, QA, Kind
+from data_prep.qa_kinds import QA, Kind
+from data_prep.qa_prompts import read_prompts
+from data_prep.qa_sample import Sample, forecast, sides_left, take_sample
+from data_prep.qa_sheet import write_sheet
 from data_prep.qa_teacher import ServedTeacher, addresses
 from data_prep.synthesize_qa import synthesize, synthesize_slice
 from data_prep.toy_world import FACTS
@@ -21,12 +24,17 @@ from pipeline.recipe import Recipe
 from pipeline.tracking import Tracker
 
 
-def kinds_needed(recipe: Recipe) -> tuple[QaKind, ...]:
-    """The kinds of synthesized turns that the targets of the recipe's phases learn. Raises ConfigError for one not made here."""
-    needed = {phase.needs for phase in recipe.phases if phase.needs}
-    if unknown := needed - set(KINDS):
-        raise ConfigError(f"target.needs: no synthesis makes {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
-    return tuple(kind for kind in KINDS if kind in needed)
+def kinds_needed(recipe: Recipe, there: Iterable[QaKind] = KINDS) -> tuple[QaKind, ...]:
+    """The kinds of synthesized turns that the targets of the recipe's phases learn, of those that are made.
+
+    Raises ConfigError for one that is not among them.
+    """
+    needed, names = {phase.needs for phase in recipe.phases if phase.needs}, tuple(there)
+    if unknown := needed - set(names):
+        raise ConfigError(
+            f"target.needs: no synthesis makes {', '.join(sorted(unknown))}; there are {', '.join(names)}; --prompts may add one"
+        )
+    return tuple(kind for kind in names if kind in needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +43,8 @@ class SynthesizeStage:
 
     `url` are addresses and files of addresses. Without any, and away from the toy world, only sides without pictures get a turn.
     What is asked follows from the recipe; for one that asks pairs nothing nothing is made, and what lies there stays as it is, so
-    that what was trained beside it is not trained again. `answer_tokens` None: each kind has its own. `workers` None: calls in
-    flight as each endpoint takes them.
+    that what was trained beside it is not trained again. `prompts` is a file of the user's own wordings and kinds.
+    `answer_tokens` None: each kind has its own. `workers` None: calls in flight as each endpoint takes them.
     """
 
     context: Context
@@ -44,6 +52,7 @@ class SynthesizeStage:
     model: str = TEACHER
     workers: int | None = None
     answer_tokens: int | None = None
+    prompts: Path | None = None
     max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
     writing: Writing = Writing.KEEP
@@ -89,9 +98,28 @@ class SynthesizeStage:
             counts |= {f"{kind.name} {name}": number for name, number in told.items()}
         return counts
 
+    def sample(self, count: int, sheet: Path | None, price: tuple[float, float] | None) -> list[str]:
+        """Ask about `count` sides of each kind, and say what the rest will take; with them as an HTML file, where one is named.
+
+        The answers are kept. No manifest is written. Raises ConfigError where there is nothing to ask, or nobody.
+        """
+        samples, lines = dict[str, Sample](), dict[str, list[str]]()
+        with self._endpoints() as urls:
+            if not urls or not self._kinds:
+                raise ConfigError("--sample, --dry-run: nothing is asked " + ("by this recipe" if urls else "without --url"))
+            for kind in self._kinds:
+                teacher, shards = self._asked(urls), self.context.shards
+                samples[kind.name] = take_sample(shards, self.folder, count, teacher=teacher, kind=kind)
+                left = sides_left(shards, self.folder, teacher=teacher, kind=kind, progress=self._reporter(kind))
+                lines[kind.name] = list(forecast(samples[kind.name], left, price))
+        if sheet:
+            write_sheet(sheet, samples, lines)
+        return [f"{kind}: {line}" for kind, said in lines.items() for line in said]
+
     @property
     def _kinds(self) -> list[Kind]:
-        return [BY_NAME[name] for name in kinds_needed(self.context.recipe)]
+        kinds = read_prompts(self.prompts)
+        return [kinds[name] for name in kinds_needed(self.context.recipe, kinds)]
 
     def _settings_of(self, kind: Kind) -> dict[str, object]:
         return {

@@ -31,6 +31,7 @@ from launchers.recipes import recipes
 from launchers.rehearse import rehearse
 from launchers.report import report
 from launchers.run import run
+from launchers.sample import sample_synthesis
 from launchers.stages import one_stage
 from launchers.status import cancel, logs, status
 from launchers.sync import send
@@ -149,6 +150,7 @@ def convert(shard_index: int | None, num_shards: int | None, **given: Any) -> No
 @options.shared
 @options.teacher
 @options.one_slice
+@options.sample
 def synthesize(shard_index: int | None, num_shards: int | None, **given: Any) -> None:
     """Synthesize what the recipe learns about the sides of pairs: questions with answers.
 
@@ -162,11 +164,18 @@ def synthesize(shard_index: int | None, num_shards: int | None, **given: Any) ->
     Example, with a model that vLLM serves on this machine:
       vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
       crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1
+
+    \b
+    Before a large one, look at what it would say, and at what it would take:
+      crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1 --sample 50
     """
     from data_prep.synthesize_qa import slice_of
 
+    wanted = options.take_sample(given)
     shared, part = options.take_shared(given), slice_of(shard_index, num_shards)
-    if part is None:
+    if wanted["sample"] or wanted["dry_run"]:
+        sample_synthesis(shared, given, count=wanted["sample"], price=wanted["price"])
+    elif part is None:
         one_stage("synthesize", shared, given)
     else:
         one_slice("synthesize", shared, given, index=part.index, of=part.of)

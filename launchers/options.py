@@ -87,6 +87,17 @@ _SLICE = (
         "--num-shards", type=click.IntRange(1), metavar="N", help="Slices of the whole work, such as tasks of a Slurm array."
     ),
 )
+_SAMPLE = (
+    click.option(
+        "--sample", type=click.IntRange(1), metavar="N", help="Ask about N sides alone, and write them as an HTML sheet."
+    ),
+    click.option(
+        "--dry-run", is_flag=True, help="Ask about a few sides, and say what the rest takes: requests, tokens, hours, cost."
+    ),
+    click.option(
+        "--price", nargs=2, type=click.FloatRange(0), metavar="IN OUT", help="Dry run: price of a million tokens in and out."
+    ),
+)
 _MODEL = (
     click.option(
         "--model-folder",
@@ -185,6 +196,16 @@ def pictures(command: Command) -> Command:
 def one_slice(command: Command) -> Command:
     """Which part of a conversion or a count is to be made."""
     return _with(_SLICE, command)
+
+
+def sample(command: Command) -> Command:
+    """A look before a large synthesis."""
+    return _with(_SAMPLE, command)
+
+
+def take_sample(given: dict[str, Any]) -> dict[str, Any]:
+    """Move the values of the options of a sample out of all that a command was given."""
+    return {name: given.pop(name) for name in ("sample", "dry_run", "price")}
 
 
 def teacher(command: Command) -> Command:

@@ -1,5 +1,7 @@
 """Options of the models that are asked: about pictures, and about candidates."""
 
+from pathlib import Path
+
 import click
 
 from jobs.defaults import ANSWER_TOKENS, JUDGE, MAX_UNANSWERED, MAX_UNJUDGED, TEACHER
@@ -20,6 +22,12 @@ TEACHER_OPTIONS = (
         help="Calls in flight at one endpoint, at most.",
     ),
     click.option("--answer-tokens", type=click.IntRange(1), show_default=ANSWER_TOKENS, help="Tokens that its answer may have."),
+    click.option(
+        "--prompts",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE.toml",
+        help="Wordings of your own, and kinds; an answer that is no target may be asked for again (docs/data.md).",
+    ),
     click.option(
         "--max-unanswered",
         type=click.FloatRange(0, 1),

@@ -8,12 +8,13 @@ ranks and workers of a machine share them.
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +25,9 @@ from pipeline.errors import DataError
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.sample import Turn
 
-QaKind = Literal["qa", "dialogue", "caption", "description"]
-KINDS: tuple[QaKind, ...] = get_args(QaKind)
+QaKind = str
+KINDS: tuple[QaKind, ...] = ("qa", "dialogue", "caption", "description")
+"""The kinds that are made without further ado; users may have others, about pictures."""
 
 SUFFIX = ".arrow"
 BATCH_ROWS = 4096
@@ -33,8 +35,11 @@ BATCH_ROWS = 4096
 _TURNS = pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))
 _SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.string()), ("query", _TURNS), ("positive", _TURNS)])
 _WITH_NEGATIVES = _SCHEMA.append(pa.field("negatives", pa.list_(_TURNS)))
-_SCHEMAS: Mapping[QaKind, pa.Schema] = {**dict.fromkeys(KINDS, _WITH_NEGATIVES), "qa": _SCHEMA}
 _NEGATIVE = "negative_"
+
+
+def _schema(kind: QaKind) -> pa.Schema:
+    return _SCHEMA if kind == "qa" else _WITH_NEGATIVES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,7 @@ def write_qa(rows: Iterable[QaEntry], folder: Path, *, dataset: str, kind: QaKin
 
     A sample without a row simply has no turns. The file appears whole or not at all.
     """
-    place, schema = kind_folder(folder, kind), _SCHEMAS[kind]
+    place, schema = kind_folder(folder, kind), _schema(kind)
     place.mkdir(parents=True, exist_ok=True)
     count, last, rest = 0, -1, iter(rows)
     with (
@@ -106,9 +111,17 @@ class QaTable:
         file = self._files[dataset]
         return file.turns(row_key, side) if file else ()
 
+    def shares(self, dataset: str) -> dict[str, tuple[int, int]]:
+        """Sides in a dataset's file, by name ("query", "positive", "negatives"): how many have turns, and how many there are.
+
+        Empty where there is no file. Raises DataError for a damaged one.
+        """
+        file = self._load(dataset)
+        return file.shares() if file else {}
+
     def _load(self, dataset: str) -> "_File | None":
         path = None if self._folder is None else self._folder / (slug(dataset) + SUFFIX)
-        return _File(path, _SCHEMAS[self._kind]) if path is not None and path.is_file() else None
+        return _File(path, _schema(self._kind)) if path is not None and path.is_file() else None
 
 
 class _File:
@@ -135,6 +148,21 @@ class _File:
         if place == len(batch) or batch.column("key")[place].as_py() != key:
             return ()
         return tuple(_turns(_told(batch, place, side)))
+
+    def shares(self) -> dict[str, tuple[int, int]]:
+        """As QaTable.shares; only the lengths of the lists are read. A side that no row has is not among them."""
+        told, sides = Counter[str](), Counter[str]()
+        for batch in self._batches:
+            for name in set(batch.schema.names) & {"query", "positive", "negatives"}:
+                lists = batch.column(name) if name != "negatives" else batch.column(name).flatten()
+                told[name] += int(np.count_nonzero(np.diff(lists.offsets.to_numpy())))
+                sides[name] += len(lists)
+        return {name: (told[name], sides[name]) for name in ("query", "positive", "negatives") if sides[name]}
+
+
+def shares_text(shares: Mapping[str, tuple[int, int]]) -> str:
+    """Shares of a dataset's sides as words: "query 97.0%, positive 100.0%"."""
+    return ", ".join(f"{name} {told / sides:.1%}" for name, (told, sides) in shares.items()) or "none"
 
 
 def _entry(row: QaEntry) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from pipeline.train.held_out import HeldOut, is_due
 from pipeline.train.metrics_log import MetricsLog, drop_after
 from pipeline.train.node import Node
 from pipeline.train.run_chunks import RunChunks
-from pipeline.train.run_header import composition, opening
+from pipeline.train.run_header import asked, composition, opening
 from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
 from pipeline.train.start import load_continued, start_of
@@ -218,7 +218,9 @@ class _Run:
         if self.engine.rank == 0:
             said = opening(work, self.recipe, phase, self.engine.num_ranks, num_workers)
             dataset = self.dataset
-            drawn = list(composition(dataset.corpus.index, self.phase.mixture, dataset.pairs.parts(), dataset.outside.parts()))
+            parts = dataset.pairs.parts()
+            drawn = list(composition(dataset.corpus.index, self.phase.mixture, parts, dataset.outside.parts()))
+            drawn += asked(dataset.corpus.qa, self.phase, (name for name, part in parts.items() if part))
             logger.info("%s", "\n".join([*drawn, said, f"attention: {self.route}"]))
             noted = {
                 "step": said,

@@ -2,10 +2,11 @@
 mix up.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.chunk_budget import AUTO
 from pipeline.data.mmeb_train_sets import TRAIN_SETS, shortfall
+from pipeline.data.qa import QaTable, shares_text
 from pipeline.data.shards import ShardIndex
 from pipeline.phase import Mixture, Phase
 from pipeline.recipe import Recipe
@@ -56,6 +57,13 @@ def composition(index: ShardIndex, mixture: Mixture, pairs: Mapping[str, float],
     unread = [f"{name} ({sizes[name]} rows)" for name in there if not mixture.reads(name)]
     if unread:
         yield f"conversations that mixture.outside_sets does not name, so that none is drawn: {', '.join(unread)}"
+
+
+def asked(qa: QaTable, phase: Phase, drawn: Iterable[str]) -> Iterator[str]:
+    """A line that says which share of each drawn dataset's sides has what the phase asks; none where nothing is synthesized."""
+    if phase.needs:
+        shares = (f"{name} ({shares_text(qa.shares(name))})" for name in sorted(drawn))
+        yield f"sides with {phase.needs}: {', '.join(shares)}"
 
 
 def _drawn(parts: Mapping[str, float], names: Sequence[str]) -> str:

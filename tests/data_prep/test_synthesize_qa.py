@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_prep import synthesize_qa
 from data_prep.qa_counts import MAX_UNANSWERED
-from data_prep.qa_description import DESCRIBE, prompt
+from data_prep.qa_description import DESCRIBE, WORDING, describe
 from data_prep.qa_join import REJECTS_NAME
 from data_prep.qa_script import side_identity
 from data_prep.qa_teacher import ServedTeacher
@@ -119,7 +119,7 @@ def test_equal_sides_are_asked_once_and_a_second_run_asks_nothing(shards: Path, 
 
 
 def test_request_names_what_the_side_is_about_without_markers() -> None:
-    words = prompt(Side(instruction="<|image_1|>\nFind ", text="the  red car", images=(b"x",)))
+    words = next(describe(Side(instruction="<|image_1|>\nFind ", text="the  red car", images=(b"x",)), WORDING)).text
     assert "Find the red car" in words
     assert "<|image_1|>" not in words
 
@@ -203,10 +203,12 @@ def test_a_dead_endpoint_stops_the_run_and_keeps_what_came(shards: Path, tmp_pat
 def test_without_an_endpoint_only_texts_get_turns_and_it_says_so(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    counts = synthesize(shards, tmp_path, client=None)
+    with caplog.at_level("INFO", logger="data_prep"):
+        counts = synthesize(shards, tmp_path, client=None)
     assert counts == {"read": 120, "reconstructed": 90, "described": 0, "unmarked": 0, "skipped": 30, "rejected": 0, "asked": 0}
     assert turns_of(tmp_path, "Pics", 0, "query") == ()
     assert "only sides without pictures get a question" in caplog.text
+    assert "Pics: sides with qa: query 0.0%, positive 100.0%" in caplog.text
 
 
 def test_killed_at_seeded_moments_it_ends_as_the_unbroken_run(shards: Path, tmp_path: Path) -> None:

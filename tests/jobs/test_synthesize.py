@@ -132,3 +132,30 @@ def test_kinds_lie_side_by_side_each_with_its_settings_and_counts(context: Conte
     assert settings["dialogue"]["answer_tokens"] == 4096 and settings["dialogue"]["temperature"] == 0.7  # type: ignore[index]
     assert ("question" in settings) == ("qa" in needed)
     assert result.content != QaTable.open(context.qa).fingerprint, "training depends on the dialogues too"
+
+
+def test_a_file_of_prompts_is_a_setting_by_what_it_says(context: Context, tmp_path: Path) -> None:
+    machine, path = Machine(url=("http://127.0.0.1:1/v1",), teacher="a model"), tmp_path / "my.toml"
+    ours = stage("synthesize", context, machine).settings()
+    with_file = replace(machine, prompts=path)
+    path.write_text("[caption]\nagain = 1\n")
+    assert stage("synthesize", context, with_file).settings() == ours, "captions are not asked for"
+    path.write_text("[qa]\nagain = 1\n")
+    assert stage("synthesize", context, with_file).settings() == {**ours, "again": 1}
+    path.write_text("[qa]\nprompt = 'What of {request}?'\n")
+    assert stage("synthesize", context, with_file).settings()["prompt"] == "What of {request}?"
+    own = replace(context.recipe, phases=(replace(context.recipe.phase, target=Song()),))
+    assert kinds_needed(own, ("qa", "songs")) == ("songs",), "a kind of the user's own"
+
+
+def test_a_sample_is_shown_and_kept_before_the_stage_runs(context: Context, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.html"
+    with chat_server(lambda number, body: completion("A square.")) as server:
+        asking = stage("synthesize", context, Machine(url=(server.url,)))
+        lines = asking.sample(5, sheet, None)  # type: ignore[attr-defined]
+        asking.run(context.qa, NullTracker())
+        assert len(server.requests) == 1
+    assert lines[0] == "qa: asked for real: 1 sides, 0 without an answer to learn; 1.00 requests each"
+    assert lines[1].startswith("qa: left: about 0 different sides, 0 requests") and "A square." in sheet.read_text()
+    with pytest.raises(ConfigError, match="--sample, --dry-run: nothing is asked without --url"):
+        stage("synthesize", context, Machine()).sample(5, None, None)  # type: ignore[attr-defined]

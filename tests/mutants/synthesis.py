@@ -5,9 +5,68 @@ from tests.mutants.mutant import Mutant
 FILTERS = ("tests/data_prep/test_qa_filters.py",)
 REJECTS = ("tests/data_prep/test_synthesize_rejects.py",)
 SLICES = ("tests/data_prep/test_synthesize_slices.py",)
+PROMPTS = ("tests/data_prep/test_qa_prompts.py",)
+SAMPLE = ("tests/data_prep/test_qa_sample.py",)
+TABLE = ("tests/pipeline/data/test_qa.py",)
 STAGE = ("tests/jobs/test_synthesize.py",)
 
 MUTANTS = (
+    Mutant(
+        "an answer that is no target is asked for again at the same seed",
+        "data_prep/qa_script.py",
+        '("seed", str(self.seed)) if self.seed else ()',
+        "()",
+        PROMPTS,
+    ),
+    Mutant(
+        "what a server withholds is asked for again",
+        "data_prep/qa_teacher.py",
+        " - {Fault.WITHHELD, Fault.UNKNOWN_END}",
+        "",
+        PROMPTS,
+    ),
+    Mutant(
+        "a temperature of one's own is no part of a request",
+        "data_prep/qa_script.py",
+        '(f"temperature {self.temperature}",) if self.temperature else ()',
+        "()",
+        PROMPTS,
+    ),
+    Mutant(
+        "a misspelt value of a prompt file is passed over",
+        "data_prep/qa_prompts.py",
+        "if field not in known:",
+        "if False:",
+        PROMPTS,
+    ),
+    Mutant(
+        "what is answered already counts as left",
+        "data_prep/qa_sample.py",
+        "teacher.model), most) is None:",
+        "teacher.model), most) is not ...:",
+        SAMPLE,
+    ),
+    Mutant(
+        "a key that comes again counts again",
+        "data_prep/qa_sample.py",
+        "            self._kept.add(value)\n",
+        "            self._kept.add(value ^ len(self._kept))\n",
+        SAMPLE,
+    ),
+    Mutant(
+        "an answer is markup of the sheet",
+        "data_prep/qa_sheet.py",
+        "<dd>{html.escape(turn.answer)}</dd>",
+        "<dd>{turn.answer}</dd>",
+        SAMPLE,
+    ),
+    Mutant(
+        "every side counts as asked",
+        "pipeline/data/qa.py",
+        "int(np.count_nonzero(np.diff(lists.offsets.to_numpy())))",
+        "len(lists)",
+        TABLE,
+    ),
     Mutant(
         "an answer cut short is learnt", "data_prep/qa_filters.py", "        return Fault.CUT\n", "        return None\n", REJECTS
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.chat import KEY_VARIABLE, REFUSED, UNANSWERED, Answer, ChatRequest, Failed, Sampling, Script
+from pipeline.chat import endpoints as endpoints_module
 from pipeline.errors import ConfigError, EndpointSetupError, ServiceError
 from tests.chat_server import Reply, chat_server, completion
 from tests.pipeline.chat.conftest import MakeEngine
@@ -168,7 +169,10 @@ def test_a_forbidden_request_among_others_ends_nothing(engine: MakeEngine) -> No
     assert sum(isinstance(outcome, Answer) for outcome in came.values()) == 6
 
 
-def test_one_endpoint_without_the_model_is_left_out_with_a_word(engine: MakeEngine, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_endpoint_without_the_model_is_left_out_with_a_word(
+    engine: MakeEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints_module, "_MOST_ASIDE_SECONDS", 30.0)
     with (
         chat_server(lambda n, b: Reply(b"no such model", status=404)) as wrong,
         chat_server(echo) as right,

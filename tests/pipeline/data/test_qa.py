@@ -35,6 +35,8 @@ def test_turns_are_found_by_key(
         expected = rows.get(row, ((), ()))
         assert table.turns("Toy", make_key("Toy", row), "query") == expected[0]
         assert table.turns("Toy", make_key("Toy", row), "positive") == expected[1]
+    told = [sum(1 for sides in rows.values() if sides[place]) for place in (0, 1)]
+    assert table.shares("Toy") == ({"query": (told[0], len(rows)), "positive": (told[1], len(rows))} if rows else {})
 
 
 def test_what_has_no_file_has_no_turns(tmp_path: Path) -> None:
@@ -70,6 +72,16 @@ def test_kinds_have_files_of_their_own_and_dialogues_turns_of_negatives(tmp_path
         QaTable.open(tmp_path, kind="dialogue").turns("Toy", key, "query")
     with pytest.raises(DataError, match=r"dialogue: no such folder of synthesized turns of kind dialogue; run the synthesis"):
         QaTable.open(tmp_path / "dialogue", kind="dialogue")
+
+
+def test_shares_count_each_negative_that_there_is(tmp_path: Path) -> None:
+    turn = (Turn(question="q", answer="a"),)
+    rows = [entry(0, negatives=((), turn, turn)), entry(1, query=turn), entry(2, positive=turn, negatives=((),))]
+    write_qa(rows, tmp_path, dataset="Toy", kind="dialogue")
+    shares = QaTable.open(tmp_path, "dialogue").shares("Toy")
+    assert shares == {"query": (1, 3), "positive": (1, 3), "negatives": (2, 4)}
+    assert qa.shares_text(shares) == "query 33.3%, positive 33.3%, negatives 50.0%"
+    assert qa.shares_text(QaTable.open(tmp_path, "dialogue").shares("Other")) == "none"
 
 
 def test_the_order_of_source_rows_is_kept_to(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pipeline.data.keys import make_key
+from pipeline.data.qa import QaEntry, QaTable, write_qa
 from pipeline.errors import ConfigError
 from pipeline.phase import Mixture
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
+from pipeline.sample import Turn
 from pipeline.sequence import SequenceBuilder
 from pipeline.train.dataloader.corpus import check_datasets
 from pipeline.train.dataloader.step_dataset import StepDataset
-from pipeline.train.run_header import composition
+from pipeline.train.run_header import asked, composition
 from tests.pipeline.corpus import MemoryIndex, corpus, measured
 
 MIX, CAPTIONS, SMALL = "ShareGPT4V-mix665k", "ShareGPT4V-captions1246k", "ShareGPT4V-cap100k"
@@ -98,6 +102,17 @@ def test_the_opening_says_what_is_drawn_and_what_is_not(recipe: Recipe, builder:
         "(all that are there: mixture.outside_sets names none)"
     ]
     assert list(composition(dataset.corpus.index, Mixture(outside=0), {"CIRR": 1.0}, {}))[2:] == []
+
+
+def test_the_opening_says_how_many_sides_are_asked(recipe: Recipe, tmp_path: Path) -> None:
+    turn = (Turn(question="q", answer="a"),)
+    rows = [QaEntry(key=make_key("pictures", row), query=turn, positive=turn * (row < 1)) for row in range(4)]
+    write_qa(rows, tmp_path, dataset="pictures")
+    assert list(asked(QaTable.open(tmp_path), recipe.phase, ["pictures", "CIRR"])) == [
+        "sides with qa: CIRR (none), pictures (query 100.0%, positive 25.0%)"
+    ]
+    alone = replace(recipe.phase, mixture=replace(recipe.phase.mixture, own_sides=()))
+    assert list(asked(QaTable.open(None), alone, ["pictures"])) == []
 
 
 def test_parts_are_the_shares_of_what_is_drawn(recipe: Recipe, builder: SequenceBuilder) -> None:
