@@ -30,8 +30,8 @@ MUTANTS = (
     Mutant(
         "each question is asked alone",
         "data_prep/qa_dialogue.py",
-        "question, tuple(turns))",
-        "question, ())",
+        "question, tuple(turns), form)",
+        "question, (), form)",
         (*SCRIPT, *SYNTHESIS),
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
     Mutant(
         "a recipe's dialogues are not made",
         "jobs/synthesize.py",
-        "    return tuple(kind for kind in KINDS if kind in needed)\n",
+        "    return tuple(kind for kind in names if kind in needed)\n",
         '    return ("qa",) if needed else ()\n',
         STAGE,
     ),

@@ -87,8 +87,8 @@ MUTANTS = (
     Mutant(
         "a recipe that asks pairs nothing has questions made",
         "jobs/synthesize.py",
-        "for name in kinds_needed(self.context.recipe)]",
-        'for name in kinds_needed(self.context.recipe) or ("qa",)]',
+        "for name in kinds_needed(self.context.recipe, kinds)]",
+        'for name in kinds_needed(self.context.recipe, kinds) or ("qa",)]',
         STAGE,
     ),
     Mutant(
@@ -191,7 +191,7 @@ MUTANTS = (
     ),
     Mutant(
         "what other slices have answered is not taken in",
-        "data_prep/synthesize_qa.py",
+        "data_prep/qa_teacher.py",
         'sorted(place.glob("answers*.jsonl"))',
         'sorted(place.glob("nothing*.jsonl"))',
         SLICES,

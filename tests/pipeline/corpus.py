@@ -139,6 +139,9 @@ class MemoryQa:
     def __init__(self, num_turns: int = 1) -> None:
         self.num_turns = num_turns
 
+    def shares(self, dataset: str) -> dict[str, tuple[int, int]]:
+        return {"query": (1, 1), "positive": (1, 1)}
+
     def turns(self, dataset: str, key: str, side: str) -> tuple[Turn, ...]:
         rng = np.random.default_rng(sum(map(ord, dataset + side)) * 1000 + int(key.split("-")[-1]))
         return tuple(Turn(question=sentence(rng), answer=sentence(rng)) for _ in range(self.num_turns))
