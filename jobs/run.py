@@ -35,8 +35,8 @@ class Machine:
     answer_tokens: int | None = None
     prompts: Path | None = None
     max_unanswered: float = MAX_UNANSWERED
-    judge_url: tuple[str, ...] = ()
-    judge: str = JUDGE
+    negatives_judge_urls: tuple[str, ...] = ()
+    negatives_judge: str = JUDGE
     judge_workers: int | None = None
     max_unjudged: float = MAX_UNJUDGED
     model_folder: Path | None = None
@@ -129,8 +129,8 @@ def _mine(context: Context, machine: Machine) -> Stage:
 def _judge(context: Context, machine: Machine) -> Stage:
     return JudgeStage(
         train=_train(context, machine),
-        url=machine.judge_url,
-        model=machine.judge,
+        url=machine.negatives_judge_urls,
+        model=machine.negatives_judge,
         workers=machine.judge_workers,
         max_unjudged=machine.max_unjudged,
     )

@@ -39,12 +39,13 @@ TEACHER_OPTIONS = (
 JUDGE_OPTIONS = (
     click.option(
         "--judge-url",
+        "negatives_judge_urls",  # crem evaluate has a judge of its own, and the chain hands words on by these names
         multiple=True,
         metavar="URL|FILE",
         help="OpenAI-compatible endpoint of the model that judges mined candidates and tells log-probabilities (key: "
         "CREM_API_KEY), or a file with one a line; may be given several times.",
     ),
-    click.option("--judge", default=JUDGE, metavar="NAME", help="Model name that this endpoint serves."),
+    click.option("--judge", "negatives_judge", default=JUDGE, metavar="NAME", help="Model name that this endpoint serves."),
     click.option(
         "--judge-workers",
         type=click.IntRange(1),

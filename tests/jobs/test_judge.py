@@ -69,7 +69,7 @@ def server() -> Iterator[ChatServer]:
 
 
 def judged(context: Context, url: str, **given: Any) -> Any:
-    return run_stage(stage("judge", context, Machine(judge_url=(url,), judge="m", **given)), context)
+    return run_stage(stage("judge", context, Machine(negatives_judge_urls=(url,), negatives_judge="m", **given)), context)
 
 
 def test_training_reads_what_the_judge_said_no_to(context: Context, server: ChatServer) -> None:
@@ -114,7 +114,7 @@ def test_another_number_or_judge_and_nothing_twice(context: Context, server: Cha
     fewer = replace(context, recipe=context.recipe.with_phase(negatives=Judged(most=1, top=TOP, exempt=("Memes",))))
     again = judged(fewer, server.url)
     assert not again.was_done and again.manifest.outputs["content"] == first and len(server.requests) == 18
-    outcome = run_stage(stage("judge", context, Machine(judge_url=(server.url,), judge="other")), context)
+    outcome = run_stage(stage("judge", context, Machine(negatives_judge_urls=(server.url,), negatives_judge="other")), context)
     assert not outcome.was_done and len(server.requests) == 36
 
 
@@ -129,7 +129,7 @@ def test_a_judge_without_logprobs_ends_it_and_the_next_run_asks_it_again(context
 
 
 def test_judging_stands_between_mining_and_the_phase(context: Context) -> None:
-    chain = stages(context, Machine(judge_url=("http://127.0.0.1:1/v1",)))
+    chain = stages(context, Machine(negatives_judge_urls=("http://127.0.0.1:1/v1",)))
     names = [each.name for each in chain]
     assert names[names.index("mine-joint") :] == ["mine-joint", "judge-joint", "train", "evaluate", "report"]
     mine, judge, train = (chain[names.index(name)] for name in ("mine-joint", "judge-joint", "train"))
@@ -144,7 +144,7 @@ def test_nobody_to_judge_is_said_before_anything_runs(context: Context) -> None:
     toy = replace(context, data=context.toy)
     assert "judge-joint" in [each.name for each in stages(toy, Machine())], "the toy world has a judge of its own"
     with pytest.raises(ConfigError, match=r"phases\.0\.negatives=Judged asks for them"):
-        stage("judge", replace(context, recipe=load("tiny_retrieval")), Machine(judge_url=("http://127.0.0.1:1/v1",)))
+        stage("judge", replace(context, recipe=load("tiny_retrieval")), Machine(negatives_judge_urls=("http://127.0.0.1:1/v1",)))
 
 
 def test_a_judge_of_too_few_ranks_is_refused() -> None:

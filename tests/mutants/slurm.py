@@ -9,6 +9,13 @@ SITE = ("tests/launchers/slurm/test_site.py",)
 
 MUTANTS = (
     Mutant(
+        "the judge of negatives reads answers too",
+        "launchers/teacher_options.py",
+        '"--judge", "negatives_judge",',
+        '"--judge", "judge",',
+        ("tests/launchers/slurm/test_chain.py", "-k", "judge_of_negatives"),
+    ),
+    Mutant(
         "help waits for torch",
         "launchers/run.py",
         "from launchers.stages import runner, tell\n",

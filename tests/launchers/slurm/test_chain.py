@@ -83,6 +83,14 @@ def test_phases_and_their_negatives_are_jobs_of_their_own(slurm: StandIns, tmp_p
     assert "--phase compress" in text and "#SBATCH --gpus-per-node=2" in text and "#SBATCH --ntasks-per-node=2" in text
 
 
+def test_the_judge_of_negatives_is_not_the_judge_of_answers(slurm: StandIns, tmp_path: Path) -> None:
+    words = ("--recipe", "tiny_coma", "--set", "phases.1.negatives=Judged", "--judge", "m", "--judge-url", "http://x/v1")
+    assert crem("run", *words, "--work", "w", "--on", "slurm").exit_code == 0
+    text = {path.name[3:-3]: path.read_text().replace(" \\\n ", "") for path in (tmp_path / "w" / "slurm").glob("*.sh")}
+    assert "--judge-url http://x/v1 --judge m" in text["judge-match"]
+    assert "--judge" not in text["evaluate"] and "--judge" not in text["train"]
+
+
 def test_what_is_done_is_not_submitted(slurm: StandIns, tmp_path: Path) -> None:
     assert crem("toy", "--recipe", "tiny", "--set", "toy.train_rows=8", "--set", "toy.eval_rows=4", "--work", "w").exit_code == 0
     said = submit("--set", "toy.train_rows=8", "--set", "toy.eval_rows=4", "--until", "convert")
