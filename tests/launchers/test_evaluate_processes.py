@@ -1,6 +1,7 @@
 """`crem evaluate --processes`: several processes embed, then one measures; nothing is started for what is done."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr("pipeline.train.local_ranks.run_ranks", note("ranks", [0, 0]))
     monkeypatch.setattr("jobs.embed_sets.embed_sets", note("embed"))
     monkeypatch.setattr("jobs.runner.is_done", lambda stage: False)
-    monkeypatch.setattr("launchers.evaluate.one_stage", note("stage", SimpleNamespace(recipe=load("tiny"))))
+    monkeypatch.setattr("launchers.evaluate.one_stage", note("stage", SimpleNamespace(recipe=load("tiny"), evaluation=Path("nothing"))))
     return made
 
 

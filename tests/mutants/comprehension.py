@@ -339,8 +339,8 @@ MUTANTS = (
     Mutant(
         "ranks ask the same share",
         "eval/question_asking.py",
-        "missing[ranks.rank :: ranks.count]",
-        "missing[:: ranks.count]",
+        "grouped(asking, missing, sources)[ranks.rank :: ranks.count]",
+        "grouped(asking, missing, sources)[:: ranks.count]",
         COMMAND,
     ),
     Mutant(
