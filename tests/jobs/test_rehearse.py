@@ -55,6 +55,7 @@ def test_an_unknown_shape_is_refused_before_anything_is_made(tmp_path: Path) -> 
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_small_model_takes_its_steps_goes_on_once_and_embeds(tmp_path: Path) -> None:
     recipe = rehearsal_recipe(small_recipe(), "", SIZE)
     context = Context(work=tmp_path, data=tmp_path / "drawn", recipe=recipe, tracking=default_uri(tmp_path))

@@ -25,7 +25,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     monkeypatch.setattr("pipeline.train.local_ranks.run_ranks", note("ranks", [0, 0]))
     monkeypatch.setattr("jobs.embed_sets.embed_sets", note("embed"))
     monkeypatch.setattr("jobs.runner.is_done", lambda stage: False)
-    monkeypatch.setattr("launchers.evaluate.one_stage", note("stage", SimpleNamespace(recipe=load("tiny"), evaluation=Path("nothing"))))
+    monkeypatch.setattr(
+        "launchers.evaluate.one_stage", note("stage", SimpleNamespace(recipe=load("tiny"), evaluation=Path("nothing")))
+    )
     return made
 
 

@@ -23,7 +23,10 @@ from tests.pipeline.variants import VARIANTS
 SIDES = [Side(text="red circle"), Side(text="blue star top left")]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+HALF = [pytest.param(name, marks=pytest.mark.slow if name.startswith("half") else ()) for name in VARIANTS]
+
+
+@pytest.mark.parametrize("name", HALF)
 def test_a_variant_trains_resumes_and_is_served(tmp_path: Path, model_folder: Path, name: str) -> None:
     recipe = VARIANTS[name](small_recipe(zero_stage=1, steps=3, evaluate_every=3, checkpoint_every=10))
     whole = run(tmp_path / "whole", model_folder, recipe)

@@ -89,7 +89,14 @@ class Trained:
     resumed: Path
 
 
-@pytest.fixture(scope="module", params=PHASES)
+HEADS = ("tiny", "crem_2b-", "crem_2b_elastic-", "coma_3b-", "btoks_2b-", "magic_2b-", "vlm2vec", "cafe", "voco_llama")
+"""What `make test` trains: a method's own recipe and our small ones; `make test-slow` trains their ablations too."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name.startswith(HEADS) else pytest.mark.slow) for name in PHASES],
+)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model: ModelOf) -> Iterator[Trained]:
     """ZeRO 0 to 2, in turn; stage 3 costs ten times as much, and test_loop resumes it."""
     name = request.param
