@@ -70,7 +70,8 @@ def measure_together(
 def _note(chosen: Subject, told: Told) -> None:
     """A run of the tracker, with figures and files."""
     tags = {PARENT_RUN_TAG: chosen.run_id}
-    with start_run(uri=chosen.tracking, stage="eval", parents={"train": chosen.run_id}, tags=tags) as tracker:
+    parents = {"train": chosen.run_id}
+    with start_run(uri=chosen.tracking, stage="eval", parents=parents, tags=tags, keep=chosen.unsent) as tracker:
         tracker.log_params({"dtype": chosen.dtype or "by the machine", "model": str(chosen.folder)})
         tracker.log_metrics(told.metrics)
         for file in told.files:

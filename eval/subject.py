@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 class Subject:
     """A model that was found but not loaded, the data folder its run read (None where unknown), and where its results go.
 
-    `run_id` is the run that made it, in the store `tracking` ("" where a folder was named). `recipe` is needed for a bare model
-    folder; checkpoints and exports bring their own. `preset` reads a folder that others published, `base` is the model that an
-    adapter belongs to. `device` and `dtype` are the user's, None where the machine decides.
+    `run_id` is the run that made it, in the store `tracking` ("" where a folder was named); what that store does not take is kept
+    in `unsent`. `recipe` is needed for a bare model folder; checkpoints and exports bring their own. `preset` reads a folder that
+    others published, `base` is the model that an adapter belongs to. `device` and `dtype` are the user's, None where the machine
+    decides.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Subject:
     base: Path | None = None
     run_id: str = ""
     tracking: str = ""
+    unsent: Path | None = None
 
     def load(self) -> Model:
         """Load the model. Raises CheckpointError, naming the folder and what it lacks."""
@@ -129,6 +131,7 @@ def _subject_of_run(run_id: str, recipe: "Recipe | None", work: Path) -> Subject
         out=work / "eval" / run_id,
         run_id=run_id,
         tracking=default_uri(work),
+        unsent=work / UNSENT,
     )
 
 

@@ -37,7 +37,7 @@ def folders(context: Context, model_folder: Path | None) -> Iterator[Finding]:
 
 def _writable(work: Path) -> Finding:
     """A file made, written and synced in the work folder, or in the nearest one above it that is there."""
-    place = next(folder for folder in (work.absolute(), *work.absolute().parents) if folder.exists())
+    place = _nearest(work)
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".crem-doctor-") as file:
             file.write(b"x" * 4096)
@@ -46,6 +46,11 @@ def _writable(work: Path) -> Finding:
     except OSError as error:
         return stops("work folder", f"{place}: {error.strerror}", "choose a --work that you may write and that has room")
     return good("work folder", f"{work.absolute()} can be written")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 
 def _model(folder: Path) -> Finding:
@@ -63,7 +68,7 @@ def _model(folder: Path) -> Finding:
 
 def locks(work: Path) -> Finding:
     """Whether a lock that one opening holds is refused to another: what keeps two commands out of one folder."""
-    place = next(folder for folder in (work.absolute(), *work.absolute().parents) if folder.exists())
+    place = _nearest(work)
     try:
         with tempfile.NamedTemporaryFile(dir=place, prefix=".crem-doctor-") as file, open(file.name, "rb") as other:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +86,7 @@ _ONE_COMMAND = "run one command at a time on a work folder, keep MLflow's store 
 
 def disk(context: Context, checkpoints: int | None) -> Finding:
     """Free bytes against what is still to be written: shards as large as the corpus, and `checkpoints` bytes of training."""
-    place = next(folder for folder in (context.work.absolute(), *context.work.absolute().parents) if folder.exists())
+    place = _nearest(context.work)
     usage = shutil.disk_usage(place)
     corpus, is_whole = (0, True) if _is_done(context.shards) else _bytes_below(context.data)
     needed = corpus + (checkpoints or 0)

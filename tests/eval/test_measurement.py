@@ -90,7 +90,8 @@ def call(monkeypatch: pytest.MonkeyPatch, data: Path, model: FakeModel, *words: 
         def load(self) -> FakeModel:
             return model
 
-    subject = Fake(folder=data, recipe=None, data=data, out=data / "out", run_id=run_id, tracking="store")
+    place = {"folder": data, "data": data, "out": data / "out", "unsent": data / "unsent"}
+    subject = Fake(recipe=None, run_id=run_id, tracking="store", **place)
     module = vlm if "--mode" in words else mmeb
     monkeypatch.setattr(module, "find_subject", lambda **_: subject)
     keep_nothing(monkeypatch)
@@ -148,7 +149,8 @@ def test_what_was_measured_of_a_run_is_noted_below_it_once(data: Path, monkeypat
     for sets in (("a", "b"), ("a", "b"), ("b",)):
         call(monkeypatch, data, FakeModel(), *(word for name in sets for word in ("--dataset", name)), run_id="abc")
     (begun,) = noted.begun
-    assert (begun["uri"], begun["parents"], begun["tags"]) == ("store", {"train": "abc"}, {"mlflow.parentRunId": "abc"})
+    assert begun.items() >= {"uri": "store", "parents": {"train": "abc"}, "tags": {"mlflow.parentRunId": "abc"}}.items()
+    assert begun["keep"] == data / "unsent", "what the store does not take"
     assert noted.files == ["mmeb.json", "mmeb.parquet"]
     assert noted.metrics["eval/mmeb/hit_at_1/a"] == read_result(MmebResult, data / "out" / "mmeb.json").datasets[0].score.value
     assert {"eval/mmeb/hit_at_1/overall", "eval/mmeb/mrr/IND", "eval/mmeb/ndcg_linear_at_5/b"} <= noted.metrics.keys()

@@ -9,6 +9,13 @@ MEASUREMENT = ("tests/eval/test_measurement.py",)
 
 MUTANTS = (
     Mutant(
+        "an evaluation's notes are lost in an outage",
+        "eval/ranks.py",
+        "tags=tags, keep=chosen.unsent)",
+        "tags=tags)",
+        ("tests/eval/test_measurement.py", "-k", "noted_below"),
+    ),
+    Mutant(
         "a note in the data folder makes stages run again",
         "jobs/runner.py",
         "    return corpus_state(*parts) if parts else every_file_state(given.path), None\n",
