@@ -58,6 +58,7 @@ def test_two_ranks_call_alike(two: Path, name: str, part: str) -> None:
     assert {*doing, look} <= set(found) and ("0 resuming" in found) == (part == "resumed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_four_ranks_call_alike(four: Path, name: str) -> None:
     """A step of which three of them have no picture, a look, a checkpoint and the end."""

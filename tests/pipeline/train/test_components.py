@@ -73,6 +73,7 @@ def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "stage"), [*POOLINGS, *ADAPTERS])
 def test_weights_of_a_component_have_the_full_batch_gradient_on_two_ranks(
     two_ranks: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, stage: int
