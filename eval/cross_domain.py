@@ -110,7 +110,7 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], process
         if is_dry:
             from eval.estimate import forecast  # brings torch in
 
-            click.echo(forecast(chosen.load(), cross_domain_sets(place, datasets or None, preset=chosen.preset)))
+            click.echo(forecast(chosen.outline(), cross_domain_sets(place, datasets or None, preset=chosen.preset)))
             return
         wanted = cross_domain_sets(place, datasets or None)
         out.mkdir(parents=True, exist_ok=True)  # before the hours of work

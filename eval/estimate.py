@@ -1,7 +1,7 @@
 """What an evaluation will take, before it runs: sides, tokens, operations, and hours by the kind of GPU.
 
-Pictures are not decoded and the model computes nothing. Every distinct side of a set counts, whether or not its embedding is kept
-already; a system prompt that a batch shares counts for each of its rows, so the figures are a little high.
+Pictures are not decoded, and no weight of the model is read. Every distinct side of a set counts, whether or not its embedding is
+kept already; a system prompt that a batch shares counts for each of its rows, so the figures are a little high.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 
 from eval.measurement import Failures
-from eval.model_protocol import Model
 from pipeline.encode.workload import Workload
 from pipeline.inference import EmbeddingModel
+from pipeline.outlined import Outlined
 from pipeline.sample import Side
 from pipeline.train.flops import Cost
 from pipeline.train.forecast.forecast import UTILISATION
@@ -46,9 +46,8 @@ class Embedded(Protocol):
         """All that is embedded of it."""
 
 
-def forecast(model: Model, wanted: Sequence[Embedded]) -> str:
+def forecast(model: Outlined | EmbeddingModel, wanted: Sequence[Embedded]) -> str:
     """The table of some sets. One that cannot be used is said and left out."""
-    assert isinstance(model, EmbeddingModel), "operations are counted by its modules"
     failures, found, cost = Failures(), list[Estimate](), Cost.of(model.embedder)
 
     def look(each: Embedded) -> None:
@@ -59,7 +58,7 @@ def forecast(model: Model, wanted: Sequence[Embedded]) -> str:
     return table(found)
 
 
-def estimate(model: EmbeddingModel, name: str, sides: Sequence[Side], cost: Cost) -> Estimate:
+def estimate(model: Outlined | EmbeddingModel, name: str, sides: Sequence[Side], cost: Cost) -> Estimate:
     """Look at every side of a set, at its pictures' heads alone."""
     reader = model.reader
     work = Workload.of(reader, sides)

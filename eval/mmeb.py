@@ -179,7 +179,7 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
 
             sets = retrieval_sets(place, datasets or None, protocol=PROTOCOLS[protocol], preset=chosen.preset)
             _say_lacking(place)
-            click.echo(forecast(chosen.load(), sets))
+            click.echo(forecast(chosen.outline(), sets))
             return
         out.mkdir(parents=True, exist_ok=True)  # before the hours of work
         if processes > 1 and not is_rank():

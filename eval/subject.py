@@ -17,6 +17,7 @@ from pipeline.tracking import KEPT_TAG, UNSENT, default_uri, find_run
 
 if TYPE_CHECKING:
     from pipeline.model.device import Dtype
+    from pipeline.outlined import Outlined
     from pipeline.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,15 @@ class Subject:
         if self.preset is not None:
             return load_foreign(self.folder, self.preset, base=self.base, device=device, dtype=dtype)
         return load_merged(self.folder, recipe=self.recipe, device=device, dtype=dtype)
+
+    def outline(self) -> "Outlined":
+        """The model without its weights, for an estimate. Raises CheckpointError, naming the folder and what it lacks."""
+        from pipeline.foreign import outline_foreign
+        from pipeline.outlined import outline_merged
+
+        if self.preset is not None:
+            return outline_foreign(self.folder, self.preset, base=self.base)
+        return outline_merged(self.folder, recipe=self.recipe)
 
     def data_folder(self, given: Path | None) -> Path:
         """The data folder to evaluate on. Raises ConfigError when neither the user nor the run names one."""

@@ -11,7 +11,7 @@ from pipeline.errors import CheckpointError, ConfigError
 from pipeline.inference import EmbeddingModel
 from pipeline.manifest import fingerprint
 from pipeline.model import adapter_folder
-from pipeline.model.backbone import folder_digests, open_folder, special_id
+from pipeline.model.backbone import Folder, folder_digests, open_folder, special_id
 from pipeline.model.compression import Chorus
 from pipeline.model.device import Dtype, device_of
 from pipeline.model.families import read_config
@@ -19,6 +19,7 @@ from pipeline.model.families.family import Cutter
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import LastToken
 from pipeline.model_origin import ModelOrigin
+from pipeline.outlined import Outlined
 from pipeline.phase import Mixture, Phase
 from pipeline.preset_prompt import PresetBuilder, PresetReader
 from pipeline.presets import Preset
@@ -27,6 +28,7 @@ from pipeline.roles import Layout, Role
 from pipeline.sample import Side
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder
+from pipeline.train.forecast.trace import outline_embedder
 
 _NOT_ASKED = "--preset: a published embedder is measured in retrieval alone; name a recipe to ask it questions"
 
@@ -57,13 +59,7 @@ def load_foreign(
     Raises CheckpointError, naming the folder and what it lacks; ConfigError for a base that is not needed, and for a device that
     is not there.
     """
-    for own in (checkpoint.STATE, SETTINGS):
-        if (path / own).is_file():
-            raise CheckpointError(f"{path}: is of our own making ({own}) and brings its prompt; leave --preset out")
-    is_adapter = (path / adapter_folder.CONFIG).is_file()
-    if base is not None and not is_adapter:
-        raise ConfigError(f"--base {base}: {path} is no adapter ({adapter_folder.CONFIG}), so it has no base; leave it out")
-    whole = _base_of(path, base) if is_adapter else path
+    whole, is_adapter = _whole_folder(path, preset, base)
     place, recipe = device_of(device), _recipe(preset, _cutter_of(whole, preset))
     embedder, folder = build_embedder(whole, recipe, dtype=DTYPES[dtype], needs_head=False)
     digests = folder_digests(whole)
@@ -72,17 +68,41 @@ def load_foreign(
         digests |= {f"adapter/{name}": digest for name, digest in folder_digests(path, adapter_folder.FILES).items()}
     embedder.eval().requires_grad_(False).to(place)
     origin = ModelOrigin(digests, _preset_name(preset), recipe, dtype)
-    end = (special_id(folder.tokenizer, preset.end),) if preset.end else ()
-    vocabulary, layout = folder.vocabulary(()), recipe.phase.layout
     return ForeignModel(
         embedder=embedder,
         folder=whole,
         recipe=recipe,
-        builder=PresetBuilder(vocabulary=vocabulary, layout=layout, max_length=sys.maxsize, preset=preset, end=end),
+        builder=_builder(folder, recipe, preset),
         fingerprint=f"{preset.name} {origin.fingerprint}",
         encoder_fingerprint=f"{preset.name} {origin.encoder_fingerprint}",
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),
     )
+
+
+def outline_foreign(path: Path, preset: Preset, *, base: Path | None = None) -> Outlined:
+    """`load_foreign` without weights, an adapter counted as merged. Raises what it raises."""
+    whole, _ = _whole_folder(path, preset, base)
+    recipe = _recipe(preset, _cutter_of(whole, preset))
+    builder = _builder(open_folder(whole), recipe, preset)
+    reader = PresetReader(builder=builder, pixels=recipe.pixels, pooled=recipe.pooling.positions)
+    return Outlined(embedder=outline_embedder(whole, recipe), recipe=recipe, reader=reader)
+
+
+def _builder(folder: Folder, recipe: Recipe, preset: Preset) -> PresetBuilder:
+    end = (special_id(folder.tokenizer, preset.end),) if preset.end else ()
+    vocabulary, layout = folder.vocabulary(()), recipe.phase.layout
+    return PresetBuilder(vocabulary=vocabulary, layout=layout, max_length=sys.maxsize, preset=preset, end=end)
+
+
+def _whole_folder(path: Path, preset: Preset, base: Path | None) -> tuple[Path, bool]:
+    """The folder of a whole model, the base of an adapter, and whether `path` is an adapter."""
+    for own in (checkpoint.STATE, SETTINGS):
+        if (path / own).is_file():
+            raise CheckpointError(f"{path}: is of our own making ({own}) and brings its prompt; leave --preset out")
+    is_adapter = (path / adapter_folder.CONFIG).is_file()
+    if base is not None and not is_adapter:
+        raise ConfigError(f"--base {base}: {path} is no adapter ({adapter_folder.CONFIG}), so it has no base; leave it out")
+    return _base_of(path, base) if is_adapter else path, is_adapter
 
 
 def _base_of(adapter: Path, given: Path | None) -> Path:

@@ -1,7 +1,6 @@
 """A trained (or untrained) model to embed sides and answer questions with, loaded from a checkpoint or a model folder."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, conversation_context, native_layout
 from pipeline.side_reader import SideReader
 from pipeline.train import checkpoint
-from pipeline.train.build import DTYPES, build_embedder, chorus_ids, load_trained
+from pipeline.train.build import DTYPES, build_embedder, load_trained, sequence_builder
 
 logger = logging.getLogger(__name__)
 
@@ -288,12 +287,11 @@ def _model(
     """`chorus` are the ids of the compression tokens, where the folder does not decide them."""
     embedder.eval()
     embedder.elastic = ()  # one embedding a row: see EmbeddingModel.with_tokens
-    vocabulary = folder.vocabulary(chorus_ids(folder, recipe) if chorus is None else chorus, recipe.vision)
     return EmbeddingModel(
         embedder=embedder,
         folder=folder.path,
         recipe=recipe,
-        builder=SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=sys.maxsize),
+        builder=sequence_builder(folder, recipe, chorus),
         fingerprint=made.fingerprint,
         encoder_fingerprint=made.encoder_fingerprint,
         decode=lambda ids: str(folder.tokenizer.decode(ids, skip_special_tokens=True)).strip(),

@@ -1,5 +1,6 @@
 """From a recipe and a model folder to an Embedder: weights, compression rows, adapters, and what is trained."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.model.compression import make_bank
 from pipeline.model.embedder import Embedder
 from pipeline.model.tiles import Tiles
 from pipeline.recipe import Recipe
+from pipeline.sequence import SequenceBuilder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -23,6 +25,12 @@ OWN_WEIGHTS = "start.safetensors"
 def chorus_ids(folder: Folder, recipe: Recipe) -> tuple[int, ...]:
     """Ids of the compression tokens in a model folder; none where the layout has no such tokens."""
     return recipe.tokens.ids(folder.vocab_size, len(folder.tokenizer))
+
+
+def sequence_builder(folder: Folder, recipe: Recipe, chorus: tuple[int, ...] | None = None) -> SequenceBuilder:
+    """What writes a recipe's rows, of any length; `chorus` are the compression tokens' ids where the folder does not decide."""
+    vocabulary = folder.vocabulary(chorus_ids(folder, recipe) if chorus is None else chorus, recipe.vision)
+    return SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=sys.maxsize)
 
 
 def refuse_other_patches(folder: Folder, recipe: Recipe) -> None:

@@ -9,11 +9,17 @@ import pytest
 from click.testing import CliRunner
 
 from eval import mmeb
-from eval.estimate import Estimate, estimate, table
+from eval.estimate import Estimate, estimate, forecast, table
+from eval.retrieval_set import retrieval_sets
 from pipeline.data.mmeb_eval import read_eval
 from pipeline.data.mmeb_registry import META, NOT_COUNTED
+from pipeline.export import export
+from pipeline.foreign import load_foreign, outline_foreign
 from pipeline.inference import EmbeddingModel
 from pipeline.merged import load_merged
+from pipeline.model.adapters import LoRA
+from pipeline.outlined import outline_merged
+from pipeline.presets import GME
 from pipeline.recipe import Recipe
 from pipeline.train.flops import Cost
 from pipeline.train.forecast.gpus import GPUS
@@ -21,6 +27,7 @@ from tests.eval.fakes import write_eval
 from tests.pipeline.conftest import model_folder as model_folder
 from tests.pipeline.conftest import recipe as recipe
 from tests.pipeline.encode.test_encode_ranks import benchmark
+from tests.pipeline.exports import save_moved
 from tests.pipeline.train.counted import counting
 
 
@@ -55,6 +62,32 @@ def test_operations_are_those_that_torch_counts(model: EmbeddingModel, data: Pat
     patches = np.array([row.sequence.grid_thw.prod() for row in rows if row.pixels])
     attention = cost.pair.forward * (lengths * (lengths + 1) / 2).sum() + cost.picture_pair.forward * (patches**2).sum()
     assert found.flops - attention == pytest.approx(projections, rel=1e-3)
+
+
+@pytest.mark.parametrize("form", ["model folder", "checkpoint", "merged", "adapter", "preset"])
+def test_an_outline_counts_what_the_loaded_model_would_and_reads_no_weight(
+    form: str, model_folder: Path, recipe: Recipe, data: Path, tmp_path: Path
+) -> None:
+    """Tokens and operations of what is embedded, adapters merged; then once more without the files of weights."""
+    path, given = tmp_path / "it", None
+    if form in ("model folder", "preset"):
+        shutil.copytree(model_folder, path)
+        given = recipe if form == "model folder" else None
+    else:
+        save_moved(path, model_folder, recipe.with_phase(adapter=LoRA(rank=4, alpha=8), tower="frozen"))
+    if form in ("merged", "adapter"):
+        export(path, tmp_path / "out", form=form)  # type: ignore[arg-type]
+        path = tmp_path / "out"
+    loaded = load_foreign(path, GME) if form == "preset" else load_merged(path, recipe=given)
+    outline = outline_foreign(path, GME) if form == "preset" else outline_merged(path, recipe=given)
+    sets = retrieval_sets(data, ["asking", "finding"], preset=GME if form == "preset" else None)
+    expected = forecast(loaded, sets)
+    assert forecast(outline, sets) == expected and len(expected.splitlines()) == 5
+    if form in ("model folder", "preset"):
+        for weights in path.glob("*.safetensors"):
+            weights.unlink()
+        again = outline_foreign(path, GME) if form == "preset" else outline_merged(path, recipe=given)
+        assert forecast(again, sets) == expected
 
 
 def test_hours_are_those_of_the_sum() -> None:

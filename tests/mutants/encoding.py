@@ -208,6 +208,13 @@ MUTANTS = (
         ("tests/eval/test_estimate.py",),
     ),
     Mutant(
+        "the estimate counts adapters beside the weights that they are merged into",
+        "pipeline/outlined.py",
+        "recipe.with_phase(adapter=Full())",
+        "recipe",
+        ("tests/eval/test_estimate.py",),
+    ),
+    Mutant(
         "hours at the GPU's whole peak",
         "eval/estimate.py",
         "total.flops / (UTILISATION * gpu.peak) / 3600",

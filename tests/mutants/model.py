@@ -382,7 +382,7 @@ MUTANTS = (
     ),
     Mutant(
         "training's cap refuses sides of a benchmark",
-        "pipeline/inference.py",
+        "pipeline/train/build.py",
         "layout=recipe.phase.layout, max_length=sys.maxsize)",
         "layout=recipe.phase.layout, max_length=recipe.max_length)",
         INFERENCE,

@@ -201,7 +201,7 @@ def test_retry_after_keeps_every_request_from_the_endpoint(engine: MakeEngine, h
     times: list[float] = []
 
     def busy(number: int, body: dict[str, Any]) -> Reply:
-        """The one that is in flight beside the refused one ends after it, so that no request leaves before the refusal is read."""
+        """The one that is in flight beside the refused one ends after it, so that none leaves before the refusal is read."""
         times.append(time.monotonic())
         refused = Reply(b"", status=429, headers={"Retry-After": header})
         return completion(words(body), delay_seconds=0.4 if number == 1 else 0.0) if number else refused

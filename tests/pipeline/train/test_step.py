@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tests.pipeline.corpus import corpus, measured, small_recipe, variant
 from tests.pipeline.train.ranks import again_recipe, gradients, half_recipe, make, run_of, summed, taken_again, trial
 
 Gradients = dict[str, torch.Tensor]
+Case = tuple[str, int]
 REPOSITORY = Path(__file__).parents[3]
 
 
@@ -110,17 +112,22 @@ def test_weights_follow_their_steps(model_folder: Path, step: int, weights: tupl
     assert worst(gradients(model_folder, recipe, step), expected) < 1e-5
 
 
-VARIANTS = {"answers": (0, 1, 2, 3), "retrieval": (0, 1, 2, 3), "together": (2,)}
+VARIANTS = {"answers": (0, 2), "retrieval": (1, 3), "together": (2,)}
 """Mixtures, and the ZeRO stages at which two ranks train them."""
 
 ALIKE = (("elastic", 1), ("elastic", 3), ("distilled", 3))
 """Other variants, and the ZeRO stages at which two ranks train them."""
 
-UNEVEN = (*(("frozen", stage) for stage in (0, 1, 2, 3)), ("trained", 2), ("trained", 3))
+UNEVEN = (("frozen", 1), ("frozen", 3), ("trained", 2))
 """Towers and ZeRO stages of the steps in which one rank has all pictures."""
 
-AGAIN = [(tower, stage) for tower in ("frozen", "trained") for stage in (0, 1, 2, 3)]
+AGAIN = (("frozen", 0), ("trained", 1), ("frozen", 2), ("trained", 3))
 """Towers and ZeRO stages of the steps that are taken twice."""
+
+MORE_VARIANTS = {"answers": (1, 3), "retrieval": (0, 2)}
+MORE_UNEVEN = (("frozen", 0), ("frozen", 2), ("trained", 3))
+MORE_AGAIN = (("trained", 0), ("frozen", 1), ("trained", 2), ("frozen", 3))
+"""What slow tests add to these: together they are every stage."""
 
 STEPS = (3, 3, 20, 3)
 """Of the runs, by ZeRO stage."""
@@ -128,19 +135,29 @@ STEPS = (3, 3, 20, 3)
 
 @pytest.fixture(scope="module")
 def two_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that two gloo ranks do, in one start of the processes."""
+    """All that two gloo ranks do, in one start of the processes; what slow tests add is done in another."""
     out = tmp_path_factory.mktemp("ranks")
-    variants = [*((name, stage) for name, stages in VARIANTS.items() for stage in stages), *ALIKE]
-    job = {
-        "variants": variants,
-        "chunk_tokens": 250,
-        "uneven": UNEVEN,
-        "again": AGAIN,
-        "steps": STEPS,
-        "train": str(out / "train"),
-    }
-    run_ranks({"folder": str(model_folder), **job}, out)
+    job = {"variants": [*pairs(VARIANTS), *ALIKE], "uneven": UNEVEN, "again": AGAIN, "steps": STEPS, "train": str(out / "train")}
+    run_ranks({"folder": str(model_folder), "chunk_tokens": 250, **job}, out)
     return out
+
+
+@pytest.fixture(scope="module")
+def more_ranks(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("more-ranks")
+    job = {"variants": pairs(MORE_VARIANTS), "uneven": MORE_UNEVEN, "again": MORE_AGAIN}
+    run_ranks({"folder": str(model_folder), "chunk_tokens": 250, **job}, out)
+    return out
+
+
+def pairs(variants: dict[str, tuple[int, ...]]) -> list[tuple[str, int]]:
+    return [(name, stage) for name, stages in variants.items() for stage in stages]
+
+
+def cases(usual: Iterable[Case], more: Iterable[Case]) -> list[Any]:
+    """Parameters: the fixture that makes a case's file, and the case."""
+    slow = [pytest.param("more_ranks", *case, marks=pytest.mark.slow) for case in more]
+    return [*(("two_ranks", *case) for case in usual), *slow]
 
 
 def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2, program: str = "tests.pipeline.train.ranks") -> None:
@@ -174,13 +191,13 @@ def run_ranks(job: dict[str, object], out: Path, num_ranks: int = 2, program: st
     assert codes == [0] * num_ranks, (out / "rank-0.log").read_text()[-2000:] + (out / "rank-1.log").read_text()[-2000:]
 
 
-@pytest.mark.parametrize(("tower", "stage"), UNEVEN)
+@pytest.mark.parametrize(("made", "tower", "stage"), cases(UNEVEN, MORE_UNEVEN))
 def test_two_ranks_have_the_full_batch_gradient_at_every_zero_stage(
-    two_ranks: Path, model_folder: Path, tower: str, stage: int
+    request: pytest.FixtureRequest, model_folder: Path, made: str, tower: str, stage: int
 ) -> None:
     """One rank has no picture, and the ranks differ in tokens and in their natural numbers of chunks."""
     recipe = small_recipe().with_phase(tower=tower)
-    found = torch.load(two_ranks / f"uneven-{tower}-{stage}.pt", weights_only=True)
+    found = torch.load(request.getfixturevalue(made) / f"uneven-{tower}-{stage}.pt", weights_only=True)
     (chunks, tokens, pictures), (other_chunks, other_tokens, no_pictures) = found["shares"]
     assert chunks != other_chunks and tokens != other_tokens and pictures > no_pictures == 0
     expected = plain_gradients(model_folder, recipe)
@@ -194,13 +211,13 @@ def by_tower(model_folder: Path) -> dict[str, Gradients]:
     return {tower: plain_gradients(model_folder, small_recipe().with_phase(tower=tower)) for tower in ("frozen", "trained")}
 
 
-@pytest.mark.parametrize(("tower", "stage"), AGAIN)
+@pytest.mark.parametrize(("made", "tower", "stage"), cases(AGAIN, MORE_AGAIN))
 def test_a_step_taken_again_has_the_same_gradient(
-    two_ranks: Path, model_folder: Path, by_tower: dict[str, Gradients], tower: str, stage: int
+    request: pytest.FixtureRequest, model_folder: Path, by_tower: dict[str, Gradients], made: str, tower: str, stage: int
 ) -> None:
     """Nothing of a step is left in the next, nor in one that a weight has no part in: on one rank and on two."""
     one = taken_again(model_folder, again_recipe(tower, stage))
-    two = torch.load(two_ranks / f"again-{tower}-{stage}.pt", weights_only=True)
+    two = torch.load(request.getfixturevalue(made) / f"again-{tower}-{stage}.pt", weights_only=True)
     for found in (one, two):
         first, again = found["first"], found["again"]
         assert again["norm"] == first["norm"]
@@ -263,14 +280,14 @@ def test_two_ranks_are_one_for_elastic_tokens_and_for_self_distillation(
     assert found["report"]["contrastive"] == pytest.approx(alone["report"]["contrastive"], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_two_ranks_are_one_for_every_mixture_and_zero_stage(two_ranks: Path, model_folder: Path, name: str) -> None:
-    recipe = variant(name)
-    expected, alone = plain_gradients(model_folder, recipe), trial(model_folder, recipe)
-    for stage in VARIANTS[name]:
-        found = torch.load(two_ranks / f"{name}-{stage}.pt", weights_only=True)
-        assert worst(found["gradients"], expected) < 1e-5
-        assert found["held_out"] == pytest.approx(alone["held_out"], rel=1e-4)
+@pytest.mark.parametrize(("made", "name", "stage"), cases(pairs(VARIANTS), pairs(MORE_VARIANTS)))
+def test_two_ranks_are_one_for_every_mixture_and_zero_stage(
+    request: pytest.FixtureRequest, model_folder: Path, made: str, name: str, stage: int
+) -> None:
+    expected, alone = plain_gradients(model_folder, variant(name)), trial(model_folder, variant(name))
+    found = torch.load(request.getfixturevalue(made) / f"{name}-{stage}.pt", weights_only=True)
+    assert worst(found["gradients"], expected) < 1e-5
+    assert found["held_out"] == pytest.approx(alone["held_out"], rel=1e-4)
 
 
 @pytest.fixture(scope="module")

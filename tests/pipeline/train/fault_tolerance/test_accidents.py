@@ -41,9 +41,12 @@ def unbroken(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_killed_at_ten_seeded_moments_ends_as_the_unbroken_one(forked: Forked, unbroken: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_run_killed_at_seeded_moments_ends_as_the_unbroken_one(
+    forked: Forked, unbroken: Path, tmp_path: Path, kills: int
+) -> None:
     rng, out = random.Random(4), tmp_path / "train"
-    for lines in sorted(rng.sample(range(STEPS), 10)):
+    for lines in sorted(rng.sample(range(STEPS), kills)):
         delay = rng.uniform(0, 0.2) * (1 - lines / STEPS)  # a late strike must not come after the end
         strike = {"lines": lines, "delay": delay, "ranks": [rng.randrange(2)], "signal": signal.SIGKILL}
         codes = forked(out, phase=PHASE, strike=strike, one_is_enough=True)
