@@ -19,8 +19,9 @@ from pipeline.model.inputs import PixelLimits
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
 from pipeline.recipes.crem import with_mixture
+from pipeline.roles import RECONSTRUCT_TEXT
 from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
-from pipeline.sequence import RECONSTRUCT_TEXT, SequenceBuilder
+from pipeline.sequence import SequenceBuilder
 from pipeline.train.build import build_embedder, chorus_ids
 from pipeline.train.dataloader.corpus import Corpus
 from pipeline.train.dataloader.step_dataset import StepDataset

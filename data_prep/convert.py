@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.convert_work import Job, Progress, run_jobs
+from data_prep.slices import Slice
 from data_prep.sources import Conversations, Pairs, Source, find_sources
 from pipeline.data.shard_merge import merge, missing
 from pipeline.data.shard_plan import MAX_PIXELS, PARTS_FOLDER, ROWS_PER_SHARD, ShardPlan
 from pipeline.data.shard_stats import DatasetStats
 from pipeline.data.sharegpt4v_release import unread_files
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import DataError
 from pipeline.manifest import fingerprint
 
 log = logging.getLogger(__name__)
@@ -62,18 +63,6 @@ class Conversion:
             verify=self.verify,
             source=fingerprint(names),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """Every `of`-th shard, beginning with number `index` (from 0), counted through all datasets."""
-
-    index: int
-    of: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.of:
-            raise ConfigError(f"--shard-index {self.index}: is not from 0 to {self.of - 1}, the last of --num-shards {self.of}")
 
 
 def convert(conversion: Conversion, progress: Progress = silent) -> dict[str, int]:

@@ -22,8 +22,8 @@ from pipeline.data.keys import source_row
 from pipeline.data.qa import QaEntry, QaTable, kind_folder, shares_text, write_qa
 from pipeline.data.reject import Reject
 from pipeline.data.shards import ShardIndex
+from pipeline.roles import RECONSTRUCT_TEXT
 from pipeline.sample import Sample, Side, Turn
-from pipeline.sequence import RECONSTRUCT_TEXT
 
 logger = logging.getLogger(__name__)
 

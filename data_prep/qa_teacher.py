@@ -1,8 +1,9 @@
 """The vision-language model that is asked about sides with pictures, and the way from a side's script to its outcome."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,10 +12,12 @@ from data_prep.qa_kinds import Kind
 from data_prep.qa_script import Failure, Told
 from pipeline.chat import (
     UNANSWERED,
+    AnsweringModel,
     ChatEngine,
     EndpointList,
     Failed,
     Journal,
+    LocalEngine,
     Patience,
     Sampling,
     Script,
@@ -22,6 +25,8 @@ from pipeline.chat import (
     checked_key,
     key_from_environment,
 )
+from pipeline.errors import CheckpointError, ConfigError
+from pipeline.manifest import fingerprint
 from pipeline.sample import Side
 
 T = TypeVar("T")
@@ -84,12 +89,64 @@ class ServedTeacher:
 
     def sampling(self, kind: Kind) -> Sampling:
         """As the kind is asked, with the user's limit of tokens."""
-        return Sampling(max_tokens=self.answer_tokens or kind.max_tokens, temperature=kind.temperature)
+        return _sampling(kind, self.answer_tokens)
 
     def asker(self, kind: Kind, journal: Journal) -> ChatEngine:
         """An engine over the addresses, with the time that an answer of the kind may take."""
         patience = self.patience or Patience(timeout_seconds=kind.timeout_seconds, most_in_flight=self.workers)
         return ChatEngine(EndpointList(self.urls), model=self.model, journal=journal, patience=patience)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTeacher:
+    """A model folder that answers in this process, on the GPU where there is one. It is loaded when it is first asked.
+
+    `answer_tokens` None: each kind has its own.
+    """
+
+    folder: Path
+    answer_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises CheckpointError for a folder without a model."""
+        if not (self.folder / "config.json").is_file():
+            raise CheckpointError(
+                f"--local {self.folder}: no config.json in it, so it is not a model folder; name one, such as a downloaded "
+                "Qwen2.5-VL-3B-Instruct"
+            )
+
+    @cached_property
+    def model(self) -> str:
+        """The folder's name and what all of its files hold: a copy elsewhere is the same model."""
+        from pipeline.model.backbone import folder_digests  # pulls in torch, which --help must not wait for
+
+        return f"{self.folder.resolve().name} {fingerprint(folder_digests(self.folder))[:12]}"
+
+    def sampling(self, kind: Kind) -> Sampling:
+        """As the kind is asked, with the user's limit of tokens."""
+        return _sampling(kind, self.answer_tokens)
+
+    def asker(self, kind: Kind, journal: Journal) -> AbstractContextManager[Asker]:
+        """An engine over the model. Raises CheckpointError for a folder whose model does not load."""
+        return nullcontext(LocalEngine(self._loaded, name=self.model, journal=journal))
+
+    @cached_property
+    def _loaded(self) -> AnsweringModel:
+        from pipeline.chat_model import ChatModel
+        from pipeline.model.device import usual_place
+
+        device, dtype = usual_place()
+        return ChatModel.load(self.folder, device=device, dtype=dtype)
+
+
+def refuse_both(urls: Sequence[str], local: object | None) -> None:
+    """Raise ConfigError where endpoints and a folder are named at once."""
+    if urls and local is not None:
+        raise ConfigError("--local: a model folder answers in place of an endpoint; leave --url out, or --local")
+
+
+def _sampling(kind: Kind, answer_tokens: int | None) -> Sampling:
+    return Sampling(max_tokens=answer_tokens or kind.max_tokens, temperature=kind.temperature)
 
 
 def outcome_of(side: Side, kind: Kind, *, model: str, sampling: Sampling) -> Script[Told | Failure]:

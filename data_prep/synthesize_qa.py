@@ -2,8 +2,9 @@
 
 Kind `qa` (CREM's homogeneous data) is one of each a side: a side without a picture is asked to reconstruct its text, which needs
 no model. Kinds `dialogue` (CoMa), `caption` and `description` are about its pictures: three to five turns, or one. The model
-stands behind an OpenAI-compatible endpoint. Answers are journalled as they come: a run that was killed goes on. Answers that are
-no target (qa_filters) stay in the journal and are rejects here: an old journal is cleaned as it is joined.
+stands behind an OpenAI-compatible endpoint, or answers in this process. Answers are journalled as they come: a run that was
+killed goes on. Answers that are no target (qa_filters) stay in the journal and are rejects here: an old journal is cleaned as it
+is joined.
 """
 
 import json
@@ -17,13 +18,23 @@ from typing import Any
 
 import click
 
-from data_prep.convert import Slice
 from data_prep.qa_counts import MAX_UNANSWERED, Counts, listed
 from data_prep.qa_join import VOID, Join, Progress, pair_datasets
 from data_prep.qa_kinds import BY_NAME, QA, Kind
 from data_prep.qa_prompts import read_prompts
 from data_prep.qa_script import Failure, Told
-from data_prep.qa_teacher import JOURNAL_NAME, Asker, ServedTeacher, Teacher, addresses, journals_beside, outcome_of
+from data_prep.qa_teacher import (
+    JOURNAL_NAME,
+    Asker,
+    LocalTeacher,
+    ServedTeacher,
+    Teacher,
+    addresses,
+    journals_beside,
+    outcome_of,
+    refuse_both,
+)
+from data_prep.slices import Slice
 from pipeline.chat import Journal, Script, Totals
 from pipeline.data.qa import KINDS, QaKind, kind_folder
 from pipeline.data.shards import ShardIndex
@@ -67,7 +78,7 @@ def synthesize(
         else:
             came = Totals()
             rest = "only sides without pictures get a question; " if kind.texts else ""
-            logger.warning("no --url: %ssides with pictures are counted as skipped", rest)
+            logger.warning("no --url and no --local: %ssides with pictures are counted as skipped", rest)
         join = Join(index, out, kind, teacher=teacher, journal=journal)
         counts = join.run(progress)
     counts.asked, counts.prompt_tokens, counts.answer_tokens = came.answers, came.prompt_tokens, came.answer_tokens
@@ -155,7 +166,10 @@ def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
     multiple=True,
     metavar="URL|FILE",
     help="Base address of an endpoint, such as http://127.0.0.1:8000/v1, or a file with one a line, which may change meanwhile. "
-    "May be given several times; without it, no picture is described.",
+    "May be given several times; without it and --local, no picture is described.",
+)
+@click.option(
+    "--local", type=click.Path(path_type=Path), metavar="FOLDER", help="Model folder that answers in this process instead."
 )
 @click.option(
     "--kind", metavar="|".join(KINDS), default=KINDS[0], help="What is asked: of each side, or about its pictures alone."
@@ -187,7 +201,7 @@ def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
     "--max-unanswered", type=click.FloatRange(0, 1), default=MAX_UNANSWERED, help="Share of pictures that may stay without one."
 )
 def main(
-    shards: Path, out: Path, url: tuple[str, ...], kind: QaKind, prompts: Path | None, max_unanswered: float, **given: Any
+    shards: Path, out: Path, url: tuple[str, ...], local: Path | None, kind: QaKind, prompts: Path | None, **given: Any
 ) -> None:
     """Synthesize a question and an answer for each side of every pair, or dialogues, captions or descriptions of pictures.
 
@@ -200,15 +214,18 @@ def main(
       vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
       python -m data_prep.synthesize_qa --shards work/shards --out work/qa --url http://127.0.0.1:8000/v1
       python -m data_prep.synthesize_qa --kind dialogue --shards work/shards --out work/qa --url http://127.0.0.1:8000/v1
+    Without a server, for small corpora:
+      python -m data_prep.synthesize_qa --shards work/shards --out work/qa --local models/Qwen2.5-VL-3B-Instruct
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         asked = _named(kind, read_prompts(prompts))
         part = slice_of(given.pop("shard_index"), given.pop("num_shards"))
-        teacher = ServedTeacher(urls=addresses(url), **given) if url else None
+        max_unanswered = given.pop("max_unanswered")
+        teacher = _teacher(url, local, **given)
         if part is not None:
             if teacher is None:
-                raise ConfigError("--shard-index: nothing is asked without --url")
+                raise ConfigError("--shard-index: nothing is asked without --url or --local")
             counts = synthesize_slice(shards, out, part, teacher=teacher, kind=asked, progress=_progress_line)
         else:
             counts = synthesize(shards, out, teacher=teacher, kind=asked, max_unanswered=max_unanswered, progress=_progress_line)
@@ -223,6 +240,16 @@ def _named(name: str, kinds: Mapping[QaKind, Kind]) -> Kind:
     if name not in kinds:
         raise ConfigError(f"--kind {name}: there are {', '.join(kinds)}; --prompts may add one")
     return kinds[name]
+
+
+def _teacher(
+    url: tuple[str, ...], local: Path | None, *, model: str, answer_tokens: int | None, workers: int | None
+) -> Teacher | None:
+    """Whom the options name; None for nobody."""
+    refuse_both(url, local)
+    if local is not None:
+        return LocalTeacher(folder=local, answer_tokens=answer_tokens)
+    return ServedTeacher(urls=addresses(url), model=model, answer_tokens=answer_tokens, workers=workers) if url else None
 
 
 def slice_of(index: int | None, of: int | None) -> Slice | None:

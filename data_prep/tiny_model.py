@@ -27,8 +27,7 @@ from transformers import (
 )
 
 from pipeline.recipe import TinyBackbone
-from pipeline.roles import REPRESENT_IMAGE, SYSTEM_PROMPT
-from pipeline.sequence import RECONSTRUCT_TEXT
+from pipeline.roles import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

@@ -25,8 +25,8 @@ from pipeline.data.shards import ShardIndex
 from pipeline.errors import NothingToMeasureError
 from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
+from pipeline.roles import RECONSTRUCT_TEXT
 from pipeline.sample import Sample, Side
-from pipeline.sequence import RECONSTRUCT_TEXT
 
 SEED = 0
 MIN_WORDS = 8

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.convert import Conversion, Slice, convert, convert_slice, refuse_missing
+from data_prep.convert import Conversion, convert, convert_slice, refuse_missing
 from data_prep.own_corpus import file_of
+from data_prep.slices import Slice
 from jobs.stage import Context, Input, Result, Writing
 from pipeline.data import mmeb
 from pipeline.data.shard_plan import MAX_PIXELS

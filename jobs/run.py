@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from data_prep.qa_teacher import LocalTeacher
 from jobs.chain_run import chain_run
 from jobs.convert import ConvertStage
 from jobs.defaults import JUDGE, MAX_UNANSWERED, MAX_UNJUDGED, ORDER, STEP_TIMEOUT, TEACHER
@@ -31,6 +32,7 @@ class Machine:
 
     url: tuple[str, ...] = ()
     teacher: str = TEACHER
+    teacher_folder: Path | None = None
     teacher_workers: int | None = None
     answer_tokens: int | None = None
     prompts: Path | None = None
@@ -111,9 +113,11 @@ def convert_stage(context: Context, machine: Machine) -> ConvertStage:
 
 def synthesize_stage(context: Context, machine: Machine) -> SynthesizeStage:
     """Stage `synthesize`, which can also be run in slices."""
+    folder = machine.teacher_folder
     return SynthesizeStage(
         context=context,
         url=machine.url,
+        local=LocalTeacher(folder=folder, answer_tokens=machine.answer_tokens) if folder else None,
         model=machine.teacher,
         workers=machine.teacher_workers,
         answer_tokens=machine.answer_tokens,

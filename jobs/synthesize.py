@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
-from data_prep.convert import Slice
 from data_prep.qa_filters import RULES
 from data_prep.qa_kinds import QA, Kind
 from data_prep.qa_prompts import read_prompts
 from data_prep.qa_sample import Sample, forecast, sides_left, take_sample
 from data_prep.qa_sheet import write_sheet
-from data_prep.qa_teacher import ServedTeacher, addresses
+from data_prep.qa_teacher import LocalTeacher, ServedTeacher, Teacher, addresses, refuse_both
+from data_prep.slices import Slice
 from data_prep.synthesize_qa import synthesize, synthesize_slice
 from data_prep.toy_world import FACTS
 from jobs.defaults import MAX_UNANSWERED, TEACHER
@@ -39,16 +39,18 @@ def kinds_needed(recipe: Recipe, there: Iterable[QaKind] = KINDS) -> tuple[QaKin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SynthesizeStage:
-    """Asks a served vision-language model; over the toy world a loopback server that knows the scenes stands in for it.
+    """Asks a vision-language model; over the toy world a loopback server that knows the scenes stands in for it.
 
-    `url` are addresses and files of addresses. Without any, and away from the toy world, only sides without pictures get a turn.
-    What is asked follows from the recipe; for one that asks pairs nothing nothing is made, and what lies there stays as it is, so
-    that what was trained beside it is not trained again. `prompts` is a file of the user's own wordings and kinds.
-    `answer_tokens` None: each kind has its own. `workers` None: calls in flight as each endpoint takes them.
+    `url` are addresses and files of addresses, `local` is a model of this process in their place. Without either, and away from
+    the toy world, only sides without pictures get a turn. What is asked follows from the recipe; for one that asks pairs nothing
+    nothing is made, and what lies there stays as it is, so that what was trained beside it is not trained again. `prompts` is a
+    file of the user's own wordings and kinds. `answer_tokens` None: each kind has its own. `workers` None: calls in flight as
+    each endpoint takes them.
     """
 
     context: Context
     url: tuple[str, ...] = ()
+    local: LocalTeacher | None = None
     model: str = TEACHER
     workers: int | None = None
     answer_tokens: int | None = None
@@ -56,6 +58,10 @@ class SynthesizeStage:
     max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
     writing: Writing = Writing.KEEP
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for two teachers."""
+        refuse_both(self.url, self.local)
 
     @property
     def folder(self) -> Path:
@@ -79,21 +85,22 @@ class SynthesizeStage:
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Ask, kind after kind, and write the side files."""
         counts: dict[str, int] = {}
-        with self._endpoints() as urls:
+        with self._asked() as teacher:
             for kind in self._kinds:
-                told = self._synthesize(kind, out, urls)
+                told = self._synthesize(kind, out, teacher)
                 counts |= told if kind.name == "qa" else {f"{kind.name}_{name}": number for name, number in told.items()}
         content = {kind.name: QaTable.open(out, kind.name).fingerprint for kind in self._kinds or (QA,)}
         return Result(counts=counts, content=content["qa"] if set(content) == {"qa"} else fingerprint(content))
 
     def run_slice(self, part: Slice) -> dict[str, int]:
         """Ask about one slice of the sides. No manifest is written and no lock taken: others may be at work there."""
-        if not self.url:
-            raise ConfigError("--shard-index: nothing is asked without --url")
+        teacher = self._chosen
+        if teacher is None:
+            raise ConfigError("--shard-index: nothing is asked without --url or --local")
         counts: dict[str, int] = {}
         for kind in self._kinds:
             told = synthesize_slice(
-                self.context.shards, self.folder, part, teacher=self._asked(self.url), kind=kind, progress=self._reporter(kind)
+                self.context.shards, self.folder, part, teacher=teacher, kind=kind, progress=self._reporter(kind)
             )
             counts |= {f"{kind.name} {name}": number for name, number in told.items()}
         return counts
@@ -104,11 +111,12 @@ class SynthesizeStage:
         The answers are kept. No manifest is written. Raises ConfigError where there is nothing to ask, or nobody.
         """
         samples, lines = dict[str, Sample](), dict[str, list[str]]()
-        with self._endpoints() as urls:
-            if not urls or not self._kinds:
-                raise ConfigError("--sample, --dry-run: nothing is asked " + ("by this recipe" if urls else "without --url"))
+        with self._asked() as teacher:
+            if teacher is None or not self._kinds:
+                why = "by this recipe" if teacher else "without --url or --local"
+                raise ConfigError(f"--sample, --dry-run: nothing is asked {why}")
             for kind in self._kinds:
-                teacher, shards = self._asked(urls), self.context.shards
+                shards = self.context.shards
                 samples[kind.name] = take_sample(shards, self.folder, count, teacher=teacher, kind=kind)
                 left = sides_left(shards, self.folder, teacher=teacher, kind=kind, progress=self._reporter(kind))
                 lines[kind.name] = list(forecast(samples[kind.name], left, price))
@@ -129,11 +137,11 @@ class SynthesizeStage:
             "filters": fingerprint(RULES),
         }
 
-    def _synthesize(self, kind: Kind, out: Path, urls: tuple[str, ...]) -> dict[str, int]:
+    def _synthesize(self, kind: Kind, out: Path, teacher: Teacher | None) -> dict[str, int]:
         return synthesize(
             self.context.shards,
             out,
-            teacher=self._asked(urls) if urls else None,
+            teacher=teacher,
             kind=kind,
             max_unanswered=self.max_unanswered,
             progress=self._reporter(kind),
@@ -142,7 +150,7 @@ class SynthesizeStage:
     def _reporter(self, kind: Kind) -> Callable[[int, int, str], None]:
         return lambda done, total, what: self.context.progress("synthesize", done, total, f"{kind.name}: {what}")
 
-    def _asked(self, urls: tuple[str, ...]) -> ServedTeacher:
+    def _served(self, urls: tuple[str, ...]) -> ServedTeacher:
         return ServedTeacher(urls=addresses(urls), model=self._teacher, answer_tokens=self.answer_tokens, workers=self.workers)
 
     @property
@@ -152,15 +160,22 @@ class SynthesizeStage:
     @property
     def _teacher(self) -> str:
         """Name of the model that answers; empty where there is none."""
+        if self.local:
+            return self.local.model
         if self.url:
             return self.model
         return scene_server.MODEL_NAME if self._facts.is_file() else ""
 
+    @property
+    def _chosen(self) -> Teacher | None:
+        """Whom the user names."""
+        return self.local or (self._served(self.url) if self.url else None)
+
     @contextlib.contextmanager
-    def _endpoints(self) -> Iterator[tuple[str, ...]]:
-        """The addresses to ask: the user's, the toy world's server for as long as it is needed, or none."""
-        if self.url or not self._kinds or not self._facts.is_file():
-            yield self.url
+    def _asked(self) -> Iterator[Teacher | None]:
+        """Who is asked: whom the user names, the toy world's server for as long as it is needed, or nobody."""
+        if self.url or self.local or not self._kinds or not self._facts.is_file():
+            yield self._chosen
             return
         with scene_server.serve(self._facts) as url:
-            yield (url,)
+            yield self._served((url,))

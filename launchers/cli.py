@@ -168,6 +168,10 @@ def synthesize(shard_index: int | None, num_shards: int | None, **given: Any) ->
     \b
     Before a large one, look at what it would say, and at what it would take:
       crem synthesize --data my_data --work my_work --url http://127.0.0.1:8000/v1 --sample 50
+
+    \b
+    Without a server, for small corpora, a model folder answers in this process:
+      crem synthesize --data my_data --work my_work --local models/Qwen2.5-VL-3B-Instruct
     """
     from data_prep.synthesize_qa import slice_of
 

@@ -31,7 +31,7 @@ _WHEN_ALL_ARE = {"convert": "crem data merge", "synthesize": "crem synthesize wi
 
 def one_slice(name: str, shared: dict[str, Any], machine: dict[str, Any], *, index: int, of: int) -> None:
     """Make one slice of a conversion or a synthesis and say what was made."""
-    from data_prep.convert import Slice
+    from data_prep.slices import Slice
     from jobs.run import Machine, convert_stage, synthesize_stage
 
     part = Slice(index=index, of=of)

@@ -14,6 +14,13 @@ TEACHER_OPTIONS = (
         help="OpenAI-compatible endpoint that describes pictures (key: CREM_API_KEY), or a file with one a line, which may "
         "change meanwhile; may be given several times.",
     ),
+    click.option(
+        "--local",
+        "teacher_folder",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        help="Model folder that describes pictures in this process, in place of an endpoint.",
+    ),
     click.option("--teacher", default=TEACHER, metavar="NAME", help="Model name that the endpoint serves."),
     click.option(
         "--teacher-workers",

@@ -16,6 +16,7 @@ Continues = Literal["next", "count"]
 
 SYSTEM_PROMPT = "You are a helpful assistant that can represent and understand multimodal inputs."
 REPRESENT_IMAGE = "Represent the given image."
+RECONSTRUCT_TEXT = "Reconstruct the represented text"
 """CREM's wordings (section 3.1)."""
 
 

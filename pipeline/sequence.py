@@ -20,8 +20,6 @@ from pipeline.sample import IMAGE_MARKER, Side, Turn
 from pipeline.spans import UNREAD
 from pipeline.visual_tokens import QWEN, VisualTokens
 
-RECONSTRUCT_TEXT = "Reconstruct the represented text"
-
 Segment = tuple[Role, Sequence[int]]
 
 

@@ -11,7 +11,7 @@ from eval.question_scores import chance, mean_score
 from eval.questions import Kind, QuestionRow, QuestionTable
 from eval.tsv import TsvTable
 from eval.verdicts import Rules, Verdict, scored, verdict
-from pipeline.chat.engine import Script
+from pipeline.chat import Script
 from pipeline.errors import DataError
 
 Table = dict[str, dict[str, float]]

@@ -10,7 +10,7 @@ from eval.prompts import Message, check_style, choice_prompt, pictures_first, pi
 from eval.questions import QuestionRow, QuestionTable, is_label
 from eval.tsv import TsvTable
 from eval.verdicts import Rules, Verdict, read_back, verdict
-from pipeline.chat.engine import Script
+from pipeline.chat import Script
 
 VALIDATION = "validation"
 OTHER_ANSWERS = "Other Answers"

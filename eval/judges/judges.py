@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from eval.judges.wording import VERSION
-from pipeline.chat import Answer, ChatEngine, ChatRequest, EndpointList, Journal, Patience
-from pipeline.chat.engine import PATIENCE, Script
+from pipeline.chat import Answer, ChatEngine, ChatRequest, EndpointList, Journal, Patience, Script
+from pipeline.chat.engine import PATIENCE
 from pipeline.errors import ConfigError
 from pipeline.manifest import file_digest, fingerprint
 

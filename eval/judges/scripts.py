@@ -13,7 +13,7 @@ from typing import TypeVar
 from eval.judges.wording import choice_words, score_words, yes_no_words
 from eval.option_matcher import UNKNOWN, OptionMatcher, yes_or_no
 from eval.verdicts import Verdict
-from pipeline.chat.engine import Script
+from pipeline.chat import Script
 from pipeline.chat.journal import Failed
 from pipeline.chat.request import ChatRequest, Sampling, content_key
 

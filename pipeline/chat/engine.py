@@ -6,24 +6,22 @@ An event loop in a thread of its own talks to the endpoints (`caller`); the call
 import asyncio
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pipeline.chat.address import checked_key, key_from_environment
 from pipeline.chat.caller import Caller, Patience, Totals
 from pipeline.chat.endpoints import EndpointList, Endpoints
 from pipeline.chat.journal import Failed, Journal
 from pipeline.chat.reply import Answer
-from pipeline.chat.request import ChatRequest, content_key
+from pipeline.chat.request import ChatRequest
+from pipeline.chat.scripts import FollowedScripts, Script
 from pipeline.chat.transport import Transport
 
 PATIENCE = Patience()
 T = TypeVar("T")
-
-Script = Generator[ChatRequest, Answer | Failed, T]
-"""Says requests one after another, each with the answer to the one before it in hand, and returns how it ended."""
 
 _Came = tuple[str, Answer | Failed] | BaseException
 
@@ -43,8 +41,7 @@ class ChatEngine:
         self._patience, self._api_key = patience, checked_key(key_from_environment() if api_key is None else api_key)
         self._endpoints = Endpoints(addresses, most_in_flight=patience.most_in_flight)
         self._came: queue.SimpleQueue[_Came] = queue.SimpleQueue()
-        self._asked_by: dict[str, list[Script[Any]]] = {}
-        self._under_way = 0
+        self._scripts = FollowedScripts(journal, model, self._submit)
         self._caller: Caller | None = None
         self._loop = asyncio.new_event_loop()
         self._is_up, self._stop = threading.Event(), asyncio.Event()
@@ -82,49 +79,20 @@ class ChatEngine:
         rest: Iterator[Script[T] | None] = chain(scripts, repeat(None))
         try:
             while True:
-                while self._under_way < self._endpoints.window and (script := next(rest)) is not None:
-                    yield from self._go_on(script, None)
-                if not self._under_way:
+                while self._scripts.waiting < self._endpoints.window and (script := next(rest)) is not None:
+                    yield from self._scripts.go_on(script)
+                if not self._scripts.waiting:
                     return
-                yield from self._collect()
+                yield from self._scripts.came(*self._take())
         finally:
-            self._asked_by = {key: [] for key in self._asked_by}
-            self._under_way = 0
-
-    def _go_on(self, script: Script[T], answer: Answer | Failed | None) -> Iterator[T]:
-        """Follow a script as far as answers are known, and ask for the first that is not. Yields its end."""
-        try:
-            while True:
-                request = next(script) if answer is None else script.send(answer)
-                key = request.key or content_key(request, self.model)
-                if key in self._asked_by:
-                    answer = None
-                else:
-                    answer = self.journal.known(key, request.sampling.max_tokens)
-                    if answer is None:
-                        self._submit(key, request)
-                if answer is None:
-                    self._asked_by[key].append(script)
-                    self._under_way += 1
-                    return
-        except StopIteration as end:
-            yield end.value
+            self._scripts.leave()
 
     def _submit(self, key: str, request: ChatRequest) -> None:
         assert self._caller is not None, "use the engine as a context manager"
-        self._asked_by[key] = []
         self._loop.call_soon_threadsafe(self._caller.start, key, request)
 
-    def _collect(self) -> Iterator[Any]:
-        """Wait for what comes next, and hand it to all who asked for it. Raises what broke the calls."""
-        key, outcome = self._take()
-        if isinstance(outcome, Failed):
-            self.journal.note_failed(key, outcome)
-        for script in self._asked_by.pop(key):
-            self._under_way -= 1
-            yield from self._go_on(script, outcome)
-
     def _take(self) -> tuple[str, Answer | Failed]:
+        """Wait for what comes next. Raises what broke the calls."""
         came = self._came.get()
         if isinstance(came, BaseException):
             raise came

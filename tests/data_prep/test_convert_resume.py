@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from data_prep.convert import Conversion, Slice, convert, convert_slice, refuse_missing
+from data_prep.convert import Conversion, convert, convert_slice, refuse_missing
+from data_prep.slices import Slice
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError, DataError
 from tests.pipeline.data.releases import picture, talk, train_row, write_conversations, write_train

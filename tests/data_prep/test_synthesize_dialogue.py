@@ -295,7 +295,7 @@ def test_both_kinds_lie_in_one_folder_and_leave_each_other_alone(shards: Path, t
 def test_without_an_endpoint_every_picture_is_skipped(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     counts = synthesize(shards, tmp_path, teacher=None, kind=DIALOGUE)
     assert (counts["read"], counts["skipped"], counts["reconstructed"]) == (28, 28, 0)
-    assert "no --url: sides with pictures are counted as skipped" in caplog.text
+    assert "no --url and no --local: sides with pictures are counted as skipped" in caplog.text
     assert learnt(tmp_path, 0) == ()
 
 

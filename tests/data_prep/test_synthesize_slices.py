@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from data_prep.convert import Slice
 from data_prep.qa_kinds import DIALOGUE, QA, Kind
+from data_prep.slices import Slice
 from data_prep.synthesize_qa import main, synthesize, synthesize_slice
 from pipeline.chat import Journal
 from pipeline.errors import PipelineError
@@ -73,7 +73,7 @@ def test_the_whole_asks_what_a_slice_left_and_waits_for_one_that_is_at_work(shar
     [
         (["--shard-index", "0"], "--shard-index and --num-shards go together"),
         (["--shard-index", "3", "--num-shards", "3"], "--shard-index 3: is not from 0 to 2"),
-        (["--shard-index", "0", "--num-shards", "3"], "nothing is asked without --url"),
+        (["--shard-index", "0", "--num-shards", "3"], "nothing is asked without --url or --local"),
     ],
 )
 def test_slices_that_cannot_be_are_one_line(words: list[str], said: str, shards: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Stage `synthesize`: what a recipe has asked, which settings make it run again, and that they reach the teacher."""
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,13 +12,16 @@ from PIL import Image
 from data_prep import qa_filters
 from data_prep.qa_dialogue import LIST_PROMPT
 from data_prep.qa_kinds import BY_NAME
+from data_prep.qa_teacher import LocalTeacher
+from data_prep.slices import Slice
 from jobs import defaults
 from jobs.run import Machine, stage
 from jobs.stage import Context
 from jobs.synthesize import kinds_needed
+from pipeline.chat import Answer, ChatRequest
 from pipeline.data.keys import make_key
 from pipeline.data.qa import QaKind, QaTable
-from pipeline.errors import ConfigError
+from pipeline.errors import CheckpointError, ConfigError
 from pipeline.manifest import fingerprint
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side, Turn
@@ -157,5 +161,32 @@ def test_a_sample_is_shown_and_kept_before_the_stage_runs(context: Context, tmp_
         assert len(server.requests) == 1
     assert lines[0] == "qa: asked for real: 1 sides, 0 without an answer to learn; 1.00 requests each"
     assert lines[1].startswith("qa: left: about 0 different sides, 0 requests") and "A square." in sheet.read_text()
-    with pytest.raises(ConfigError, match="--sample, --dry-run: nothing is asked without --url"):
+    with pytest.raises(ConfigError, match="--sample, --dry-run: nothing is asked without --url or --local"):
         stage("synthesize", context, Machine()).sample(5, None, None)  # type: ignore[attr-defined]
+
+
+def test_a_model_folder_answers_in_place_of_an_endpoint(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stand:
+        def answers(self, requests: Sequence[tuple[str, ChatRequest]]) -> Iterator[tuple[str, Answer]]:
+            for key, request in requests:
+                assert request.images and request.sampling.max_tokens == 9
+                yield key, Answer(text="A square.", finish_reason="stop", max_tokens=9)
+
+    monkeypatch.setattr(LocalTeacher, "_loaded", Stand())
+    folder = tmp_path / "my_model"
+    folder.mkdir()
+    with pytest.raises(CheckpointError, match=r"--local .*/my_model: no config\.json in it"):
+        stage("synthesize", context, Machine(teacher_folder=folder))
+    (folder / "config.json").write_text("{}")
+    machine = Machine(teacher_folder=folder, answer_tokens=9)
+    asking = stage("synthesize", context, machine)
+    assert str(asking.settings()["teacher"]).startswith("my_model ")
+    lines = asking.sample(5, None, None)  # type: ignore[attr-defined]
+    assert lines[0] == "qa: asked for real: 1 sides, 0 without an answer to learn; 1.00 requests each"
+    counts = asking.run(context.qa, NullTracker()).counts
+    assert (counts["described"], counts["asked"]) == (1, 0), "the sample had asked about the one side"
+    assert asking.run_slice(Slice(index=0, of=1)) == {"qa asked": 0, "qa failed": 0}  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="--local: a model folder answers in place of an endpoint"):
+        stage("synthesize", context, replace(machine, url=("http://127.0.0.1:1/v1",)))

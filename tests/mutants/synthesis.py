@@ -9,8 +9,74 @@ PROMPTS = ("tests/data_prep/test_qa_prompts.py",)
 SAMPLE = ("tests/data_prep/test_qa_sample.py",)
 TABLE = ("tests/pipeline/data/test_qa.py",)
 STAGE = ("tests/jobs/test_synthesize.py",)
+CHAT_MODEL = ("tests/pipeline/test_chat_model.py",)
+LOCAL_ENGINE = ("tests/pipeline/chat/test_local.py",)
+LOCAL = ("tests/data_prep/test_synthesize_local.py",)
 
 MUTANTS = (
+    Mutant(
+        "a model of this process is not told what was said before",
+        "pipeline/chat_model.py",
+        "[*turns, Turn(question=request.text)]",
+        "[Turn(question=request.text)]",
+        CHAT_MODEL,
+    ),
+    Mutant(
+        "an answer of this process is whole wherever it ends",
+        "pipeline/chat_model.py",
+        "is_cut = len(ids) == sampling.max_tokens",
+        "is_cut = False",
+        CHAT_MODEL,
+    ),
+    Mutant(
+        "a draw depends on the place in the batch",
+        "pipeline/chat_model.py",
+        "names=[generation.answer_name(0, key) for key, _ in asked],",
+        "names=list(range(len(asked))),",
+        CHAT_MODEL,
+    ),
+    Mutant(
+        "the room for answers is not counted",
+        "pipeline/chat_model.py",
+        "(length + max_tokens) > HELD_TOKENS",
+        "length > HELD_TOKENS",
+        CHAT_MODEL,
+    ),
+    Mutant(
+        "one unreadable picture ends the batch",
+        "pipeline/chat_model.py",
+        "        except DataError as error:\n",
+        "        except NotImplementedError as error:\n",
+        CHAT_MODEL,
+    ),
+    Mutant(
+        "an answer of this process is told before it is kept",
+        "pipeline/chat/local.py",
+        "        self._journal.record(key, outcome)\n",
+        "",
+        LOCAL_ENGINE,
+    ),
+    Mutant(
+        "all scripts are begun before the first answer",
+        "pipeline/chat/local.py",
+        "self._scripts.waiting < MOST_WAITING and ",
+        "",
+        LOCAL_ENGINE,
+    ),
+    Mutant(
+        "a folder and an endpoint may both be named",
+        "data_prep/qa_teacher.py",
+        "    if urls and local is not None:\n",
+        "    if False:\n",
+        (*LOCAL, *STAGE),
+    ),
+    Mutant(
+        "models are told apart by the names of their folders",
+        "data_prep/qa_teacher.py",
+        "{fingerprint(folder_digests(self.folder))[:12]}",
+        "",
+        (*LOCAL,),
+    ),
     Mutant(
         "an answer that is no target is asked for again at the same seed",
         "data_prep/qa_script.py",

@@ -10,9 +10,9 @@ from pipeline.errors import DataError
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.recipe import Recipe
-from pipeline.roles import REPRESENT_IMAGE, SYSTEM_PROMPT, Layout, Role
+from pipeline.roles import RECONSTRUCT_TEXT, REPRESENT_IMAGE, SYSTEM_PROMPT, Layout, Role
 from pipeline.sample import Side, Turn
-from pipeline.sequence import RECONSTRUCT_TEXT, SequenceBuilder, conversation_context, native_layout
+from pipeline.sequence import SequenceBuilder, conversation_context, native_layout
 from tests.pipeline.corpus import random_row
 
 SIDE = Side(instruction="<|image_1|>\nRepresent the given image.", text=" red star", images=(b"x",))

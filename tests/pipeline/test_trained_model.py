@@ -18,8 +18,9 @@ from data_prep.scene_questions import questions as questions_about
 from data_prep.scenes import LABELS, caption
 from pipeline.inference import EmbeddingModel, load_model
 from pipeline.model.generation import Decoding, Greedy, Sampled, answer_name
+from pipeline.roles import RECONSTRUCT_TEXT
 from pipeline.sample import Side
-from pipeline.sequence import RECONSTRUCT_TEXT, conversation_context, native_layout
+from pipeline.sequence import conversation_context, native_layout
 from pipeline.train.dataloader.step_dataset import side_digest
 from tests.conftest import require
 from tests.pipeline.answers import Recorder, forward_greedy
