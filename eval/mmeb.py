@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import click
 import numpy as np
 
-from eval.gold_ranks import write_ranks
+from eval.gold_ranks import Ranked, write_ranks
 from eval.measurement import ResultFolder
 from eval.metrics import DatasetHits, Score, group_scores
 from eval.model_protocol import Model, Progress, silent
 from eval.options import encoding_options, preset_options, subject_options, take_encoding
 from eval.protocols import MMEB_V1, PROTOCOLS, Protocol
 from eval.ranks import Told, is_rank, measure_together, run_again
+from eval.reranking import RerankedSet, both_ranks, reranked_sets
 from eval.results import Provenance, write_result
 from eval.retrieval_set import (
     SEED,
@@ -133,6 +134,33 @@ def table(result: MmebResult) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankedResult:
+    """The same sets ranked by embeddings (E), and with the first `top` of each query ranked anew by a reranker (E+R)."""
+
+    reranker: str
+    top: int
+    embeddings: MmebResult
+    reranked: MmebResult
+
+    def table(self) -> str:
+        """Both side by side as a plain text table, in percent, with 95 % intervals."""
+        before, after = self.embeddings, self.reranked
+        lines = [f"{'dataset':<24} {'meta-task':<15} {'E':>6}  {'95 % interval':<14} {'E+R':>6}  {'95 % interval':<14}"]
+        for one, other in zip(before.datasets, after.datasets, strict=True):
+            lines.append(f"{one.name:<24} {one.meta_task:<15} {_percent(one.score)} {_percent(other.score)}".rstrip())
+        for name, mean in before.groups.items():
+            lines.append(
+                f"{f'mean: {name}':<24} {before.size_of(name):<15} {_percent(mean)} {_percent(after.groups[name])}".rstrip()
+            )
+        return "\n".join(lines)
+
+
+def _percent(value: Score) -> str:
+    spread = f"{100 * value.low:.1f}-{100 * value.high:.1f}"
+    return f"{100 * value.value:>6.1f}  {spread:<14}"
+
+
 def _content(sets: Sequence[DatasetResult]) -> dict[str, str]:
     return {item.name: item.provenance.data for item in sets}
 
@@ -142,8 +170,7 @@ def _dataset_hits(result: DatasetResult) -> DatasetHits:
 
 
 def _table_row(name: str, kind: str, value: Score) -> str:
-    spread = f"{100 * value.low:.1f}-{100 * value.high:.1f}"
-    return f"{name:<24} {kind:<15} {100 * value.value:>6.1f}  {spread:<14} {100 * value.chance:>6.1f}"
+    return f"{name:<24} {kind:<15} {_percent(value)} {100 * value.chance:>6.1f}"
 
 
 @click.command()
@@ -163,6 +190,8 @@ def _table_row(name: str, kind: str, value: Score) -> str:
 )
 @click.option("--dry-run", is_flag=True, help="Print sides, tokens, operations and hours by kind of GPU; embed nothing.")
 @click.option("--blank", is_flag=True, help="Replace every picture by a grey one: what is guessed without looking.")
+@click.option("--rerank", type=click.Path(path_type=Path), help="Checkpoint of a reranker: both rankings are told side by side.")
+@click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="Candidates a query that it ranks anew.")
 def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protocol: str, processes: int, **given: Any) -> None:
     """Measure P@1 on MMEB-eval: printed per dataset, per meta-task, for IND, OOD and overall, and written as JSON.
 
@@ -171,6 +200,7 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
     """
     with one_line_errors():
         blank, is_dry = given.pop("blank"), given.pop("dry_run")
+        rerank, top = given.pop("rerank"), given.pop("top")
         subject = {name: value for name, value in given.items() if name not in ("cache", "workers")}
         chosen = find_subject(**subject)
         place, out = chosen.data_folder(data), out or chosen.out
@@ -187,28 +217,43 @@ def main(data: Path | None, out: Path | None, datasets: tuple[str, ...], protoco
         how = take_encoding(given)
         rules, preset = PROTOCOLS[protocol], chosen.preset
         sets = retrieval_sets(place, datasets or None, blank=blank, protocol=rules, how=how, preset=preset)
-        measure_sets(chosen, sets, out)
+        measure_sets(chosen, sets, out, reranked_sets(sets, chosen, rerank, top) if rerank else ())
 
 
-def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path) -> None:
+def measure_sets(chosen: Subject, wanted: Sequence[RetrievalSet], out: Path, reranked: Sequence[RerankedSet] = ()) -> None:
     """Measure what is not known yet, by all ranks together; the first prints and writes what is known then. One set is wanted."""
     ranks = wanted[0].how.ranks
     if ranks.is_first:
         _say_lacking(wanted[0].data)
 
-    def tell(folder: ResultFolder, model: str) -> Told | None:
-        if (result := found(folder, wanted, model)) is None:
-            return None
-        path = out / wanted[0].merged_name
-        places = path.with_suffix(".parquet")
-        click.echo(table(result))
-        write_result(result, path)
-        write_ranks(result.datasets, places)
-        click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {places.name}")
-        metrics = {f"eval/{path.stem}/{name}": value for name, value in result.figures().items()}
-        return Told(metrics=metrics, files=(path, places))
+    def told(folder: ResultFolder, model: str) -> Told | None:
+        return tell(folder, wanted, reranked, model, out)
 
-    measure_together(chosen, wanted, out, ranks, tell)
+    measure_together(chosen, [*wanted, *reranked], out, ranks, told)
+
+
+def tell(
+    folder: ResultFolder, wanted: Sequence[RetrievalSet], reranked: Sequence[RerankedSet], model: str, out: Path
+) -> Told | None:
+    """Print and write what is known of a model: by embeddings, and beside that with a reranker where one was asked for."""
+    if (result := found(folder, wanted, model)) is None:
+        return None
+    told = _written(out / wanted[0].merged_name, table(result), result, result.figures(), result.datasets)
+    if not reranked or (both := found_both(folder, wanted, reranked, model)) is None:
+        return told
+    figures, places = both.reranked.figures(), both_ranks(both.embeddings.datasets, both.reranked.datasets)
+    also = _written(out / reranked[0].merged_name, both.table(), both, figures, places)
+    return Told(metrics={**told.metrics, **also.metrics}, files=(*told.files, *also.files))
+
+
+def _written(path: Path, shown: str, result: object, figures: Mapping[str, float], sets: Sequence[Ranked]) -> Told:
+    """Print a table, and write its result and ranks."""
+    places = path.with_suffix(".parquet")
+    click.echo(shown)
+    write_result(result, path)
+    write_ranks(sets, places)
+    click.echo(f"result: {path}, and the rank of each query's right candidate beside it in {places.name}")
+    return Told(metrics={f"eval/{path.stem}/{name}": value for name, value in figures.items()}, files=(path, places))
 
 
 def _say_lacking(data: Path) -> None:
@@ -218,12 +263,32 @@ def _say_lacking(data: Path) -> None:
 
 def found(folder: ResultFolder, wanted: Sequence[RetrievalSet], model: str) -> MmebResult | None:
     """All that is measured of the data folder's sets with the setting of those wanted; None where nothing is."""
+    results = [folder.find(each, model) for each in _every(wanted)]
+    known = [result for result in results if result is not None]
+    return merged(known, wanted[0].data) if known else None
+
+
+def found_both(
+    folder: ResultFolder, wanted: Sequence[RetrievalSet], reranked: Sequence[RerankedSet], model: str
+) -> RerankedResult | None:
+    """All sets that are measured by embeddings and with the reranker; None where no set is."""
+    first = reranked[0]
+    pairs = [
+        (folder.find(each, model), folder.find(RerankedSet.of(each, first.reranker, first.top), model)) for each in _every(wanted)
+    ]
+    known = [(before, after) for before, after in pairs if before is not None and after is not None]
+    if not known:
+        return None
+    before, after = (merged(results, first.data) for results in zip(*known, strict=True))
+    return RerankedResult(reranker=first.reranker.fingerprint, top=first.top, embeddings=before, reranked=after)
+
+
+def _every(wanted: Sequence[RetrievalSet]) -> list[RetrievalSet]:
+    """The sets that are wanted and all others of the data folder, by name."""
     first = wanted[0]
     others = retrieval_sets(first.data, blank=first.blank, protocol=first.protocol)
     sets = {each.dataset: each for each in (*others, *wanted)}
-    results = [folder.find(sets[name], model) for name in sorted(sets)]
-    known = [result for result in results if result is not None]
-    return merged(known, first.data) if known else None
+    return [sets[name] for name in sorted(sets)]
 
 
 if __name__ == "__main__":

@@ -126,13 +126,18 @@ class RetrievalSet:
             return self._scored(shown, embeddings, made_of)
         return replace(known, meta_task=info.meta_task, split=info.split)
 
+    def _ranks(self, eval_set: EvalSet, queries: np.ndarray, candidates: np.ndarray) -> GoldRanks:
+        if self.protocol.pools == "set":
+            return ranks_in_set(queries, candidates, [pool[0] for pool in eval_set.pools])
+        return ranks_in_rows(queries, candidates, eval_set.pools)
+
+    def _examples(self, eval_set: EvalSet, queries: np.ndarray, candidates: np.ndarray) -> tuple[RetrievalExample, ...]:
+        return examples(eval_set, queries, candidates) if self.protocol.pools == "row" else ()
+
     def _scored(self, eval_set: EvalSet, embeddings: np.ndarray, made_of: Provenance) -> DatasetResult:
         """The result from embeddings (Q + C, D) of queries and candidates."""
         queries, candidates = embeddings[: len(eval_set.queries)], embeddings[len(eval_set.queries) :]
-        if self.protocol.pools == "set":
-            ranks = ranks_in_set(queries, candidates, [pool[0] for pool in eval_set.pools])
-        else:
-            ranks = ranks_in_rows(queries, candidates, eval_set.pools)
+        ranks = self._ranks(eval_set, queries, candidates)
         info, found, chance = describe(self.data, self.dataset), ranks.measures(), ranks.chance()
         return DatasetResult(
             name=eval_set.name,
@@ -144,7 +149,7 @@ class RetrievalSet:
             has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
             score=score(found["hit_at_1"], chance=chance["hit_at_1"], seed=SEED),
             hits=tuple(found["hit_at_1"].tolist()),
-            examples=examples(eval_set, queries, candidates) if self.protocol.pools == "row" else (),
+            examples=self._examples(eval_set, queries, candidates),
             measures={name: score(values, chance=chance[name], seed=SEED) for name, values in found.items()},
             ranks=ranks,
         )

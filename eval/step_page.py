@@ -92,7 +92,7 @@ def _shown(dataset: StepDataset, tokenizer: Tokenizer, planned: PlannedSide, rea
     return Shown(
         dataset=dataset.corpus.index.info(planned.row).dataset,
         key=read.key,
-        kind="conversation" if planned.loss_group == OUTSIDE else planned.name.replace("_", " "),
+        kind="conversation" if planned.loss_group == OUTSIDE and not planned.candidates else planned.name.replace("_", " "),
         compressed=read.compressed,
         tokens=len(read.sequence),
         words=tuple(_words(read, tokenizer, dataset.rows.builder.vocabulary.image_pad)),

@@ -14,7 +14,6 @@ from data_prep.negatives.judging import (
     read_verdicts,
     refuse_unjudged,
     take_exempt,
-    verdicts_file,
     write_verdicts,
 )
 from data_prep.qa_teacher import addresses
@@ -25,7 +24,7 @@ from jobs.mine import SHEET, STATISTICS
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage, judged_folder, mined_folder
 from pipeline.chat import ChatEngine, EndpointList, Journal, Patience
-from pipeline.data.references import read_references, references_file
+from pipeline.data.references import read_references, references_file, verdicts_file
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest, file_digest, fingerprint, write_atomic

@@ -1,4 +1,4 @@
-"""Stage `mine`: hard negatives of a phase that asks for them, by the model that the phase begins with."""
+"""Stage `mine`: hard negatives of a phase that asks for them, by the model of the phase before it."""
 
 import json
 from collections import Counter
@@ -77,8 +77,8 @@ class MineStage:
         return mined_folder(self.context.work, self.train.recipe)
 
     def inputs(self) -> Mapping[str, Input]:
-        """The shards, and what the weights of the phase begin from."""
-        return {name: each for name, each in self.train.given().items() if name != "qa"}
+        """The shards, and the model of the phase before, or what the weights of the first phase begin from."""
+        return {name: each for name, each in self.train.after_the_last.given().items() if name != "qa"}
 
     def settings(self) -> Mapping[str, object]:
         """What is mined, and, of an untrained model, what decides its embeddings beside its folder."""
@@ -110,13 +110,13 @@ class MineStage:
         return Result(counts=dict(counts), content=fingerprint(content))
 
     def _model(self) -> "EmbeddingModel":
-        """The model that the phase begins with: of the phase before, of a start that was named, or the untrained one."""
+        """The model of the phase before, of a start that was named, or the untrained one."""
         from pipeline.inference import load_untrained
         from pipeline.merged import load_merged
         from pipeline.model.device import usual_place
 
         device, dtype = usual_place()
-        start = self.train.start_folder()
+        start = self.train.after_the_last.start_folder()
         if start is not None:
             return load_merged(start, device=device, dtype=dtype)
         return load_untrained(backbone_folder(self.context), self.train.recipe, device=device, dtype=dtype)

@@ -17,7 +17,6 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     """
     from eval.step_page import shown_step, step_page
     from pipeline.data.qa import QaTable
-    from pipeline.data.references import References
     from pipeline.data.shards import ShardIndex
     from pipeline.model.backbone import open_folder
     from pipeline.train.build import chorus_ids
@@ -36,8 +35,7 @@ def show_step(context: Context, step: int, out: Path | None = None) -> Path:
     table = lengths_file(context.lengths, index, ruler, model)
     lengths = ensure_lengths(table, index, ruler, lambda done, total: context.progress("lengths", done, total, "rows measured"))
     negatives = references_folder(context.work, recipe)
-    references = References.open(negatives, index) if negatives else None
-    dataset = StepDataset(Corpus(index=index, qa=qa, lengths=lengths, references=references), recipe, vocabulary)
+    dataset = StepDataset(Corpus.of(index, qa, lengths, phase, negatives), recipe, vocabulary)
     page = step_page(shown_step(dataset, folder.tokenizer, step - 1), f"Step {step} of recipe {recipe.name}")
     path = out or context.work / "steps" / f"step-{step:08d}.html"
     write_atomic(path, page)

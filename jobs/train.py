@@ -20,9 +20,9 @@ class TrainStage:
     """Trains a phase; stopped at any moment, the same command goes on from the newest whole checkpoint.
 
     The last phase (of most recipes the only one) has the folder `train`, those before it `train-<name>`. A phase begins where the
-    one before it ended, the first at the backbone or at the checkpoint `start`. `workers` prepare batches ahead (None: as
-    many as the cores allow); they never change what is read. A step may take `step_timeout` seconds. `stop_after` ends the
-    run with a checkpoint behind that step, as a signal would.
+    one before it, or the one that it names, ended, the first at the backbone or at the checkpoint `start`. `workers` prepare
+    batches ahead (None: as many as the cores allow); they never change what is read. A step may take `step_timeout` seconds.
+    `stop_after` ends the run with a checkpoint behind that step, as a signal would.
     """
 
     context: Context
@@ -103,9 +103,14 @@ class TrainStage:
 
     @property
     def _before(self) -> "TrainStage | None":
-        """The stage of the phase before this one."""
-        phases = self.recipe.phases
-        return replace(self, phase=phases[-2].name) if len(phases) > 1 else None
+        """The stage of the phase whose end this one begins at."""
+        name = self.recipe.begins_at
+        return replace(self, phase=name) if name else None
+
+    @property
+    def after_the_last(self) -> "TrainStage":
+        """The same training as if it began with the phase just before it, whose model searches for its negatives."""
+        return replace(self, context=replace(self.context, recipe=self.recipe.with_phase(start="merged")))
 
     @property
     def begins_trained(self) -> bool:

@@ -16,7 +16,8 @@ from pipeline.spans import Spans, causal_spans
 
 OWN, OUTSIDE = 0, 1
 NUM_LOSS_GROUPS = 2
-"""Loss groups: scored rows that have a mean of their own: questions about a pair's own side, and outside conversations."""
+"""Loss groups: scored rows that have a mean of their own: questions about a pair's own side, and outside conversations. Of a
+reranker the first are questions about one candidate, the second about a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -18,7 +18,7 @@ from pipeline.targets import OwnQuestions, SideName, Target
 
 Schedule = Literal["cosine", "linear", "constant"]
 Features = Literal["device", "host", "recomputed"]
-Start = Literal["merged", "continued"]
+STARTS = ("merged", "continued")
 
 HeldOutFigure = Literal[
     "none",
@@ -114,7 +114,9 @@ class Phase:
     `negatives`), of which weights (`adapter`, `tower`), how, and what moves memory and time only.
 
     `start` says how it goes on from the phase before: with that one's adapters merged into the weights, or with its trained
-    weights as they are, adapters included ("continued": both must train the same ones). The first phase begins at the backbone.
+    weights as they are, adapters included ("continued": both must train the same ones); the name of an earlier phase instead
+    says that it begins where that one ended, merged. The first phase begins at the backbone. Negatives are searched for by the
+    model of the phase before, wherever the weights begin.
     The weights of the two losses are numbers or change at named steps; a loss whose weight is 0 costs nothing at that step.
     `chunk_tokens` bounds a packed micro-batch; `kept_chunks` of a step keep their first-pass graph instead of being replayed;
     `auto` is what the memory allows, chosen when the run starts.
@@ -132,7 +134,7 @@ class Phase:
     layout: Layout
     adapter: Adapter = field(default_factory=Full)
     tower: Literal["frozen", "trained"] = "frozen"
-    start: Start = "merged"
+    start: str = "merged"
     mixture: Mixture = field(default_factory=Mixture)
     negatives: Negatives = field(default_factory=InFile)
     target: Target = field(default_factory=OwnQuestions)

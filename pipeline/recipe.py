@@ -13,7 +13,7 @@ from pipeline.model.inputs import PixelLimits
 from pipeline.model.pooling import Pooling
 from pipeline.model.shrinkers import KeepAll, Shrinker
 from pipeline.model.tiles import Tiles
-from pipeline.phase import Phase
+from pipeline.phase import STARTS, Phase
 from pipeline.ranges import check_least, check_once
 from pipeline.roles import Role
 
@@ -99,7 +99,8 @@ class Recipe:
         if not self.phases:
             raise ConfigError("phases: none; a recipe has one or more")
         check_once("phases, name", [phase.name for phase in self.phases])
-        for phase in self.phases:
+        for number, phase in enumerate(self.phases):
+            self._check_start(number)
             self._check_pooling(phase)
             self._check_tokens(phase)
 
@@ -107,6 +108,13 @@ class Recipe:
     def phase(self) -> Phase:
         """The last phase: the one that a training trains, and whose layout a trained model is used with."""
         return self.phases[-1]
+
+    @property
+    def begins_at(self) -> str | None:
+        """The phase whose end the last phase's weights begin at; None where that is no phase."""
+        if len(self.phases) == 1:
+            return None
+        return self.phases[-2].name if self.phase.start in STARTS else self.phase.start
 
     @property
     def phase_path(self) -> str:
@@ -128,6 +136,13 @@ class Recipe:
     def with_phase(self, **fields: Any) -> "Recipe":
         """The recipe with fields of its last phase replaced."""
         return replace(self, phases=(*self.phases[:-1], replace(self.phase, **fields)))
+
+    def _check_start(self, number: int) -> None:
+        """Refuse a phase that begins at no earlier one."""
+        start, earlier = self.phases[number].start, [phase.name for phase in self.phases[:number]]
+        if start not in (*STARTS, *earlier):
+            named = ", ".join((*STARTS, *earlier))
+            raise ConfigError(f"phases.{number}.start: {start!r} is not one of {named} (earlier phases)")
 
     def _check_pooling(self, phase: Phase) -> None:
         """Refuse to pool tokens that rows lack or have in different numbers."""

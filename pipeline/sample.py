@@ -4,6 +4,7 @@ Pictures travel as the encoded bytes of their files; nothing here decodes them.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 IMAGE_MARKER = re.compile(r"<\|image_(\d+)\|>")
@@ -51,3 +52,19 @@ class Sample:
     def sides(self) -> tuple[Side, ...]:
         """All sides: the query, the positive if there is one, the negatives."""
         return (self.query, *([self.positive] if self.positive else []), *self.negatives)
+
+
+def joined(parts: Sequence[tuple[str, Side]]) -> Side:
+    """Sides under their labels, one below the other, as one side without turns: pictures are numbered on.
+
+    Pictures of a side that marks none come before its words, as they do where it stands alone.
+    """
+    texts, images = list[str](), list[bytes]()
+    for label, side in parts:
+        words, before = (side.instruction + side.text).strip(), len(images)
+        if not IMAGE_MARKER.search(words):
+            words = "".join(f"<|image_{number + 1}|>" for number in range(len(side.images))) + words
+        numbered = IMAGE_MARKER.sub(lambda marker, before=before: f"<|image_{int(marker[1]) + before}|>", words)  # type: ignore[misc]
+        texts.append(f"{label}\n{numbered}")
+        images += side.images
+    return Side(text="\n".join(texts), images=tuple(images))

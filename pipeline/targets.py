@@ -1,13 +1,14 @@
 """What a pair's sides are trained to say behind their tokens. Conversations of other corpora bring their own turns."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from pipeline.data.qa import QaKind, QaTable
 from pipeline.errors import ConfigError
 from pipeline.ranges import check_least, check_once
-from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
+from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn, joined
 
 SideName = Literal["query", "positive", "negatives"]
 """Sides of a pair that may be asked something; `negatives` are all that the phase takes."""
@@ -151,3 +152,41 @@ class OtherSide(Target):
 
     def _told(self, dataset: str) -> Told:
         return dict(self.told).get(dataset, self.otherwise)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relevance(Target):
+    """Whether a candidate answers a query, and which one of a list does (Magic-MM-Embedding's reranker).
+
+    Rows stand for a query with candidates: the right one and one that is not, each with Yes or No, and a list of the right one
+    among `least` to `most` negatives, with its place, from 1. The paper has 2 to 5 negatives; its wordings are not copied.
+    """
+
+    least: int = 2
+    most: int = 5
+    one: str = "Does the candidate answer the query? Say Yes or No."
+    which: str = "Which candidate answers the query? Say its number."
+
+    tells_negatives: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_least(self, "target", least=1, most=1)
+        if self.most < self.least:
+            raise ConfigError(f"target.most: {self.most} is below target.least = {self.least}")
+
+    def turns(self, sample: Sample, side: str, synthesized: QaTable) -> tuple[Turn, ...]:
+        """Nothing about a side alone."""
+        return ()
+
+    def question(self, num_candidates: int) -> str:
+        """What is asked about so many candidates."""
+        return self.one if num_candidates == 1 else self.which
+
+    def compared(self, query: Side, candidates: Sequence[Side]) -> Side:
+        """A query and its candidates, each with its instruction, as one side; a lone candidate has no number."""
+        labels = ["Candidate:"] if len(candidates) == 1 else [f"Candidate {number}:" for number in range(1, len(candidates) + 1)]
+        return joined([("Query:", query), *zip(labels, candidates, strict=True)])
+
+
+YES, NO = "Yes", "No"
+"""Answers about one candidate."""

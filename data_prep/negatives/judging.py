@@ -20,16 +20,20 @@ import pyarrow.parquet as pq
 from data_prep.negatives.judge_words import judge_request, margin
 from pipeline.chat import ChatEngine, Failed, Script
 from pipeline.data.atomic_write import atomic_file
-from pipeline.data.references import SCHEMA, corpus_rows, read_references, references_file, write_references
+from pipeline.data.references import (
+    VERDICT_SCHEMA,
+    corpus_rows,
+    read_references,
+    read_verdicts_table,
+    references_file,
+    verdicts_file,
+    write_references,
+)
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import DataError, ServiceError
+from pipeline.errors import ServiceError
 from pipeline.sample import Side
 
 logger = logging.getLogger(__name__)
-
-VERDICTS = "verdicts"
-VERDICT_SCHEMA = SCHEMA.append(pa.field("margin", pa.float32()))
-"""References with the judge's margin of yes over no; null where it did not say."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a dataset, how many of its pairs are done, and how many there are."""
@@ -68,11 +72,6 @@ class Verdicts:
             "queries": len(np.unique(rows)),
             "fewer": sum(left[row] < most for row in np.unique(rows).tolist()),
         }
-
-
-def verdicts_file(folder: Path, dataset: str) -> Path:
-    """What a judge said of a dataset's references."""
-    return references_file(folder / VERDICTS, dataset)
 
 
 def judge_references(
@@ -122,12 +121,7 @@ def write_verdicts(folder: Path, dataset: str, verdicts: Verdicts) -> None:
 
 def read_verdicts(path: Path) -> Verdicts:
     """A file of verdicts, without the reasons. Raises DataError for one that is missing, damaged or of another form."""
-    try:
-        table = pq.ParquetFile(path, memory_map=True).read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is damaged or missing; run crem judge again") from error
-    if not table.schema.equals(VERDICT_SCHEMA):
-        raise DataError(f"{path}: is not a file of a judge's verdicts; run crem judge again")
+    table = read_verdicts_table(path)
     margins = table.column("margin").to_numpy().astype(np.float32)
     return Verdicts(references=table.drop_columns("margin"), margins=margins, reasons={})
 

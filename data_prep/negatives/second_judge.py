@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from data_prep.negatives.judging import Verdicts, judge_references, read_verdicts, verdicts_file
+from data_prep.negatives.judging import Verdicts, judge_references, read_verdicts
 from data_prep.qa_teacher import addresses
 from pipeline.chat import ChatEngine, EndpointList, Journal, Patience
+from pipeline.data.references import verdicts_file
 from pipeline.data.sampler import generator
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError, PipelineError

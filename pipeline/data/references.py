@@ -5,13 +5,14 @@ A row of a file says that for the pair of source row `row` the side `side` of so
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.data.atomic_write import atomic_file
@@ -21,6 +22,8 @@ from pipeline.errors import DataError
 from pipeline.manifest import fingerprint
 
 SUFFIX = ".parquet"
+VERDICTS = "verdicts"
+"""Below a folder of judged references: what the judge said of each reference that was mined, one file a dataset."""
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -31,6 +34,8 @@ SCHEMA = pa.schema(
     ]
 )
 """`side` is the place among `Sample.sides`, `similarity` the inner product of the two embeddings."""
+VERDICT_SCHEMA = SCHEMA.append(pa.field("margin", pa.float32()))
+"""References with the judge's margin of yes over no; null where it did not say."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -38,6 +43,11 @@ Ints = npt.NDArray[np.int64]
 def references_file(folder: Path, dataset: str) -> Path:
     """The side file of a dataset."""
     return folder / (slug(dataset) + SUFFIX)
+
+
+def verdicts_file(folder: Path, dataset: str) -> Path:
+    """What a judge said of a dataset's references."""
+    return references_file(folder / VERDICTS, dataset)
 
 
 def write_references(path: Path, table: pa.Table) -> None:
@@ -83,7 +93,18 @@ class References:
         """
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of hard negatives; run crem mine first")
-        parts = [part for name in index.datasets for part in _part(folder, name, index)]
+        files = {name: references_file(folder, name) for name in index.datasets}
+        return cls._of({name: read_references(path) for name, path in files.items() if path.is_file()}, files, index)
+
+    @classmethod
+    def open_right(cls, folder: Path, index: ShardIndex) -> "References":
+        """What a judge said yes to, of the verdicts of a folder; nothing of a dataset that was not judged. Raises as `open`."""
+        files = {name: verdicts_file(folder, name) for name in index.datasets}
+        return cls._of({name: _right(path) for name, path in files.items() if path.is_file()}, files, index)
+
+    @classmethod
+    def _of(cls, tables: Mapping[str, pa.Table], files: Mapping[str, Path], index: ShardIndex) -> "References":
+        parts = [_part(files[name], name, table, index) for name, table in tables.items()]
         counts = np.zeros(len(index), dtype=np.int64)
         for own, _, _ in parts:
             counts += np.bincount(own, minlength=len(index))
@@ -100,12 +121,25 @@ class References:
         return list(zip(self.rows[span].tolist(), self.sides[span].tolist(), strict=True))
 
 
-def _part(folder: Path, name: str, index: ShardIndex) -> Iterator[tuple[Ints, Ints, Ints]]:
-    """Row of the pair, row and side of the negative, in numbers of the corpus; nothing for a dataset without a file."""
-    path = references_file(folder, name)
-    if not path.is_file():
-        return
-    table = read_references(path)
+def read_verdicts_table(path: Path) -> pa.Table:
+    """A file of verdicts. Raises DataError for one that is missing, damaged or of another form."""
+    try:
+        table = pq.ParquetFile(path, memory_map=True).read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: is damaged or missing; run crem judge again") from error
+    if not table.schema.equals(VERDICT_SCHEMA):
+        raise DataError(f"{path}: is not a file of a judge's verdicts; run crem judge again")
+    return table
+
+
+def _right(path: Path) -> pa.Table:
+    """The references of a file of verdicts that the judge said yes to."""
+    table = read_verdicts_table(path)
+    return table.filter(pc.fill_null(pc.greater(table.column("margin"), 0), False))
+
+
+def _part(path: Path, name: str, table: pa.Table, index: ShardIndex) -> tuple[Ints, Ints, Ints]:
+    """Row of the pair, row and side of the candidate, in numbers of the corpus."""
     row, candidate, side = (table.column(each).to_numpy().astype(np.int64) for each in ("row", "candidate", "side"))
     try:
         rows, candidates = corpus_rows(index, name, row), corpus_rows(index, name, candidate)
@@ -113,7 +147,7 @@ def _part(folder: Path, name: str, index: ShardIndex) -> Iterator[tuple[Ints, In
         raise DataError(f"{path}: {error}") from None
     if (np.diff(rows) < 0).any():
         raise DataError(f"{path}: its rows are not in order; mine it again")
-    yield rows, candidates, side
+    return rows, candidates, side
 
 
 def corpus_rows(index: ShardIndex, name: str, source_rows: Ints) -> Ints:

@@ -14,7 +14,7 @@ from pipeline.recipes.coma import COMA
 from pipeline.recipes.elastic import crem_2b_elastic
 from pipeline.recipes.magic import MAGIC
 from pipeline.recipes.tiny import mini, mini_sets, tiny, tiny_elastic, tiny_full
-from pipeline.recipes.tiny_magic import tiny_magic
+from pipeline.recipes.tiny_magic import tiny_magic, tiny_magic_reranker
 from pipeline.recipes.tiny_methods import TINY_METHODS
 
 OWN: dict[str, Callable[[], Recipe]] = {
@@ -25,6 +25,7 @@ OWN: dict[str, Callable[[], Recipe]] = {
     "mini_sets": mini_sets,
     **TINY_METHODS,
     "tiny_magic": tiny_magic,
+    "tiny_magic_reranker": tiny_magic_reranker,
 }
 """Recipes for small machines, with values of our own."""
 

@@ -20,6 +20,7 @@ from pipeline.negatives import InFile, Judged, Mined
 from pipeline.phase import AdamW, Mixture, Phase
 from pipeline.recipe import PublishedBackbone, Recipe
 from pipeline.roles import Layout, Role
+from pipeline.targets import Relevance
 
 ANSWERS = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
 PROMPT = Layout(order=(Role.CONTEXT,), template="plain")
@@ -112,6 +113,35 @@ def magic_8b() -> Recipe:
     )
 
 
+def reranker(embedder: Callable[[], Recipe], batch: int) -> Recipe:
+    """The reranker beside an embedder: on its judged data, from where its restore phase ended, in batches of 24 GPUs.
+
+    Its last phase bears the name of the embedder's, so that in one work folder nothing is mined, judged or trained twice: what
+    goes before is the embedder's own.
+    """
+    base = embedder()
+    restore, warm, mined, judged = base.phases
+    phase = replace(
+        restore,
+        name="judged",
+        start="restore",  # paper
+        steps=round(2 * 1.5e6 / batch),  # paper: two epochs of 1.5 M pairs
+        adapter=EVERY_MAP,  # unknown, LoRA or all weights
+        tower="frozen",  # unknown
+        mixture=Mixture(pairs=batch, sub_batch=1, outside=0, own_sides=("query",)),
+        negatives=judged.negatives,  # paper: the judged data; how many negatives a query has here, unknown
+        target=Relevance(least=2, most=5),  # paper; how right and wrong candidates are balanced, unknown: one of each
+        language=NextToken(mean="sample_mean", groups="apart"),  # paper: both losses 1 : 1; the end token counts, unknown
+        optimizer=replace(restore.optimizer, learning_rate=4e-5),  # paper; schedule and warm-up unknown
+    )
+    return replace(
+        base,
+        name=f"{base.name}_reranker",
+        summary=f"the reranker of {base.name}: yes or no about a candidate and the place in a list, from the restored weights",
+        phases=(restore, warm, mined, phase),
+    )
+
+
 def with_phases(name: str, *phases: str) -> Recipe:
     """Ablation: some of the phases alone."""
     base = magic_2b()
@@ -169,6 +199,8 @@ def judged(count: int) -> Recipe:
 MAGIC: dict[str, Callable[[], Recipe]] = {
     "magic_2b": magic_2b,
     "magic_8b": magic_8b,
+    "magic_2b_reranker": partial(reranker, magic_2b, 24 * 12),  # paper: 12 on each GPU
+    "magic_8b_reranker": partial(reranker, magic_8b, 24 * 16),  # paper: 16 on each GPU
     "magic_2b_restore": partial(with_phases, "magic_2b_restore", "restore"),
     "magic_2b_warm": partial(with_phases, "magic_2b_warm", "restore", "warm"),
     "magic_2b_mined": partial(with_phases, "magic_2b_mined", "restore", "warm", "mined"),

@@ -1,6 +1,7 @@
 """The figures of Magic-MM-Embedding (arXiv 2602.05275), and the recipe that each describes. Nothing here was measured by us.
 
-MMEB is P@1, VisDoc NDCG@5, both in percent. Rows of a reranker have no recipe.
+MMEB is P@1, VisDoc NDCG@5, both in percent. Reranked rows are of two models,
+and name none: magic_2b_reranker trains the second.
 """
 
 from pipeline.recipes.printed import CAPTIONS, PrintedRow, PrintedTable

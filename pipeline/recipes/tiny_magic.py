@@ -1,4 +1,4 @@
-"""Magic-MM-Embedding on the toy world: all four phases on a model from scratch, with a judge that knows the scenes.
+"""Magic-MM-Embedding on the toy world: all phases on a model from scratch, and a reranker, with a judge that knows the scenes.
 
 What a model from scratch needs is tiny's (docs/experiments.md); what is the method's own is magic_2b's, in numbers that fit sets
 of a few hundred candidates.
@@ -18,6 +18,7 @@ from pipeline.recipe import Recipe, ToyWorld
 from pipeline.recipes.magic import ANSWERS, PROMPT
 from pipeline.recipes.tiny import tiny
 from pipeline.roles import Role
+from pipeline.targets import Relevance
 
 
 def tiny_magic() -> Recipe:
@@ -62,4 +63,30 @@ def tiny_magic() -> Recipe:
         vision=Bilinear(2.0),
         toy=ToyWorld(train_rows=600, eval_rows=100, conversations=4000, mcq_rows=50),
         phases=(restore, warm, mined, judged),
+    )
+
+
+def tiny_magic_reranker() -> Recipe:
+    """The reranker beside it, on its judged data: magic_2b_reranker's losses, all weights trained, as tiny's are.
+
+    In one work folder all but its last training is tiny_magic's own.
+    """
+    base = tiny_magic()
+    restore, warm, mined, judged = base.phases
+    phase = replace(
+        restore,
+        name="judged",
+        start="restore",
+        steps=300,
+        mixture=Mixture(pairs=16, sub_batch=1, outside=0, own_sides=("query",), weights=warm.mixture.weights),
+        negatives=judged.negatives,
+        target=Relevance(least=2, most=3),
+        language=NextToken(mean="sample_mean", groups="apart"),
+        optimizer=replace(restore.optimizer, learning_rate=3e-4),
+    )
+    return replace(
+        base,
+        name="tiny_magic_reranker",
+        summary="the reranker of tiny_magic: yes or no about a candidate and the place in a list, from the restored weights",
+        phases=(restore, warm, mined, phase),
     )

@@ -11,7 +11,6 @@ import torch.distributed as dist
 
 from pipeline.batch import Batch
 from pipeline.data.qa import QaTable
-from pipeline.data.references import References
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.model.attention import Route
@@ -139,8 +138,7 @@ class _Run:
         table = lengths_file(self.paths.lengths, index, ruler, self.paths.model)
         warn_of_counting(table, len(index))
         lengths = ensure_lengths(table, index, ruler, self._counted)
-        references = References.open(self.paths.negatives, index) if self.paths.negatives else None
-        corpus = Corpus(index=index, qa=qa, lengths=lengths, references=references)
+        corpus = Corpus.of(index, qa, lengths, self.phase, self.paths.negatives)
         if writes:
             self.journal.tracker.log_params(count_left_out(corpus.lengths, table, self.recipe.max_length))
         return corpus

@@ -175,6 +175,20 @@ def test_mining_stands_in_front_of_the_phase_that_asks_for_it(context: Context) 
         assert list(run_chain(chain, context, until=until, run=note)) and ran[-1] == last  # type: ignore[arg-type]
 
 
+def test_a_phase_that_begins_elsewhere_still_mines_by_the_phase_before_it(context: Context) -> None:
+    """A reranker begins at the restored weights, and its data are those of the embedder's judged phase."""
+    magic, reranker = (replace(context, recipe=load(name)) for name in ("tiny_magic", "tiny_magic_reranker"))
+    judge = Machine(negatives_judge_urls=("http://localhost:1/v1",))
+    ours, others = (stages(each, judge) for each in (reranker, magic))
+    assert [each.name for each in ours] == [each.name for each in others]
+    for own, other in zip(ours, others, strict=True):
+        if own.name in ("train-restore", "train-warm", "mine-mined", "train-mined", "mine-judged", "judge-judged"):
+            assert (own.inputs(), own.settings()) == (other.inputs(), other.settings()), own.name
+    train = ours[[each.name for each in ours].index("train")]
+    assert train.inputs()["before"].path == context.work / "train-restore"
+    assert ours[[each.name for each in ours].index("mine-judged")].inputs()["before"].path == context.work / "train-mined"
+
+
 def test_a_phase_that_mines_nothing_is_told_how_it_would(context: Context) -> None:
     other = replace(context, recipe=load("tiny_retrieval"))
     with pytest.raises(ConfigError, match=r"--set phases\.0\.negatives=Mined asks for them"):

@@ -9,6 +9,7 @@ from pipeline.manifest import canonical_json
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.tiles import Tiles
 from pipeline.negatives import InFile
+from pipeline.phase import STARTS
 from pipeline.recipe import Family, PublishedBackbone, Recipe, TinyBackbone
 from pipeline.recipes import RECIPES, load
 from tests.pipeline.corpus import SMALL, TEXTS
@@ -40,6 +41,7 @@ def shrunk(recipe: Recipe, **fields: object) -> list[Recipe]:
         optimizer = replace(phase.optimizer, learning_rate=1e-2, warmup_steps=0, warmup_share=0.0)
         if phase.negatives.mined is not None:  # what finds them is tried in tests/jobs/test_mine.py
             fields = {"negatives": InFile(most=2), **fields}
+        fields = {**({"start": "merged"} if phase.start not in STARTS else {}), **fields}
         one = replace(phase, **{**machine, **steps, "mixture": mixture, "optimizer": optimizer, **fields})
         tiles = Tiles(side=TILE_PIXELS, max_tiles=2) if isinstance(recipe.pixels, Tiles) else None
         backbone, pixels = replace(SMALL, family=family(recipe.backbone)), tiles or PixelLimits(min_tokens=1, max_tokens=9)

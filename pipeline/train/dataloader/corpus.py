@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from pipeline.manifest import fingerprint
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.tiles import Tiles
 from pipeline.phase import Mixture, Phase
+from pipeline.targets import Relevance
 from pipeline.train.dataloader.lengths import Lengths
 
 logger = logging.getLogger(__name__)
@@ -27,18 +29,34 @@ Rows = Mapping[str, npt.NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Converted rows, their synthesized questions, their lengths in tokens, and references to their hard negatives, if any."""
+    """Converted rows, their synthesized questions, their lengths in tokens, and references to their hard negatives, if any.
+
+    `right` are candidates that a judge said yes to, which a reranker learns from.
+    """
 
     index: ShardIndex
     qa: QaTable
     lengths: Lengths
     references: References | None = None
+    right: References | None = None
 
     @property
     def fingerprint(self) -> str:
         """Depends on all that is read."""
         read = [self.index.fingerprint, self.qa.fingerprint]
-        return fingerprint([*read, self.references.fingerprint] if self.references else read)
+        return fingerprint([*read, *(each.fingerprint for each in (self.references, self.right) if each)])
+
+    @classmethod
+    def of(cls, index: ShardIndex, qa: QaTable, lengths: Lengths, phase: Phase, negatives: Path | None) -> "Corpus":
+        """What a phase reads, with the references below the folder `negatives`, if it has some; raises as they do."""
+        compares = isinstance(phase.target, Relevance)
+        return cls(
+            index=index,
+            qa=qa,
+            lengths=lengths,
+            references=References.open(negatives, index) if negatives else None,
+            right=References.open_right(negatives, index) if negatives and compares else None,
+        )
 
     def rows(self, kind: Kind, max_length: int) -> Rows:
         """Rows of a kind, by dataset, that fit `max_length`."""

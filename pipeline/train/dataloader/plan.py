@@ -26,6 +26,7 @@ class PlannedSide:
 
     `side_index` says which of `Sample.sides` of the corpus row it is, `slot` where its embedding stands in the global batch
     (-1: none), `loss_group` whose mean its answers enter (OWN or OUTSIDE), `asks` whether it is asked its questions.
+    `candidates` (row and side_index of each) stand below a query that is compared with them, `answer` is what is learnt of it.
     """
 
     row: int
@@ -33,10 +34,19 @@ class PlannedSide:
     slot: int
     loss_group: int
     asks: bool
+    candidates: tuple[tuple[int, int], ...] = ()
+    answer: str = ""
+
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """Row and side_index of all that stands in the sequence."""
+        return ((self.row, self.side_index), *self.candidates)
 
     @property
     def name(self) -> str:
         """The side's name, which seeds its random choices."""
+        if self.candidates:
+            return f"compared_{self.answer.lower()}"
         return SIDES[self.side_index] if self.side_index < len(SIDES) else f"negative_{self.side_index - len(SIDES)}"
 
 
@@ -63,6 +73,11 @@ def plan_step(draw: Draw, negatives: References, phase: Phase, step: int) -> Pla
     """The plan of a training step."""
     weights = weight_at(phase.contrastive_weight, step), weight_at(phase.language_weight, step)
     return make_plan(draw, negatives, phase.mixture, weights)
+
+
+def compare(sides: tuple[PlannedSide, ...], language_weight: float) -> Plan:
+    """A plan of comparisons alone."""
+    return Plan(sides=sides, num_pairs=0, owners=(), contrastive_weight=0.0, language_weight=language_weight)
 
 
 def make_plan(draw: Draw, negatives: References, mixture: Mixture, weights: tuple[float, float]) -> Plan:

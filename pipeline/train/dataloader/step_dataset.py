@@ -14,15 +14,18 @@ from torch.utils.data import Dataset
 from pipeline.batch import OUTSIDE, Batch, Row
 from pipeline.data.sampler import Draw, Stream, coin, deal, generator, seed_of
 from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.losses.weights import weight_at
 from pipeline.model.inputs import WHOLE, View, load_pixels
 from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
+from pipeline.targets import Relevance
+from pipeline.train.dataloader.comparisons import Comparisons
 from pipeline.train.dataloader.corpus import Corpus, divide, shares, warn_of_small
 from pipeline.train.dataloader.hard_negatives import HardNegatives
 from pipeline.train.dataloader.held_out_work import HELD_OUT, HeldOutWork, pack_held_out
-from pipeline.train.dataloader.plan import Plan, PlannedSide, least_rows, make_plan, plan_step
+from pipeline.train.dataloader.plan import Plan, PlannedSide, compare, least_rows, make_plan, plan_step
 from pipeline.train.dataloader.step_work import StepWork, pack_for, pack_work
 from pipeline.train.dataloader.unreadable import Unreadable, UnreadableError
 
@@ -52,7 +55,8 @@ class RowBuilder:
 
     def build(self, sample: Sample, planned: PlannedSide, turns: Sequence[Turn], *, step: int) -> Row:
         """The row of a planned side. Raises DataError, naming the key, for a picture that does not decode or a long context."""
-        side, outside, layout = sample.sides[planned.side_index], planned.loss_group == OUTSIDE, self.phase.layout
+        side, layout = sample.sides[planned.side_index], self.phase.layout
+        outside = planned.loss_group == OUTSIDE and not planned.candidates
         words = (self.recipe.order_seed, step, sample.key, planned.name)
         native = outside and coin(self.phase.mixture.native_share, "native", *words)
         asked = self._tokens_asked(planned, step, *words)
@@ -128,7 +132,16 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         runs, pair_shares = mixture.pairs // mixture.sub_batch, shares(division.pairs, mixture, cap=mixture.cap)
         self.pairs = Stream(division.pairs, pair_shares, runs=runs, run_length=mixture.sub_batch, seed=recipe.order_seed)
         talk_shares = shares(division.talks, mixture)
+        self.comparisons = self._comparisons()
         self.outside = Stream(division.talks, talk_shares, runs=mixture.outside, run_length=1, seed=recipe.order_seed)
+
+    def _comparisons(self) -> Comparisons | None:
+        """What makes the rows of a phase that compares; None for others."""
+        target, recipe = self.phase.target, self.recipe
+        if not isinstance(target, Relevance):
+            return None
+        seed, held_out = recipe.order_seed, self.held_out.pairs
+        return Comparisons(self.corpus, target, self.rows.builder, seed=seed, held_out=held_out)
 
     def draw(self, step: int) -> Draw:
         """Corpus rows of a step, or those held out."""
@@ -146,6 +159,9 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
     def plan(self, draw: Draw, step: int) -> Plan:
         """What a step trains on, whatever the rank. Held-out rows are as both losses see them, whatever their weights."""
         negatives = [self.negatives.of(row) for row in draw.pairs]
+        if self.comparisons:
+            weight = 1.0 if step == HELD_OUT else weight_at(self.phase.language_weight, step)
+            return compare(self.comparisons.sides(draw, negatives, step), weight)
         if step == HELD_OUT:
             return make_plan(draw, negatives, self.phase.mixture, (1.0, 1.0))
         return plan_step(draw, negatives, self.phase, step)
@@ -163,6 +179,8 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
 
     def _expects_answers(self, plan: Plan) -> bool:
         """Whether some row of a plan is asked something that ought to have an answer."""
+        if self.comparisons:
+            return bool(plan.sides)
         target, index = self.phase.target, self.corpus.index
         asked = [planned for planned in plan.sides if planned.asks]
         return any(side.loss_group == OUTSIDE or target.expects(index.info(side.row).dataset) for side in asked)
@@ -170,7 +188,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
     def step_bytes(self, step: int) -> int:
         """About the bytes of this rank's work of a step, by the table of lengths alone: nothing is read."""
         own = self._own(self.plan(self.draw(step), step))
-        sizes = [self.corpus.lengths.size(planned.row, planned.side_index) for planned in own]
+        sizes = [self.corpus.lengths.size(*part) for planned in own for part in planned.parts]
         visual_token = 3 * self.recipe.pixels.factor**2
         token = TOKEN_BYTES + REFERENCE_BYTES * self.phase.language.has_reference
         return sum(tokens * token + visual * visual_token for tokens, visual in sizes)
@@ -215,6 +233,8 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
     def row(self, planned: PlannedSide, step: int) -> Row:
         """The row of a planned side. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
         sample = self.corpus.index.read(planned.row)
+        if planned.candidates:
+            sample = self._compared(sample, planned)
         turns, is_cut = self._turns(sample, planned)
         try:
             row = self.rows.build(sample, planned, turns, step=step)
@@ -223,8 +243,18 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
             raise UnreadableError(Unreadable(key=sample.key, side=planned.name, shard=shard, reason=str(error))) from error
         return replace(row, sequence=replace(row.sequence, cut=True)) if is_cut else row
 
+    def _compared(self, sample: Sample, planned: PlannedSide) -> Sample:
+        """The sample with its query and what that is compared with in the place of its query, and what is learnt of them."""
+        target = self.phase.target
+        assert isinstance(target, Relevance)
+        candidates = [self.corpus.index.read(row).sides[side] for row, side in planned.candidates]
+        turn = Turn(question=target.question(len(candidates)), answer=planned.answer)
+        return replace(sample, query=replace(target.compared(sample.query, candidates), turns=(turn,)))
+
     def _turns(self, sample: Sample, planned: PlannedSide) -> tuple[Sequence[Turn], bool]:
         """What a side is asked, and whether its own question was left out for want of room."""
+        if planned.candidates:
+            return sample.query.turns, False
         if planned.loss_group == OUTSIDE or not planned.asks:
             return sample.query.turns if planned.asks else (), False
         turns = self.phase.target.turns(sample, planned.name, self.corpus.qa)
@@ -234,7 +264,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
         return (), True
 
     def _cost(self, planned: PlannedSide) -> float:
-        return self.corpus.lengths.cost(planned.row, planned.side_index)
+        return sum(self.corpus.lengths.cost(*part) for part in planned.parts)
 
 
 def _refuse_few(phase: Phase, num_ranks: int) -> None:

@@ -11,6 +11,7 @@ from pipeline.data.sampler import deal
 from pipeline.recipe import Recipe
 from pipeline.roles import Role
 from pipeline.sequence import TokenSequence
+from pipeline.targets import Relevance
 from pipeline.train.dataloader.held_out_work import HeldOutChunk, pack_held_out_chunk
 from pipeline.train.dataloader.step_work import Chunk, pack_chunk
 from pipeline.visual_tokens import PositionRule, VisualTokens
@@ -35,9 +36,11 @@ class Assumed:
     rule: PositionRule = "mrope"
 
     def __str__(self) -> str:
-        most = self.recipe.phase.negatives.most
+        most, target = self.recipe.phase.negatives.most, self.recipe.phase.target
         left = int(self.tokens.counts([self.recipe.pixels.grid_with(self.visual)])[0])
         visual = f"{left} of {self.visual}" if left < self.visual else f"{self.visual}"
+        if isinstance(target, Relevance):
+            return f"queries of a picture of {visual} visual tokens, with one candidate and with {1 + target.most}, of texts"
         return (
             f"pairs of a picture of {visual} visual tokens and a text of {WORDS} tokens, answers of {OWN_ANSWER} "
             f"(outside: {OUTSIDE_ANSWER}) tokens" + (f", with {most} hard negatives each, of texts" if most else "")
@@ -50,7 +53,10 @@ class Assumed:
 
     def counted(self) -> list[tuple[Row, int]]:
         """Each sort of row and how many of it a global batch has."""
-        mixture = self.recipe.phase.mixture
+        mixture, target = self.recipe.phase.mixture, self.recipe.phase.target
+        if isinstance(target, Relevance):
+            one, several = (self._row(self.visual, 1, slot=-1, texts=1 + count) for count in (1, 1 + target.most))
+            return [(one, 2 * mixture.pairs), (several, mixture.pairs)]
         query = self._row(self.visual, OWN_ANSWER if "query" in mixture.own_sides else 0, slot=0)
         positive = self._row(0, OWN_ANSWER if "positive" in mixture.own_sides else 0, slot=1)
         negative = self._row(0, OWN_ANSWER if "negatives" in mixture.own_sides else 0, slot=2)
@@ -86,11 +92,11 @@ class Assumed:
         hands = deal([len(row.sequence) for row in rows], num_ranks)
         return [[chunk(part) for part in chunk_by_tokens([rows[place] for place in hand], budget)] for hand in hands]
 
-    def _row(self, visual: int, answer: int, *, slot: int) -> Row:
+    def _row(self, visual: int, answer: int, *, slot: int, texts: int = 1) -> Row:
         side = np.array([self.recipe.pixels.grid_with(visual)] if visual else np.zeros((0, 3)), dtype=np.int64)
         counts = {
             Role.SYSTEM: SYSTEM,
-            Role.CONTEXT: int(self.tokens.counts(side).sum()) + WORDS,
+            Role.CONTEXT: int(self.tokens.counts(side).sum()) + texts * WORDS,
             Role.COMPRESSION: self.recipe.tokens.count,
             Role.QUESTION: QUESTION if answer else 0,
             Role.ANSWER: answer,

@@ -3,10 +3,19 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.keys import make_key
-from pipeline.data.references import SCHEMA, References, read_references, references_file, write_references
+from pipeline.data.references import (
+    SCHEMA,
+    VERDICT_SCHEMA,
+    References,
+    read_references,
+    references_file,
+    verdicts_file,
+    write_references,
+)
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side
@@ -43,6 +52,19 @@ def test_references_are_rows_of_the_corpus_in_the_order_of_their_ranks(index: Sh
     both = References.open(out, index)
     assert [both.of(row) for row in range(6)] == [[], [(0, 1)], [], [(5, 1)], [], [(3, 1), (4, 1)]]
     assert both.fingerprint != found.fingerprint
+
+
+def test_what_a_judge_said_yes_to_is_found_beside_what_it_said_no_to(index: ShardIndex, tmp_path: Path) -> None:
+    """Of the second set: no, yes, yes, and no verdict; the first was not judged."""
+    out = tmp_path / "judged"
+    path = verdicts_file(out, "second")
+    path.parent.mkdir(parents=True)
+    said = table((0, 1, 2), (0, 2, 1), (2, 1, 0), (2, 2, 1))
+    pq.write_table(said.append_column(VERDICT_SCHEMA.field("margin"), pa.array([-1.0, 0.5, 2.0, None], pa.float32())), path)
+    assert [References.open_right(out, index).of(row) for row in range(6)] == [[], [], [], [(4, 1)], [], [(3, 1)]]
+    write_references(path, said)
+    with pytest.raises(DataError, match=r"second\.parquet: is not a file of a judge's verdicts; run crem judge again"):
+        References.open_right(out, index)
 
 
 def test_what_is_damaged_or_of_another_form_is_refused(index: ShardIndex, tmp_path: Path) -> None:

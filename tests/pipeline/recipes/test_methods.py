@@ -18,7 +18,7 @@ from pipeline.recipes import METHODS, RECIPES, load
 from pipeline.recipes.coma import NOT_DRAWN
 from pipeline.recipes.printed_others import BTOKS_MMEB, COMA_MMEB, PAPERS
 from pipeline.roles import Hide, Role
-from pipeline.targets import OtherSide
+from pipeline.targets import OtherSide, Relevance
 from pipeline.train.dataloader.plan import plan_step
 from pipeline.train.schedule import learning_rate
 
@@ -75,6 +75,18 @@ BY_HAND: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "phases.3.steps": ("5208", "6250"),
         },
     ),
+    "magic_8b_reranker": (
+        "magic_2b_reranker",
+        {
+            "backbone.name": ("InternVL3-2B-hf", "InternVL3-8B-hf"),
+            "phases.1.mixture.pairs": ("6144", "3456"),
+            "phases.1.steps": ("5208", "9259"),
+            "phases.2.mixture.pairs": ("3072", "2304"),
+            "phases.2.steps": ("10417", "13889"),
+            "phases.3.mixture.pairs": ("288", "384"),
+            "phases.3.steps": ("10417", "7812"),
+        },
+    ),
     "magic_2b_mined": ("magic_2b", {"phases.3": ("judged, 5208 steps", "none")}),
     "magic_2b_warm": ("magic_2b_mined", {"phases.2": ("mined, 10417 steps", "none")}),
     **{f"magic_2b_warm_r{rank}": ("magic_2b_warm", {"phases.1.adapter.rank": ("16", str(rank))}) for rank in (8, 32)},
@@ -108,7 +120,13 @@ def test_every_recipe_of_a_method_is_the_method_s_own_or_held_by_hand() -> None:
         set(METHODS["Magic-MM-Embedding (arXiv 2602.05275)"]),
         set(METHODS["Baselines"]),
     )
-    others = {"magic_2b", "magic_2b_restore", "magic_2b_no_restore", "magic_2b_restore_judged"}  # held in the test of its values
+    others = {
+        "magic_2b",
+        "magic_2b_reranker",
+        "magic_2b_restore",
+        "magic_2b_no_restore",
+        "magic_2b_restore_judged",
+    }  # held in the test of its values
     assert set.union(*groups) == set(BY_HAND) | others | {"coma_3b", "btoks_2b", "vlm2vec_2b", "cafe", "voco_llama"}
     assert all(load(name).name == name for name in RECIPES)
 
@@ -187,6 +205,31 @@ def test_magics_values_are_those_of_its_paper() -> None:
     for count in (0, 4, 20):
         third = load(f"magic_2b_ruled{count}").phase
         assert third.negatives.most == count and abs(third.steps * third.mixture.pairs - 3_000_000) < third.mixture.pairs
+
+
+def test_the_reranker_s_values_are_those_of_its_paper() -> None:
+    """All but its last training is the embedder's, so that in one work folder nothing of that is made again."""
+    base, recipe = load("magic_2b"), load("magic_2b_reranker")
+    assert recipe.phases[:3] == base.phases[:3] and (recipe.phase.name, recipe.phase.negatives) == (
+        "judged",
+        base.phase.negatives,
+    )
+    phase = recipe.phase
+    assert recipe.begins_at == phase.start == "restore" and base.begins_at == "mined"
+    assert phase.target == Relevance(least=2, most=5) and (phase.language.groups, phase.language_weight) == ("apart", 1.0)  # type: ignore[attr-defined]
+    assert (phase.mixture.pairs, phase.optimizer.learning_rate, phase.contrastive_weight) == (24 * 12, 4e-5, 0.0)
+    assert abs(phase.steps * phase.mixture.pairs - 3_000_000) < phase.mixture.pairs and not phase.embeds and phase.needs is None
+    larger = load("magic_8b_reranker").phase
+    assert larger.mixture.pairs == 24 * 16 and abs(larger.steps * larger.mixture.pairs - 3_000_000) < larger.mixture.pairs
+    tiny, toy = load("tiny_magic"), load("tiny_magic_reranker")
+    assert toy.phases[:3] == tiny.phases[:3] and toy.phase.negatives == tiny.phase.negatives and toy.begins_at == "restore"
+    assert (toy.backbone, toy.vision, toy.pixels, toy.toy, toy.seed) == (
+        tiny.backbone,
+        tiny.vision,
+        tiny.pixels,
+        tiny.toy,
+        tiny.seed,
+    )
 
 
 @pytest.mark.parametrize(("step", "weight", "asks"), [(0, 5.0, 2048), (1999, 5.0, 2048), (2000, 0.0, 0), (4999, 0.0, 0)])
