@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,25 @@ def _progress(folder: Path, steps: int) -> str:
     step, rate = int(last["step"]), _rate(lines)
     loss = ", ".join(f"{name} {last[name]:.3f}" for name in ("contrastive", "own_language", "outside_language") if name in last)
     left = f", {(steps - step) / rate / 3600:.1f} hours left at {rate:.2f} steps/s" if rate and steps > step else ""
-    return f"step {step} of {steps or '?'}, wrote last {_age((folder / 'metrics.jsonl').stat().st_mtime)} ago{left}; {loss}"
+    written = _age((folder / "metrics.jsonl").stat().st_mtime)
+    return f"step {step} of {steps or '?'}, wrote last {written} ago{left}; {loss}{_slowest(lines)}"
 
 
 def _rate(lines: list[dict[str, Any]]) -> float:
     """Steps a second over the last lines; 0 where they do not tell."""
     seconds = [float(line["seconds"]) for line in lines if line.get("seconds", 0) > 0]
     return len(seconds) / sum(seconds) if seconds else 0.0
+
+
+def _slowest(lines: list[dict[str, Any]]) -> str:
+    """Which rank was the slowest most often; nothing of a lone rank."""
+    named = [line for line in lines if "slowest_rank" in line]
+    if not named:
+        return ""
+    (rank, steps), *_ = Counter(int(line["slowest_rank"]) for line in named).most_common(1)
+    slowest, middle = (sum(float(line[f"{which}_rank_seconds"]) for line in named) for which in ("slowest", "median"))
+    times = f", {slowest / middle:.2f} times the median" if middle else ""
+    return f"; slowest rank {rank} in {steps} of the last {len(named)} steps{times}"
 
 
 def _last_lines(file: Path) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from pipeline.batch import Batch, Outputs
 from pipeline.model.embedder import Embedder
 from pipeline.phase import Phase
 from pipeline.train.distributed import PATIENCE, start_process_group
+from pipeline.train.own_time import OwnTime
 from pipeline.train.vision_features import Inside, Vision, outside
 
 logger = logging.getLogger(__name__)
@@ -144,10 +145,12 @@ class Engine:
         self.device: torch.device = self.deepspeed.device
         self.deepspeed.train()
         self.steps_taken = 0
+        self.own_time = OwnTime(self.device)
 
     def __call__(self, batch: Batch) -> Outputs:
         """Forward one chunk."""
-        outputs: Outputs = self.deepspeed(self.vision.see(batch).to(self.device))
+        with self.own_time.counting():
+            outputs: Outputs = self.deepspeed(self.vision.see(batch).to(self.device))
         return outputs
 
     def run_dummy(self, batch: Batch, *, last: bool) -> None:
@@ -161,7 +164,8 @@ class Engine:
         A loss that is not finite may have a finite gradient; it is made NaN here, so that every rank skips the step alike.
         """
         self.deepspeed.set_gradient_accumulation_boundary(last)
-        self.deepspeed.backward(loss * self.num_ranks * torch.where(loss.isfinite(), 1.0, math.nan), scale_wrt_gas=False)
+        with self.own_time.counting(when=not last and self.zero_stage < 2):  # the others are reduced, so they wait
+            self.deepspeed.backward(loss * self.num_ranks * torch.where(loss.isfinite(), 1.0, math.nan), scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> float:
         """One optimizer step at `learning_rate`. Returns the gradient's norm before clipping.

@@ -47,6 +47,7 @@ from pipeline.train.run_chunks import RunChunks
 from pipeline.train.run_header import asked, composition, opening
 from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
+from pipeline.train.slowest_rank import SlowestRank
 from pipeline.train.start import load_continued, start_of
 from pipeline.train.step import train_step
 from pipeline.train.step_metrics import Clock, Tally, figures_of, scheduled, summary, tally
@@ -102,6 +103,7 @@ class _Run:
             model, continued = start_of(paths, recipe)
         self.paths = paths = replace(paths, model=model)
         folder, self.node = open_folder(model), Node.of_this_rank()
+        self.slowest = SlowestRank(self.node.hosts)
         self.chunks = RunChunks(paths.chunks, model, recipe, self.node)
         self.phase: Phase = self.chunks.at(0)
         vocabulary = folder.vocabulary(chorus_ids(folder, recipe), recipe.vision)
@@ -234,16 +236,17 @@ class _Run:
         """Train one step, whose data was `asked` for at a time of the clock. Returns its figures and the sums over ranks."""
         phase = self.chunks.at(step)
         rate = learning_rate(step, phase)
+        self.engine.own_time.begin()
         report = train_step(self.engine, work, phase, rate)
-        clock = Clock(time.monotonic() - asked, waited)
-        total = tally(
-            work, clock, self.cost.step(work.chunks, phase), device=self.engine.device, asked_to_stop=bool(self.note.asked)
-        )
+        clock = Clock(time.monotonic() - asked, waited, self.engine.own_time.seconds())
+        cost = self.cost.step(work.chunks, phase)
+        total = tally(work, clock, cost, engine=self.engine, asked_to_stop=bool(self.note.asked))
         self.skips.note(step, report)
         if total.unreadable:
             self.unreadable.note(step + 1, of_all_ranks(work.unreadable), writes=self.engine.rank == 0)
         figures = figures_of(report, work, clock, total, num_ranks=self.engine.num_ranks, device=self.engine.device)
         figures |= {"learning_rate": rate, "skipped_steps": float(self.skips.total), **scheduled(phase, step)}
+        figures |= self.slowest.note(step + 1, total.own, says=self.engine.rank == 0)
         figures["attention_kernel"] = float(self.route.is_kernel)
         figures["kept_chunks"] = float(min(phase.budget.kept, len(work.chunks)))
         self.chunks.look(step, len(work.chunks))

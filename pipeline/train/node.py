@@ -12,20 +12,26 @@ MOST_LOADERS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """The machine of this rank: the ranks on it, the cores that these may use, all together, and bytes of memory."""
+    """The machine of this rank: the ranks on it, the cores that these may use, all together, and bytes of memory.
+
+    `hosts` are the machines of all ranks, by rank.
+    """
 
     name: str
     num_ranks: int
     cores: int
     host_bytes: int
+    hosts: tuple[str, ...]
 
     @staticmethod
     def of_this_rank() -> "Node":
         """Looked at by all ranks together, each of which may be bound to cores of its own: every rank must call it."""
         name = socket.gethostname()
-        bound = [cores for where, cores in of_all_ranks([(name, os.sched_getaffinity(0))]) if where == name]
+        places = of_all_ranks([(name, os.sched_getaffinity(0))])
+        bound = [cores for where, cores in places if where == name]
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return Node(name=name, num_ranks=len(bound), cores=len(set.union(*bound)), host_bytes=memory)
+        hosts = tuple(where for where, _ in places)
+        return Node(name=name, num_ranks=len(bound), cores=len(set.union(*bound)), host_bytes=memory, hosts=hosts)
 
     @property
     def loaders(self) -> int:

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 
@@ -10,22 +11,25 @@ from pipeline.losses.weights import Stepwise, weight_at
 from pipeline.phase import Phase
 from pipeline.train.collectives import sum_over_ranks
 from pipeline.train.dataloader.step_work import StepWork
+from pipeline.train.engine import Engine
 from pipeline.train.flops import Flops, peak_of
 from pipeline.train.step import StepReport
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Seconds of a step on this rank: all of them, and those spent waiting for its data."""
+    """Seconds of a step on this rank: all of them, those spent waiting for its data, and those computed without others."""
 
     seconds: float
     waited: float
+    computed: float
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Sums over the ranks of a step: tokens of its sequences, seconds waited, operations, answers that were cut, rows without one
-    to learn, sides that could not be read, and ranks that were asked to stop.
+    to learn, sides that could not be read, and ranks that were asked to stop. `own` are the seconds by rank in which each waited
+    for its data or computed, without those in which it waited for others.
     """
 
     tokens: float
@@ -36,13 +40,27 @@ class Tally:
     unanswered: float
     unreadable: float
     asked_to_stop: float
+    own: tuple[float, ...]
 
 
-def tally(work: StepWork, clock: Clock, flops: Flops, *, device: torch.device, asked_to_stop: bool) -> Tally:
-    """Add up over all ranks; every rank must call it."""
-    own = [work.num_tokens, clock.waited, flops.model, flops.hardware]
-    own += [work.num_cut, work.num_unanswered, len(work.unreadable), asked_to_stop]
-    return Tally(*sum_over_ranks(torch.tensor(own, dtype=torch.float64, device=device)).tolist())
+def tally(work: StepWork, clock: Clock, flops: Flops, *, engine: Engine, asked_to_stop: bool) -> Tally:
+    """Add up over all ranks, in one collective; every rank must call it."""
+    summed = {
+        "tokens": work.num_tokens,
+        "waited": clock.waited,
+        "model_flops": flops.model,
+        "hardware_flops": flops.hardware,
+        "cut_answers": work.num_cut,
+        "unanswered": work.num_unanswered,
+        "unreadable": len(work.unreadable),
+        "asked_to_stop": asked_to_stop,
+    }
+    by_rank = [0.0] * engine.num_ranks
+    by_rank[engine.rank] = clock.waited + clock.computed
+    own = torch.tensor([*summed.values(), *by_rank], dtype=torch.float64, device=engine.device)
+    found: list[float] = sum_over_ranks(own).tolist()
+    totals: dict[str, Any] = dict(zip(summed, found, strict=False))
+    return Tally(**totals, own=tuple(found[len(summed) :]))
 
 
 def figures_of(

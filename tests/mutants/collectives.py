@@ -8,6 +8,7 @@ TWO = (f"{SEQUENCE}::test_two_ranks_call_alike",)
 WRITER = "tests/pipeline/train/test_checkpoint_writer.py"
 FORECAST = "tests/pipeline/train/forecast/test_forecast.py"
 LOOP = "tests/pipeline/train/test_loop.py"
+SLOWEST = "tests/pipeline/train/test_slowest_rank.py"
 
 MUTANTS = (
     Mutant(
@@ -114,5 +115,40 @@ MUTANTS = (
         '    if not files:\n        raise CheckpointError(f"{path}: there is no file',
         '    if False:\n        raise CheckpointError(f"{path}: there is no file',
         (f"{WRITER}::test_a_model_folder_that_is_gone_has_no_digest",),
+    ),
+    Mutant(
+        "a wait in the sum of gradients counts as the rank's own work",
+        _ENGINE,
+        "when=not last and self.zero_stage < 2",
+        "when=True",
+        (f"{SLOWEST}::test_two_ranks_find_the_one_that_is_slowed",),
+    ),
+    Mutant(
+        "all ranks' own seconds are noted as one rank's",
+        "pipeline/train/step_metrics.py",
+        "by_rank[engine.rank] =",
+        "by_rank[0] =",
+        ("tests/pipeline/train/test_step_metrics.py::test_each_rank_s_own_seconds_keep_their_place",),
+    ),
+    Mutant(
+        "a rank that waits for its data is not slow",
+        "pipeline/train/step_metrics.py",
+        "clock.waited + clock.computed",
+        "clock.computed",
+        ("tests/pipeline/train/test_step_metrics.py::test_each_rank_s_own_seconds_keep_their_place",),
+    ),
+    Mutant(
+        "one slow step makes a rank the slowest",
+        "pipeline/train/slowest_rank.py",
+        "usual = [median(rank)",
+        "usual = [max(rank)",
+        (f"{SLOWEST}::test_the_slowest_rank_by_hand",),
+    ),
+    Mutant(
+        "a GPU's milliseconds are seconds",
+        "pipeline/train/own_time.py",
+        "in self._events)) / 1000",
+        "in self._events))",
+        (f"{SLOWEST}::test_on_a_gpu_events_tell",),
     ),
 )

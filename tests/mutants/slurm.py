@@ -128,6 +128,13 @@ MUTANTS = (
         CHAIN,
     ),
     Mutant(
+        "status: the rank that was slow first is the slowest",
+        "jobs/status.py",
+        'Counter(int(line["slowest_rank"]) for line in named)',
+        'Counter(int(line["slowest_rank"]) for line in named[:1])',
+        CHAIN,
+    ),
+    Mutant(
         "slurm: nodes of IPv6 alone have no address",
         "launchers/slurm_train.sh",
         'getent ahostsv4 "$1"; getent ahosts "$1";',

@@ -160,6 +160,19 @@ def test_status_of_a_training_has_step_rate_time_left_and_loss(slurm: StandIns, 
     assert "unfinished  step 10 of 7210, wrote last 0 s ago, 1.0 hours left at 2.00 steps/s; contrastive 2.000" in line
 
 
+def test_status_names_the_rank_that_the_others_waited_for_most_often(slurm: StandIns, tmp_path: Path) -> None:
+    """Rank 3 in three of four steps; 1 + 3 + 3 + 3 seconds where the median ranks take 4 x 1."""
+    work = tmp_path / "w"
+    (work / "train").mkdir(parents=True)
+    (work / "train" / "started.json").write_text("{}")
+    seen = [(0, 1.0), (3, 3.0), (3, 3.0), (3, 3.0)]
+    named = [{"slowest_rank": float(rank), "slowest_rank_seconds": s, "median_rank_seconds": 1.0} for rank, s in seen]
+    lines = [json.dumps({"step": step, "seconds": 3.0, "contrastive": 2.0, **each}) for step, each in enumerate(named, 1)]
+    (work / "train" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    said = crem("status", "--work", str(work)).output
+    assert "contrastive 2.000; slowest rank 3 in 3 of the last 4 steps, 2.50 times the median\n" in said
+
+
 def test_logs_are_those_of_the_job(failed: Path) -> None:
     assert crem("logs", "synthesize", "--work", str(failed), "-n", "2").output == "line 8\nerror: no teacher\n"
     with pytest.raises(Exception, match=r"training: no job of that name .* there are: toy, convert"):

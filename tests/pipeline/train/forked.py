@@ -5,6 +5,7 @@ Each job is answered by one line: the ranks' exit codes. What they print is in `
 """
 
 import json
+import logging
 import os
 import resource
 import signal
@@ -25,7 +26,7 @@ from launchers.exit_codes import STOPPED
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.recipe import Recipe
 from pipeline.tracking import NullTracker
-from pipeline.train import engine, loop
+from pipeline.train import engine, loop, slowest_rank
 from pipeline.train.build import build_embedder
 from pipeline.train.dataloader.plan import PlannedSide
 from pipeline.train.dataloader.step_dataset import StepDataset
@@ -72,8 +73,15 @@ def full_disk(engine: Engine, work: StepWork) -> StepWork:
     return work
 
 
+def slow(engine: Engine, work: StepWork) -> StepWork:
+    """From now on each forward pass of this rank takes 0.3 s more."""
+    engine.module.register_forward_pre_hook(lambda *_: time.sleep(0.3))
+    return work
+
+
 FAULTS: dict[str, Callable[[Engine, StepWork], StepWork]] = {
     "nan loss": nan_loss, "infinite gradient": infinite_gradient, "sleep": sleep, "full disk": full_disk,
+    "slow": slow,
 }  # fmt: skip
 
 
@@ -134,6 +142,7 @@ def train(job: dict[str, Any], recipe: Recipe) -> None:
     options = RunOptions(num_workers=job.get("workers", 0), step_timeout=job.get("step_timeout", 600.0))
     with (
         mock.patch.object(watchdog, "START_PATIENCE", job.get("start_patience", watchdog.START_PATIENCE)),
+        mock.patch.object(slowest_rank, "FIRST_STEPS", 5),
         mock.patch.object(watchdog, "STOP_GRACE", job.get("stop_grace", watchdog.STOP_GRACE)),
         mock.patch.object(StepDataset, "__getitem__", read_or_hang(job["stuck"]) if "stuck" in job else StepDataset.__getitem__),
         mock.patch.object(StepDataset, "row", lose_rows(job["lost"]) if "lost" in job else StepDataset.row),
@@ -165,9 +174,11 @@ def record(job: dict[str, Any]) -> None:
 
 
 def be_rank(job: dict[str, Any], rank: int, port: int) -> NoReturn:
+    logging.getLogger("pipeline.train.slowest_rank").setLevel(logging.INFO)
     log = os.open(f"{job['log']}-{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    logging.basicConfig(format="%(message)s")
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": job["ranks"], "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()})
     code = 0

@@ -30,4 +30,5 @@ def test_cores_are_shared_by_the_ranks_of_a_machine(
     monkeypatch.setattr(node, "of_all_ranks", lambda own: [(name, set(bound)) for name, bound in seen])
     found = Node.of_this_rank()
     assert (found.name, found.num_ranks, found.cores, found.loaders) == ("here", ranks, cores, loaders)
+    assert found.hosts == tuple(name for name, _ in seen)
     assert found.host_bytes > 2**28 and replace(found, cores=10**6).loaders == 8

@@ -130,5 +130,5 @@ def test_a_run_says_what_auto_chose(tmp_path: Path, model_folder: Path, caplog: 
 
 
 def test_a_cpu_s_room_is_the_rank_s_share_of_half_the_memory() -> None:
-    node = Node(name="here", num_ranks=4, cores=8, host_bytes=80 * 2**30)
+    node = Node(name="here", num_ranks=4, cores=8, host_bytes=80 * 2**30, hosts=("here",) * 4)
     assert run_chunks.room_of(node) == Room(kind="cpu", size=10 * 2**30, is_gpu=False)

@@ -4,7 +4,8 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from pipeline.train.flops import Cost, Flops, Passes, peak_of
 from pipeline.train.metrics_log import MetricsLog
 from pipeline.train.run_header import opening
 from pipeline.train.step import StepReport
-from pipeline.train.step_metrics import Clock, Tally, figures_of, utilisation
+from pipeline.train.step_metrics import Clock, Tally, figures_of, tally, utilisation
 from pipeline.train.vision_features import with_features
 from tests.pipeline.corpus import SMALL, TEXTS, corpus, measured, small_recipe
 from tests.pipeline.train.counted import counting
@@ -40,6 +41,7 @@ TALLY = Tally(
     unanswered=4.0,
     unreadable=3.0,
     asked_to_stop=0.0,
+    own=(0.5, 1.5),
 )
 
 
@@ -61,7 +63,7 @@ def test_packed_rows_have_no_padding(model_folder: Path) -> None:
 def test_rates_and_shares_by_hand(model_folder: Path) -> None:
     work, _, _ = work_of(model_folder, small_recipe())
     report = StepReport(1.0, 2.0, None, 0.5, 3.0, 6)
-    found = figures_of(report, work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu"))
+    found = figures_of(report, work, Clock(2.0, 0.75, 0.5), TALLY, num_ranks=2, device=torch.device("cpu"))
     assert found["pairs_per_second"] == 3.0 and found["pairs"] == 6.0 < work.num_pairs and found["tokens_per_second"] == 300.0
     assert found["unanswered"] == 4.0
     assert found["cut_answers"] == 2.0 != work.num_cut, "of all ranks"
@@ -71,12 +73,22 @@ def test_rates_and_shares_by_hand(model_folder: Path) -> None:
     assert utilisation(TALLY, 4.0, 1e12) == {"model_flops_utilisation": 0.75, "hardware_flops_utilisation": 1.0}
 
 
+def test_each_rank_s_own_seconds_keep_their_place(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 1 waited 0.75 s for its data and computed 0.5; rank 0 says 0.25 in all, and 100 tokens."""
+    work, _, _ = work_of(model_folder, small_recipe())
+    others = torch.tensor([100.0, *[0.0] * 7, 0.25, 0.0], dtype=torch.float64)
+    monkeypatch.setattr(step_metrics, "sum_over_ranks", lambda own: own + others)
+    engine: Any = SimpleNamespace(rank=1, num_ranks=2, device=torch.device("cpu"))
+    found = tally(work, Clock(2.0, 0.75, 0.5), Flops(model=1.0, hardware=2.0), engine=engine, asked_to_stop=False)
+    assert found.own == (0.25, 1.25) and found.tokens == work.num_tokens + 100 and found.asked_to_stop == 0.0
+
+
 def test_utilisation_is_of_all_ranks_together(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """3e12 and 4e12 operations in 2 seconds on two devices of 1e12 a second."""
     monkeypatch.setattr(step_metrics, "peak_of", lambda device: 1e12)
     work, _, _ = work_of(model_folder, small_recipe())
     found = figures_of(
-        StepReport(1.0, 2.0, None, 0.5, 3.0, 6), work, Clock(2.0, 0.75), TALLY, num_ranks=2, device=torch.device("cpu")
+        StepReport(1.0, 2.0, None, 0.5, 3.0, 6), work, Clock(2.0, 0.75, 0.5), TALLY, num_ranks=2, device=torch.device("cpu")
     )
     assert (found["model_flops_utilisation"], found["hardware_flops_utilisation"]) == (0.75, 1.0)
 

@@ -25,7 +25,7 @@ from tests.pipeline.train.ranks import make
 from tests.pipeline.train.test_loop import Notes, corpus_in_memory, train  # noqa: F401
 
 SIZE = 1600
-NODE = Node(name="here", num_ranks=2, cores=8, host_bytes=1)
+NODE = Node(name="here", num_ranks=2, cores=8, host_bytes=1, hosts=("here",) * 2)
 
 
 class Sheets(Dataset[torch.Tensor]):
