@@ -5,6 +5,7 @@ compared by the bytes that the conversion stores for it: one that was encoded an
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter, defaultdict
@@ -104,9 +105,9 @@ def _overlaps(
 def _of_benchmark(benchmark: EvalSet, prepare: Prepare) -> dict[str, set[bytes]]:
     """Hashes of an evaluation set by kind."""
     hashes: dict[str, set[bytes]] = {kind: set() for kind in KINDS}
-    sides = [(side, QUERY_PICTURES, QUERY_TEXTS) for side in benchmark.queries]
-    sides += [(side, CANDIDATE_PICTURES, CANDIDATE_TEXTS) for side in benchmark.candidates]
-    for side, pictures, texts in sides:
+    queries = ((side, QUERY_PICTURES, QUERY_TEXTS) for side in benchmark.queries)
+    candidates = ((side, CANDIDATE_PICTURES, CANDIDATE_TEXTS) for side in benchmark.candidates)
+    for side, pictures, texts in itertools.chain(queries, candidates):
         stored = [_stored(encoded, prepare) for encoded in side.images]
         hashes[pictures].update(b"i" + digest for digest in stored)
         hashes[texts].update(_text(side))

@@ -15,6 +15,7 @@ from eval.report_markup import Section, escape, number_cell, paragraph, percent,
 from eval.retrieval_example import ShownSide, shown
 from eval.retrieval_set import DatasetResult
 from eval.shared_sets import shared_sets
+from pipeline.data.lazy_sides import chained
 from pipeline.data.mmeb_eval import EvalSet, read_eval
 from pipeline.errors import DataError
 from pipeline.manifest import fingerprint, write_atomic
@@ -71,7 +72,7 @@ def _places(result: DatasetResult) -> np.ndarray:
 
 
 def _check(eval_set: EvalSet, result: DatasetResult, data: Path) -> None:
-    content = content_digest([*eval_set.queries, *eval_set.candidates])
+    content = content_digest(chained(eval_set.queries, eval_set.candidates))
     if fingerprint([content, eval_set.pools]) != result.provenance.data:
         raise DataError(f"{data}: {result.name} is not what was measured; name the data folder of the two runs")
 

@@ -18,7 +18,7 @@ from eval.options import encoding_options, preset_options, subject_options, take
 from eval.ranks import Told, is_rank, measure_together, run_again
 from eval.results import write_result
 from eval.retrieval_set import SEED
-from eval.subject import find_subject, one_line_errors
+from eval.subject import find_subject, one_line_errors, show_messages
 from pipeline.data.caption_sets import FOLDER, LAYOUTS
 from pipeline.data.sugarcrepe import KINDS, NAME
 
@@ -142,4 +142,5 @@ def _tell(folder: ResultFolder, wanted: Sequence[CrossDomainSet], model: str, da
 
 
 if __name__ == "__main__":
+    show_messages()
     main()

@@ -28,7 +28,7 @@ from eval.retrieval_set import (
     lacking_sets,
     retrieval_sets,
 )
-from eval.subject import Subject, find_subject, one_line_errors
+from eval.subject import Subject, find_subject, one_line_errors, show_messages
 from pipeline.data.mmeb_eval import check_eval, describe, eval_datasets
 from pipeline.data.mmeb_registry import NOT_COUNTED
 from pipeline.manifest import fingerprint
@@ -292,4 +292,5 @@ def _every(wanted: Sequence[RetrievalSet]) -> list[RetrievalSet]:
 
 
 if __name__ == "__main__":
+    show_messages()
     main()

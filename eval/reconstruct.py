@@ -19,7 +19,8 @@ from eval.metrics import Score, score
 from eval.model_protocol import Model, Progress, silent
 from eval.options import subject_options
 from eval.results import Provenance, Setting, write_result
-from eval.subject import find_subject, one_line_errors, show_progress
+from eval.subject import find_subject, one_line_errors, show_messages, show_progress
+from pipeline.data.lazy_sides import chained
 from pipeline.data.mmeb_eval import EVAL, check_eval, eval_datasets, read_eval
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import NothingToMeasureError
@@ -199,7 +200,7 @@ def _chosen(data: Path, sets: Iterable[str], limit: int) -> list[Side]:
     sides: dict[str, Side] = {}
     for name in sets:
         eval_set = read_eval(data, name, verify=False)
-        for side in (*eval_set.queries, *eval_set.candidates):
+        for side in chained(eval_set.queries, eval_set.candidates):
             text = _words(side.text)
             if side.is_text_only and len(text.split()) >= MIN_WORDS:
                 sides.setdefault(text, side)
@@ -252,4 +253,5 @@ def main(data: Path | None, shards: Path | None, out: Path | None, limit: int, *
 
 
 if __name__ == "__main__":
+    show_messages()
     main()

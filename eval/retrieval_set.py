@@ -18,6 +18,7 @@ from eval.pictures import blanked
 from eval.protocols import MMEB_V1, Protocol
 from eval.results import Provenance, Setting
 from eval.retrieval_example import RetrievalExample, examples
+from pipeline.data.lazy_sides import chained, mapped
 from pipeline.data.mmeb_eval import EVAL, EvalSet, check_eval, describe, eval_datasets, read_eval
 from pipeline.data.mmeb_registry import ALIASES, META, NOT_COUNTED
 from pipeline.encode.encode import encode
@@ -107,18 +108,20 @@ class RetrievalSet:
     def _as_shown(self, eval_set: EvalSet) -> EvalSet:
         return _blanked(eval_set) if self.blank else eval_set
 
-    def sides(self, eval_set: EvalSet) -> list[Side]:
+    def sides(self, eval_set: EvalSet) -> Sequence[Side]:
         """The set's queries and then its candidates, as the model is shown them."""
         queries, candidates, preset = eval_set.queries, eval_set.candidates, self.preset
         if preset is None:
-            return [*queries, *candidates]
+            return chained(queries, candidates)
         name = ALIASES.get(self.dataset, self.dataset)
-        return [*(preset.query(side, name) for side in queries), *(preset.candidate(side, name) for side in candidates)]
+        return chained(
+            mapped(lambda side: preset.query(side, name), queries), mapped(lambda side: preset.candidate(side, name), candidates)
+        )
 
     def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
         """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
         eval_set, info = self.read(), describe(self.data, self.dataset)
-        content = content_digest([*eval_set.queries, *eval_set.candidates])
+        content = content_digest(chained(eval_set.queries, eval_set.candidates))
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
         if known is None or not known.provenance.agrees_with(made_of):
             shown = self._as_shown(eval_set)
@@ -146,7 +149,7 @@ class RetrievalSet:
             split=info.split,
             num_candidates=len(candidates),
             smallest_pool=min(ranks.pool),
-            has_pictures=any(side.images for side in (*eval_set.queries, *eval_set.candidates)),
+            has_pictures=any(side.images for side in chained(eval_set.queries, eval_set.candidates)),
             score=score(found["hit_at_1"], chance=chance["hit_at_1"], seed=SEED),
             hits=tuple(found["hit_at_1"].tolist()),
             examples=self._examples(eval_set, queries, candidates),
@@ -210,5 +213,4 @@ def lacking_sets(data: Path) -> str:
 
 def _blanked(eval_set: EvalSet) -> EvalSet:
     """The set with grey pictures."""
-    queries, candidates = (tuple(map(blanked, sides)) for sides in (eval_set.queries, eval_set.candidates))
-    return replace(eval_set, queries=queries, candidates=candidates)
+    return replace(eval_set, queries=mapped(blanked, eval_set.queries), candidates=mapped(blanked, eval_set.candidates))

@@ -1,6 +1,7 @@
 """Which model an evaluation command is about: a run of the tracker, a checkpoint folder or a model folder."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -210,6 +211,14 @@ def newest_checkpoint(folder: Path) -> Path:
             continue
         return candidate
     raise CheckpointError(f"{folder}: no checkpoint, no export and no model folder, and none below it; train first")
+
+
+def show_messages() -> None:
+    """What readers count and leave out goes to stderr as it stands; of several ranks the first says it, and all warn."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if os.environ.get("RANK", "0") == "0":
+        for name in ("eval", "pipeline"):
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from eval.question_asking import Answers, Asking, ask, known_answers
 from eval.question_files import question_files
 from eval.ranks import is_rank, run_again
 from eval.results import write_result
-from eval.subject import Subject, find_subject, one_line_errors, show_progress
+from eval.subject import Subject, find_subject, one_line_errors, show_messages, show_progress
 from eval.vlm_export import FORMATS, export
 from eval.vlm_measurement import Questions, evaluate, questions
 from eval.vlm_result import VlmResult, table_text
@@ -265,4 +265,5 @@ def _score_predictions(path: Path, given: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    show_messages()
     main()

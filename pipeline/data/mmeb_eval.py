@@ -8,12 +8,14 @@ import hashlib
 import json
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from pipeline.data.lazy_sides import LatePictures, LazySides, chained
 from pipeline.data.mmeb_registry import ALIASES, META, DatasetInfo, Split
-from pipeline.data.mmeb_rows import dataset_names, is_empty, read_side, split_files
+from pipeline.data.mmeb_rows import dataset_names, is_empty, split_files, worded_side
 from pipeline.data.parquet_rows import Columns, ParquetRow, read_rows
 from pipeline.data.picture_preparer import for_benchmarks
 from pipeline.data.pictures import Pictures
@@ -49,16 +51,22 @@ one's text is embedded for all, as the second version of VLM2Vec's harness does 
 _Candidate = tuple[str, str | bytes]
 """Text, and picture by its path or as it stands in the table."""
 
+_Unread = tuple[Side, str | bytes | None]
+"""A side without its picture, and that."""
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalSet:
-    """One evaluation set. `pools` holds, for each query, indices of `candidates`; the first of a pool is the right one."""
+    """One evaluation set. `pools` holds, for each query, indices of `candidates`; the first of a pool is the right one.
+
+    Pictures are read when a side is asked for, so that a set of any size may be gone through.
+    """
 
     name: str
-    queries: tuple[Side, ...]
-    candidates: tuple[Side, ...]
+    queries: Sequence[Side]
+    candidates: Sequence[Side]
     pools: tuple[tuple[int, ...], ...]
 
 
@@ -71,15 +79,15 @@ def eval_datasets(root: Path) -> list[str]:
 
 
 def read_eval(root: Path, dataset: str, *, verify: bool = True, identity: Identity = "text_and_picture") -> EvalSet:
-    """An evaluation set with its pictures in memory; candidates are those of all rows, each once.
+    """An evaluation set; candidates are those of all rows, each once.
 
     A benchmark is used whole or not at all: raises DataError, naming file, row and picture, for anything missing, empty or
     damaged. An empty candidate that is wrong stays: the pool keeps its size, and with it the score its meaning. Without `verify`
-    (for a set that was checked before) pictures are not decoded where their bytes stay.
+    (for a set that was checked before) no picture is looked at before its side is asked for, and counts are not said again.
     """
     folder = root / EVAL
-    pictures = Pictures(folder / "images.zip", folder / "images", prepare=for_benchmarks(verify=verify))
-    reader = _Reader(pictures, identity)
+    places = folder / "images.zip", folder / "images"
+    reader = _Reader(Pictures(*places, prepare=for_benchmarks()) if verify else None, identity)
     for row in read_rows(split_files(folder / dataset, "test"), _COLUMNS):
         try:
             reader.take(row)
@@ -87,11 +95,19 @@ def read_eval(root: Path, dataset: str, *, verify: bool = True, identity: Identi
             raise DataError(f"{row.file}: row {row.row}: {error}; download the benchmark again") from error
     if not reader.queries:
         raise DataError(f"{folder / dataset}: has no rows; download it again")
-    for what, count in (+reader.counts).items():
+    for what, count in (+reader.counts).items() if verify else ():
         log.info("%s: %s: %d", dataset, what, count)
-    return EvalSet(
-        name=dataset, queries=tuple(reader.queries), candidates=tuple(reader.sides.values()), pools=tuple(reader.pools)
-    )
+    late = LatePictures(*places)
+    queries, candidates = _sides(reader.queries, late), _sides(list(reader.sides.values()), late)
+    return EvalSet(name=dataset, queries=queries, candidates=candidates, pools=tuple(reader.pools))
+
+
+def _sides(rows: Sequence[_Unread], pictures: LatePictures) -> LazySides:
+    def make(number: int) -> Side:
+        side, picture = rows[number]
+        return replace(side, images=(pictures.read(picture),)) if picture else side
+
+    return LazySides(len(rows), make)
 
 
 def check_eval(root: Path, dataset: str) -> str:
@@ -101,12 +117,12 @@ def check_eval(root: Path, dataset: str) -> str:
 
 
 class _Reader:
-    """What was read of a set so far; `counts` has what was mended or is odd."""
+    """What was read of a set so far; `counts` has what was mended or is odd. With `pictures` each of them is looked at."""
 
-    def __init__(self, pictures: Pictures, identity: Identity) -> None:
-        self.queries: list[Side] = []
+    def __init__(self, pictures: Pictures | None, identity: Identity) -> None:
+        self.queries: list[_Unread] = []
         self.pools: list[tuple[int, ...]] = []
-        self.sides: dict[_Candidate, Side] = {}
+        self.sides: dict[_Candidate, _Unread] = {}
         self.counts = Counter[str]()
         self._places: dict[_Candidate, int] = {}
         self._leads: dict[_Candidate, str] = {}
@@ -121,15 +137,15 @@ class _Reader:
         text, picture = row.values["qry_text"], row.values["qry_img_path"]
         instruction = (row.values.get("qry_inst") or "") if (text or "").strip() or picture else ""
         self.counts[INSTRUCTIONS_JOINED] += bool(instruction)
-        query = read_side(joined(instruction, text), picture, self._pictures, self.counts, lead=instruction)
+        query = self._side(joined(instruction, text), picture, instruction)
         for side, name in ((query, "query"), (self._candidate(right), "right candidate")):
-            if is_empty(side):
+            if _is_empty(side):
                 raise RowError(f"its {name} has neither text nor picture")
-        self.counts[EMPTY_CANDIDATES] += sum(is_empty(self._candidate(each)) for each in wrong)
+        self.counts[EMPTY_CANDIDATES] += sum(_is_empty(self._candidate(each)) for each in wrong)
         self.queries.append(query)
         self.pools.append(tuple(self._places[each] for each in (right, *wrong)))
 
-    def _candidates(self, row: ParquetRow) -> "list[_Candidate]":
+    def _candidates(self, row: ParquetRow) -> list[_Candidate]:
         """(text, picture) of a row's candidates, the right one first. The instruction is that of pictures: labels and captions
         have none, in the release layout too.
         """
@@ -153,22 +169,33 @@ class _Reader:
             self._leads.setdefault(found[-1], instruction or "" if picture else "")
         return found
 
-    def _first_like(self, candidate: "_Candidate") -> "_Candidate":
+    def _first_like(self, candidate: _Candidate) -> _Candidate:
         """The first candidate that was met of those that are one with it."""
         picture = candidate[1]
         return self._first.setdefault(picture, candidate) if picture and self._identity == "picture" else candidate
 
-    def _candidate(self, candidate: "_Candidate") -> Side:
+    def _candidate(self, candidate: _Candidate) -> _Unread:
         if candidate not in self.sides:
-            self.sides[candidate] = read_side(*candidate, self._pictures, self.counts, lead=self._leads[candidate])
+            self.sides[candidate] = self._side(*candidate, self._leads[candidate])
             self._places[candidate] = len(self._places)
         return self.sides[candidate]
+
+    def _side(self, text: str | None, picture: str | bytes | None, lead: str) -> _Unread:
+        side = worded_side(text, self.counts, has_picture=bool(picture), lead=lead)
+        if picture and self._pictures is not None:
+            self._pictures.of_row(picture)
+        return side, picture
+
+
+def _is_empty(unread: _Unread) -> bool:
+    side, picture = unread
+    return not picture and is_empty(side)
 
 
 def eval_fingerprint(eval_set: EvalSet) -> str:
     """Depends on every text and every byte of every picture of a set, on their order and on the pools, and on nothing else."""
     digest = hashlib.sha256()
-    for side in (*eval_set.queries, *eval_set.candidates):
+    for side in chained(eval_set.queries, eval_set.candidates):
         for part in (side.instruction.encode() + side.text.encode(), *side.images):
             digest.update(len(part).to_bytes(8, "big") + part)
         digest.update(b"end of side")

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.data.mmeb_registry import split_instruction
@@ -63,26 +64,26 @@ def read_side(text: str | None, picture: str | bytes | None, pictures: Pictures,
 
     `lead` is the instruction that the text begins with, where it is known; else it is told by its wording.
     """
-    if not (text or picture):
+    side = worded_side(text, counts, has_picture=bool(picture), lead=lead)
+    return replace(side, images=(pictures.of_row(picture),)) if picture else side
+
+
+def worded_side(text: str | None, counts: Counter[str], *, has_picture: bool, lead: str = "") -> Side:
+    """`read_side` without its picture, of which nothing but its being there is known."""
+    if not (text or has_picture):
         return Side()
     checked_text(text or "", "a text")
-    images = (_picture(picture, pictures),) if picture else ()
-    kept, removed = _known_markers(text or "", len(images))
+    kept, removed = _known_markers(text or "", int(has_picture))
     counts[MARKERS_REMOVED] += removed
-    known, _ = _known_markers(lead, len(images))
+    known, _ = _known_markers(lead, int(has_picture))
     instruction, rest = _cut(kept, known) if known and kept.startswith(known) else split_instruction(kept)
-    return Side(instruction=instruction, text=rest, images=images)
+    return Side(instruction=instruction, text=rest)
 
 
 def _cut(text: str, lead: str) -> tuple[str, str]:
     """A text behind its lead; the white space between them belongs to the lead."""
     rest = text[len(lead) :].lstrip()
     return text[: len(text) - len(rest)], rest
-
-
-def _picture(picture: str | bytes, pictures: Pictures) -> bytes:
-    """A picture by its path, or one that stands in the table."""
-    return pictures.read(picture) if isinstance(picture, str) else pictures.prepared(picture, "a picture in the table")
 
 
 def _known_markers(text: str, images: int) -> tuple[str, int]:

@@ -211,6 +211,10 @@ class Pictures:
         self._source: PictureSource | None = None
         self.read = lru_cache(maxsize=KEPT_PICTURES)(self._read)
 
+    def of_row(self, picture: str | bytes) -> bytes:
+        """A picture as a row has it: by its path, or as it stands there. Raises RowError."""
+        return self.read(picture) if isinstance(picture, str) else self.prepared(picture, "a picture in the table")
+
     def prepared(self, encoded: bytes, name: str) -> bytes:
         """A picture that stands in the row itself. Raises RowError naming it."""
         limited = _limited(encoded, name)

@@ -258,8 +258,8 @@ MUTANTS = (
     Mutant(
         "pictures of a benchmark are not looked at when read",
         "pipeline/data/mmeb_eval.py",
-        ", prepare=for_benchmarks(verify=verify))",
-        ")",
+        "Pictures(*places, prepare=for_benchmarks()) if verify",
+        "Pictures(*places) if verify",
         ("tests/pipeline/data/test_mmeb_eval.py",),
     ),
 )

@@ -40,7 +40,7 @@ MUTANTS = (
         "an empty wrong candidate leaves its pool",
         "pipeline/data/mmeb_eval.py",
         "for each in (right, *wrong)))",
-        "for each in (right, *wrong) if not is_empty(self._candidate(each))))",
+        "for each in (right, *wrong) if not _is_empty(self._candidate(each))))",
         EVAL,
     ),
     Mutant(

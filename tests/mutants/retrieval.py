@@ -7,6 +7,8 @@ RANKING = ("tests/eval/test_ranking.py",)
 GOLD = ("tests/eval/test_gold_ranks.py",)
 MMEB = ("tests/eval/test_mmeb.py",)
 
+LAZY = "tests/pipeline/data/test_lazy_sides.py"
+
 MUTANTS = (
     Mutant(
         "labels are told to be pictures",
@@ -168,5 +170,33 @@ MUTANTS = (
         "self.counts[REPEATED] += candidates.count(right) - 1",
         "self.counts[REPEATED] += 0",
         EVAL,
+    ),
+    Mutant(
+        "all pictures of a checked set are read when it is opened",
+        "pipeline/data/mmeb_eval.py",
+        "Pictures(*places, prepare=for_benchmarks()) if verify else None",
+        "Pictures(*places, prepare=for_benchmarks())",
+        (LAZY,),
+    ),
+    Mutant(
+        "processes read one archive from one place",
+        "pipeline/data/lazy_sides.py",
+        "if self._opened is None or self._opened[0] != os.getpid():",
+        "if self._opened is None:",
+        (LAZY,),
+    ),
+    Mutant(
+        "queries stand in another order than their pools",
+        "pipeline/data/lazy_sides.py",
+        "first[number] if number < own else second[number - own]",
+        "second[number - own] if number >= own else first[own - 1 - number]",
+        (LAZY,),
+    ),
+    Mutant(
+        "what a benchmark's reader counted is not shown",
+        "eval/subject.py",
+        """logging.getLogger(name).setLevel(logging.INFO)""",
+        """logging.getLogger(name).setLevel(logging.WARNING)""",
+        ("tests/pipeline/encode/test_encode_ranks.py",),
     ),
 )
