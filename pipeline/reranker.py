@@ -1,4 +1,4 @@
-"""A model that says how likely a candidate answers a query: P(yes) against no, read from the logits of the next token.
+"""A model that says how likely a candidate answers a query: yes against no, read from the logits of the next token.
 
 Magic-MM-Embedding ranks the first candidates of its embedder anew by it ("pointwise").
 """
@@ -50,7 +50,10 @@ class Reranker:
 
     @torch.no_grad()
     def scores(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
-        """P(yes) against no (N,) float32 of each query and candidate, the same whatever stands beside it."""
+        """The log odds of yes against no (N,) float32 of each query and candidate, the same whatever stands beside it.
+
+        They order as P(yes) does, of which float32 makes one number, and a tie, of all that the model is sure about.
+        """
         sides = [self.words.compared(query, [candidate]) for query, candidate in pairs]
         turns = (Turn(question=self.words.question(1)),)
         reader, out = self.model.reader, np.zeros(len(pairs), dtype=np.float32)
@@ -61,10 +64,10 @@ class Reranker:
         return out
 
     def _scores(self, rows: Sequence[Row]) -> np.ndarray:
-        """Of rows that end with the assistant's header: sigmoid of the logit of yes less that of no."""
+        """Of rows that end with the assistant's header: the logit of yes less that of no."""
         embedder = self.model.embedder
         batch = self.model.reader.pack([replace(row, slot=-1) for row in rows]).to(self.model.device)
         states = embedder.backbone.hidden(embedder.inputs(batch), batch.position_ids, SpanPlan.of(batch.spans))
         logits = embedder.backbone.logits(states[[int(place[-1]) for place in row_places(rows)]]).float()
-        scores: np.ndarray = torch.sigmoid(logits[:, self.yes] - logits[:, self.no]).cpu().numpy()
+        scores: np.ndarray = (logits[:, self.yes] - logits[:, self.no]).cpu().numpy()
         return scores

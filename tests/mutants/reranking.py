@@ -45,6 +45,13 @@ MUTANTS = (
         SCORES,
     ),
     Mutant(
+        "reranking: all that the model is sure about is tied",
+        "pipeline/reranker.py",
+        "(logits[:, self.yes] - logits[:, self.no])",
+        "torch.sigmoid(logits[:, self.yes] - logits[:, self.no])",
+        SCORES,
+    ),
+    Mutant(
         "reranking: the state before the last is read",
         "pipeline/reranker.py",
         "int(place[-1])",

@@ -72,12 +72,22 @@ def test_scores_are_those_of_each_pair_alone_in_transformers_own_forward(model: 
         row = model.reader.row(side, (Turn(question="Does the candidate answer the query? Say Yes or No."),), slot=0)
         logits = model.embedder.backbone.model.lm_head(own_states(model.embedder, row)[-1])
         yes, no = (int(model.builder.vocabulary.encode(word)[0]) for word in ("Yes", "No"))
-        expected.append(float(torch.softmax(logits[[yes, no]], dim=0)[0]))
+        expected.append(float(torch.logit(torch.softmax(logits[[yes, no]].double(), dim=0)[0])))
     found = reranker.scores(ordered)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
     assert found.dtype == np.float32 and len({round(score, 4) for score in expected}) > 1
-    np.testing.assert_allclose(reranker.scores(ordered[::-1]), found[::-1], atol=1e-5)
+    np.testing.assert_allclose(reranker.scores(ordered[::-1]), found[::-1], atol=1e-4)
     assert len(reranker.scores([])) == 0
+
+
+def test_candidates_that_the_model_is_sure_about_are_not_tied(model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two whose P(yes) is 1 in float32."""
+    reranker = Reranker.of(model)
+    logits = torch.zeros(2, model.embedder.backbone.vocab_size)
+    logits[:, reranker.yes] = torch.tensor([30.0, 20.0])
+    monkeypatch.setattr(type(model.embedder.backbone), "logits", lambda self, states: logits)
+    query = Side(text="a")
+    assert reranker.scores([(query, Side(text="b")), (query, Side(text="c"))]).tolist() == [30.0, 20.0]
 
 
 def test_what_was_not_trained_to_rerank_is_refused(model_folder: Path, recipe: Recipe) -> None:
