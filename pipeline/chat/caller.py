@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.chat.endpoints import Endpoint, Endpoints
 from pipeline.chat.journal import Failed, Journal
 from pipeline.chat.reply import MAX_PAUSE_SECONDS, Answer, RetryableError
-from pipeline.chat.request import ChatRequest, encode
+from pipeline.chat.request import ChatRequest, encode, plain_request
 from pipeline.chat.transport import Transport
 from pipeline.errors import EndpointSetupError, RefusedError, ServiceError
 
@@ -21,6 +21,8 @@ REFUSED, UNANSWERED, NO_LOGPROBS = "refused", "unanswered", "no log-probabilitie
 _TICK_SECONDS = 0.05
 _SYNC_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.5
+_FIRST_REFUSALS = 10
+"""So many refused by an endpoint that has answered nothing, and it is tried whether it takes anything at all."""
 _BUSY_TRIES = 50
 """Times that one request is tried again because the server has too much to do, which is no fault of either."""
 
@@ -70,6 +72,7 @@ class Caller:
         self._endpoints, self._transport, self._model, self._patience = endpoints, transport, model, patience
         self._journal, self._came = journal, came
         self._tasks: set[asyncio.Task[None]] = set()
+        self._one_trial = asyncio.Lock()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._alive_at = time.monotonic()
         self._reason = "nothing was asked"
@@ -131,7 +134,7 @@ class Caller:
         while True:
             endpoint = await self._endpoints.acquire()
             try:
-                answer = await self._call(endpoint, body, request.sampling.max_tokens)
+                answer = await self._call(endpoint, request, body)
                 if request.sampling.top_logprobs and not answer.top_logprobs:
                     return Failed(NO_LOGPROBS, f"{endpoint.url}: answered without the log-probabilities that it was asked for")
                 return answer
@@ -152,13 +155,14 @@ class Caller:
                 return Failed(UNANSWERED, f"no answer after {tries + busy} calls ({reason})")
             await asyncio.sleep(self._pause_seconds(tries + busy - 1))
 
-    async def _call(self, endpoint: Endpoint, body: bytes, max_tokens: int) -> Answer:
+    async def _call(self, endpoint: Endpoint, request: ChatRequest, body: bytes) -> Answer:
         """One call, and what it says of its endpoint. Raises as Transport.call."""
         begun, is_full = time.monotonic(), endpoint.in_flight >= endpoint.limit.slots
         self._totals.calls += 1
         try:
-            answer = await self._transport.call(endpoint.url, body, max_tokens=max_tokens)
-        except RefusedError:
+            answer = await self._transport.call(endpoint.url, body, max_tokens=request.sampling.max_tokens)
+        except RefusedError as error:
+            await self._try_plainly(endpoint, request, str(error))
             self._alive_at = time.monotonic()
             endpoint.lives()
             raise
@@ -179,6 +183,30 @@ class Caller:
         endpoint.answered += 1
         endpoint.limit.answered(begun, self._alive_at, is_full=is_full)
         return answer
+
+    async def _try_plainly(self, endpoint: Endpoint, request: ChatRequest, words: str) -> None:
+        """Raise EndpointSetupError where an endpoint refuses whatever it is asked, as some do for a model that they do not serve.
+
+        The first contents may all be what it cannot take, such as tiny pictures. So it is asked something that nobody refuses.
+        """
+        endpoint.refused += 1
+        async with self._one_trial:
+            if endpoint.setup_error is not None:
+                raise endpoint.setup_error
+            if endpoint.answered or endpoint.takes_plain or endpoint.refused < _FIRST_REFUSALS:
+                return
+            plain = plain_request(with_picture=bool(request.images))
+            self._totals.calls += 1
+            try:
+                await self._transport.call(endpoint.url, encode(plain, self._model), max_tokens=plain.sampling.max_tokens)
+                endpoint.takes_plain = True
+            except RetryableError:
+                return  # tried again at the next refusal
+            except RefusedError:
+                none = f"it refuses a plain request too, and has answered none of {endpoint.refused}: check the model's name"
+                error = EndpointSetupError(f"{words}; {none}")
+                endpoint.refuses(error)
+                raise error from None
 
     def _pause_seconds(self, tries: int) -> float:
         """Half to one and a half times 0.5, 1, 2, 4 ... seconds: many requests must not come back at one moment."""

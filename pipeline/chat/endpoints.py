@@ -55,6 +55,8 @@ class Endpoint:
     limit: InFlightLimit = field(default_factory=InFlightLimit)
     in_flight: int = 0
     answered: int = 0
+    refused: int = 0
+    takes_plain: bool = False
     failures_in_a_row: int = 0
     closed_until: float = 0.0
     setup_error: EndpointSetupError | None = None

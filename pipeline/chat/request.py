@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from PIL import Image
 
 MAX_ANSWER_TOKENS = 256
 _SIGNATURES = ((b"\x89PNG", b"image/png"), (b"\xff\xd8\xff", b"image/jpeg"), (b"GIF8", b"image/gif"), (b"RIFF", b"image/webp"))
@@ -57,6 +60,14 @@ def _parts(request: ChatRequest, model: str) -> Iterator[str]:
     yield from (hashlib.sha256(image).hexdigest() for image in request.images)
     yield from (words for turn in request.history for words in turn)
     yield request.text
+
+
+def plain_request(*, with_picture: bool) -> ChatRequest:
+    """What no endpoint refuses that serves the model: one word about a grey picture, or about nothing."""
+    grey = Image.new("RGB", (224, 224), (127, 127, 127))
+    file = io.BytesIO()
+    grey.save(file, "PNG")
+    return ChatRequest(text="Say one word.", images=(file.getvalue(),) if with_picture else (), sampling=Sampling(max_tokens=1))
 
 
 def encode(request: ChatRequest, model: str) -> bytes:

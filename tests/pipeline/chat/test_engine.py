@@ -183,6 +183,73 @@ def test_one_endpoint_without_the_model_is_left_out_with_a_word(
     assert len(wrong.requests) <= 9 and f"{wrong.url}: set aside (HTTP 404: no such model" in caplog.text
 
 
+def refuses(number: int, body: dict[str, Any]) -> Reply:
+    """What some servers say to the name of a model that they do not serve."""
+    return Reply(b"no model of this name", status=400)
+
+
+def failures(came: list[tuple[ChatRequest, Answer | Failed]]) -> int:
+    return sum(isinstance(outcome, Failed) and outcome.kind == REFUSED for _, outcome in came)
+
+
+def test_an_endpoint_that_refuses_all_ends_it_after_the_first_few(engine: MakeEngine) -> None:
+    said = r"HTTP 400: no model of this name; it refuses a plain request too, and has answered none of 10: check the model's name"
+    with chat_server(refuses) as server, engine(server.url, most_in_flight=1) as asker:
+        with pytest.raises(EndpointSetupError, match=said) as caught:
+            list(asker.ask(asked(*map(str, range(40)))))
+        assert str(caught.value).startswith(f"{server.url}: HTTP 400") and len(server.requests) == 11
+    with chat_server(refuses) as one, chat_server(refuses) as two, engine(one.url, two.url) as asker:
+        with pytest.raises(EndpointSetupError) as caught:
+            list(asker.ask(asked(*map(str, range(400)))))
+        assert one.url in str(caught.value) and two.url in str(caught.value) and len(one.requests + two.requests) < 60
+
+
+@pytest.mark.parametrize(("bad", "plain"), [(range(9), 0), (range(30), 1), ((0, *range(10, 30)), 0)])
+def test_refusals_are_those_of_contents_where_anything_is_answered(engine: MakeEngine, bad: tuple[int, ...], plain: int) -> None:
+    """Nine, then answers; all, and an answer to the plain request alone; one bad picture, good ones, and many bad ones."""
+
+    def picky(number: int, body: dict[str, Any]) -> Reply:
+        return refuses(number, body) if words(body) in map(str, bad) else echo(number, body)
+
+    with chat_server(picky) as server, engine(server.url, most_in_flight=1) as asker:
+        assert failures(list(asker.ask(asked(*map(str, range(30)))))) == len(bad)
+    assert len(server.requests) == 30 + plain and len(server.requests[-1]["messages"]) == 1
+
+
+def test_a_server_without_an_eye_for_pictures_is_found_out(engine: MakeEngine) -> None:
+    """The plain request has a picture where the refused one had: a text model answers everything else."""
+
+    def blind(number: int, body: dict[str, Any]) -> Reply:
+        return refuses(number, body) if "data:image" in json.dumps(body) else echo(number, body)
+
+    with chat_server(blind) as server, engine(server.url) as asker:
+        assert failures(list(asker.ask(asked("a", "b")))) == 0
+    with chat_server(blind) as server, engine(server.url) as asker, pytest.raises(EndpointSetupError, match="no model"):
+        list(asker.ask(asked(*map(str, range(2, 40)), images=(b"\xff\xd8\xff picture",))))
+
+
+def test_a_plain_request_that_gets_no_answer_decides_nothing(engine: MakeEngine) -> None:
+    def busy(number: int, body: dict[str, Any]) -> Reply:
+        return refuses(number, body) if body["max_tokens"] > 1 else Reply(b"", status=503 if number < 14 else 200)
+
+    with chat_server(busy) as server, engine(server.url, most_in_flight=1) as asker:
+        assert failures(list(asker.ask(asked(*map(str, range(15)))))) == 15
+    assert sum(body["max_tokens"] == 1 for body in server.requests) == 6, "from the tenth on, as none said anything of use"
+
+
+def test_one_endpoint_of_another_model_that_says_400_is_left_out(engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal takes no time, so that it would get more and more, and all of that would be lost."""
+    monkeypatch.setattr(endpoints_module, "_MOST_ASIDE_SECONDS", 30.0)
+
+    def slow(number: int, body: dict[str, Any]) -> Reply:
+        return completion(words(body), delay_seconds=0.005)
+
+    with chat_server(slow) as right, chat_server(refuses) as wrong, engine(wrong.url, right.url) as asker:
+        came = list(asker.ask(asked(*map(str, range(200)))))
+    assert failures(came) <= 9 and len(came) == 200
+    assert len(wrong.requests) <= 9 + 8 + 1, "ten, what was in flight, and the plain one"
+
+
 def test_no_endpoint_for_long_is_an_error_that_says_what_is_kept(engine: MakeEngine) -> None:
     with chat_server(lambda n, b: echo(n, b) if n < 3 else Reply(b"gone", status=500)) as server:
         hopeless = pytest.raises(ServiceError, match=r"no endpoint has answered for 1 seconds .*HTTP 500: gone.* the 3 answers")
@@ -190,7 +257,7 @@ def test_no_endpoint_for_long_is_an_error_that_says_what_is_kept(engine: MakeEng
             list(asker.ask(asked(*"abcdefgh")))
         assert len(server.requests) < 60, "set aside, it is tried now and then"
     with engine(server.url, give_up_seconds=0.5, tries=20) as asker, pytest.raises(ServiceError, match="Cannot connect"):
-        list(asker.ask(asked("h")))
+        list(asker.ask(asked("new")))
 
 
 @pytest.mark.parametrize(
