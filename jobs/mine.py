@@ -16,12 +16,14 @@ from data_prep.negatives.candidates import POSITIVE, Candidates, Pairs
 from data_prep.negatives.mining import Dataset, Window, mine
 from eval.negatives_page import Found, write_negatives_page
 from jobs.model import backbone_folder
+from jobs.ranks import rank
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage, mined_folder
 from pipeline.data.references import read_references, references_file
 from pipeline.data.shards import ShardIndex
 from pipeline.encode.embedding_cache import FOLDER
 from pipeline.encode.encode import encode
+from pipeline.encode.ranks import Ranks
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError
 from pipeline.manifest import file_digest, fingerprint, write_atomic
@@ -96,13 +98,15 @@ class MineStage:
         }
 
     def run(self, out: Path, tracker: Tracker) -> Result:
-        """Mine dataset after dataset. Raises DataError for damaged shards."""
-        model, index, counts = self._model(), ShardIndex.open(self.context.shards), Counter[str]()
+        """Mine dataset after dataset, all ranks together; the first tells of them. Raises DataError for damaged shards."""
+        model, index, counts, ranks = self._model(), ShardIndex.open(self.context.shards), Counter[str](), Ranks.join()
         statistics = {}
         for name in index.datasets:
             if index.kind(name) == "pairs" and len(index.datasets[name]):
-                statistics[name] = self._mine(out, index, name, model)
+                statistics[name] = self._mine(out, index, name, model, ranks)
                 counts.update({each: statistics[name][each] for each in ("pairs", "references", "fewer")})
+        if not ranks.is_first:
+            return Result(counts={})
         write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
         found = {name: Found(references=read_references(references_file(out, name))) for name in statistics}
         write_negatives_page(out / SHEET, index, found, seed=self.train.recipe.seed)
@@ -121,12 +125,12 @@ class MineStage:
             return load_merged(start, device=device, dtype=dtype)
         return load_untrained(backbone_folder(self.context), self.train.recipe, device=device, dtype=dtype)
 
-    def _mine(self, out: Path, index: ShardIndex, name: str, model: "EmbeddingModel") -> dict[str, float]:
+    def _mine(self, out: Path, index: ShardIndex, name: str, model: "EmbeddingModel", ranks: Ranks) -> dict[str, float]:
         from pipeline.model.device import usual_place
 
         model = shown_as(model, self.train.recipe.pixels, self.train.recipe.phase.name, name)
         pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])))
-        found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER)
+        found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER, ranks)
         sources, first = index.source_rows(name), index.datasets[name].start
 
         def embedded(rows: np.ndarray, side: int) -> np.ndarray:
@@ -144,14 +148,15 @@ class MineStage:
             query_embeddings=embedded(found.query_rows, 0),
             candidate_embeddings=embedded(found.candidate_rows, POSITIVE),
         )
-        mine(out, dataset, window, device=usual_place()[0], done=partial(self._watched, f"{name}, blocks"))
+        mine(out, dataset, window, device=usual_place()[0], ranks=ranks, done=partial(self._watched, f"{name}, blocks"))
         return _statistics(read_references(references_file(out, name)), dataset, window)
 
     def _read(self, name: str, total: int, done: int) -> None:
         self._watched(f"{name}, rows read", done, total)
 
     def _watched(self, what: str, done: int, total: int) -> None:
-        self.context.progress(self.name, done, total, what)
+        if not rank():
+            self.context.progress(self.name, done, total, what)
 
 
 def shown_as(model: "EmbeddingModel", pixels: PixelLimits | Tiles, phase: str, dataset: str) -> "EmbeddingModel":

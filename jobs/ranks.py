@@ -58,7 +58,12 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
+TOGETHER = ("train", "mine")
+"""Stages that several processes work on together."""
+
+
 def refuse_ranks(stage: str) -> None:
     """Raise PipelineError when a stage that one process does alone was started as several."""
-    if num_ranks() > 1:
-        raise PipelineError(f"crem {stage}: started as {num_ranks()} processes, but only crem train works in parallel")
+    if num_ranks() > 1 and stage not in TOGETHER:
+        named = " and ".join(f"crem {name}" for name in TOGETHER)
+        raise PipelineError(f"crem {stage}: started as {num_ranks()} processes, but only {named} work in parallel")

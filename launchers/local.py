@@ -1,9 +1,10 @@
-"""Training on this machine in several processes: what they are called with, and what their ends mean."""
+"""Training and mining on this machine in several processes: what they are called with, and what their ends mean."""
 
 import signal
 import sys
 import time
 
+from jobs.mine import MineStage
 from jobs.runner import Outcome, write_recipe
 from jobs.stage import PARENT_VARIABLE, Context
 from jobs.train import TrainStage
@@ -13,11 +14,14 @@ from pipeline.recipes.source import component_files
 from pipeline.train.fault_tolerance.signals import STOPPED
 from pipeline.train.local_ranks import run_ranks
 
+InProcesses = TrainStage | MineStage
+"""Stages that several processes work on together."""
 
-def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -> Outcome:
-    """Run the train stage in several processes and return its outcome.
 
-    The children find their settings on their command line, as a user's own `crem train` would.
+def run_in_processes(stage: InProcesses, context: Context, *, processes: int) -> Outcome:
+    """Run a stage in several processes and return its outcome.
+
+    The children find their settings on their command line, as a user's own `crem train` or `crem mine` would.
 
     Raises:
         StoppedError: a signal stopped them.
@@ -25,9 +29,9 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
     """
     before, begun = Manifest.read(stage.folder), time.monotonic()
     part_of = {PARENT_VARIABLE: context.parent_run()}
-    codes = run_ranks(train_command(stage, context), processes=processes, variables=part_of)
+    codes = run_ranks(command(stage, context), processes=processes, variables=part_of)
     if STOPPED in codes:
-        raise StoppedError(f"{stage.name}: stopped; the same command goes on from its newest checkpoint")
+        raise StoppedError(f"{stage.name}: stopped; the same command goes on from {_LEFT[type(stage)]}")
     manifest = Manifest.read(stage.folder)
     if any(codes) or manifest is None:
         said = ", ".join(f"rank {rank} {_how(code)}" for rank, code in enumerate(codes) if code)
@@ -36,17 +40,23 @@ def train_in_processes(stage: TrainStage, context: Context, *, processes: int) -
     return Outcome(stage=stage.name, folder=stage.folder, manifest=manifest, was_done=manifest == before, seconds=seconds)
 
 
-def train_command(stage: TrainStage, context: Context) -> list[str]:
-    """The command line of one process of a training: the resolved recipe, since neither name nor file says what was changed."""
+_LEFT = {TrainStage: "its newest checkpoint", MineStage: "what is mined"}
+
+
+def command(stage: InProcesses, context: Context) -> list[str]:
+    """The command line of one of the processes: the resolved recipe, since neither name nor file says what was changed."""
+    train = stage.train if isinstance(stage, MineStage) else stage
     arguments = ["--recipe", str(write_recipe(context)), "--work", str(context.work)]
     arguments += [word for file in component_files(context.recipe) for word in ("--components", str(file))]
-    arguments += ["--workers", str(stage.workers)] if stage.workers is not None else []
-    arguments += ["--step-timeout", str(stage.step_timeout)]
-    arguments += ["--stop-after", str(stage.stop_after)] if stage.stop_after is not None else []
-    arguments += ["--phase", stage.recipe.phase.name]
-    arguments += ["--start", str(stage.start)] if stage.start else []
+    if train is stage:
+        arguments += ["--workers", str(train.workers)] if train.workers is not None else []
+        arguments += ["--step-timeout", str(train.step_timeout)]
+        arguments += ["--stop-after", str(train.stop_after)] if train.stop_after is not None else []
+    arguments += ["--phase", train.recipe.phase.name]
+    arguments += ["--start", str(train.start)] if train.start else []
     arguments += ["--data", str(context.data)] if context.data != context.toy else []
-    return [sys.executable, "-m", "launchers.cli", "train", *arguments, *(["--force"] if context.force else [])]
+    name = "train" if train is stage else "mine"
+    return [sys.executable, "-m", "launchers.cli", name, *arguments, *(["--force"] if context.force else [])]
 
 
 def _how(code: int) -> str:

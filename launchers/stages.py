@@ -20,8 +20,7 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
     from jobs.run import Machine, stage
     from pipeline.train.local_ranks import is_started_rank
 
-    if name != "train":
-        refuse_ranks(name)
+    refuse_ranks(name)
     given = machine or {}
     context = options.make_context(**shared, needs=options.needed(given) if name == "convert" else ())
     settings = Machine(**given)
@@ -38,17 +37,17 @@ def one_stage(name: str, shared: dict[str, Any], machine: dict[str, Any] | None 
 
 
 def runner(processes: int) -> "Runner":
-    """How stages are run here: in this process, but training in several where that was asked for."""
+    """How stages are run here: in this process, but training and mining in several where that was asked for."""
     from jobs.ranks import num_ranks
     from jobs.runner import is_done, run_stage
-    from jobs.train import TrainStage
-    from launchers.local import train_in_processes
+    from launchers.local import InProcesses, run_in_processes
 
     def run_here(stage: "Stage", context: "Context") -> "Outcome":
         progress = context.progress
         try:
-            if isinstance(stage, TrainStage) and processes > 1 and num_ranks() == 1 and (context.force or not is_done(stage)):
-                return train_in_processes(stage, context, processes=processes)
+            alone = processes == 1 or num_ranks() > 1
+            if isinstance(stage, InProcesses) and not alone and (context.force or not is_done(stage)):
+                return run_in_processes(stage, context, processes=processes)
             return run_stage(stage, context)
         finally:
             if isinstance(progress, Progress):

@@ -1,6 +1,7 @@
 """Hard negatives of a dataset from embeddings: every query against all candidates, block after block, and a file of references.
 
 A block that is done lies in a file of its own until all are, so that what is killed goes on with the blocks that are missing.
+Several processes share the blocks out; who made one cannot be seen from it.
 """
 
 import json
@@ -16,6 +17,7 @@ from data_prep.negatives.candidates import POSITIVE, Candidates
 from data_prep.negatives.nearest import NOBODY, Floats, Ints, Nearest, nearest, query_blocks
 from pipeline.data.references import SCHEMA, read_references, references_file, write_references
 from pipeline.data.sampler import generator
+from pipeline.encode.ranks import LONE, Ranks
 from pipeline.manifest import fingerprint, write_atomic
 
 Done = Callable[[int, int], None]
@@ -56,26 +58,39 @@ class Dataset:
     candidate_embeddings: Floats
 
 
-def mine(out: Path, dataset: Dataset, window: Window, *, device: str = "cpu", done: Done = lambda done, total: None) -> int:
-    """Write the side file of a dataset, unless it is there; returns how many references it has."""
+def mine(
+    out: Path,
+    dataset: Dataset,
+    window: Window,
+    *,
+    device: str = "cpu",
+    ranks: Ranks = LONE,
+    done: Done = lambda done, total: None,
+) -> int:
+    """Write the side file of a dataset, unless it is there; returns how many references it has. Every rank must call it."""
     path = references_file(out, dataset.name)
-    if not path.is_file():
+    if not ranks.gather(path.is_file())[0]:  # the first's word: others may look before or behind its writing
         parts = out / f"{path.stem}.blocks"
-        blocks = _mined_blocks(parts, dataset, window, device=device, done=done)
-        table = pa.concat_tables([SCHEMA.empty_table(), *(read_references(block) for block in blocks)])
-        write_references(path, table.sort_by([("row", "ascending"), ("rank", "ascending")]).combine_chunks())
-        shutil.rmtree(parts)
+        if ranks.is_first:
+            _begin(parts, dataset, window)
+        ranks.gather(None)
+        blocks = _mined_blocks(parts, dataset, window, device=device, ranks=ranks, done=done)
+        ranks.gather(None)
+        if ranks.is_first:
+            table = pa.concat_tables([SCHEMA.empty_table(), *(read_references(block) for block in blocks)])
+            write_references(path, table.sort_by([("row", "ascending"), ("rank", "ascending")]).combine_chunks())
+            shutil.rmtree(parts)
+        ranks.gather(None)
     return len(read_references(path))
 
 
-def _mined_blocks(parts: Path, dataset: Dataset, window: Window, *, device: str, done: Done) -> list[Path]:
-    """Files of all blocks of queries; those that are there are not made again, unless they were made of something else."""
-    _begin(parts, dataset, window)
+def _mined_blocks(parts: Path, dataset: Dataset, window: Window, *, device: str, ranks: Ranks, done: Done) -> list[Path]:
+    """Files of all blocks of queries, of which this rank makes its share; those that are there are not made again."""
     pairs_of = _pairs_by_query(dataset.candidates.query_of)
     blocks = query_blocks(len(dataset.query_embeddings))
     files = [parts / f"{number:06d}.parquet" for number in range(len(blocks))]
     for number, (block, file) in enumerate(zip(blocks, files, strict=True)):
-        if not file.is_file():
+        if number % ranks.count == ranks.rank and not file.is_file():
             found = nearest(
                 dataset.query_embeddings,
                 dataset.candidate_embeddings,

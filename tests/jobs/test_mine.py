@@ -45,7 +45,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
         return loaded[-1]
 
     monkeypatch.setattr("pipeline.inference.load_untrained", fake)
-    monkeypatch.setattr(Encoding, "usual", lambda cache: Encoding(cache=cache))
+    monkeypatch.setattr(Encoding, "usual", lambda cache, ranks: Encoding(cache=cache, ranks=ranks))
     return loaded
 
 

@@ -314,7 +314,7 @@ def test_processes_of_a_training_get_the_resolved_recipe(tmp_path: Path, monkeyp
 
     monkeypatch.setattr("subprocess.Popen", start)
     with pytest.raises(KeyboardInterrupt):
-        local.train_in_processes(TrainStage(context=context), context, processes=2)
+        local.run_in_processes(TrainStage(context=context), context, processes=2)
     assert resolve(commands[0][commands[0].index("--recipe") + 1]) == recipe
 
 
@@ -322,7 +322,7 @@ def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run,
     monkeypatch.setenv("WORLD_SIZE", "2")
     code, _, error = crem("convert")
     assert code == 1
-    assert "started as 2 processes, but only crem train works in parallel" in one_line(error)
+    assert "started as 2 processes, but only crem train and crem mine work in parallel" in one_line(error)
 
 
 def test_help_waits_for_no_heavy_library() -> None:

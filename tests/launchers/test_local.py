@@ -27,7 +27,7 @@ def test_the_processes_of_a_training_know_the_run_of_the_chain(tmp_path: Path, m
         work=tmp_path, data=tmp_path / "toy", recipe=load("tiny"), tracking="nowhere://", parent_run=lambda: "chain-1"
     )
     with pytest.raises(PipelineError):
-        local.train_in_processes(TrainStage(context=context), context, processes=2)
+        local.run_in_processes(TrainStage(context=context), context, processes=2)
     assert known == [{PARENT_VARIABLE: "chain-1"}]
     monkeypatch.setenv(PARENT_VARIABLE, "chain-2")
     assert replace(context, parent_run=parent_in_environment).parent_run() == "chain-2"
@@ -48,7 +48,7 @@ def test_how_processes_end_is_one_line(
     context = Context(work=tmp_path, data=tmp_path / "toy", recipe=load("tiny"), tracking="nowhere://")
     monkeypatch.setattr(local, "run_ranks", lambda *_, **__: codes)
     with pytest.raises(kind, match=words):
-        local.train_in_processes(TrainStage(context=context), context, processes=2)
+        local.run_in_processes(TrainStage(context=context), context, processes=2)
 
 
 @pytest.mark.parametrize("end", ["None", "StoppedError('after a checkpoint')"])
@@ -85,7 +85,7 @@ def test_a_finished_training_starts_no_process(
     called: list[str] = []
     monkeypatch.setattr("jobs.runner.is_done", lambda stage: is_done)
     monkeypatch.setattr("jobs.runner.run_stage", lambda stage, context: called.append("here"))
-    monkeypatch.setattr("launchers.local.train_in_processes", lambda stage, context, processes: called.append("there"))
+    monkeypatch.setattr("launchers.local.run_in_processes", lambda stage, context, processes: called.append("there"))
     context = Context(work=tmp_path, data=tmp_path / "toy", recipe=load("tiny"), tracking="nowhere://", force=is_forced)
     runner(2)(TrainStage(context=context), context)
     assert called == ["there" if starts else "here"]

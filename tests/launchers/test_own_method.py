@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from jobs.stage import Context
 from jobs.train import TrainStage
 from launchers.cli import group
-from launchers.local import train_command
+from launchers.local import command
 from pipeline.components import shortcoming
 from pipeline.errors import ConfigError
 from pipeline.export import export
@@ -91,7 +91,7 @@ def test_ranks_of_a_training_know_the_classes_of_the_file(file: Path, tmp_path: 
     """Their command line, read in a new process; without the file it says what is missing."""
     recipe = resolve(f"{file}:voco_search", [*SMALL, "pooling=MeanOver"])
     context = Context(work=tmp_path, data=tmp_path / "toy", recipe=recipe, tracking=default_uri(tmp_path))
-    words = train_command(TrainStage(context=context), context)
+    words = command(TrainStage(context=context), context)
     assert words[words.index("--components") + 1] == str(file.resolve())
     read = (
         "import sys; from launchers.cli import train\n"

@@ -54,6 +54,13 @@ MUTANTS = (
         MINING,
     ),
     Mutant(
+        "mining: each rank makes the blocks of the first",
+        "data_prep/negatives/mining.py",
+        "number % ranks.count == ranks.rank and",
+        "number % ranks.count == 0 and",
+        MINING,
+    ),
+    Mutant(
         "mining: references by place, as if the source had no holes",
         "pipeline/data/references.py",
         "    found = np.searchsorted(source, source_rows)\n",

@@ -1,5 +1,9 @@
 """Mined negatives on a corpus small enough to work out by hand, and killed at every block."""
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ from data_prep.negatives import mining, nearest
 from data_prep.negatives.candidates import Candidates, Pairs, bare_digest, embedded_digest
 from data_prep.negatives.mining import Dataset, Window, mine
 from pipeline.data.references import read_references, references_file
+from pipeline.encode.ranks import Ranks
 from pipeline.sample import Side
 
 ALL = Window(first=1, last=10_000, most=10_000, seed=0)
@@ -148,6 +153,63 @@ def test_killed_mining_goes_on_and_gives_the_same_bytes(
     assert len(ranked) == blocks, "a dataset that is done is not mined again"
     one, other = (references_file(tmp_path / name, "Toy").read_bytes() for name in ("whole", "killed"))
     assert one == other
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreadRanks(Ranks):
+    """Ranks that are threads of this process."""
+
+    meeting: threading.Barrier
+    told: list[object]
+
+    def gather(self, value: object) -> list[object]:  # type: ignore[override]
+        self.told[self.rank] = value
+        self.meeting.wait(60)
+        found = list(self.told)
+        self.meeting.wait(60)
+        return found
+
+
+def together(out: Path, count: int, given: Dataset, window: Window) -> None:
+    """Mine by so many ranks."""
+    meeting, told = threading.Barrier(count), [None] * count
+
+    def work(rank: int) -> None:
+        mine(out, given, window, ranks=ThreadRanks(rank=rank, count=count, meeting=meeting, told=told))  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(work, range(count)))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_ranks_share_the_blocks_and_write_the_bytes_of_one(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one was killed in the middle, and others, more or fewer, go on."""
+    monkeypatch.setattr(nearest, "QUERY_BLOCK", 2)
+    given, window = dataset(), Window(first=1, last=6, most=3, seed=1)
+    by: Counter[int] = Counter()
+    whole = mining.nearest
+
+    def counted(*args: object, **words: object) -> object:
+        by[threading.get_ident()] += 1
+        return whole(*args, **words)  # type: ignore[arg-type]
+
+    mine(tmp_path / "one", given, window)
+    monkeypatch.setattr(mining, "nearest", counted)
+    together(tmp_path / "many", count, given, window)
+    blocks = len(nearest.query_blocks(len(given.query_embeddings)))
+    assert sum(by.values()) == blocks and len(by) == count and max(by.values()) - min(by.values()) <= 1
+    by.clear()
+
+    def die(done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mine(tmp_path / "killed", given, window, done=die)
+    together(tmp_path / "killed", count, given, window)
+    assert sum(by.values()) == blocks, "what was ranked before is not ranked again"
+    files = [references_file(tmp_path / name, "Toy").read_bytes() for name in ("one", "many", "killed")]
+    assert files[0] == files[1] == files[2]
 
 
 def test_blocks_of_another_model_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
