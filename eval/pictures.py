@@ -39,20 +39,21 @@ def _grey(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-def thumbnail(picture: bytes) -> str:
-    """A data URI of at most 192 pixels a side, for a page without outside files. Small pictures are kept byte for byte."""
+def thumbnail(picture: bytes, side: int = THUMBNAIL_SIDE) -> str:
+    """A data URI of at most so many pixels a side, for a page without outside files. Small files are kept byte for byte."""
     suffix, *_ = measure(picture)
     if len(picture) <= _KEPT_BYTES:
-        return _data_uri(_MIME[suffix], picture)
+        return data_uri(_MIME[suffix], picture)
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(picture), formats=("JPEG", "PNG")) as opened:
             small = opened.convert("RGB")
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    small.thumbnail((side, side))
     file = io.BytesIO()
     small.save(file, format="JPEG", quality=80)
-    return _data_uri("image/jpeg", file.getvalue())
+    return data_uri("image/jpeg", file.getvalue())
 
 
-def _data_uri(mime: str, content: bytes) -> str:
+def data_uri(mime: str, content: bytes) -> str:
+    """A file as an address that holds it."""
     return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"

@@ -9,6 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from eval.report_markup import escape
 
 Point = tuple[float, float]
@@ -17,6 +21,7 @@ Bar = tuple[float, float | None, float | None]
 
 NUM_COLOURS = 6
 _MOST_LABEL = 40
+_HEAT_STEPS, _HEAT_ALPHAS = 32, (40, 160)
 _INK, _SOFT, _LINE = "#010101", "#020202", "#030303"
 _NAMES = {_INK: "--ink", _SOFT: "--soft", _LINE: "--line", "#040404": "--card"}
 _RUN = [f"#0506{number:02x}" for number in range(NUM_COLOURS)]
@@ -66,6 +71,19 @@ def svg_of(axes: Any, title: str, name: str) -> str:
         text = text.replace(colour, f"var({variable})")
     text = _IDS.sub(lambda found: f"{found[1]}{name}-", text)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+
+
+def heat(values: npt.NDArray[np.float64]) -> bytes:
+    """Values (rows, columns) from 0 to 1 as a PNG of a pixel each, to lie over a picture: dark and thin to bright and dense."""
+    from matplotlib import colormaps
+
+    steps = np.linspace(0.0, 1.0, _HEAT_STEPS)
+    colours = (colormaps["inferno"](steps)[:, :3] * 255).round().astype(np.uint8)
+    picture = Image.fromarray((values.clip(0.0, 1.0) * (_HEAT_STEPS - 1)).round().astype(np.uint8), mode="P")
+    picture.putpalette(colours.tobytes())
+    file = io.BytesIO()
+    picture.save(file, format="PNG", transparency=np.linspace(*_HEAT_ALPHAS, _HEAT_STEPS).astype(np.uint8).tobytes())
+    return file.getvalue()
 
 
 def run_colour(number: int) -> str:

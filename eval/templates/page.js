@@ -2,9 +2,12 @@
 // Enlarging pictures: with the mouse, or Tab and Enter.
 const dialog = document.querySelector("dialog");
 function enlarge(picture) {
-  const shown = new Image();
-  shown.src = picture.src;
-  shown.alt = "";
+  const frame = picture.closest(".seen");
+  const shown = (frame ?? picture).cloneNode(true);
+  for (const name of ["role", "tabindex", "aria-label"]) {
+    shown.removeAttribute(name);
+    shown.querySelector("img")?.removeAttribute(name);
+  }
   dialog.querySelector("div").replaceChildren(shown);
   dialog.showModal();
 }

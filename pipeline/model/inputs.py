@@ -88,6 +88,10 @@ class PixelLimits:
         """Other limits. Raises ConfigError where they cross."""
         return replace(self, min_tokens=least, max_tokens=most)
 
+    def over_picture(self, values: np.ndarray, tokens: tuple[int, ...], height: int, width: int) -> np.ndarray:
+        """Values (..., V) of a picture's visual tokens, of grid `tokens` (1, h, w), as they lie over it: (..., h, w)."""
+        return values.reshape(*values.shape[:-1], *tokens[1:])
+
     def show(self, picture: Image.Image, view: "View") -> np.ndarray:
         """What is seen of an RGB picture, resized: uint8 (3, H, W), of the whole picture's H and W for every view."""
         height, width = self.resized(picture.height, picture.width)

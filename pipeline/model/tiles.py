@@ -106,6 +106,20 @@ class Tiles:
             )
         return self
 
+    def over_picture(self, values: np.ndarray, tokens: tuple[int, ...], height: int, width: int) -> np.ndarray:
+        """Values (..., V) of a picture's visual tokens, of grid `tokens` (tiles, h, w), as they lie over it:
+        (..., rows * h, columns * w). What a token of the thumbnail has is spread evenly over what it sees; the sum stays.
+        """
+        rows, columns = self.canvas(height, width)
+        count, rest = rows * columns, values.shape[:-1]
+        tiles: np.ndarray = values.reshape(*rest, *tokens)
+        cut: np.ndarray = tiles[..., :count, :, :].reshape(*rest, rows, columns, *tokens[1:])
+        whole: np.ndarray = np.moveaxis(cut, -3, -2).reshape(*rest, rows * tokens[1], columns * tokens[2]).copy()
+        if tokens[0] == count:
+            return whole
+        whole += tiles[..., -1, :, :].repeat(rows, axis=-2).repeat(columns, axis=-1) / count
+        return whole
+
     def show(self, picture: Image.Image, view: View = WHOLE) -> np.ndarray:
         """What is seen of an RGB picture, (3, tiles * side, side) uint8, of the whole picture's tiles for every view."""
         rows, columns = self.canvas(picture.height, picture.width)

@@ -36,6 +36,7 @@ from tests.pipeline.model.test_generation import (  # noqa: F401
     test_answers_and_their_logits_equal_whole_forward_passes,
     test_batched_answers_equal_single_ones_and_differ_from_native,
 )
+from tests.pipeline.model.test_token_attention import test_weights_are_those_of_transformers_own_forward  # noqa: F401
 from tests.pipeline.test_sequence import test_positions_are_transformers_own  # noqa: F401
 from tests.pipeline.train.test_step import test_cached_gradients_equal_the_full_batch  # noqa: F401
 

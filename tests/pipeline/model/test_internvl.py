@@ -45,6 +45,7 @@ from tests.pipeline.model.test_generation import (  # noqa: F401
     test_batched_answers_equal_single_ones_and_differ_from_native,
 )
 from tests.pipeline.model.test_shrinkers import shrunk_plane
+from tests.pipeline.model.test_token_attention import test_weights_are_those_of_transformers_own_forward  # noqa: F401
 from tests.pipeline.own_forward import own_states
 
 TILES = Tiles(side=TILE_PIXELS, max_tiles=4)
