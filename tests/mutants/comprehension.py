@@ -14,6 +14,7 @@ ASKED_AS = ("tests/pipeline/test_asked_as.py",)
 COMMAND = ("tests/eval/test_vlm_command.py",)
 JUDGES = ("tests/eval/test_judges.py",)
 PREDICTIONS = ("tests/eval/test_predictions.py",)
+EVALUATED = ("tests/jobs/test_evaluate_judged.py",)
 
 BATCHES = ("tests/pipeline/test_answer_batches.py",)
 
@@ -440,5 +441,19 @@ MUTANTS = (
         "words.index(label) >= len(words) - self.label_tail",
         "words.index(label) >= len(words) - self.label_tail - 1",
         ("tests/eval/test_messy_answers.py",),
+    ),
+    Mutant(
+        "crem evaluate has no judge",
+        "jobs/evaluate.py",
+        "judge = _judge(self.choice.judge, self.choice.judge_urls)",
+        "judge = None",
+        EVALUATED,
+    ),
+    Mutant(
+        "each mode has judges' replies of its own",
+        "eval/judges/judges.py",
+        "Journal(journal_path(folder, self.model)) as journal,",
+        "Journal(journal_path(folder, f'{self.model}{id(scripts)}')) as journal,",
+        EVALUATED,
     ),
 )
