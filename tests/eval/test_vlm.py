@@ -225,6 +225,9 @@ def test_question_files_of_a_data_folder(tmp_path: Path) -> None:
         (tmp_path / "mcq" / f"{name}.tsv").touch()
     (tmp_path / "mcq" / "._A.tsv").write_bytes(b"Mac OS X")
     assert [path.stem for path in question_files(tmp_path)] == ["A", "B"]
+    (tmp_path / "mcq" / "D.TSV").touch()
+    (tmp_path / "mcq" / ".E.tsv").touch()
+    assert [path.name for path in question_files(tmp_path)] == ["A.tsv", "B.tsv", "D.TSV"]
     assert [path.stem for path in question_files(tmp_path, ["B"])] == ["B"]
     with pytest.raises(DataError, match=r"no C\.tsv"):
         question_files(tmp_path, ["C"])
