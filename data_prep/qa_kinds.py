@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from data_prep import qa_caption, qa_description, qa_dialogue
-from data_prep.qa_script import Script, Wording
+from data_prep.qa_script import Script, Wording, side_identity
 from pipeline.chat import MAX_ANSWER_TOKENS
 from pipeline.data.qa import QaKind
 from pipeline.sample import Sample, Side
@@ -17,7 +17,8 @@ class Kind:
 
     `negatives`: the pictures of hard negatives are asked about too. `max_tokens` is what an answer may have unless a user says
     otherwise, and `timeout_seconds` the time that one of so many tokens may take. An answer that is no target is asked for
-    `again` times more at most, at other seeds. `wording` is all else that decides what is said.
+    `again` times more at most, at other seeds. `wording` is all else that decides what is said. `limits` are the largest numbers
+    of pictures that are drawn, by dataset (see qa_drawn); None: all are asked about.
     """
 
     name: QaKind
@@ -29,11 +30,22 @@ class Kind:
     timeout_seconds: float = 60.0
     again: int = 0
     wording: Mapping[str, object]
+    limits: Mapping[str, int] | None = None
 
     def sides(self, sample: Sample) -> Iterator[Side]:
-        """The sides of a pair that may have turns: query, positive, then the negatives where they count."""
+        """The sides of a pair that may have turns: query, positive, then the negatives where they count.
+
+        One whose pictures were not drawn is empty.
+        """
         assert sample.positive is not None, "a dataset of pairs has positives"
-        yield from sample.sides if self.negatives else (sample.query, sample.positive)
+        for side in sample.sides if self.negatives else (sample.query, sample.positive):
+            is_drawn = self.limits is None or not side.images or draw_number(side) <= self.limits[sample.dataset]
+            yield side if is_drawn else Side()
+
+
+def draw_number(side: Side) -> int:
+    """What decides whether a side's pictures are drawn: equal for equal pictures, whatever is said beside them."""
+    return int(side_identity(Side(images=side.images), asked=("drawn",))[:15], 16)
 
 
 def described(wording: Wording) -> Kind:

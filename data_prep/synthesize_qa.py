@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from data_prep.qa_counts import MAX_UNANSWERED, Counts, listed
+from data_prep.qa_drawn import drawn
 from data_prep.qa_join import VOID, Join, Progress, pair_datasets
 from data_prep.qa_kinds import BY_NAME, QA, Kind
 from data_prep.qa_prompts import read_prompts
@@ -187,6 +188,9 @@ def _refuse_unanswered(counts: Counts, share: float, rejects: Path) -> None:
     show_default="as many as it answers without a queue",
     help="Calls in flight at one endpoint, at most.",
 )
+@click.option(
+    "--most-pictures", type=click.IntRange(1), metavar="N", help="Different pictures of each dataset to ask about (CoMa: 30000)."
+)
 @click.option("--shard-index", type=click.IntRange(0), metavar="I", help="Ask about slice I of --num-shards alone, from 0.")
 @click.option(
     "--num-shards", type=click.IntRange(1), metavar="N", help="Slices of the whole work, such as tasks of a Slurm array."
@@ -221,8 +225,9 @@ def main(
     try:
         asked = _named(kind, read_prompts(prompts))
         part = slice_of(given.pop("shard_index"), given.pop("num_shards"))
-        max_unanswered = given.pop("max_unanswered")
+        max_unanswered, most = given.pop("max_unanswered"), given.pop("most_pictures")
         teacher = _teacher(url, local, **given)
+        asked = drawn(asked, shards, most, _progress_line)
         if part is not None:
             if teacher is None:
                 raise ConfigError("--shard-index: nothing is asked without --url or --local")

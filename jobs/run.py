@@ -36,6 +36,7 @@ class Machine:
     teacher_workers: int | None = None
     answer_tokens: int | None = None
     prompts: Path | None = None
+    most_pictures: int | None = None
     max_unanswered: float = MAX_UNANSWERED
     negatives_judge_urls: tuple[str, ...] = ()
     negatives_judge: str = JUDGE
@@ -122,6 +123,7 @@ def synthesize_stage(context: Context, machine: Machine) -> SynthesizeStage:
         workers=machine.teacher_workers,
         answer_tokens=machine.answer_tokens,
         prompts=machine.prompts,
+        most_pictures=machine.most_pictures,
         max_unanswered=machine.max_unanswered,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep import scene_server
+from data_prep.qa_drawn import drawn
 from data_prep.qa_filters import RULES
 from data_prep.qa_kinds import QA, Kind
 from data_prep.qa_prompts import read_prompts
@@ -44,7 +45,8 @@ class SynthesizeStage:
     `url` are addresses and files of addresses, `local` is a model of this process in their place. Without either, and away from
     the toy world, only sides without pictures get a turn. What is asked follows from the recipe; for one that asks pairs nothing
     nothing is made, and what lies there stays as it is, so that what was trained beside it is not trained again. `prompts` is a
-    file of the user's own wordings and kinds. `answer_tokens` None: each kind has its own. `workers` None: calls in flight as
+    file of the user's own wordings and kinds. `most_pictures` of each dataset are asked about, where it is about pictures; None:
+    all. `answer_tokens` None: each kind has its own. `workers` None: calls in flight as
     each endpoint takes them.
     """
 
@@ -55,6 +57,7 @@ class SynthesizeStage:
     workers: int | None = None
     answer_tokens: int | None = None
     prompts: Path | None = None
+    most_pictures: int | None = None
     max_unanswered: float = MAX_UNANSWERED
     name: str = "synthesize"
     writing: Writing = Writing.KEEP
@@ -86,7 +89,7 @@ class SynthesizeStage:
         """Ask, kind after kind, and write the side files."""
         counts: dict[str, int] = {}
         with self._asked() as teacher:
-            for kind in self._kinds:
+            for kind in map(self._drawn, self._kinds):
                 told = self._synthesize(kind, out, teacher)
                 counts |= told if kind.name == "qa" else {f"{kind.name}_{name}": number for name, number in told.items()}
         content = {kind.name: QaTable.open(out, kind.name).fingerprint for kind in self._kinds or (QA,)}
@@ -98,7 +101,7 @@ class SynthesizeStage:
         if teacher is None:
             raise ConfigError("--shard-index: nothing is asked without --url or --local")
         counts: dict[str, int] = {}
-        for kind in self._kinds:
+        for kind in map(self._drawn, self._kinds):
             told = synthesize_slice(
                 self.context.shards, self.folder, part, teacher=teacher, kind=kind, progress=self._reporter(kind)
             )
@@ -115,7 +118,7 @@ class SynthesizeStage:
             if teacher is None or not self._kinds:
                 why = "by this recipe" if teacher else "without --url or --local"
                 raise ConfigError(f"--sample, --dry-run: nothing is asked {why}")
-            for kind in self._kinds:
+            for kind in map(self._drawn, self._kinds):
                 shards = self.context.shards
                 samples[kind.name] = take_sample(shards, self.folder, count, teacher=teacher, kind=kind)
                 left = sides_left(shards, self.folder, teacher=teacher, kind=kind, progress=self._reporter(kind))
@@ -129,9 +132,14 @@ class SynthesizeStage:
         kinds = read_prompts(self.prompts)
         return [kinds[name] for name in kinds_needed(self.context.recipe, kinds)]
 
+    def _drawn(self, kind: Kind) -> Kind:
+        return drawn(kind, self.context.shards, None if kind.texts else self.most_pictures, self._reporter(kind))
+
     def _settings_of(self, kind: Kind) -> dict[str, object]:
+        most = {"most_pictures": self.most_pictures} if self.most_pictures and not kind.texts else {}
         return {
             **kind.wording,
+            **most,
             "teacher": self._teacher,
             "answer_tokens": self.answer_tokens or kind.max_tokens,
             "filters": fingerprint(RULES),

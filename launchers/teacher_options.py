@@ -36,6 +36,12 @@ TEACHER_OPTIONS = (
         help="Wordings of your own, and kinds; an answer that is no target may be asked for again (docs/data.md).",
     ),
     click.option(
+        "--most-pictures",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Different pictures of each dataset that dialogues and captions are asked for (CoMa: 30000). Default: all.",
+    ),
+    click.option(
         "--max-unanswered",
         type=click.FloatRange(0, 1),
         default=MAX_UNANSWERED,

@@ -132,7 +132,10 @@ def test_kinds_lie_side_by_side_each_with_its_settings_and_counts(context: Conte
     key = make_key("Pics", 0)
     assert QaTable.open(context.qa, "dialogue").turns("Pics", key, "query") == tuple(Turn(question=q, answer=a) for q, a in turns)
     assert len(QaTable.open(context.qa).turns("Pics", key, "query")) == ("qa" in needed)
+    capped = dict(stage("synthesize", context, Machine(url=("http://127.0.0.1:1/v1",), most_pictures=7)).settings())
+    assert capped.pop("dialogue")["most_pictures"] == 7 and "most_pictures" not in capped  # type: ignore[index]
     settings = asking.settings()
+    assert "most_pictures" not in settings["dialogue"]  # type: ignore[operator]
     assert settings["dialogue"]["answer_tokens"] == 4096 and settings["dialogue"]["temperature"] == 0.7  # type: ignore[index]
     assert ("question" in settings) == ("qa" in needed)
     assert result.content != QaTable.open(context.qa).fingerprint, "training depends on the dialogues too"

@@ -12,8 +12,30 @@ STAGE = ("tests/jobs/test_synthesize.py",)
 CHAT_MODEL = ("tests/pipeline/test_chat_model.py",)
 LOCAL_ENGINE = ("tests/pipeline/chat/test_local.py",)
 LOCAL = ("tests/data_prep/test_synthesize_local.py",)
+DRAWN = ("tests/data_prep/test_qa_drawn.py",)
 
 MUTANTS = (
+    Mutant(
+        "pictures of negatives are not drawn from",
+        "data_prep/qa_drawn.py",
+        "for side in kind.sides(sample) if side.images)",
+        "for side in (sample.query, sample.positive) if side and side.images)",
+        DRAWN,
+    ),
+    Mutant(
+        "a picture that many rows show is drawn many times",
+        "data_prep/qa_drawn.py",
+        "if number in held or (",
+        "if (",
+        DRAWN,
+    ),
+    Mutant(
+        "words beside a picture decide whether it is drawn",
+        "data_prep/qa_kinds.py",
+        "side_identity(Side(images=side.images), asked=",
+        "side_identity(side, asked=",
+        DRAWN,
+    ),
     Mutant(
         "a model of this process is not told what was said before",
         "pipeline/chat_model.py",

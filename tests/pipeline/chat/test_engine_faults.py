@@ -108,7 +108,7 @@ def test_killed_ten_times_it_asks_for_nothing_that_it_had(tmp_path: Path) -> Non
         def watch() -> None:
             while not stop.is_set():
                 most[0] = max(most[0], sum(len(s.requests) - s.ended for s in (first, second)))
-                time.sleep(0.001)
+                time.sleep(0.004)
 
         watcher = threading.Thread(target=watch)
         watcher.start()
