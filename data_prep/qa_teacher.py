@@ -101,17 +101,18 @@ class ServedTeacher:
 class LocalTeacher:
     """A model folder that answers in this process, on the GPU where there is one. It is loaded when it is first asked.
 
-    `answer_tokens` None: each kind has its own.
+    `answer_tokens` None: each kind has its own. `option` is what the user named it with.
     """
 
     folder: Path
     answer_tokens: int | None = None
+    option: str = "--local"
 
     def __post_init__(self) -> None:
         """Raises CheckpointError for a folder without a model."""
         if not (self.folder / "config.json").is_file():
             raise CheckpointError(
-                f"--local {self.folder}: no config.json in it, so it is not a model folder; name one, such as a downloaded "
+                f"{self.option} {self.folder}: no config.json in it, so it is not a model folder; name one, such as a downloaded "
                 "Qwen2.5-VL-3B-Instruct"
             )
 
@@ -127,8 +128,12 @@ class LocalTeacher:
         return _sampling(kind, self.answer_tokens)
 
     def asker(self, kind: Kind, journal: Journal) -> AbstractContextManager[Asker]:
+        """As `engine`, whatever the kind."""
+        return nullcontext(self.engine(journal))
+
+    def engine(self, journal: Journal) -> LocalEngine:
         """An engine over the model. Raises CheckpointError for a folder whose model does not load."""
-        return nullcontext(LocalEngine(self._loaded, name=self.model, journal=journal))
+        return LocalEngine(self._loaded, name=self.model, journal=journal)
 
     @cached_property
     def _loaded(self) -> AnsweringModel:

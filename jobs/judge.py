@@ -16,14 +16,14 @@ from data_prep.negatives.judging import (
     take_exempt,
     write_verdicts,
 )
-from data_prep.qa_teacher import addresses
+from data_prep.qa_teacher import Asker, LocalTeacher, addresses
 from data_prep.toy_world import FACTS
 from eval.negatives_page import Found, write_negatives_page
 from jobs.defaults import JUDGE, MAX_UNJUDGED
 from jobs.mine import SHEET, STATISTICS
 from jobs.stage import Context, Input, Result, Writing
 from jobs.train import TrainStage, judged_folder, mined_folder
-from pipeline.chat import ChatEngine, EndpointList, Journal, Patience
+from pipeline.chat import ChatEngine, EndpointList, Journal, LocalEngine, Patience
 from pipeline.data.references import read_references, references_file, verdicts_file
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import ConfigError
@@ -38,9 +38,10 @@ JOURNAL = "answers.jsonl"
 class JudgeStage:
     """Asks about each mined pair of a query and a candidate. Stopped at any moment, it goes on with those that have no answer.
 
-    `url` are addresses and files of addresses of a vision-language model that tells log-probabilities; over the toy world a
-    loopback server that knows the scenes stands in for it. `workers` None: calls in flight as each endpoint takes them. More
-    than the share `max_unjudged` of pairs without a verdict stop the stage.
+    `url` are addresses and files of addresses of a vision-language model that tells log-probabilities. Without any, `model` may
+    be a model folder, which judges in this process; over the toy world a loopback server that knows the scenes stands in.
+    `workers` None: calls in flight as each endpoint takes them. More than the share `max_unjudged` of pairs without a verdict
+    stop the stage.
     """
 
     train: TrainStage
@@ -54,10 +55,11 @@ class JudgeStage:
         """Raises ConfigError where nothing is judged, or nobody could be asked: not after days of training in front of it."""
         recipe, _ = self.train.recipe, self.negatives
         done = self.folder.is_dir() and Manifest.read(self.folder) is not None
-        if not (self.url or self._is_toy or done):
+        if not (self.url or self._local or self._is_toy or done):
             raise ConfigError(
-                f"--judge-url: phase {recipe.phase.name} takes judged negatives, and nobody judges; give the address of "
-                f"a model that tells log-probabilities, or take mined ones: --set {recipe.phase_path}.negatives=Mined"
+                f"--judge-url: phase {recipe.phase.name} takes judged negatives, and nobody judges; give the address of a model "
+                "that tells log-probabilities, name a model folder with --judge, or take mined ones: "
+                f"--set {recipe.phase_path}.negatives=Mined"
             )
         if self.url:
             EndpointList(addresses(self.url))
@@ -102,11 +104,8 @@ class JudgeStage:
         """Judge dataset after dataset. Raises DataError for damaged shards, ServiceError where too many have no verdict."""
         index, mined = ShardIndex.open(self.context.shards), self.inputs()["mined"].path
         names = [name for name in index.datasets if references_file(mined, name).is_file()]
-        with self._endpoints() as urls, Journal(out / JOURNAL) as journal:
-            patience = Patience(most_in_flight=self.workers)
-            endpoints = EndpointList(addresses(urls))
-            with ChatEngine(endpoints, model=self._judge, journal=journal, patience=patience) as engine:
-                statistics = {name: self._judged(out, mined, index, name, engine) for name in names}
+        with Journal(out / JOURNAL) as journal, self._asked(journal) as engine:
+            statistics = {name: self._judged(out, mined, index, name, engine) for name in names}
         refuse_unjudged(list(statistics.values()), self.max_unjudged)
         write_atomic(out / STATISTICS, json.dumps(statistics, indent=1) + "\n")
         write_negatives_page(out / SHEET, index, self._found(out, names), seed=self.train.recipe.seed)
@@ -114,7 +113,7 @@ class JudgeStage:
         content = {name: file_digest(references_file(out, name)) for name in names}
         return Result(counts={**counts, "asked": engine.totals.answers}, content=fingerprint(content))
 
-    def _judged(self, out: Path, mined: Path, index: ShardIndex, name: str, engine: ChatEngine) -> dict[str, Any]:
+    def _judged(self, out: Path, mined: Path, index: ShardIndex, name: str, engine: Asker) -> dict[str, Any]:
         if name in self.negatives.exempt:
             return take_exempt(mined, out, name)
         references = read_references(references_file(mined, name))
@@ -143,7 +142,27 @@ class JudgeStage:
     @property
     def _judge(self) -> str:
         """Name of the model that judges."""
+        if self._local is not None:
+            return self._local.model
         return scene_server.MODEL_NAME if self._is_toy and not self.url else self.model
+
+    @property
+    def _local(self) -> LocalTeacher | None:
+        """A model of this process, where a folder is named and no address. Raises CheckpointError for one without a model."""
+        return LocalTeacher(folder=Path(self.model), option="--judge") if not self.url and Path(self.model).is_dir() else None
+
+    @contextlib.contextmanager
+    def _asked(self, journal: Journal) -> Iterator[ChatEngine | LocalEngine]:
+        """What asks the judge."""
+        if self._local is not None:
+            yield self._local.engine(journal)
+            return
+        patience = Patience(most_in_flight=self.workers)
+        with (
+            self._endpoints() as urls,
+            ChatEngine(EndpointList(addresses(urls)), model=self._judge, journal=journal, patience=patience) as engine,
+        ):
+            yield engine
 
     @contextlib.contextmanager
     def _endpoints(self) -> Iterator[tuple[str, ...]]:

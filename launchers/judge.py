@@ -1,4 +1,4 @@
-"""`crem judge`: which of a phase's mined candidates are no answer to their query, by a served model."""
+"""`crem judge`: which of a phase's mined candidates are no answer to their query, by a served model or one of this process."""
 
 from typing import Any
 
@@ -24,5 +24,9 @@ def judge(**given: Any) -> None:
     Examples, with a model that vLLM serves on this machine:
       vllm serve Qwen/Qwen3-VL-8B-Instruct --port 8000
       crem judge --recipe magic_2b --phase judged --work runs/magic_2b --judge-url http://127.0.0.1:8000/v1
+
+    \b
+    Or in this process, from a model folder:
+      crem judge --recipe magic_2b --phase judged --work runs/magic_2b --judge models/Qwen3-VL-8B-Instruct
     """
     one_stage("judge", options.take_shared(given), given)

@@ -58,7 +58,13 @@ JUDGE_OPTIONS = (
         help="OpenAI-compatible endpoint of the model that judges mined candidates and tells log-probabilities (key: "
         "CREM_API_KEY), or a file with one a line; may be given several times.",
     ),
-    click.option("--judge", "negatives_judge", default=JUDGE, metavar="NAME", help="Model name that this endpoint serves."),
+    click.option(
+        "--judge",
+        "negatives_judge",
+        default=JUDGE,
+        metavar="NAME",
+        help="Model name that this endpoint serves; without one, a model folder that judges in this process.",
+    ),
     click.option(
         "--judge-workers",
         type=click.IntRange(1),

@@ -16,6 +16,7 @@ from pipeline.answer_batches import CHUNK_TOKENS
 from pipeline.asked_as import OWN_SYSTEM_LINE
 from pipeline.batch import Row, row_places
 from pipeline.chat import NO_LOGPROBS, REFUSED, Answer, ChatRequest, Failed, Sampling
+from pipeline.chat.reply import TopLogprobs
 from pipeline.errors import DataError
 from pipeline.model import generation
 from pipeline.model.backbone import open_folder
@@ -81,8 +82,8 @@ class ChatModel:
                 yield from self._answered(part, sampling)
 
     def _row(self, request: ChatRequest) -> Row | Failed:
-        if request.sampling.top_logprobs:
-            return Failed(NO_LOGPROBS, "a model of this process tells no log-probabilities")
+        if request.sampling.top_logprobs and request.sampling.max_tokens > 1:
+            return Failed(NO_LOGPROBS, "a model of this process tells log-probabilities of answers of one token alone")
         turns = [Turn(question=question, answer=answer) for question, answer in request.history]
         try:
             return self.reader.row(Side(images=request.images), [*turns, Turn(question=request.text)], slot=-1)
@@ -97,15 +98,17 @@ class ChatModel:
         kept = [torch.from_numpy(place) for place in places]
         memory, states = generation.remember(self.embedder, self.reader.pack(rows).to(device), kept)
         ending = Ending(end=vocabulary.im_end, banned=(), max_new_tokens=sampling.max_tokens)
+        last = states[[int(place[-1]) for place in places]]
+        likeliest = self._likeliest(last, sampling.top_logprobs)
         told = generation.decode(
             self.embedder,
             memory,
-            states[[int(place[-1]) for place in places]],
+            last,
             ending,
             decoding=_decoding(sampling),
             names=[generation.answer_name(0, key) for key, _ in asked],
         )
-        for (key, row), ids in zip(asked, told, strict=True):
+        for (key, row), ids, likely in zip(asked, told, likeliest, strict=True):
             is_cut = len(ids) == sampling.max_tokens
             yield (
                 key,
@@ -114,8 +117,18 @@ class ChatModel:
                     finish_reason="length" if is_cut else "stop",
                     max_tokens=sampling.max_tokens,
                     tokens=(len(row.sequence), len(ids) + (not is_cut)),
+                    top_logprobs=likely,
                 ),
             )
+
+    def _likeliest(self, states: torch.Tensor, count: int) -> list[TopLogprobs]:
+        """Of the token behind each state (B, D) the likeliest `count` with their log-probabilities; nothing for 0."""
+        if not count:
+            return [()] * len(states)
+        logprobs = torch.log_softmax(self.embedder.backbone.logits(states).float(), dim=-1)
+        found = logprobs.topk(min(count, logprobs.shape[1]), dim=-1)
+        rows = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        return [(tuple((self.decode([token]), value) for token, value in zip(*row, strict=True)),) for row in rows]
 
 
 def _recipe(cutter: Cutter) -> Recipe:

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.negatives.judge_words import judge_request, margin
-from pipeline.chat import ChatEngine, Failed, Script
+from data_prep.qa_teacher import Asker
+from pipeline.chat import Failed, Script
 from pipeline.data.atomic_write import atomic_file
 from pipeline.data.references import (
     VERDICT_SCHEMA,
@@ -75,7 +76,7 @@ class Verdicts:
 
 
 def judge_references(
-    index: ShardIndex, dataset: str, references: pa.Table, engine: ChatEngine, progress: Progress = lambda name, done, total: None
+    index: ShardIndex, dataset: str, references: pa.Table, engine: Asker, progress: Progress = lambda name, done, total: None
 ) -> Verdicts:
     """Ask about every reference of a dataset, as many at once as the endpoints take; what the journal has is not asked for.
 

@@ -14,10 +14,11 @@ from jobs.judge import SHEET, STATISTICS
 from jobs.run import Machine, stage, stages
 from jobs.runner import run_stage
 from jobs.stage import Context
+from pipeline.chat import Answer
 from pipeline.data.keys import make_key
 from pipeline.data.references import SCHEMA, References, references_file, write_references
 from pipeline.data.shards import ShardIndex
-from pipeline.errors import ConfigError, ServiceError
+from pipeline.errors import CheckpointError, ConfigError, ServiceError
 from pipeline.manifest import Manifest
 from pipeline.negatives import Judged, Mined
 from pipeline.recipes import load
@@ -150,3 +151,35 @@ def test_nobody_to_judge_is_said_before_anything_runs(context: Context) -> None:
 def test_a_judge_of_too_few_ranks_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"negatives\.most: 5 of the first negatives\.top = 4"):
         Judged(most=5, top=4)
+
+
+def test_a_model_folder_judges_in_this_process(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even candidates are right. Its name and files are part of the settings; what it said before is not asked again."""
+    folder = tmp_path / "Judge-2B"
+    folder.mkdir()
+
+    def local(words: str) -> Any:
+        machine = Machine(negatives_judge=str(folder))
+        (folder / "config.json").write_text(words)
+        return run_stage(stage("judge", context, machine), context)
+
+    class Knowing:
+        asked = 0
+
+        def answers(self, requests: Any) -> Iterator[tuple[str, Answer]]:
+            for key, request in requests:
+                Knowing.asked += 1
+                number = int(request.text.split("Candidate: Labels ")[1].split()[0])
+                said = (("Yes", -0.1), ("No", -3.0)) if number % 2 == 0 else (("Yes", -3.0), ("No", -0.1))
+                yield key, Answer(text="Yes", top_logprobs=(said,))
+
+    monkeypatch.setattr("data_prep.qa_teacher.LocalTeacher._loaded", Knowing())
+    with pytest.raises(CheckpointError, match=r"--judge .*Judge-2B: no config\.json in it"):
+        stage("judge", context, Machine(negatives_judge=str(folder)))
+    outcome = local("{}")
+    assert dict(outcome.manifest.counts) == {"pairs": 18, "negatives": 27, "positives": 9, "fewer": 3, "asked": 18}
+    assert local("{}").was_done and Knowing.asked == 18
+    other = local('{"other": 1}')
+    assert not other.was_done and Knowing.asked == 36, "another model is asked anew"
+    with pytest.raises(ConfigError, match="name a model folder with --judge"):
+        stage("judge", replace(context, work=tmp_path / "other"), Machine(negatives_judge=str(tmp_path / "nowhere")))

@@ -138,6 +138,20 @@ MUTANTS = (
         JUDGING,
     ),
     Mutant(
+        "judge in process: log-probabilities are logits",
+        "pipeline/chat_model.py",
+        "torch.log_softmax(self.embedder.backbone.logits(states).float(), dim=-1)",
+        "self.embedder.backbone.logits(states).float()",
+        ("tests/pipeline/test_chat_model.py",),
+    ),
+    Mutant(
+        "judge in process: another model's words are taken for its own",
+        "jobs/judge.py",
+        "            return self._local.model\n",
+        "            return self.model\n",
+        JUDGE_STAGE,
+    ),
+    Mutant(
         "judge: yes makes a negative",
         "data_prep/negatives/judging.py",
         "self.references.filter(pa.array(self.margins < 0))",

@@ -11,8 +11,8 @@ MUTANTS = (
     Mutant(
         "the judge of negatives reads answers too",
         "launchers/teacher_options.py",
-        '"--judge", "negatives_judge",',
-        '"--judge", "judge",',
+        '"--judge",\n        "negatives_judge",',
+        '"--judge",\n        "judge",',
         ("tests/launchers/slurm/test_chain.py", "-k", "judge_of_negatives"),
     ),
     Mutant(

@@ -141,11 +141,34 @@ def test_a_picture_that_cannot_be_read_is_refused_alone(model: ChatModel) -> Non
             ChatRequest(text="what?", images=(file,), key=key, sampling=how)
             for key, file in (("good", PICTURES[0]), ("bad", b"\x89PNG no"), ("wide", wide))
         ]
-        + [ChatRequest(text="yes or no?", key="odds", sampling=Sampling(max_tokens=1, top_logprobs=5))],
+        + [ChatRequest(text="yes or no?", key="odds", sampling=Sampling(max_tokens=2, top_logprobs=5))],
     )
     assert isinstance(came["good"], Answer)
     kinds = {key: outcome.kind for key, outcome in came.items() if isinstance(outcome, Failed)}
     assert kinds == {"bad": REFUSED, "wide": REFUSED, "odds": NO_LOGPROBS}
+
+
+def test_the_likeliest_tokens_are_those_of_transformers_forward(folder: Path, model: ChatModel) -> None:
+    """Of answers of one token, read together: numbers of tokens with their log-probabilities, the likeliest first."""
+    how = Sampling(max_tokens=1, top_logprobs=5)
+    asked = [replace(request, sampling=how) for request in REQUESTS if not request.images]
+    assert len(asked) == 1
+    asked += [replace(asked[0], text=f"is it {word}?", key=f"is {word}") for word in WORDS[:6]]
+    found = answers(model, asked)
+    net: Any = Qwen2VLForConditionalGeneration.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for request in asked:
+        outcome = found[request.key]
+        assert isinstance(outcome, Answer) and len(outcome.top_logprobs) == 1
+        said = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
+        ids = [*tokenizer.encode(said), *tokenizer.encode(request.text, split_special_tokens=True)]
+        ids += tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
+        with torch.no_grad():
+            logprobs = net(input_ids=torch.tensor([ids])).logits[0, -1].float().log_softmax(dim=0)
+        values, tokens = logprobs.topk(5)
+        assert [token for token, _ in outcome.top_logprobs[0]] == [str(token) for token in tokens.tolist()]
+        np.testing.assert_allclose([value for _, value in outcome.top_logprobs[0]], values.numpy(), atol=1e-4)
+        assert outcome.text in ("", str(int(tokens[0]))), "the end is no word"
 
 
 def test_what_is_held_at_the_same_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
