@@ -3,12 +3,19 @@
 A new kind of broken file is one more function in BREAKS.
 """
 
+import multiprocessing
+import os
 import random
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.lock import hold
 
 POLL_SECONDS = 0.002
 PATIENCE_SECONDS = 120.0
@@ -51,6 +58,25 @@ def is_running(process: int) -> bool:
         return Path(f"/proc/{process}/cmdline").read_bytes() != b""
     except FileNotFoundError:
         return False
+
+
+def killed_with_a_lock(file: Path, begin: Callable[[], object]) -> int:
+    """A process locks the file, begins what has a process of its own, and is killed. Returns the number of the one left."""
+    reads, writes = os.pipe()
+    killed = os.fork()
+    if not killed:
+        with file.open("w") as lock:
+            hold(lock, busy="nobody else is here")
+            kept = begin()
+            os.write(writes, f"{multiprocessing.active_children()[0].pid}\n".encode())
+            time.sleep(600)
+            del kept
+    left = int(os.read(reads, 100))
+    with file.open("w") as lock, pytest.raises(PipelineError, match="it lives"):
+        hold(lock, busy="it lives")
+    os.kill(killed, signal.SIGKILL)
+    os.waitpid(killed, 0)
+    return left
 
 
 def truncate(path: Path, rng: random.Random) -> None:

@@ -7,6 +7,20 @@ HELD_OUT = ("tests/pipeline/train/test_held_out.py",)
 
 MUTANTS = (
     Mutant(
+        "a loader that outlives its rank keeps the folder locked",
+        "pipeline/train/dataloader/collate_buffer.py",
+        "    ignore_in_worker(worker)\n    leave_to_parent()\n",
+        "    ignore_in_worker(worker)\n",
+        ("tests/pipeline/train/dataloader/test_collate_buffer.py::test_a_loader_that_outlives_its_rank_keeps_no_folder_locked",),
+    ),
+    Mutant(
+        "a process that counts tokens keeps the folder locked",
+        "pipeline/train/dataloader/token_counts.py",
+        "worker_init_fn=lambda _: leave_to_parent(),",
+        "worker_init_fn=None,",
+        ("tests/pipeline/train/dataloader/test_token_counts.py::test_a_process_that_counts_keeps_no_folder_locked",),
+    ),
+    Mutant(
         "held-out rows are cropped",
         "pipeline/train/dataloader/step_dataset.py",
         "return WHOLE if step == HELD_OUT or least == 1",

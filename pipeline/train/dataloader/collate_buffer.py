@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from pipeline.errors import ConfigError
+from pipeline.lock import leave_to_parent
 from pipeline.train.dataloader.shared_memory import MIB, SHARED, InFlight, free_bytes
 from pipeline.train.fault_tolerance.signals import ignore_in_worker
 
@@ -71,7 +72,7 @@ def load_ahead(works: Dataset[Any], numbers: Sequence[int], num_workers: int, *,
         sampler=range(len(numbers)),
         num_workers=num_workers,
         prefetch_factor=READ_AHEAD if num_workers else None,
-        worker_init_fn=ignore_in_worker,
+        worker_init_fn=_begin_worker,
     )
     buffers = iter(loader)  # by name, or it would end its processes, which wait, before the block below tells them to leave
     try:
@@ -87,6 +88,12 @@ def load_ahead(works: Dataset[Any], numbers: Sequence[int], num_workers: int, *,
     finally:
         in_flight.end()
         del buffers  # ends the processes, though a traceback may hold this frame until the program's end
+
+
+def _begin_worker(worker: int) -> None:
+    """It outlives a rank that is killed by seconds; the same command, given again at once, must not find the folder taken."""
+    ignore_in_worker(worker)
+    leave_to_parent()
 
 
 def shared(buffer: CollateBuffer) -> CollateBuffer:

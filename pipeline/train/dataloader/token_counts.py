@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.data.atomic_write import atomic_file
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError, PipelineError
+from pipeline.lock import leave_to_parent
 from pipeline.manifest import file_digest, fingerprint
 from pipeline.model.inputs import PixelLimits
 from pipeline.model.shrinkers import KEEP_ALL
@@ -209,7 +210,13 @@ def measure(index: ShardIndex, ruler: Ruler, parts: Sequence[range], *, processe
 
     Raises DataError for a damaged shard.
     """
-    loader = DataLoader(_Pieces(index, ruler, parts), batch_size=None, num_workers=processes, collate_fn=_as_it_is)
+    loader = DataLoader(
+        _Pieces(index, ruler, parts),
+        batch_size=None,
+        num_workers=processes,
+        collate_fn=_as_it_is,
+        worker_init_fn=lambda _: leave_to_parent(),
+    )
     for piece in loader:
         if isinstance(piece, PipelineError):
             raise piece

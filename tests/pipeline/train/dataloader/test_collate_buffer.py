@@ -13,10 +13,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.lock import hold
 from pipeline.recipe import Recipe
 from pipeline.train.dataloader import shared_memory
 from pipeline.train.dataloader.collate_buffer import BufferedDataset, load_ahead, unwrap, wrap
 from pipeline.train.dataloader.shared_memory import InFlight
+from tests.faults import is_running, killed_with_a_lock
 from tests.pipeline.train.test_step_metrics import work_of
 
 ROOM = 2**30
@@ -50,6 +52,20 @@ def same(found: object, expected: object) -> bool:
     if isinstance(expected, tuple | list):
         return type(found) is type(expected) and len(found) == len(expected) and all(map(same, found, expected))  # type: ignore[arg-type]
     return found == expected
+
+
+def test_a_loader_that_outlives_its_rank_keeps_no_folder_locked(tmp_path: Path) -> None:
+    """It lives on for seconds; the next start of the training must not wait for it."""
+
+    def begin() -> object:
+        works = load_ahead(Sheets(), range(100), 1, limit=ROOM)
+        return works, next(works)
+
+    loader = killed_with_a_lock(tmp_path / ".train.lock", begin)
+    with (tmp_path / ".train.lock").open("w") as lock:
+        hold(lock, busy="the loader holds it")
+    assert is_running(loader)
+    os.kill(loader, signal.SIGKILL)
 
 
 def test_a_step_s_work_arrives_as_it_was_sent(model_folder: Path, recipe: Recipe) -> None:

@@ -15,6 +15,7 @@ import pipeline.train.dataloader.token_counts as measuring
 from pipeline.batch import OUTSIDE, OWN
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
+from pipeline.lock import hold
 from pipeline.model.backbone import Folder
 from pipeline.model.embedder import Embedder
 from pipeline.model.inputs import PixelLimits
@@ -34,6 +35,7 @@ from pipeline.train.dataloader.token_counts import (
     spare_processes,
     table_name,
 )
+from tests.faults import killed_with_a_lock
 from tests.pipeline.corpus import MemoryIndex, corpus, picture
 
 
@@ -135,6 +137,17 @@ def test_a_conversation_read_natively_too_counts_in_its_longer_form(ruler: Ruler
     by_hand = len(native.build(Side(text="red star"), np.zeros((0, 3)))) + len(native.question_ids("what is the star")) + 1
     assert needed[0.5] == by_hand > needed[0.0]
     assert ruler_of(recipe, vocabulary).native is None
+
+
+def test_a_process_that_counts_keeps_no_folder_locked(index: MemoryIndex, ruler: Ruler, tmp_path: Path) -> None:
+    def begin() -> object:
+        pieces = measure(index, ruler, [range(73)], processes=1)  # type: ignore[arg-type]
+        return pieces, next(pieces)
+
+    left = killed_with_a_lock(tmp_path / ".measure.lock", begin)
+    with (tmp_path / ".measure.lock").open("w") as lock:
+        hold(lock, busy="the one that counts holds it")
+    os.kill(left, signal.SIGKILL)
 
 
 def test_several_processes_count_the_same(index: MemoryIndex, ruler: Ruler, monkeypatch: pytest.MonkeyPatch) -> None:
