@@ -11,5 +11,5 @@ pip() { "$prefix/bin/python" -m pip "$@" --no-cache-dir -c "$pins"; }
 # torch first: deepspeed's source distribution looks for it when it is built.
 pip install setuptools numpy
 pip install "$(grep '^torch==' "$pins")"
-pip install --no-build-isolation "$source[st]"
+pip install --no-build-isolation "${source}[st]"
 "$prefix/bin/crem" --help >/dev/null

@@ -93,7 +93,7 @@ def test_the_whole_toy_chain_from_nothing_with_a_conversion_in_slices(cluster: C
     (work / "recipe.json").write_bytes((prepared / "recipe.json").read_bytes())
     jobs = submit(cluster, work, "--convert-tasks", "3")
     assert list(jobs)[:3] == ["toy", "convert-slices", "convert"] and list(jobs)[-1] == "report"
-    ended = cluster.wait(jobs["report"], PATIENCE, work / "slurm" / f"report-{jobs['report']}.log")
+    ended = cluster.wait(jobs["report"], 3 * PATIENCE, work / "slurm" / f"report-{jobs['report']}.log")
     assert ended["JobState"] == "COMPLETED", crem(cluster, "status", "--work", work)
     assert set(status(cluster, work).values()) == {"done"} and (work / "report" / "report.html").is_file()
 
