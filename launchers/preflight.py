@@ -1,7 +1,10 @@
 """`crem train --dry-run`: what a run would be and take, before anything is loaded."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +14,7 @@ from pipeline.chunk_budget import AUTO
 from pipeline.train.forecast.gpus import GIB, GPUS, Gpu
 
 if TYPE_CHECKING:
+    from jobs.stage import Context
     from pipeline.recipe import Recipe
     from pipeline.train.forecast.chunk_planner import ChunkPlanner
     from pipeline.train.forecast.forecast import Forecast
@@ -23,19 +27,41 @@ def forecast(
 
     Raises ConfigError when one cannot fit, after the numbers that say so.
     """
-    from jobs.model import backbone_folder
+    forecast_of(options.make_context(**shared), phase=phase, gpus=gpus, gpu=gpu, visual=visual_tokens, model_folder=model_folder)
+
+
+def forecast_of(
+    context: "Context", *, phase: str = "", gpus: int, gpu: str, visual: int | None, model_folder: Path | None = None
+) -> None:
+    """The same of a recipe that was read already."""
     from pipeline.manifest import canonical_json
 
-    context = options.make_context(**shared)
-    recipe, folder = context.recipe, model_folder or backbone_folder(context)
+    recipe = context.recipe
     parts = [recipe.until(phase)] if phase else [recipe.until(each.name) for each in recipe.phases]
-    visual = visual_tokens or recipe.pixels.max_tokens
+    shown = visual or recipe.pixels.max_tokens
     click.echo(json.dumps(json.loads(canonical_json(recipe)), indent=2))
-    found = [_forecast_phase(part, folder, GPUS[gpu], gpus, visual) for part in parts]
+    with _backbone(context, model_folder) as folder:
+        found = [_forecast_phase(part, folder, GPUS[gpu], gpus, shown) for part in parts]
     if len(found) > 1:
         click.echo(f"\nall {len(found)} phases: {sum(each.hours for each in found):.1f} hours")
     for each in found:
         each.refuse_misfit()
+
+
+@contextmanager
+def _backbone(context: "Context", given: Path | None) -> Iterator[Path]:
+    """The folder that is given or that stage `model` knows of; before there is one, the published shape's configuration alone."""
+    from data_prep.published_shapes import SHAPES, write_config
+    from jobs.model import backbone_folder
+    from pipeline.recipe import PublishedBackbone
+
+    backbone = context.recipe.backbone
+    is_known = isinstance(backbone, PublishedBackbone) and backbone.name in SHAPES
+    if given or context.model.exists() or not is_known:
+        yield given or backbone_folder(context)
+        return
+    with TemporaryDirectory() as aside:
+        yield write_config(Path(aside), backbone.name)
 
 
 def _forecast_phase(part: "Recipe", folder: Path, gpu: Gpu, gpus: int, visual: int) -> "Forecast":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from launchers import options
+from launchers.preflight import forecast_of
 from launchers.progress import Progress
 from launchers.stages import runner
 from pipeline.errors import PipelineError
@@ -33,6 +34,7 @@ DEFAULT_WORK = Path("rehearsal")
 @click.option("--visual-tokens", type=click.IntRange(1), help="Of every picture. Default: the recipe's most.")
 @click.option("--processes", type=click.IntRange(1), default=1, help="Ranks on this machine: one a GPU.")
 @click.option("--gpu", type=click.Choice(sorted(GPUS)), default=DEFAULT_GPU, help="Kind of GPU that the forecast is for.")
+@click.option("--dry-run", is_flag=True, help="The forecast alone, of the recipe as it is trained: nothing is made or run.")
 def rehearse(
     recipe: str,
     settings: tuple[str, ...],
@@ -43,6 +45,7 @@ def rehearse(
     visual_tokens: int | None,
     processes: int,
     gpu: str,
+    dry_run: bool,
 ) -> None:
     """Run a few steps of the real thing with a model of the published shape, random weights and drawn pictures.
 
@@ -54,6 +57,7 @@ def rehearse(
     Examples:
       crem rehearse --recipe tiny
       crem rehearse --recipe crem_2b --processes 8
+      crem rehearse --recipe crem_7b --dry-run --processes 8 --gpu a800-80g
       crem rehearse --recipe coma_3b --phase match --visual-tokens 256 --processes 8
     """
     from jobs.rehearse import Size, lines, prepare, rehearsal_recipe, rehearse
@@ -66,10 +70,13 @@ def rehearse(
     context = Context(
         work=work,
         data=work / "drawn",
-        recipe=rehearsal_recipe(resolved, phase, size),
+        recipe=resolved if dry_run else rehearsal_recipe(resolved, phase, size),
         tracking=default_uri(work),
         progress=silent if options.is_quiet() else Progress(),
     )
+    if dry_run:
+        forecast_of(context, phase=phase, gpus=processes, gpu=gpu, visual=visual_tokens)
+        return
     work.mkdir(parents=True, exist_ok=True)
     run = runner(processes)
     for doing in prepare(context, run):

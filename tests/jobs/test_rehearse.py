@@ -11,6 +11,7 @@ from jobs.runner import run_stage
 from jobs.stage import Context
 from pipeline.errors import ConfigError
 from pipeline.model.tiles import Tiles
+from pipeline.recipe import PublishedBackbone
 from pipeline.recipes import RECIPES, load
 from pipeline.tracking import default_uri
 from pipeline.train import checkpoint
@@ -48,9 +49,9 @@ def test_runs_of_one_dataset_are_the_largest_that_fit_the_pairs(pairs: int, run:
 
 
 def test_an_unknown_shape_is_refused_before_anything_is_made(tmp_path: Path) -> None:
-    recipe = rehearsal_recipe(load("magic_2b"), "warm", SIZE)
+    recipe = replace(rehearsal_recipe(load("magic_2b"), "warm", SIZE), backbone=PublishedBackbone(name="Nobody-1B"))
     context = Context(work=tmp_path, data=tmp_path / "drawn", recipe=recipe, tracking=default_uri(tmp_path))
-    with pytest.raises(ConfigError, match="InternVL3-2B-hf: its shape is not known here, so it is not rehearsed"):
+    with pytest.raises(ConfigError, match="Nobody-1B: its shape is not known here, so it is not rehearsed"):
         list(prepare(context, run_stage))
     assert not any(tmp_path.iterdir())
 

@@ -33,6 +33,23 @@ def test_a_dry_run_prints_recipe_deepspeed_memory_and_hours(crem: Run, tmp_path:
     assert err.startswith("error: crem_2b needs ") and err.count("\n") == 1 and "phases.0.chunk_tokens" in err
 
 
+def test_a_dry_run_of_a_published_shape_needs_no_folder(crem: Run, tmp_path: Path) -> None:
+    """`crem train` and `crem rehearse` say the same as with a folder of that shape, and leave nothing behind."""
+    folder = write_config(tmp_path / "2b", "Qwen2-VL-2B-Instruct")
+    given = ("--recipe", "crem_2b", "--work", "work", "--dry-run")
+    machines = ("--gpus", "4", "--gpu", "a800-80g")
+    _, expected, _ = crem("train", *given, *machines, "--model-folder", str(folder))
+    assert crem("train", *given, *machines) == (0, expected, "")
+    assert crem("rehearse", *given, "--processes", "4", "--gpu", "a800-80g") == (0, expected, "")
+    assert "phase joint" in expected and "2,213.7 M weights" in expected
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_dry_run_of_a_tiny_model_needs_the_model(crem: Run) -> None:
+    code, _, err = crem("rehearse", "--recipe", "tiny", "--work", "work", "--dry-run")
+    assert (code, err) == (1, "error: work/model: no model there yet; run crem model first\n")
+
+
 def test_a_dry_run_adds_up_the_hours_of_all_phases(crem: Run, tmp_path: Path) -> None:
     """Each phase by itself, and one that is named alone."""
     (tmp_path / "two.py").write_text(TWO_PHASES)

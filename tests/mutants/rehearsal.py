@@ -7,6 +7,27 @@ REHEARSE = ("tests/jobs/test_rehearse.py",)
 
 MUTANTS = (
     Mutant(
+        "InternVL3's head is its table",
+        "data_prep/published_shapes.py",
+        '"rope_theta": 1_000_000.0,\n        "tie_word_embeddings": False,',
+        '"rope_theta": 1_000_000.0,\n        "tie_word_embeddings": True,',
+        SHAPES,
+    ),
+    Mutant(
+        "a published shape of tiles is read as patches",
+        "data_prep/published_shapes.py",
+        "(_TILE_IDS if tiles else _PATCH_IDS)",
+        "_PATCH_IDS",
+        SHAPES,
+    ),
+    Mutant(
+        "a dry run of a published shape wants its folder",
+        "launchers/preflight.py",
+        "or context.model.exists() or not is_known:",
+        "or context.model.exists() or True:",
+        ("tests/launchers/test_preflight.py::test_a_dry_run_of_a_published_shape_needs_no_folder",),
+    ),
+    Mutant(
         "a shape of another width",
         "data_prep/published_shapes.py",
         "feed_forward=11008",
