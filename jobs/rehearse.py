@@ -77,6 +77,7 @@ def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:
     steps = size.steps + 1
     chosen = replace(
         chosen,
+        start="merged",  # alone it begins in the model folder, whatever phase comes before
         steps=steps,
         mixture=drawn,
         negatives=InFile(),

@@ -56,12 +56,12 @@ def _backbone(context: "Context", given: Path | None) -> Iterator[Path]:
     from pipeline.recipe import PublishedBackbone
 
     backbone = context.recipe.backbone
-    is_known = isinstance(backbone, PublishedBackbone) and backbone.name in SHAPES
-    if given or context.model.exists() or not is_known:
+    is_there = given is not None or context.model.exists()
+    if isinstance(backbone, PublishedBackbone) and backbone.name in SHAPES and not is_there:
+        with TemporaryDirectory() as aside:
+            yield write_config(Path(aside), backbone.name)
+    else:
         yield given or backbone_folder(context)
-        return
-    with TemporaryDirectory() as aside:
-        yield write_config(Path(aside), backbone.name)
 
 
 def _forecast_phase(part: "Recipe", folder: Path, gpu: Gpu, gpus: int, visual: int) -> "Forecast":

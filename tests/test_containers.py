@@ -60,6 +60,13 @@ def test_the_apptainer_image_takes_all_that_the_package_is_built_from() -> None:
     assert {*packages, "setup.cfg", "pyproject.toml", "README.md", "constraints.txt", "containers"} == set(copied)
 
 
+@pytest.mark.parametrize("section", ["post", "environment", "runscript", "test"])
+def test_the_scripts_of_the_apptainer_image_can_be_read(section: str) -> None:
+    text = (CONTAINERS / "crem.def").read_text().partition(f"%{section}\n")[2].partition("\n\n")[0]
+    assert text.strip()
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
 def test_what_is_left_out_of_the_docker_image_is_nothing_that_the_package_needs() -> None:
     left_out = (CONTAINERS / "Dockerfile.dockerignore").read_text().split()
     assert ".git" in left_out and not {"pipeline", "launchers", "setup.cfg", "constraints.txt"} & set(left_out)

@@ -3,6 +3,7 @@
 import io
 import random
 import re
+import resource
 import subprocess
 import sys
 import zipfile
@@ -323,6 +324,18 @@ def test_stages_that_one_process_does_refuse_to_be_started_as_several(crem: Run,
     code, _, error = crem("convert")
     assert code == 1
     assert "started as 2 processes, but only crem train and crem mine work in parallel" in one_line(error)
+
+
+def processor_seconds(*words: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_costs_at_most_half_a_second_of_processor_time_more_than_python() -> None:
+    help_seconds = min(processor_seconds("-m", "launchers.cli", "--help") for _ in range(3))
+    assert help_seconds - processor_seconds("-c", "pass") <= 0.5
 
 
 def test_help_waits_for_no_heavy_library() -> None:

@@ -8,6 +8,13 @@ EXPORT = ("tests/pipeline/test_export.py",)
 
 MUTANTS = (
     Mutant(
+        "help waits for transformers",
+        "launchers/cli.py",
+        "import click\n",
+        "import click\nimport transformers.models.auto.modeling_auto  # noqa: F401\n",
+        ("tests/launchers/test_cli.py::test_help_costs_at_most_half_a_second_of_processor_time_more_than_python",),
+    ),
+    Mutant(
         "routes of the benchmark not compared",
         "benchmarks/attention.py",
         "if not error <= steps * torch.finfo(true.dtype).eps:",

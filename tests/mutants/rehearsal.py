@@ -7,6 +7,13 @@ REHEARSE = ("tests/jobs/test_rehearse.py",)
 
 MUTANTS = (
     Mutant(
+        "rehearsal: a phase alone begins at an earlier one",
+        "jobs/rehearse.py",
+        '        start="merged",',
+        "       ",
+        ("tests/jobs/test_rehearse.py::test_what_a_step_computes_is_the_recipes",),
+    ),
+    Mutant(
         "InternVL3's head is its table",
         "data_prep/published_shapes.py",
         '"rope_theta": 1_000_000.0,\n        "tie_word_embeddings": False,',
@@ -23,8 +30,8 @@ MUTANTS = (
     Mutant(
         "a dry run of a published shape wants its folder",
         "launchers/preflight.py",
-        "or context.model.exists() or not is_known:",
-        "or context.model.exists() or True:",
+        "backbone.name in SHAPES and not is_there:",
+        "backbone.name in SHAPES and is_there:",
         ("tests/launchers/test_preflight.py::test_a_dry_run_of_a_published_shape_needs_no_folder",),
     ),
     Mutant(
