@@ -16,8 +16,8 @@ MUTANTS = (
     Mutant(
         "InternVL3's head is its table",
         "data_prep/published_shapes.py",
-        '"rope_theta": 1_000_000.0,\n        "tie_word_embeddings": False,',
-        '"rope_theta": 1_000_000.0,\n        "tie_word_embeddings": True,',
+        '"downsample_ratio": 0.5,\n        "tie_word_embeddings": False,',
+        '"downsample_ratio": 0.5,\n        "tie_word_embeddings": True,',
         SHAPES,
     ),
     Mutant(
