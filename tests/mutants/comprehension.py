@@ -507,10 +507,10 @@ MUTANTS = (
         PREDICTIONS,
     ),
     Mutant(
-        "one more file has all others asked again",
-        "eval/vlm_measurement.py",
-        "corpus_state(tsv, tsv.parent",
-        "corpus_state(tsv.parent, tsv.parent",
+        "one more file of questions converts the corpora anew",
+        "jobs/convert.py",
+        "(mmeb.TRAIN, *CONVERSATION_FOLDERS)",
+        '(mmeb.TRAIN, "mcq", *CONVERSATION_FOLDERS)',
         ("tests/jobs/test_evaluate.py::test_one_more_file_of_questions_is_measured_alone",),
     ),
 )
