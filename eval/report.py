@@ -147,7 +147,8 @@ def _retrieval(results: Mapping[str, MmebResult]) -> tuple[list[str], list[str]]
         return [], []
     lines = compare(results["trained"], results.get("untrained"), results.get("blank pictures"))
     sets = [line for line in lines if line.smallest_pool is not None]
-    return [retrieval_examples(results["trained"])], [score_chart(sets), retrieval_table(lines)]
+    chart = f'<div class="scroll chart" tabindex="0">{score_chart(sets)}</div>'
+    return [retrieval_examples(results["trained"])], [chart, retrieval_table(lines)]
 
 
 def _run_sections(inputs: ReportInputs, results: _Results) -> list[Section]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from eval.benchmarks.benchmark import Headline
+from eval.benchmarks.benchmark import NO_SPLIT, Headline
 from eval.compare import Comparison
 from eval.metrics import Score
 from eval.question_scores import Accuracy
@@ -110,11 +110,12 @@ def _question_row(name: str, values: Sequence[Accuracy], *, kind: str = "") -> s
 def _own_rows(results: Sequence[VlmResult]) -> list[str]:
     """The benchmark's own table, then the figure that it is known by."""
     found: list[str] = []
+    headline = results[0].headline
     for name, line in results[0].table.items():
         for column in (column for column in line if column != "rows"):
             values = [number_cell(_figure(result, name, column)) for result in results]
-            found.append(row([text_cell(f"{name}: {column}"), *[number_cell("")] * 3, *values]))
-    headline = results[0].headline
+            label = f"{headline.name}: {column}" if name == NO_SPLIT else f"{name}: {column}"
+            found.append(row([text_cell(label), *[number_cell("")] * 3, *values]))
     cells = [text_cell(f"overall: {headline.name}"), number_cell(_size(headline)), number_cell(""), number_cell("")]
     return [*found, row([*cells, *(score_cell(result.headline.score) for result in results)], kind="mean")]
 

@@ -17,6 +17,9 @@ from pipeline.errors import DataError
 Table = dict[str, dict[str, float]]
 """Figures (0 to 1) by line and column, as VLMEvalKit's score files have them."""
 
+NO_SPLIT = "none"
+"""What these call the split of a file that has no splits."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
@@ -129,7 +132,7 @@ def split_table(verdicts: Sequence[Verdict], names: Mapping[str, str] | None = N
             for kind in sorted(set(kinds) - {""}):
                 members = [each for each, own in zip(rows, kinds, strict=True) if own == kind]
                 line[(names or {}).get(kind, kind)] = _mean(members)
-        table[split or "none"] = line
+        table[split or NO_SPLIT] = line
     return table
 
 

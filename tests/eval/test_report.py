@@ -131,6 +131,17 @@ def test_hostile_texts_stand_as_text(page: str) -> None:
     assert '<script src="https' in words
 
 
+def test_a_file_without_splits_shows_no_split(page: str) -> None:
+    words = Page(page).text
+    assert "accuracy: Overall" in words and not [word for word in words if word.startswith("none: ")]
+
+
+def test_the_chart_scrolls_where_the_page_is_narrow(page: str) -> None:
+    """Drawn to the width of a telephone its words cannot be read."""
+    (box,) = [named for tag, named in Page(page).tags if tag == "div" and named.get("class") == "scroll chart"]
+    assert box["tabindex"] == "0"
+
+
 def test_every_section_is_there_and_linked(page: str) -> None:
     parsed = Page(page)
     sections = {attributes["id"] for tag, attributes in parsed.tags if tag == "section"}

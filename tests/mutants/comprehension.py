@@ -506,11 +506,4 @@ MUTANTS = (
         '            _ = (self._file, f"',
         PREDICTIONS,
     ),
-    Mutant(
-        "one more file of questions converts the corpora anew",
-        "jobs/convert.py",
-        "(mmeb.TRAIN, *CONVERSATION_FOLDERS)",
-        '(mmeb.TRAIN, "mcq", *CONVERSATION_FOLDERS)',
-        ("tests/jobs/test_evaluate.py::test_one_more_file_of_questions_is_measured_alone",),
-    ),
 )

@@ -78,4 +78,11 @@ MUTANTS = (
         'run.tags.get("crem.recipe_fingerprint")',
         TRACKED,
     ),
+    Mutant(
+        "the report shows a split none",
+        "eval/report_tables.py",
+        "if name == NO_SPLIT else",
+        "if not name else",
+        ("tests/eval/test_report.py",),
+    ),
 )
