@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -101,13 +102,19 @@ def server(slots: int, seconds: float) -> Iterator[Server]:
         process.join()
 
 
-def sides(count: int, kib: int) -> Iterator[Side]:
-    """Sides with made-up pictures, each another: the bytes of a drawn JPEG with a number and padding behind them."""
+@cache
+def _drawn() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (200, 30, 30)).save(file, "JPEG")
-    padding = bytes(max(kib * 1024 - len(file.getvalue()) - 8, 0))
-    for number in range(count):
-        yield Side(text="<|image_1|>\nFind a caption.", images=(file.getvalue() + number.to_bytes(8, "little") + padding,))
+    return file.getvalue()
+
+
+def sides(count: int, kib: int, first: int = 0) -> Iterator[Side]:
+    """Sides with made-up pictures, each another: the bytes of a drawn JPEG with a number and padding behind them."""
+    drawn = _drawn()
+    padding = bytes(max(kib * 1024 - len(drawn) - 8, 0))
+    for number in range(first, first + count):
+        yield Side(text="<|image_1|>\nFind a caption.", images=(drawn + number.to_bytes(8, "little") + padding,))
 
 
 def ask(urls: list[str], journal: Path, count: int, kib: int, *, watch: Iterator[None]) -> tuple[float, float]:
