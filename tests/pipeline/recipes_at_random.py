@@ -20,7 +20,7 @@ from pipeline.model.shrinkers import AveragePool, Bilinear, KeepAll, Shrinker
 from pipeline.negatives import InFile, Judged, Mined, Negatives
 from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
-from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Target
+from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Relevance, Target
 from pipeline.typed import TYPE, alternatives, build, class_named, element_kind, field_kinds
 
 
@@ -52,7 +52,7 @@ OPEN: dict[Any, tuple[Any, ...]] = {
     Pooling: (MeanOver, MLPMean, AttentionPool, LastToken, WeighedMean),
     Shrinker: (KeepAll, Bilinear, AveragePool),
     Negatives: (InFile, Mined, Judged),
-    Target: (OwnQuestions, Dialogue, Caption, Description, OtherSide),
+    Target: (OwnQuestions, Dialogue, Caption, Description, OtherSide, Relevance),
     Adapter: (Full, LoRA, HeadAlone),
     ContrastiveLoss: (InfoNCE, WeighedInfoNCE),
     LanguageLoss: (NextToken, KLToUncompressed),
