@@ -22,7 +22,7 @@ from jobs.embed_sets import embed_sets
 from jobs.evaluate import TRAINED, Choice, EvaluateStage
 from jobs.evaluated import Evaluated
 from jobs.report import ReportStage
-from jobs.runner import run_stage
+from jobs.runner import _input_state, run_stage
 from jobs.stage import Context
 from jobs.summary import result_table, token_table
 from pipeline.data.keys import make_key
@@ -349,7 +349,20 @@ def test_one_more_file_of_questions_is_measured_alone(context: Context, models: 
     write(toy.data / "mcq" / "More.tsv", [row(str(number), image=coded(png((number, 3, 9)))) for number in range(4)])
     assert evaluate(toy)["measured"] == 3
     assert (models.embedded, models.asked) == ({}, 3 * 4)
-    assert "mcq" not in str(ConvertStage(context=toy).inputs()), "conversion does not look at it"
+
+
+def test_a_file_of_questions_is_no_input_of_the_conversion(context: Context) -> None:
+    """In a user's folder: the corpora are not converted anew for it, and are for a file of theirs."""
+
+    def state() -> str:
+        return _input_state(ConvertStage(context=context).inputs()["data"])[0]
+
+    before = state()
+    write(context.data / "mcq" / "More.tsv", [row(str(number), image=coded(png((number, 3, 9)))) for number in range(4)])
+    assert state() == before
+    (context.data / "MMEB-train").mkdir()
+    (context.data / "MMEB-train" / "rows.parquet").write_bytes(b"other")
+    assert state() != before
 
 
 def test_what_one_choice_measured_is_kept_for_the_next(context: Context, models: Models) -> None:

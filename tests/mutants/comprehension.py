@@ -267,6 +267,13 @@ MUTANTS = (
         ("tests/jobs/test_evaluate.py::test_a_benchmark_s_own_figure_is_noted",),
     ),
     Mutant(
+        "one more file of questions converts the corpora anew",
+        "jobs/convert.py",
+        "(mmeb.TRAIN, *CONVERSATION_FOLDERS)), **own}",
+        "(mmeb.TRAIN, *CONVERSATION_FOLDERS, 'mcq')), **own}",
+        ("tests/jobs/test_evaluate.py::test_a_file_of_questions_is_no_input_of_the_conversion",),
+    ),
+    Mutant(
         "a file put beside the toy world's is never seen",
         "jobs/evaluate.py",
         '        if data == "data" and found_files(self.context.data):',
