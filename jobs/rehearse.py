@@ -4,6 +4,7 @@ All that decides what a step computes is the recipe's: backbone, tokens, layout,
 weights, the rows, and how many of them a step has.
 """
 
+import gc
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -55,8 +56,13 @@ class Rehearsed:
 
     @property
     def peak_gib(self) -> float:
-        """The most memory of rank 0's device in any step; without a GPU of its process."""
-        return max(line["peak_memory_gib"] for line in self.steps)
+        """The most memory of rank 0's device in the steps before the interruption; without a GPU of its process."""
+        return max(line["peak_memory_gib"] for line in self.steps[:-1])
+
+    @property
+    def resumed_gib(self) -> float:
+        """That of the step after it. A process keeps what its allocator had in small pieces, so it is no training's own."""
+        return self.steps[-1]["peak_memory_gib"]
 
 
 def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:
@@ -151,9 +157,11 @@ def rehearse(context: Context, size: Size, run: Runner) -> Rehearsed:
         run(stage, context)
     except StoppedError:
         seconds["start and steps"] = time.monotonic() - begun
+    _let_go()
     begun = time.monotonic()
     run(replace(stage, stop_after=None), context)
     seconds["resume and one step"] = time.monotonic() - begun
+    _let_go()
     begun = time.monotonic()
     newest = next((context.train / "checkpoints").glob("step-*"))
     finite = _embeds(newest, context.data)
@@ -165,6 +173,14 @@ def rehearse(context: Context, size: Size, run: Runner) -> Rehearsed:
         checkpoint_bytes=sum(file.stat().st_size for file in newest.rglob("*") if file.is_file()),
         embeddings_are_finite=finite,
     )
+
+
+def _let_go() -> None:
+    """Free what a training that ended has held: its engine refers to itself, and would stand beside what is loaded next."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def _embeds(checkpoint: Path, data: Path) -> bool:
@@ -188,6 +204,7 @@ def lines(found: Rehearsed, expected: Forecast, size: Size) -> list[str]:
     step = found.mean("seconds")
     rows = [
         ("memory of a rank, GiB", f"{found.peak_gib:.2f}", f"{expected.memory.total / 2**30:.2f}"),
+        ("the same after the resume, GiB", f"{found.resumed_gib:.2f}", ""),
         ("seconds a step", f"{step:.2f}", ""),
         ("tokens/s, all ranks", f"{found.mean('tokens_per_second'):,.0f}", ""),
         ("tokens a step, all ranks", f"{found.mean('tokens_per_second') * step:,.0f}", f"{expected.work.tokens:,}"),

@@ -27,6 +27,7 @@ from deepspeed.utils import (
 from torch import nn
 
 from pipeline.batch import Batch, Outputs
+from pipeline.errors import StoppedError
 from pipeline.model.embedder import Embedder
 from pipeline.phase import Phase
 from pipeline.train.distributed import PATIENCE, start_process_group
@@ -187,6 +188,19 @@ class Engine:
         found = float(norm) if norm is not None else math.nan
         self.steps_taken += math.isfinite(found)
         return found
+
+    @contextmanager
+    def released(self) -> Iterator[None]:
+        """Take DeepSpeed's hooks off the weights in the end: with them nothing of a training would ever be freed.
+
+        Stage 3 keeps weights all the same. Not after an error, when ranks may wait for one another: this synchronises the device.
+        """
+        try:
+            yield
+        except StoppedError:
+            self.deepspeed.destroy()
+            raise
+        self.deepspeed.destroy()
 
     def full_gradients(self) -> dict[str, torch.Tensor]:
         """Whole gradients by name after the last backward pass of a global batch and before `step` (for tests and guards)."""

@@ -82,7 +82,7 @@ def train(
     with StopNote() as note, Watchdog(paths.heartbeats, own_rank(), options.step_timeout, note) as watch:
         with naming_settings(recipe):
             run = _Run(paths, recipe, tracker, progress, note, watch)
-        with naming_settings(run.chunks.recipe), run.writer:
+        with naming_settings(run.chunks.recipe), run.engine.released(), run.writer:
             begin = run.resume()
             end = run.phase.steps if stop_after is None else min(stop_after, run.phase.steps)
             return run.steps(begin, end, run.node.loaders if options.num_workers is None else options.num_workers)

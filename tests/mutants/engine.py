@@ -100,4 +100,11 @@ MUTANTS = (
         'layout.setdefault("gate_probability", min(given))',
         ("tests/pipeline/test_recipe_json.py",),
     ),
+    Mutant(
+        "a training that ended stays in memory",
+        "pipeline/train/loop.py",
+        "run.engine.released(), ",
+        "",
+        ("tests/pipeline/train/test_loop.py::test_a_training_that_ended_leaves_nothing_in_memory",),
+    ),
 )

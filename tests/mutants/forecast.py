@@ -97,8 +97,8 @@ MUTANTS = (
     Mutant(
         "a full GPU is a traceback",
         "pipeline/train/loop.py",
-        "with naming_settings(run.chunks.recipe), run.writer:",
-        "with run.writer:",
+        "with naming_settings(run.chunks.recipe), run.engine.released(), run.writer:",
+        "with run.engine.released(), run.writer:",
         MEMORY,
     ),
     Mutant("a full GPU: what is low already is named", _OOM, "if phase.zero_stage < 3 else []", "", MEMORY),

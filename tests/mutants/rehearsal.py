@@ -83,4 +83,18 @@ MUTANTS = (
         "if state.step < 0:",
         REHEARSE,
     ),
+    Mutant(
+        "the training before the interruption stays in memory",
+        "jobs/rehearse.py",
+        "    gc.collect()\n",
+        "",
+        ("tests/jobs/test_rehearse.py",),
+    ),
+    Mutant(
+        "a rehearsal's memory is that of two trainings",
+        "jobs/rehearse.py",
+        'line["peak_memory_gib"] for line in self.steps[:-1])',
+        'line["peak_memory_gib"] for line in self.steps)',
+        ("tests/jobs/test_rehearse.py",),
+    ),
 )

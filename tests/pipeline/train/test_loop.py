@@ -1,5 +1,6 @@
 """A stopped and resumed run equals the unbroken one bit for bit; what is truncated or foreign is refused by name."""
 
+import gc
 import json
 import logging
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from deepspeed import DeepSpeedEngine
 
 import pipeline.train.loop as loop
 from pipeline.errors import CheckpointError, ConfigError, DataError, PipelineError
@@ -49,6 +51,20 @@ def run(out: Path, model: Path, recipe: Recipe, stop_after: int | None = None) -
 def figures(out: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name not in CLOCKS + OF_RANKS} for line in lines]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_training_that_ended_leaves_nothing_in_memory(tmp_path: Path, model_folder: Path, stage: int) -> None:
+    """The phases of one process follow each other: DeepSpeed's hooks kept each one's weights and moments. Stage 3 still does."""
+
+    def engines() -> int:
+        gc.collect()
+        return sum(type(each) is DeepSpeedEngine for each in gc.get_objects())
+
+    before = engines()
+    for stop_after in (1, None):
+        run(tmp_path / "t", model_folder, small_recipe(steps=2, zero_stage=stage), stop_after)
+        assert engines() == before
 
 
 @pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "float32"), (1, "bfloat16"), (2, "float32"), (3, "float32")])
