@@ -60,12 +60,16 @@ def write_references(path: Path, table: pa.Table) -> None:
 
 def read_references(path: Path) -> pa.Table:
     """A side file. Raises DataError for one that is missing, damaged or of another form."""
+    return _read(path, SCHEMA, "references to hard negatives", "mine the negatives again")
+
+
+def _read(path: Path, schema: pa.Schema, what: str, advice: str) -> pa.Table:
     try:
         table = pq.ParquetFile(path, memory_map=True).read()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is damaged or missing; mine the negatives again") from error
-    if not table.schema.equals(SCHEMA):
-        raise DataError(f"{path}: is not a file of references to hard negatives; mine them again")
+        raise DataError(f"{path}: is damaged or missing; {advice}") from error
+    if not table.schema.equals(schema):
+        raise DataError(f"{path}: is not a file of {what}; {advice}")
     return table
 
 
@@ -123,13 +127,7 @@ class References:
 
 def read_verdicts_table(path: Path) -> pa.Table:
     """A file of verdicts. Raises DataError for one that is missing, damaged or of another form."""
-    try:
-        table = pq.ParquetFile(path, memory_map=True).read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is damaged or missing; run crem judge again") from error
-    if not table.schema.equals(VERDICT_SCHEMA):
-        raise DataError(f"{path}: is not a file of a judge's verdicts; run crem judge again")
-    return table
+    return _read(path, VERDICT_SCHEMA, "a judge's verdicts", "run crem judge again")
 
 
 def _right(path: Path) -> pa.Table:
