@@ -144,12 +144,17 @@ def measure(rows: Rows, device: torch.device, heads: tuple[int, int, int], *, re
 def time_cells(route: Route, times: dict[str, list[Seconds]]) -> tuple[str, str, str]:
     """Forward and backward in milliseconds, and the ratio to ours of each repeat: median, least and greatest."""
     own, ours = times[route.name], times["split"]
-    forward = f"{median(s.forward for s in own) * 1e3:.0f}"
+    forward = _milliseconds([s.forward for s in own])
     if not route.backward:
         ratios = [theirs.forward / mine.forward for theirs, mine in zip(own, ours, strict=True)]
         return forward, "does not run", f"{_spread(ratios)}, forward alone"
     ratios = [theirs.both / mine.both for theirs, mine in zip(own, ours, strict=True)]
-    return forward, f"{median(s.backward for s in own) * 1e3:.0f}", _spread(ratios)
+    return forward, _milliseconds([s.backward for s in own]), _spread(ratios)
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    taken = median(seconds) * 1e3
+    return f"{taken:.0f}" if taken >= 10 else f"{taken:.2f}"
 
 
 def memory_cells(route: Route, given: Tensors) -> tuple[str, str, str]:
@@ -169,11 +174,14 @@ def line(*cells: str) -> str:
 
 
 @click.command()
+@click.option(
+    "--device", "devices", multiple=True, type=click.Choice(["cpu", "cuda"]), default=("cpu", "cuda"), show_default=True
+)
 @click.option("--tokens", multiple=True, type=click.IntRange(min=256), default=(512, 1024, 2048, 4096), show_default=True)
 @click.option("--heads", nargs=3, type=int, default=(12, 2, 128), show_default=True, help="Query heads, key heads, depth.")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Of the longest; shorter ones more.")
 @click.option("--flex/--no-flex", default=True, show_default=True, help="Also flex_attention (compiling takes a while).")
-def main(tokens: tuple[int, ...], heads: tuple[int, int, int], repeats: int, flex: bool) -> None:
+def main(devices: tuple[str, ...], tokens: tuple[int, ...], heads: tuple[int, int, int], repeats: int, flex: bool) -> None:
     """Measure attention by four routes on the CPU, and on a GPU when there is one; print a table in Markdown."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; heads {heads}; medians of {repeats} repeats or more")
     for count in tokens:
@@ -181,7 +189,7 @@ def main(tokens: tuple[int, ...], heads: tuple[int, int, int], repeats: int, fle
     print()
     print(line(*HEADER))
     print(line(*["---"] * len(HEADER)))
-    for device in ("cpu", "cuda"):
+    for device in devices:
         if device == "cuda" and not torch.cuda.is_available():
             print(line(device, "not measured: no GPU", *[""] * (len(HEADER) - 2)))
             continue

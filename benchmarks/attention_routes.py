@@ -1,4 +1,4 @@
-"""Ways to attend under CREM's mask (Eq. 2): the pipeline's own, a dense mask in two packings, and flex_attention.
+"""Ways to attend under CREM's mask (Eq. 2): the pipeline's two, a dense mask in two packings, and flex_attention.
 
 What a micro-batch makes once for all its layers (gather tables, masks) is made when the route is built.
 """
@@ -13,7 +13,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.attention_rows import Rows
-from pipeline.model.attention import SpanPlan, span_attention
+from pipeline.model.attention import SpanPlan, attend_buckets, span_attention
 from pipeline.spans import Spans
 
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -33,6 +33,8 @@ class Route:
 def routes(rows: Rows, device: torch.device, dtype: torch.dtype, *, with_flex: bool) -> list[Route]:
     """The routes to compare, ours first."""
     found = [split(rows, device), dense(rows, device, dtype)]
+    if device.type == "cuda":
+        found.append(buckets(rows, device))
     if len(rows.roles) > 1:
         found.append(padded(rows, device, dtype))
     return [*found, flex(rows, device)] if with_flex else found
@@ -49,6 +51,19 @@ def split(rows: Rows, device: torch.device) -> Route:
         attend=lambda q, k, v: span_attention(module, q, k, v, None, plan=plan)[0].transpose(1, 2),
         made_once=tables,
     )
+
+
+def buckets(rows: Rows, device: torch.device) -> Route:
+    """Ours without the variable-length kernel: on a CPU it is the first route, and on a GPU what a wrong kernel leaves."""
+    spans = rows.spans
+    moved = Spans(gather=spans.gather.to(device), cu_seqlens=spans.cu_seqlens.to(device), take=spans.take.to(device))
+    made = SpanPlan.of(moved).buckets
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        query, key, value = (part[0].transpose(0, 1) for part in (q, k, v))
+        return attend_buckets(query, key, value, made, scale=None).transpose(0, 1)[None]
+
+    return Route(name="one call a length", attend=attend, made_once=(*made.tables, made.take))
 
 
 def dense(rows: Rows, device: torch.device, dtype: torch.dtype) -> Route:

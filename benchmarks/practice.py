@@ -79,6 +79,10 @@ class Practice:
         self.recipe, self.phase = dataset.recipe, dataset.phase
         builder = StockRows if habits.stock_pictures else RowBuilder
         self.rows = builder(dataset.recipe, dataset.rows.builder.vocabulary)
+        self.device, self.dtype = (
+            embedder.backbone.text.embed_tokens.weight.device,
+            embedder.backbone.text.embed_tokens.weight.dtype,
+        )
         self.trained = [parameter for parameter in embedder.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=0.0, weight_decay=0.0)
         self.shrunk = 1.0
@@ -105,17 +109,19 @@ class Practice:
         self._choose_attention()
         self._features.clear()
         self.optimizer.zero_grad()
-        embeddings = torch.zeros(len(load.items), self.embedder.width)
+        embeddings = torch.zeros(len(load.items), self.embedder.width, device=self.device)
         with torch.no_grad():
             for chunk in load.first:
-                embeddings[chunk.batch.slots] = self._forward(chunk).embeddings
-        taken = candidates(load.items, torch.tensor(load.plan.owners, dtype=torch.int64), load.plan.num_pairs)
+                embeddings[chunk.batch.slots.to(self.device)] = self._forward(chunk).embeddings
+        owners = torch.tensor(load.plan.owners, dtype=torch.int64, device=self.device)
+        taken = candidates(load.items.to(self.device), owners, load.plan.num_pairs)
         contrast = contrastive_gradient(embeddings, taken, self.phase, load.plan.contrastive_weight)
-        divisors, language = self.phase.language.divisors(load.units, self.phase.mixture.pairs), torch.zeros(NUM_LOSS_GROUPS)
+        divisors = self.phase.language.divisors(load.units.to(self.device), self.phase.mixture.pairs)
+        language = torch.zeros(NUM_LOSS_GROUPS, device=self.device)
         for chunk in load.graph:
             outputs = self._forward(chunk)
             sums = language_sums(outputs, chunk.batch, self.phase) / divisors
-            cached = contrast.gradient[chunk.batch.slots]
+            cached = contrast.gradient[chunk.batch.slots.to(self.device)]
             loss = (outputs.embeddings * cached).sum() + load.plan.language_weight * sums.sum()
             loss.backward()  # type: ignore[no-untyped-call]
             language += sums.detach()
@@ -170,23 +176,23 @@ class Practice:
         backbone.tower.config._attn_implementation = "sdpa" if habits.tower_loop else VISION_ATTENTION
 
     def _forward(self, chunk: MicroBatch) -> Outputs:
-        embedder, batch = self.embedder, chunk.batch
+        embedder, batch = self.embedder, chunk.batch.to(self.device)
         rows = embedder.backbone.embed_tokens(embedder.bank.table_ids(batch.input_ids))
         embeddings = embedder.bank(batch.input_ids, rows)
         if len(batch.image_index):
             embeddings = embeddings.index_put((batch.image_index,), self._visual(chunk.rows))
-        states = self._states(embeddings, chunk)
+        states = self._states(embeddings, batch, chunk)
         return Outputs(embedder.pool(states, batch), self._token_losses(states, batch))
 
-    def _states(self, embeddings: torch.Tensor, chunk: MicroBatch) -> torch.Tensor:
+    def _states(self, embeddings: torch.Tensor, batch: Batch, chunk: MicroBatch) -> torch.Tensor:
         """Final states (T, D) of a packed row or, one after another, of padded rows."""
         backbone, count = self.embedder.backbone, chunk.num_padded or 1
         if chunk.mask is None:
-            return backbone.hidden(Inputs(embeddings), chunk.batch.position_ids, SpanPlan.of(chunk.batch.spans))
+            return backbone.hidden(Inputs(embeddings), batch.position_ids, SpanPlan.of(batch.spans))
         output = backbone.text(
             inputs_embeds=embeddings.view(count, -1, self.embedder.width),
-            position_ids=chunk.batch.position_ids.view(3, count, -1),
-            attention_mask={"full_attention": chunk.mask},
+            position_ids=batch.position_ids.view(3, count, -1),
+            attention_mask={"full_attention": chunk.mask.to(self.device, self.dtype)},
             use_cache=False,
         )
         states: torch.Tensor = output.last_hidden_state.flatten(0, 1)
@@ -198,8 +204,8 @@ class Practice:
         logits = self.embedder.backbone.logits(states)
         if not len(batch.score_index):
             return states.new_zeros(0)
-        labels = torch.full((len(states),), -100).index_put((batch.score_index,), batch.score_target)
-        return cross_entropy(logits, labels, reduction="none")[batch.score_index]
+        labels = torch.full((len(states),), -100, device=self.device).index_put((batch.score_index,), batch.score_target)
+        return cross_entropy(logits.float(), labels, reduction="none")[batch.score_index]
 
     @torch.no_grad()
     def _visual(self, rows: Sequence[Row]) -> torch.Tensor:
@@ -209,7 +215,7 @@ class Practice:
         if needed:
             patches = torch.cat([self._patches(picture) for row in needed for picture in row.pixels])
             grids = [torch.from_numpy(row.sequence.grid_thw) for row in needed]
-            features = self.embedder.backbone.features(patches, torch.cat(grids))
+            features = self.embedder.backbone.features(patches.to(self.device, self.dtype), torch.cat(grids).to(self.device))
             sizes = [int(grid.prod(dim=1).sum()) // self.embedder.cutter.merge**2 for grid in grids]
             self._features.update(zip((id(row.pixels) for row in needed), torch.split(features, sizes), strict=True))
         return torch.cat([self._features[id(row.pixels)] for row in seen])
@@ -217,4 +223,4 @@ class Practice:
     def _patches(self, picture: np.ndarray) -> torch.Tensor:
         if isinstance(self.rows, StockRows):
             return self.rows.patches(picture)
-        return self.embedder.cutter(torch.from_numpy(picture)[None])
+        return self.embedder.cutter(torch.from_numpy(picture)[None].to(self.device))

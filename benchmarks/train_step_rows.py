@@ -22,7 +22,7 @@ from pipeline.recipes.crem import with_mixture
 from pipeline.roles import RECONSTRUCT_TEXT
 from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder
-from pipeline.train.build import build_embedder, chorus_ids
+from pipeline.train.build import DTYPES, build_embedder, chorus_ids
 from pipeline.train.dataloader.corpus import Corpus
 from pipeline.train.dataloader.step_dataset import StepDataset
 from pipeline.train.dataloader.token_counts import Ruler, ensure_lengths
@@ -70,8 +70,10 @@ class Bench:
 
     def dataset(self, model_folder: Path, recipe: Recipe) -> tuple[Embedder, StepDataset]:
         """The recipe's model, its adapters moved off zero so that every gradient counts, and the dataset of its steps."""
-        embedder, opened = build_embedder(model_folder, recipe, dtype=torch.float32)
+        embedder, opened = build_embedder(model_folder, recipe, dtype=DTYPES[recipe.phase.dtype])
         _disturb(embedder)
+        if torch.cuda.is_available():
+            embedder.to("cuda")
         vocabulary = opened.vocabulary(chorus_ids(opened, recipe), recipe.vision)
         builder = SequenceBuilder(vocabulary=vocabulary, layout=recipe.phase.layout, max_length=recipe.max_length)
         ruler = Ruler(builder=builder, pixels=recipe.pixels)

@@ -123,12 +123,19 @@ def span_attention(
     q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))
     if is_trusted(Heads.of(q, k, causal=True)):
         return attend_spans(q, k, v, plan.spans, plan.sequences, scale=scaling)[None], None
+    return attend_buckets(q, k, v, plan.buckets, scale=scaling)[None], None
+
+
+def attend_buckets(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, buckets: Buckets, *, scale: float | None
+) -> torch.Tensor:
+    """A packed row's causal sequences, a call for each bucket: query (T, H, d), key and value (T, H_kv, d); returns (T, H, d)."""
     outputs = []
-    for table in plan.buckets.tables:
-        queries, keys, values = (part[table].transpose(1, 2) for part in (q, k, v))
-        attended = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scaling, enable_gqa=True)
+    for table in buckets.tables:
+        queries, keys, values = (part[table].transpose(1, 2) for part in (query, key, value))
+        attended = scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale, enable_gqa=True)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[plan.buckets.take][None], None
+    return torch.cat(outputs)[buckets.take]
 
 
 def picture_attention(
