@@ -7,14 +7,11 @@ stands still while other programs have the core. Losses and gradients of all var
 the program. The learning rate is 0: every repetition computes the same.
 """
 
-import gc
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from math import hypot
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from time import perf_counter, process_time
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,6 +21,8 @@ import torch
 
 from benchmarks.practice import Habits, Practice
 from benchmarks.practice_batches import StockRows
+from benchmarks.step_gradients import Gradients, Variant, check_equal, check_rounding
+from benchmarks.step_times import Seconds, line, measure, ratio
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe, histogram
 from pipeline.chunk_budget import AUTO, ChunkBudget
 from pipeline.model.head import Head
@@ -40,10 +39,9 @@ VOCABULARIES = (2_048, 151_936)
 STEP = 0
 OURS, KEPT, TWICE = "ours", "ours, every graph kept", "ours, logits visited twice"
 NONE, ALL = "practice, every habit off", "practice, every habit on"
-TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1}
-"""Allowed relative difference of a loss, and of a gradient in the l2 norm, by the recipe's type: sums in another order.
-In float32 of each trained tensor's, in bfloat16 of all together, since a tensor with hardly any gradient is all rounding."""
 MIB = 2**20
+CHECKED = 4
+"""Pairs whose gradients are compared before a large model is timed."""
 WHAT = {
     "padded": "rows padded to the longest",
     "dense_mask": "dense 4-D mask, stock attention",
@@ -53,30 +51,6 @@ WHAT = {
     "all_logits": "logits of all positions",
     "stock_pictures": "stock processor, float pixels",
 }
-Gradients = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Variant:
-    """A way to make a step: `collate` makes what `step` takes; `gradients` are those of the last step."""
-
-    name: str
-    collate: Callable[[], Any]
-    step: Callable[[Any], tuple[float, ...]]
-    gradients: Callable[[], Gradients]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seconds:
-    """Of one run; `peak` are the bytes of a GPU that it took beside what lay there before, 0 without one."""
-
-    collate: float
-    step: float
-    peak: int
-
-    @property
-    def both(self) -> float:
-        return self.collate + self.step
 
 
 class Remembering(Engine):
@@ -112,6 +86,12 @@ def ours(bench: Bench, folder: Path, recipe: Recipe, name: str = OURS, *, head: 
         return _losses(train_step(engine, work, phase, 0.0))
 
     return Variant(name=name, collate=lambda: dataset.work(dataset.draw(STEP), STEP), step=step, gradients=lambda: engine.last)
+
+
+def ends(bench: Bench, folder: Path, recipe: Recipe) -> list[Variant]:
+    """Ours, and the practice without a habit and with all."""
+    named = {NONE: Habits(), ALL: Habits(**dict.fromkeys(Habits.names(), True))}
+    return [ours(bench, folder, recipe), *practice(bench, folder, recipe, named)]
 
 
 def _losses(report: StepReport) -> tuple[float, ...]:
@@ -152,72 +132,6 @@ def variants(bench: Bench, folder: Path, recipe: Recipe, habits: tuple[str, ...]
     return [*mine, *practice(bench, folder, recipe, named)]
 
 
-def check_equal(compared: list[Variant], dtype: str = "float32") -> float:
-    """The largest relative difference of a loss or gradient from ours; more than rounding raises. Also the warm-up."""
-    expected: tuple[float, ...] = ()
-    truth: Gradients = {}
-    worst = 0.0
-    for variant in compared:
-        losses = variant.step(variant.collate())
-        found = variant.gradients()
-        if variant is compared[0]:
-            expected, truth = losses, found
-            continue
-        differences = {f"loss {i}": abs(a / b - 1) for i, (a, b) in enumerate(zip(losses, expected, strict=True))}
-        differences |= gradient_differences(found, truth, each=dtype == "float32")
-        name = max(differences, key=lambda key: differences[key])
-        if not differences[name] <= TOLERANCES[dtype]:
-            raise click.ClickException(f"{variant.name} is not ours: {name} differs by {differences[name]:.2g}")
-        worst = max(worst, differences[name])
-    return worst
-
-
-def gradient_differences(found: Gradients, truth: Gradients, *, each: bool) -> dict[str, float]:
-    """Norms of the differences relative to the true gradients': of each tensor, or of all together."""
-    apart = {name: float((found[name].float() - true.float()).norm()) for name, true in truth.items()}
-    norms = {name: float(true.float().norm()) for name, true in truth.items()}
-    if each:
-        return {name: apart[name] / norms[name] for name in truth}
-    return {"all gradients": hypot(*apart.values()) / hypot(*norms.values())}
-
-
-def timed(variant: Variant) -> Seconds:
-    """Collate and step once."""
-    gc.collect()
-    before = _fresh_peak()
-    begun = _now()
-    load = variant.collate()
-    collated = _now()
-    variant.step(load)
-    ended = _now()
-    peak = torch.cuda.max_memory_allocated() - before if torch.cuda.is_available() else 0
-    return Seconds(collate=collated - begun, step=ended - collated, peak=peak)
-
-
-def _fresh_peak() -> int:
-    """Begin to look for the most memory of the GPU; returns what is taken now."""
-    if not torch.cuda.is_available():
-        return 0
-    torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.memory_allocated()
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        return perf_counter()
-    return process_time() if torch.get_num_threads() == 1 else perf_counter()
-
-
-def measure(compared: list[Variant], repeats: int) -> dict[str, list[Seconds]]:
-    """Times of all variants, which take turns, forwards and backwards through the list."""
-    times: dict[str, list[Seconds]] = {variant.name: [] for variant in compared}
-    for repeat in range(repeats):
-        for variant in compared if repeat % 2 else reversed(compared):
-            times[variant.name].append(timed(variant))
-    return times
-
-
 def table(times: dict[str, list[Seconds]], pairs: int, habits: tuple[str, ...]) -> Iterator[str]:
     """Whole steps, then the factor of each habit: alone over none, and all over all but it."""
     yield line("step", "collate, ms", "step, ms", "pairs/s", "time / ours", "step / ours", "peak of the GPU, MiB")
@@ -226,7 +140,7 @@ def table(times: dict[str, list[Seconds]], pairs: int, habits: tuple[str, ...]) 
         own = times[name]
         collate, step = (median(getattr(run, part) for run in own) * 1e3 for part in ("collate", "step"))
         rate = pairs / median(run.both for run in own)
-        ratios = _ratio(own, times[OURS]), _ratio(own, times[OURS], "step")
+        ratios = ratio(own, times[OURS]), ratio(own, times[OURS], "step")
         peak = max(run.peak for run in own)
         cells = f"{collate:.0f}", f"{step:.0f}", f"{rate:.1f}", *ratios, f"{peak / MIB:,.0f}" if peak else "no GPU"
         yield line(name, *cells)
@@ -236,18 +150,8 @@ def table(times: dict[str, list[Seconds]], pairs: int, habits: tuple[str, ...]) 
     yield line("habit", "alone / every habit off", "every habit on / all but this")
     yield line(*["---"] * 3)
     for habit in habits:
-        alone, rest = _ratio(times[f"{habit} alone"], times[NONE]), _ratio(times[ALL], times[f"all but {habit}"])
+        alone, rest = ratio(times[f"{habit} alone"], times[NONE]), ratio(times[ALL], times[f"all but {habit}"])
         yield line(WHAT[habit], alone, rest)
-
-
-def _ratio(theirs: list[Seconds], mine: list[Seconds], part: str = "both") -> str:
-    ratios = [getattr(a, part) / getattr(b, part) for a, b in zip(theirs, mine, strict=True)]
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def line(*cells: str) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
 
 
 def auto_line(bench: Bench, folder: Path, recipe: Recipe, repeats: int) -> str:
@@ -264,7 +168,7 @@ def auto_line(bench: Bench, folder: Path, recipe: Recipe, repeats: int) -> str:
     worst, times = check_equal(compared), measure(compared, repeats)
     return (
         f"contrastive step of {pairs.phase.mixture.pairs} pairs: auto (chunk_tokens {chosen.tokens}, kept_chunks "
-        f"{chosen.kept}) takes {_ratio(times['auto'], times['before'], 'step')} of 12288 and 0; losses and gradients differ by "
+        f"{chosen.kept}) takes {ratio(times['auto'], times['before'], 'step')} of 12288 and 0; losses and gradients differ by "
         f"{worst:.1g}"
     )
 
@@ -330,14 +234,32 @@ def main(
 
 def compare(bench: Bench, folder: Path, recipe: Recipe, title: str, habits: tuple[str, ...], repeats: int) -> Variant:
     """Print the tables of one model; returns our own step."""
-    compared, mixture = variants(bench, folder, recipe, habits), recipe.phase.mixture
+    mixture = recipe.phase.mixture
     print(f"\n{title}, batch {mixture.pairs} + {mixture.outside}: {_rows(bench, folder, recipe)}")
-    worst = check_equal(compared, recipe.phase.dtype)
-    print(f"losses and gradients of {len(compared)} variants agree: largest relative difference {worst:.1g}\n", flush=True)
+    if recipe.phase.dtype == "bfloat16":
+        check_half(bench, folder, recipe)
+    compared = variants(bench, folder, recipe, habits)
+    if recipe.phase.dtype == "bfloat16":
+        for variant in compared:  # the warm-up
+            variant.step(variant.collate())
+    else:
+        print(f"losses and gradients of {len(compared)} variants agree: largest relative difference {check_equal(compared):.1g}")
+    print(flush=True)
     times = measure(compared, repeats)
     print("\n".join(table(times, mixture.pairs, habits)), flush=True)
-    print(f"\njoint step, a frozen head visited once: {_ratio(times[OURS], times[TWICE], 'step')} of two visits", flush=True)
+    print(f"\njoint step, a frozen head visited once: {ratio(times[OURS], times[TWICE], 'step')} of two visits", flush=True)
     return compared[0]
+
+
+def check_half(bench: Bench, folder: Path, recipe: Recipe) -> None:
+    """Hold a few rows' gradients against each other in float32, and those of bfloat16 against them."""
+    mixture = replace(recipe.phase.mixture, pairs=CHECKED, sub_batch=CHECKED, outside=1)
+    few = recipe.with_phase(mixture=mixture)
+    exact = ends(bench, folder, few.with_phase(dtype="float32"))
+    worst = check_equal(exact, each=False)
+    print(f"float32, {CHECKED} + 1 rows: losses and gradients of {len(exact)} variants agree to {worst:.1g}; bfloat16 is off by")
+    for name, off in check_rounding(ends(bench, folder, few), exact[0].gradients()).items():
+        print(f"  {off:.3f} {name}")
 
 
 def _rows(bench: Bench, folder: Path, recipe: Recipe) -> str:

@@ -1,5 +1,6 @@
 """The ranks of a run: how they meet."""
 
+import atexit
 import os
 from datetime import timedelta
 from typing import Any
@@ -38,7 +39,13 @@ def start_process_group() -> tuple[int, int]:
         else:
             os.environ["LOCAL_RANK"] = "0"
             dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+            atexit.register(_leave)  # NCCL complains of a group that is left as it is; of several ranks one may wait for another
     return dist.get_rank(), dist.get_world_size()
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def meet() -> tuple[Any, int, int]:

@@ -30,8 +30,8 @@ MUTANTS = (
     Mutant(
         "keys without a gradient",
         "pipeline/model/attention.py",
-        "for part in (q, k, v))",
-        "for part in (q, k.detach(), v))",
+        "(part[table].transpose(1, 2) for part in (query, key, value))",
+        "(part[table].transpose(1, 2) for part in (query, key.detach(), value))",
         ATTENTION,
     ),
     Mutant("attention not causal", "pipeline/model/attention.py", "is_causal=True", "is_causal=False", ATTENTION),
