@@ -7,7 +7,7 @@ weights, the rows, and how many of them a step has.
 import gc
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,8 @@ FIRST_STEPS = 1
 EMBEDDED = 4
 """Sides of the evaluation's batch."""
 _SPARE_ROWS = 32
+CPU_VISUAL_TOKENS = 64
+"""Of a picture, at most, where there is no GPU and nobody says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,27 @@ class Rehearsed:
     def resumed_gib(self) -> float:
         """That of the step after it. A process keeps what its allocator had in small pieces, so it is no training's own."""
         return self.steps[-1]["peak_memory_gib"]
+
+
+def without_gpu(recipe: Recipe, visual: int | None, settings: Sequence[str]) -> tuple[Recipe, int, str]:
+    """A recipe whose step a CPU takes in minutes, the visual tokens of its pictures, and a line that says what was changed.
+
+    Layers, tokens, losses and adapters stay. What the user has set, `visual` and a phase's dtype among `settings`, stays too.
+    """
+    changed, undo = [], []
+    shown = visual or recipe.pixels.max_tokens
+    few = recipe.pixels.at(min(shown, CPU_VISUAL_TOKENS)).max_tokens
+    if visual is None and few < shown:
+        changed.append(f"{few} visual tokens a picture for {shown:,}")
+        undo.append(f"--visual-tokens {shown}")
+        shown = few
+    halves = [number for number, phase in enumerate(recipe.phases) if phase.dtype == "bfloat16"]
+    if halves and not any(setting.partition("=")[0].endswith("dtype") for setting in settings):
+        recipe = replace(recipe, phases=tuple(replace(phase, dtype="float32") for phase in recipe.phases))
+        changed.append("float32 for bfloat16")
+        undo.append(f"--set phases.{halves[0]}.dtype=bfloat16")
+    why = "a step takes hours with what the recipe says"
+    return recipe, shown, f"no GPU: {' and '.join(changed)}, since {why}; {' '.join(undo)} has it back" if changed else ""
 
 
 def rehearsal_recipe(recipe: Recipe, phase: str, size: Size) -> Recipe:

@@ -31,7 +31,7 @@ DEFAULT_WORK = Path("rehearsal")
 @click.option(
     "--pairs", type=click.IntRange(1), help="Pairs of a step, and an eighth as many conversations. Default: the recipe's."
 )
-@click.option("--visual-tokens", type=click.IntRange(1), help="Of every picture. Default: the recipe's most.")
+@click.option("--visual-tokens", type=click.IntRange(1), help="Of every picture. Default: the recipe's most; without a GPU 64.")
 @click.option("--processes", type=click.IntRange(1), default=1, help="Ranks on this machine: one a GPU.")
 @click.option("--gpu", type=click.Choice(sorted(GPUS)), default=DEFAULT_GPU, help="Kind of GPU that the forecast is for.")
 @click.option("--dry-run", is_flag=True, help="The forecast alone, of the recipe as it is trained: nothing is made or run.")
@@ -51,22 +51,31 @@ def rehearse(
 
     It prints memory beside the forecast, tokens a second, utilisation, the wait for data, the size of a checkpoint, and goes on
     from it once; then a batch is embedded. Nothing has to be downloaded. The model's folder takes twice as many bytes as weights
-    (4.4 GB for 2B) and is kept for the next rehearsal. What is seen of losses means nothing.
+    (4.4 GB for 2B) and is kept for the next rehearsal. What is seen of losses means nothing. Without a GPU the steps
+    are float32 and pictures have 64 visual tokens, unless told otherwise.
 
     \b
     Examples:
       crem rehearse --recipe tiny
+      crem rehearse --recipe crem_2b --pairs 2 --steps 1
       crem rehearse --recipe crem_2b --processes 8
       crem rehearse --recipe crem_7b --dry-run --processes 8 --gpu a800-80g
       crem rehearse --recipe coma_3b --phase match --visual-tokens 256 --processes 8
     """
-    from jobs.rehearse import Size, lines, prepare, rehearsal_recipe, rehearse
+    import torch
+
+    from jobs.rehearse import Size, lines, prepare, rehearsal_recipe, rehearse, without_gpu
     from jobs.stage import Context, silent
     from pipeline.recipes.source import resolve
     from pipeline.tracking import default_uri
 
     resolved = resolve(recipe, settings)
-    size = Size(steps=steps, pairs=pairs, visual=visual_tokens or resolved.pixels.max_tokens, ranks=processes)
+    shown = visual_tokens or resolved.pixels.max_tokens
+    if not dry_run and not torch.cuda.is_available():
+        resolved, shown, said = without_gpu(resolved, visual_tokens, settings)
+        if said:
+            click.echo(said, err=True)
+    size = Size(steps=steps, pairs=pairs, visual=shown, ranks=processes)
     context = Context(
         work=work,
         data=work / "drawn",

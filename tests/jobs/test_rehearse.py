@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.rehearse import EMBEDDED, Rehearsed, Size, lines, prepare, rehearsal_recipe, rehearse
+from jobs.rehearse import EMBEDDED, Rehearsed, Size, lines, prepare, rehearsal_recipe, rehearse, without_gpu
 from jobs.runner import run_stage
 from jobs.stage import Context, Stage
 from pipeline.errors import ConfigError, StoppedError
@@ -37,6 +37,24 @@ def test_what_a_step_computes_is_the_recipes(name: str) -> None:
         assert made.phase.mixture.own_sides == tuple(side for side in phase.mixture.own_sides if side != "negatives")
         shown = 256 if isinstance(recipe.pixels, Tiles) else 16  # of a tile, the least there is
         assert (made.pixels.min_tokens, made.pixels.max_tokens) == (shown, shown)
+
+
+def test_without_a_gpu_a_step_is_made_small_and_it_is_said() -> None:
+    recipe, shown, said = without_gpu(load("crem_2b"), None, ())
+    assert [phase.dtype for phase in recipe.phases] == ["float32"] and shown == 64
+    assert replace(recipe, phases=load("crem_2b").phases) == load("crem_2b"), "nothing else is changed"
+    assert said == (
+        "no GPU: 64 visual tokens a picture for 1,280 and float32 for bfloat16, since a step takes hours with what the recipe "
+        "says; --visual-tokens 1280 --set phases.0.dtype=bfloat16 has it back"
+    )
+    tiles, shown, _ = without_gpu(load("magic_2b"), None, ())
+    assert shown == 256 and all(phase.dtype == "float32" for phase in tiles.phases), "a tile is the least there is"
+
+
+def test_what_the_user_says_stays_without_a_gpu_too() -> None:
+    told = without_gpu(load("crem_2b"), 640, ("phases.0.dtype=bfloat16",))
+    assert told == (load("crem_2b"), 640, "")
+    assert without_gpu(load("tiny"), None, ()) == (load("tiny"), load("tiny").pixels.max_tokens, "")
 
 
 def test_without_a_number_of_pairs_a_step_has_those_of_the_recipe() -> None:

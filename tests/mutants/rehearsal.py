@@ -7,6 +7,20 @@ REHEARSE = ("tests/jobs/test_rehearse.py",)
 
 MUTANTS = (
     Mutant(
+        "rehearsal without a GPU: bfloat16 stays",
+        "jobs/rehearse.py",
+        'replace(phase, dtype="float32")',
+        "replace(phase, dtype=phase.dtype)",
+        ("tests/jobs/test_rehearse.py::test_without_a_gpu_a_step_is_made_small_and_it_is_said",),
+    ),
+    Mutant(
+        "rehearsal without a GPU: what the user says is changed",
+        "jobs/rehearse.py",
+        "if visual is None and few < shown:",
+        "if few < shown:",
+        ("tests/jobs/test_rehearse.py::test_what_the_user_says_stays_without_a_gpu_too",),
+    ),
+    Mutant(
         "rehearsal: a phase alone begins at an earlier one",
         "jobs/rehearse.py",
         '        start="merged",',
