@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.attention_routes import Route, routes
 from benchmarks.attention_rows import Rows, packed, single
+from eval.subject import one_line_errors
 
 DTYPES = {"cpu": torch.float32, "cuda": torch.bfloat16}
 ROUNDING_STEPS = {"cpu": 100, "cuda": 4}
@@ -200,4 +201,5 @@ def main(devices: tuple[str, ...], tokens: tuple[int, ...], heads: tuple[int, in
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

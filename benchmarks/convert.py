@@ -31,6 +31,7 @@ from benchmarks.convert_loops import (
     write_corpus,
 )
 from data_prep.convert import Conversion, convert
+from eval.subject import one_line_errors
 from pipeline.data.shard_plan import MAX_PIXELS
 from pipeline.data.shards import ShardIndex
 
@@ -165,4 +166,5 @@ def main(data: Path | None, rows: int, side: int, repeats: int, max_pixels: int,
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

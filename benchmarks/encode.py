@@ -27,6 +27,7 @@ from PIL import Image
 from benchmarks.practice import Habits, Practice
 from benchmarks.practice_batches import StockRows
 from benchmarks.train_step_rows import REAL_MINI, bench_folder, bench_recipe
+from eval.subject import one_line_errors
 from pipeline.batch import Row
 from pipeline.data.mmeb_eval import eval_datasets, read_eval
 from pipeline.encode.encode import encode
@@ -202,4 +203,5 @@ def report(count: int, taken: Sequence[tuple[float, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

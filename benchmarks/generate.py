@@ -20,6 +20,7 @@ import click
 import torch
 
 from benchmarks.latency import small_folder
+from eval.subject import one_line_errors
 from pipeline.inference import CACHED_ROLES, EmbeddingModel, load_untrained
 from pipeline.model import generation
 from pipeline.model.device import usual_place
@@ -188,4 +189,5 @@ def _print(
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from data_prep.tiny_model import CLASSES, tiny_config, train_tokenizer
+from eval.subject import one_line_errors
 from pipeline.inference import EmbeddingModel, load_untrained
 from pipeline.model.device import usual_place
 from pipeline.model.inputs import PixelLimits
@@ -114,7 +115,7 @@ def measure(cases: list[Case], given: dict[str, Side], repeats: int) -> None:
 
 
 @click.command()
-@click.option("--model-folder", type=click.Path(exists=True, path_type=Path), help="A published folder instead of small models.")
+@click.option("--model-folder", type=click.Path(path_type=Path), help="A published folder instead of small models.")
 @click.option("--recipe", "name", default="tiny", show_default=True, help="Prompt and picture rule, with --model-folder.")
 @click.option("--hidden", default=256, show_default=True, help="Width of the small models' layers and towers.")
 @click.option("--layers", default=4, show_default=True, help="Layers of the small models and of their towers.")
@@ -143,4 +144,5 @@ def main(model_folder: Path | None, name: str, hidden: int, layers: int, repeats
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe
 from data_prep.published_shapes import write_config
+from eval.subject import one_line_errors
 from pipeline.model.inputs import View
 from pipeline.recipe import Recipe, TinyBackbone
 from pipeline.recipes import load
@@ -125,4 +126,5 @@ def main(data: Path, shards: Path | None, pairs: int, repeats: int, tokens: tupl
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -14,6 +14,7 @@ import click
 import torch
 
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe
+from eval.subject import one_line_errors
 from pipeline.batch import pack
 from pipeline.model import head
 from pipeline.recipe import Recipe, TinyBackbone
@@ -86,4 +87,5 @@ def main(data: Path, shards: Path | None, batches: tuple[int, ...], chunk_tokens
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

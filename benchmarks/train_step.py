@@ -24,6 +24,7 @@ from benchmarks.practice_batches import StockRows
 from benchmarks.step_gradients import Gradients, Variant, check_equal, check_rounding
 from benchmarks.step_times import Seconds, line, measure, ratio
 from benchmarks.train_step_rows import REAL_MINI, Bench, bench_folder, bench_recipe, histogram
+from eval.subject import one_line_errors
 from pipeline.chunk_budget import AUTO, ChunkBudget
 from pipeline.model.head import Head
 from pipeline.recipe import Recipe
@@ -268,4 +269,5 @@ def _rows(bench: Bench, folder: Path, recipe: Recipe) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()
