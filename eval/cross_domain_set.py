@@ -27,6 +27,7 @@ from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 from pipeline.presets import Preset
 from pipeline.sample import Side
+from pipeline.templates import Templates
 
 FIND_PICTURE = "Find me an everyday image that matches the given caption: "
 FIND_CAPTION = "<|image_1|>\nFind an image caption describing the given everyday image."
@@ -100,9 +101,9 @@ class CrossDomainSet:
             return read_choices(self.data, verify=verify)
         return read_captions(self.data, self.dataset, verify=verify)
 
-    def sides(self, content: Content) -> list[Side]:
+    def sides(self, content: Content, templates: Templates) -> list[Side]:
         """All that is embedded: of captions and pictures, each as query and as candidate; of choices, pictures and captions."""
-        return [side for part in self._parts(content) for side in part]
+        return [side for part in self._parts(content, templates) for side in part]
 
     def measure(self, model: Model, known: CrossDomainResult | None, progress: Progress) -> CrossDomainResult:
         """Embed the set and rank, unless texts and pictures are those of `known`."""
@@ -112,22 +113,20 @@ class CrossDomainSet:
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content_digest(plain), owners]), settings=self.settings)
         if known is not None and known.provenance.agrees_with(made_of):
             return known
-        parts = self._parts(content)
+        parts = self._parts(content, model.templates)
         embeddings = encode(model, [side for part in parts for side in part], what=self.dataset, how=self.how, progress=progress)
         embedded = np.split(embeddings, np.cumsum([len(part) for part in parts])[:-1])
         directions = _both_ways(content, embedded) if isinstance(content, CaptionSet) else _chosen(content, embedded)
         return CrossDomainResult(name=self.dataset, provenance=made_of, directions=tuple(directions))
 
-    def _parts(self, content: Content) -> list[list[Side]]:
+    def _parts(self, content: Content, templates: Templates) -> list[list[Side]]:
         """`_parts` as the model is shown them: parts are queries and candidates in turn."""
-        preset = self.preset
-        if preset is None:
-            return _parts(content)
-        # MMEB's own sets of captions, whose wordings these are, tell where a published prompt ends a line.
+        # What MMEB's own sets of captions are told, whose wordings these are, or where a published prompt ends a line there.
         finding, telling = "MSCOCO_t2i", "MSCOCO_i2t"
         parts, is_both = _parts(content), isinstance(content, CaptionSet)
         names = [finding, finding, telling, telling] if is_both else [telling] * len(parts)
-        shown = (preset.query, preset.candidate) * len(parts)
+        how = self.preset or templates
+        shown = (how.query, how.candidate) * len(parts)
         return [[show(side, name) for side in part] for part, name, show in zip(parts, names, shown, strict=False)]
 
 

@@ -16,6 +16,7 @@ from pipeline.encode.workload import Workload
 from pipeline.inference import EmbeddingModel
 from pipeline.outlined import Outlined
 from pipeline.sample import Side
+from pipeline.templates import Templates
 from pipeline.train.flops import Cost
 from pipeline.train.forecast.forecast import UTILISATION
 from pipeline.train.forecast.gpus import GPUS
@@ -42,8 +43,8 @@ class Embedded(Protocol):
     def read(self) -> Any:
         """What it holds. Raises DataError."""
 
-    def sides(self, content: Any, /) -> Sequence[Side]:
-        """All that is embedded of it."""
+    def sides(self, content: Any, templates: Templates, /) -> Sequence[Side]:
+        """All that is embedded of it, as a model of these templates is shown it."""
 
 
 def forecast(model: Outlined | EmbeddingModel, wanted: Sequence[Embedded]) -> str:
@@ -51,7 +52,7 @@ def forecast(model: Outlined | EmbeddingModel, wanted: Sequence[Embedded]) -> st
     failures, found, cost = Failures(), list[Estimate](), Cost.of(model.embedder)
 
     def look(each: Embedded) -> None:
-        found.append(estimate(model, each.dataset, each.sides(each.read()), cost))
+        found.append(estimate(model, each.dataset, each.sides(each.read(), model.recipe.templates), cost))
 
     for each in wanted:
         failures.passes(each.dataset, partial(look, each))

@@ -10,6 +10,7 @@ from pipeline.asked_as import AskedAs
 from pipeline.cache_size import CacheSize
 from pipeline.encode.encoder import Reader
 from pipeline.sample import Side
+from pipeline.templates import Templates
 
 
 class LazyModel:
@@ -43,6 +44,11 @@ class LazyModel:
     def embed_batch(self, batch: Any) -> np.ndarray:
         """Embeddings (N, D) float32 of unit norm."""
         return self._loaded().embed_batch(batch)
+
+    @property
+    def templates(self) -> Templates:
+        """How it reads the sides of a dataset's pairs."""
+        return self._loaded().templates
 
     @property
     def conditions(self) -> dict[str, str | int]:

@@ -7,6 +7,7 @@ from pipeline.asked_as import AskedAs
 from pipeline.cache_size import CacheSize
 from pipeline.encode.encoder import Encoder, Progress, silent
 from pipeline.sample import Side
+from pipeline.templates import Templates
 
 __all__ = ["Model", "Progress", "silent"]
 
@@ -17,6 +18,10 @@ class Model(Encoder, Protocol):
     @property
     def fingerprint(self) -> str:
         """Names the weights and settings: equal fingerprints give equal results."""
+
+    @property
+    def templates(self) -> Templates:
+        """How it reads the sides of a dataset's pairs."""
 
     @property
     def conditions(self) -> dict[str, str | int]:

@@ -28,6 +28,7 @@ from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 from pipeline.roles import RECONSTRUCT_TEXT
 from pipeline.sample import Sample, Side
+from pipeline.templates import Templates
 
 SEED = 0
 MIN_WORDS = 8
@@ -100,12 +101,13 @@ class Reconstruction:
         Of more than `limit` texts those with the smallest digests are taken. A text counts as seen when it stands, word for
         word, inside any text of the training shards. Raises NothingToMeasureError where there are no such texts.
         """
-        sides = _chosen(self.data, self.sets, self.limit)
+        chosen = _chosen(self.data, self.sets, self.limit)
+        sides = [each.side for each in chosen]
         made_of = Provenance(model=model.fingerprint, data=fingerprint(sides), settings=self.settings)
         if known is not None and known.provenance.agrees_with(made_of):
             return known
         texts = [_words(side.text) for side in sides]
-        answers = [_words(answer) for answer in _reconstruct(model, sides, self.max_new_tokens, progress)]
+        answers = [_words(answer) for answer in _reconstruct(model, chosen, self.max_new_tokens, progress)]
         # Every text is asked for with the same words, so another text's tokens give, token for token, that text's answer.
         swapped = [answers[other] for other in derangement(texts, what="texts to reconstruct")]
         seen = seen_texts(texts, training_texts(ShardIndex.open(self.shards)))
@@ -195,15 +197,29 @@ def seen_texts(texts: Sequence[str], corpus: Iterator[str]) -> set[str]:
     return seen
 
 
-def _chosen(data: Path, sets: Iterable[str], limit: int) -> list[Side]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Text:
+    """A text-only side of a set, and which side it is."""
+
+    side: Side
+    dataset: str
+    is_query: bool
+
+    def shown(self, templates: Templates) -> Side:
+        """The side as a model of these templates reads it."""
+        shown = templates.query if self.is_query else templates.candidate
+        return shown(self.side, self.dataset)
+
+
+def _chosen(data: Path, sets: Iterable[str], limit: int) -> list[_Text]:
     """Distinct text-only sides with enough words, in the order of a digest: a draw that needs no seed and favours no set."""
-    sides: dict[str, Side] = {}
+    sides: dict[str, _Text] = {}
     for name in sets:
         eval_set = read_eval(data, name, verify=False)
-        for side in chained(eval_set.queries, eval_set.candidates):
+        for number, side in enumerate(chained(eval_set.queries, eval_set.candidates)):
             text = _words(side.text)
             if side.is_text_only and len(text.split()) >= MIN_WORDS:
-                sides.setdefault(text, side)
+                sides.setdefault(text, _Text(side=side, dataset=name, is_query=number < len(eval_set.queries)))
     if not sides:
         raise NothingToMeasureError(
             f"{data / 'MMEB-eval'}: no side without picture has a text of {MIN_WORDS} words; nothing to reconstruct"
@@ -211,13 +227,13 @@ def _chosen(data: Path, sets: Iterable[str], limit: int) -> list[Side]:
     return [sides[text] for text in sorted(sides, key=lambda text: hashlib.sha256(text.encode()).digest())[:limit]]
 
 
-def _reconstruct(model: Model, sides: Sequence[Side], max_new_tokens: int, progress: Progress) -> list[str]:
+def _reconstruct(model: Model, chosen: Sequence[_Text], max_new_tokens: int, progress: Progress) -> list[str]:
     """The model's answers, asked in batches of similar length."""
-    order = sorted(range(len(sides)), key=lambda place: len(sides[place].text))
-    answers = [""] * len(sides)
+    order = sorted(range(len(chosen)), key=lambda place: len(chosen[place].side.text))
+    answers = [""] * len(chosen)
     for start in range(0, len(order), _BATCH_TEXTS):
         batch = order[start : start + _BATCH_TEXTS]
-        contexts = [sides[place] for place in batch]
+        contexts = [chosen[place].shown(model.templates) for place in batch]
         texts = model.answer(contexts, [RECONSTRUCT_TEXT] * len(batch), compressed=True, max_new_tokens=max_new_tokens)
         for place, text in zip(batch, texts, strict=True):
             answers[place] = text

@@ -15,6 +15,7 @@ from eval.retrieval_set import SEED, DatasetResult, RetrievalSet, file_name
 from eval.subject import Subject, newest_checkpoint
 from pipeline.data.mmeb_eval import EvalSet
 from pipeline.sample import Side
+from pipeline.templates import Templates
 
 
 class Scorer(Protocol):
@@ -23,6 +24,10 @@ class Scorer(Protocol):
     @property
     def fingerprint(self) -> str:
         """Names weights and words."""
+
+    @property
+    def templates(self) -> Templates:
+        """How it reads the sides of a dataset's pairs."""
 
     def scores(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
         """How well each candidate answers its query, (N,) float32, higher for better."""
@@ -79,14 +84,15 @@ class RerankedSet(RetrievalSet):
     def _ranks(self, eval_set: EvalSet, queries: np.ndarray, candidates: np.ndarray) -> GoldRanks:
         """Each rank scores a share of the queries."""
         pools = [self._pool(pool, len(candidates)) for pool in eval_set.pools]
-        ranks = self.how.ranks
+        ranks, templates = self.how.ranks, self.reranker.templates
         own = {}
         for number in range(ranks.rank, len(queries), ranks.count):
             pool = pools[number]
 
             def rescored(places: list[int], number: int = number, pool: Sequence[int] = pool) -> np.ndarray:
-                found = [eval_set.candidates[pool[place]] for place in places]
-                return self.reranker.scores([(eval_set.queries[number], candidate) for candidate in found])
+                query = templates.query(eval_set.queries[number], self.dataset)
+                found = [templates.candidate(eval_set.candidates[pool[place]], self.dataset) for place in places]
+                return self.reranker.scores([(query, candidate) for candidate in found])
 
             own[number] = reranked_place(pool_scores(queries[number], candidates, pool), self.top, rescored)
         places = {number: place for part in ranks.gather(own) for number, place in part.items()}

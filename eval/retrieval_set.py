@@ -28,6 +28,7 @@ from pipeline.folder_state import corpus_state
 from pipeline.manifest import fingerprint
 from pipeline.presets import Preset
 from pipeline.sample import Side
+from pipeline.templates import Templates
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class DatasetResult:
 class RetrievalSet:
     """P@1 on one set as a measurement (eval.measurement). `state` is how its files look, `how` how it is encoded.
 
-    `preset` says how a model that others published is shown a query and a candidate; our own are shown sides as they stand.
+    `preset` says how a model that others published is shown a query and a candidate; our own say it themselves (`Templates`).
     """
 
     data: Path
@@ -108,15 +109,11 @@ class RetrievalSet:
     def _as_shown(self, eval_set: EvalSet) -> EvalSet:
         return _blanked(eval_set) if self.blank else eval_set
 
-    def sides(self, eval_set: EvalSet) -> Sequence[Side]:
-        """The set's queries and then its candidates, as the model is shown them."""
-        queries, candidates, preset = eval_set.queries, eval_set.candidates, self.preset
-        if preset is None:
-            return chained(queries, candidates)
-        name = ALIASES.get(self.dataset, self.dataset)
-        return chained(
-            mapped(lambda side: preset.query(side, name), queries), mapped(lambda side: preset.candidate(side, name), candidates)
-        )
+    def sides(self, eval_set: EvalSet, templates: Templates) -> Sequence[Side]:
+        """The set's queries and then its candidates, as a model of these templates, or of the preset, is shown them."""
+        name, shown = ALIASES.get(self.dataset, self.dataset), self.preset or templates
+        queries = mapped(lambda side: shown.query(side, name), eval_set.queries)
+        return chained(queries, mapped(lambda side: shown.candidate(side, name), eval_set.candidates))
 
     def measure(self, model: Model, known: DatasetResult | None, progress: Progress) -> DatasetResult:
         """Embed the set and rank each query's pool, unless texts, pictures and pools are those of `known`."""
@@ -125,7 +122,7 @@ class RetrievalSet:
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content, eval_set.pools]), settings=self.settings)
         if known is None or not known.provenance.agrees_with(made_of):
             shown = self._as_shown(eval_set)
-            embeddings = encode(model, self.sides(shown), what=self.dataset, how=self.how, progress=progress)
+            embeddings = encode(model, self.sides(shown, model.templates), what=self.dataset, how=self.how, progress=progress)
             return self._scored(shown, embeddings, made_of)
         return replace(known, meta_task=info.meta_task, split=info.split)
 

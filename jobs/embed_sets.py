@@ -42,7 +42,7 @@ def embed_sets(stage: EvaluateStage, ranks: Ranks) -> int:
 def _embedded(each: RetrievalSet, model: Model, progress: Progress) -> bool:
     """Whether a set could be embedded. All ranks read the same files, and one that met something tells the others."""
     try:
-        sides = each.sides(each.shown())
+        sides = each.sides(each.shown(), model.templates)
         encode(model, sides, what=each.dataset, how=each.how, progress=progress)
     except DataError as error:
         logger.debug("%s: %s", each.dataset, error)

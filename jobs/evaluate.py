@@ -23,7 +23,7 @@ from pipeline.encode import embedding_cache
 from pipeline.encode.share import Encoding
 from pipeline.errors import DataError
 from pipeline.manifest import Manifest, fingerprint
-from pipeline.recipe_json import course_values
+from pipeline.recipe_json import stage_values
 from pipeline.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class EvaluateStage:
         choice = {name: getattr(self.choice, name) for name in ("kinds", "untrained", "blank", "allow_changed")}
         if self.choice.judge != EXACT:
             choice["judge"] = self.choice.judge
-        return {"modes": self.modes, "vlm": DEFAULTS, "recipe": course_values(self.context.recipe), "choice": choice}
+        return {"modes": self.modes, "vlm": DEFAULTS, "recipe": stage_values(self.context.recipe), "choice": choice}
 
     @property
     def modes(self) -> tuple[Mode, ...]:

@@ -17,7 +17,7 @@ from jobs.model import backbone_folder
 from jobs.stage import Context
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest, file_digest, fingerprint, write_atomic
-from pipeline.recipe_json import course_values
+from pipeline.recipe_json import stage_values
 from pipeline.stage_folder import STARTED_NAME, give_place, mark_begun
 from pipeline.tracking import Tracker
 
@@ -151,7 +151,7 @@ def _evaluated(context: Context, out: Path, label: str, content: str, read: Read
 
     device, dtype = usual_place()
     place = out / label
-    owner = fingerprint([content, course_values(context.recipe), dtype])
+    owner = fingerprint([content, stage_values(context.recipe), dtype])
     give_place(place, owner)
     mark_begun(place, owner)
 

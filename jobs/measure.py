@@ -45,10 +45,11 @@ class MeasureStage:
         """What decides the lengths, and the cap that rows are held against."""
         recipe = self.context.recipe
         shapes = [_shape(phase) for phase in recipe.phases]
-        # Said where tokens are left out, so that tables which know nothing of it stay as they are.
+        # Said where there are some, so that tables which know nothing of them stay as they are.
         vision = {} if recipe.vision.keeps_all else {"vision": recipe.vision}
         sizes = {"tokens": recipe.tokens.count, "pixels": recipe.pixels, "max_length": recipe.max_length}
-        return {"phases": shapes, **sizes, **vision}
+        templates = {"templates": recipe.templates} if recipe.templates.instructions else {}
+        return {"phases": shapes, **sizes, **vision, **templates}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Make the tables, of the parts that are there and those that are not, and list the rows that pass the cap."""

@@ -31,6 +31,7 @@ from pipeline.model.inputs import PixelLimits
 from pipeline.model.tiles import Tiles
 from pipeline.negatives import Mined
 from pipeline.sample import Side
+from pipeline.templates import Templates
 from pipeline.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class MineStage:
             "pixels": recipe.pixels,
             "layout": recipe.phase.layout,
             **({} if recipe.vision.keeps_all else {"vision": recipe.vision}),
+            **({"templates": recipe.templates} if recipe.templates.instructions else {}),
         }
 
     def run(self, out: Path, tracker: Tracker) -> Result:
@@ -129,12 +131,14 @@ class MineStage:
         from pipeline.model.device import usual_place
 
         model = shown_as(model, self.train.recipe.pixels, self.train.recipe.phase.name, name)
-        pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])))
+        templates = model.templates
+        pairs = Pairs.read(index, name, partial(self._read, name, len(index.datasets[name])), templates)
         found, how = Candidates.of(pairs), Encoding.usual(self.context.work / FOLDER, ranks)
         sources, first = index.source_rows(name), index.datasets[name].start
 
         def embedded(rows: np.ndarray, side: int) -> np.ndarray:
-            return encode(model, StoredSides(index, rows, side), what=f"mine {name}", how=how, progress=self._watched)
+            sides = StoredSides(index, rows, side, templates)
+            return encode(model, sides, what=f"mine {name}", how=how, progress=self._watched)
 
         asked = self.negatives
         window = Window(first=asked.first_rank, last=asked.last_rank, most=asked.most, seed=self.train.recipe.seed)
@@ -167,17 +171,18 @@ def shown_as(model: "EmbeddingModel", pixels: PixelLimits | Tiles, phase: str, d
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredSides:
-    """One side of some rows of a corpus, read when it is asked for."""
+    """One side of some rows of a corpus, read and worded when it is asked for."""
 
     index: ShardIndex
     rows: np.ndarray
     side: int
+    templates: Templates
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: int, /) -> Side:
-        return self.index.read(int(self.rows[number])).sides[self.side]
+        return self.templates.sample(self.index.read(int(self.rows[number]))).sides[self.side]
 
 
 def _statistics(table: pa.Table, dataset: Dataset, window: Window) -> dict[str, float]:

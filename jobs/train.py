@@ -11,7 +11,7 @@ from pipeline.errors import StoppedError
 from pipeline.manifest import Manifest, fingerprint
 from pipeline.negatives import Judged
 from pipeline.recipe import Recipe
-from pipeline.recipe_json import course_values
+from pipeline.recipe_json import stage_values
 from pipeline.tracking import Tracker
 
 
@@ -75,7 +75,7 @@ class TrainStage:
 
     def settings(self) -> Mapping[str, object]:
         """The recipe as far as it decides what is trained: with another ZeRO stage a run goes on where it stands."""
-        return {"recipe": course_values(self.recipe)}
+        return {"recipe": stage_values(self.recipe)}
 
     def run(self, out: Path, tracker: Tracker) -> Result:
         """Train from where the folder stands."""

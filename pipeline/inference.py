@@ -22,13 +22,14 @@ from pipeline.model.compressed_items import CompressedItems
 from pipeline.model.device import Dtype, device_of
 from pipeline.model.embedder import Embedder
 from pipeline.model.generation import GREEDY, Decoding, Ending, Memory
-from pipeline.model_origin import ModelOrigin
+from pipeline.model_origin import ModelOrigin, untrained_parts
 from pipeline.recipe import Recipe
 from pipeline.recipe_diff import refuse_differences
 from pipeline.roles import Role
 from pipeline.sample import Side, Turn
 from pipeline.sequence import SequenceBuilder, conversation_context, native_layout
 from pipeline.side_reader import SideReader
+from pipeline.templates import Templates
 from pipeline.train import checkpoint
 from pipeline.train.build import DTYPES, build_embedder, load_trained, sequence_builder
 
@@ -64,6 +65,11 @@ class EmbeddingModel:
     def reader(self) -> SideReader:
         """What makes rows and batches of sides, without the weights."""
         return SideReader(builder=self.builder, pixels=self.recipe.pixels, pooled=self.recipe.pooling.positions)
+
+    @property
+    def templates(self) -> Templates:
+        """How it reads the sides of a dataset's pairs: sides that are handed to it are read as they stand."""
+        return self.recipe.templates
 
     def embed(self, sides: Sequence[Side]) -> np.ndarray:
         """Embeddings (N, D) float32 of unit norm, in the order of `sides`."""
@@ -245,15 +251,10 @@ def load_untrained(path: Path, recipe: Recipe, *, device: str | torch.device = "
     """
     place = device_of(device)
     embedder, folder = build_embedder(path, recipe, dtype=DTYPES[dtype])
-    names = [name for name, own in (("tokens", embedder.bank), ("pooling", embedder.pooling)) if _has_weights(own)]
-    untrained = f"untrained {' and '.join(names)}" if names else ""
+    untrained = untrained_parts(tokens=embedder.bank, pooling=embedder.pooling)
     model = _model(embedder, folder, recipe, ModelOrigin(folder_digests(path), "untrained", recipe, dtype))
     model.embedder.to(place)
     return replace(model, fingerprint=f"{untrained} {model.fingerprint}".strip(), untrained=untrained)
-
-
-def _has_weights(part: object) -> bool:
-    return isinstance(part, torch.nn.Module) and any(True for _ in part.parameters())
 
 
 def _of_checkpoint(path: Path, recipe: Recipe | None, dtype: Dtype) -> EmbeddingModel:

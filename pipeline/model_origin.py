@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from torch import nn
+
 from pipeline.manifest import fingerprint
 from pipeline.model.device import Dtype
 from pipeline.model.inputs import PixelLimits
@@ -32,3 +34,9 @@ class ModelOrigin:
 
     def _of(self, recipe: Recipe) -> str:
         return fingerprint([self.digests, self.trained, recipe_fingerprint(recipe), self.dtype])
+
+
+def untrained_parts(**parts: object) -> str:
+    """Which parts of a new model have weights of their own, in words ("untrained tokens and pooling"); empty for none."""
+    names = [name for name, part in parts.items() if isinstance(part, nn.Module) and any(True for _ in part.parameters())]
+    return f"untrained {' and '.join(names)}" if names else ""

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json
 from pipeline.recipe import Recipe
+from pipeline.template_file import named_templates
+from pipeline.templates import Templates
 from pipeline.typed import (
     TYPE,
     allowed,
@@ -32,8 +34,8 @@ def override(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
     A path goes through fields and, for tuples, numbers (`phases.0.steps`). A value is written as its type is: `8`, `0.5`,
     `true`, a name (`tokens.start=eos`), the class of a component, which then has its defaults (`adapter=LoRA`), a list with
-    commas (`layout.order=SYSTEM,CONTEXT`), or JSON as `crem recipes show` prints it. Raises ConfigError naming field, value
-    and what is allowed.
+    commas (`layout.order=SYSTEM,CONTEXT`), or JSON as `crem recipes show` prints it; `templates` take a file too, of which the
+    recipe then has the content (`templates=my.toml`). Raises ConfigError naming field, value and what is allowed.
     """
     if not settings:
         return recipe
@@ -97,6 +99,8 @@ def _read(kind: Any, text: str, path: str) -> object:
     tuples = [member for member in alternatives(kind) if get_origin(member) is tuple]
     if (classes or tuples) and text.startswith(("[", "{")):
         return _read_json(kind, text, path)
+    if kind is Templates:
+        return _read_file(text, path)
     for member in alternatives(kind):
         for value in _scalars(member, text):
             return value
@@ -134,6 +138,14 @@ def _read_json(kind: Any, text: str, path: str) -> object:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"--set {path}: not JSON ({error}); crem recipes show prints values in this form") from error
     return json.loads(canonical_json(build(kind, value, path)))
+
+
+def _read_file(name: str, path: str) -> object:
+    """The plain templates of a file, or of one of ours by its name."""
+    try:
+        return json.loads(canonical_json(named_templates(name)))
+    except ConfigError as error:
+        raise ConfigError(f"--set {path}: {error}") from error
 
 
 def _with_defaults(cls: Any) -> Mapping[str, object]:

@@ -16,6 +16,7 @@ from pipeline.model.tiles import Tiles
 from pipeline.phase import STARTS, Phase
 from pipeline.ranges import check_least, check_once
 from pipeline.roles import Role
+from pipeline.templates import Templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,7 @@ class Recipe:
     phases: tuple[Phase, ...]
     pixels: PixelLimits | Tiles = field(default_factory=PixelLimits)
     vision: Shrinker = field(default_factory=KeepAll)
+    templates: Templates = field(default_factory=Templates)
     max_length: int = 2048
     seed: int = 0
     toy: ToyWorld = field(default_factory=ToyWorld)

@@ -5,6 +5,7 @@ import json
 from pipeline.errors import ConfigError
 from pipeline.manifest import canonical_json, fingerprint
 from pipeline.recipe import Recipe
+from pipeline.templates import Templates
 from pipeline.typed import build
 
 LABELS = ("name", "summary")
@@ -27,8 +28,11 @@ NEUTRAL = (
 """Fields of a phase that change memory, time and files, and the weights by rounding at most: a run may go on with others."""
 
 
-_ONCE_UNSAID = {"vision": {"type": "KeepAll"}}
-"""Values that all recipes had before there was a field for them: unsaid, they leave fingerprints as they were."""
+_UNSAID = {"templates": json.loads(canonical_json(Templates()))}
+"""Values that recipes had before there was a field for them: unsaid, they leave fingerprints and finished stages as they were."""
+
+_ONCE_UNSAID = {"vision": {"type": "KeepAll"}, **_UNSAID}
+"""Those, and what stages say since there is a field for it."""
 
 _ONCE_OF_THE_RECIPE = ("layout", "adapter", "tower", "contrastive", "language")
 """Fields of a phase that stood in the recipe while there was one phase."""
@@ -96,6 +100,11 @@ def course_values(recipe: Recipe) -> dict[str, object]:
     plain = json.loads(canonical_json(recipe))
     phases = [{name: value for name, value in phase.items() if name not in NEUTRAL} for phase in plain["phases"]]
     return {**decisive_values(recipe), "phases": phases}
+
+
+def stage_values(recipe: Recipe) -> dict[str, object]:
+    """The values of the course as stages say them in their settings."""
+    return {name: value for name, value in course_values(recipe).items() if _UNSAID.get(name) != value}
 
 
 def course_fingerprint(recipe: Recipe) -> str:

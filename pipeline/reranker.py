@@ -17,6 +17,7 @@ from pipeline.manifest import fingerprint
 from pipeline.model.attention import SpanPlan
 from pipeline.sample import Side, Turn
 from pipeline.targets import NO, YES, Relevance
+from pipeline.templates import Templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,11 @@ class Reranker:
     def fingerprint(self) -> str:
         """Depends on weights, number type and recipe."""
         return fingerprint(["reranker", self.model.fingerprint])
+
+    @property
+    def templates(self) -> Templates:
+        """How it reads the sides of a dataset's pairs."""
+        return self.model.templates
 
     @torch.no_grad()
     def scores(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:

@@ -8,10 +8,13 @@ import numpy as np
 from data_prep.negatives.nearest import Exclusions, Ints
 from pipeline.data.shards import ShardIndex
 from pipeline.sample import IMAGE_MARKER, Side
+from pipeline.templates import Templates
 from pipeline.train.dataloader.step_dataset import side_digest
 
 POSITIVE = 1
 """The place of a positive among `Sample.sides`."""
+
+_UNWORDED = Templates()
 
 Seen = Callable[[int], None]
 """Called with the number of rows read so far."""
@@ -38,19 +41,19 @@ class Pairs:
     positive_bare: Ints
 
     @classmethod
-    def read(cls, index: ShardIndex, dataset: str, seen: Seen) -> "Pairs":
-        """Read every row once. Raises DataError for damaged shards."""
+    def read(cls, index: ShardIndex, dataset: str, seen: Seen, templates: Templates = _UNWORDED) -> "Pairs":
+        """Read every row once, its sides worded by `templates`. Raises DataError for damaged shards."""
         rows = index.datasets[dataset]
-        digests = np.fromiter(_digests(index, rows, seen), dtype=(np.int64, 4), count=len(rows))
+        digests = np.fromiter(_digests(index, rows, seen, templates), dtype=(np.int64, 4), count=len(rows))
         return cls(rows=np.array(rows, dtype=np.int64), **dict(zip(_DIGESTS, digests.T.copy(), strict=True)))
 
 
 _DIGESTS = ("query", "query_bare", "positive", "positive_bare")
 
 
-def _digests(index: ShardIndex, rows: range, seen: Seen) -> Iterator[tuple[int, int, int, int]]:
+def _digests(index: ShardIndex, rows: range, seen: Seen, templates: Templates) -> Iterator[tuple[int, int, int, int]]:
     for number, row in enumerate(rows):
-        sample = index.read(row)
+        sample = templates.sample(index.read(row))
         assert sample.positive is not None, "a dataset of pairs"
         query, positive = sample.query, sample.positive
         yield embedded_digest(query), bare_digest(query), embedded_digest(positive), bare_digest(positive)

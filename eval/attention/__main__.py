@@ -50,8 +50,12 @@ def _of_row(index: ShardIndex, shards: Path, row: int) -> Iterator[Shown]:
     if row >= len(index):
         raise DataError(f"--row {row}: {shards} holds {len(index)} rows, 0 to {len(index) - 1}")
     sample = index.read(row)
-    sides = {"query": sample.query, "positive": sample.positive}
-    found = [Shown(name=f"{sample.key}, {name}", side=side) for name, side in sides.items() if side and side.images]
+    sides, dataset = {"query": sample.query, "positive": sample.positive}, sample.dataset if sample.positive else ""
+    found = [
+        Shown(name=f"{sample.key}, {name}", side=side, dataset=dataset, is_query=name == "query")
+        for name, side in sides.items()
+        if side and side.images
+    ]
     if not found:
         raise DataError(f"--row {row}: {sample.key} has no picture; name another row")
     yield from found

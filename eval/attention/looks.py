@@ -15,6 +15,7 @@ from pipeline.manifest import fingerprint
 from pipeline.model.token_attention import token_attention
 from pipeline.sample import Side
 from pipeline.sequence import conversation_context
+from pipeline.templates import Templates
 
 Array = npt.NDArray[np.float64]
 
@@ -23,10 +24,19 @@ _DECIMALS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A side with pictures to look at, and what it is called."""
+    """A side with pictures to look at, and what it is called; of a pair's, its dataset, and whether it is the query."""
 
     name: str
     side: Side
+    dataset: str = ""
+    is_query: bool = False
+
+    def worded(self, templates: Templates) -> Side:
+        """The side as a model of these templates reads it."""
+        if not self.dataset:
+            return self.side
+        shown = templates.query if self.is_query else templates.candidate
+        return shown(self.side, self.dataset)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +120,7 @@ def looks_of(model: EmbeddingModel, label: str, shown: Sequence[Shown], layer: i
 
 def _looks(model: EmbeddingModel, shown: Shown, layer: int) -> Iterator[Look]:
     """A look at each picture of a side."""
-    side = conversation_context(shown.side, model.builder.layout)
+    side = conversation_context(shown.worded(model.templates), model.builder.layout)
     row = model.reader.row(side, slot=0)
     weights = token_attention(model.embedder, row, model.builder.layout, layer).double().numpy()
     weights = np.concatenate([weights.mean(axis=0, keepdims=True), weights])

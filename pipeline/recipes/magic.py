@@ -2,7 +2,7 @@
 
 Values are the paper's ("paper"); where it says nothing, "unknown", and ours stands. Its corpora (32 M rows of instructions, 16 M
 pairs, 1.5 M of them judged, in part in-house) are not public as a whole; numbers of steps are its own, whatever the shards hold.
-Its tables of instructions are not copied: pairs keep the wording of their corpus.
+Its tables of instructions are not copied: those of recipes/templates/magic.toml are our own (docs/decisions/044).
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from pipeline.phase import AdamW, Mixture, Phase
 from pipeline.recipe import PublishedBackbone, Recipe
 from pipeline.roles import Layout, Role
 from pipeline.targets import Relevance
+from pipeline.template_file import named_templates
 
 ANSWERS = Layout(order=(Role.SYSTEM, Role.CONTEXT, Role.QUESTION, Role.ANSWER))
 PROMPT = Layout(order=(Role.CONTEXT,), template="plain")
@@ -88,6 +89,7 @@ def magic_2b() -> Recipe:
         pooling=LastToken(Role.CONTEXT),  # paper
         pixels=Tiles(max_tiles=1, by_phase=(("restore", 4),), by_dataset=tuple((name, 4) for name in DOCUMENTS)),  # paper
         vision=Bilinear(2.0),  # paper
+        templates=named_templates("magic"),  # paper: the parts; ours: their instructions
         max_length=2048,  # unknown
         phases=(restore, warm, mined, judged),
     )

@@ -19,6 +19,7 @@ from pipeline.cache_size import CacheSize
 from pipeline.encode.encoder import Reading
 from pipeline.encode.share import Encoding
 from pipeline.sample import Side
+from pipeline.templates import Templates
 
 Answer = Callable[[Side, str, bool], str]
 
@@ -35,6 +36,7 @@ class FakeModel:
     asked: list[str] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     ways: list[AskedAs] = field(default_factory=list)
+    templates: Templates = field(default_factory=Templates)
 
     @property
     def encoder_fingerprint(self) -> str:

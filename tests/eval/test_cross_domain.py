@@ -24,6 +24,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.foreign import load_foreign
 from pipeline.presets import GME, PLAIN
 from pipeline.sample import Side
+from pipeline.templates import Instructions, Templates
 from tests.eval.fakes import FakeModel, constant_vector, digest_vector
 from tests.pipeline.conftest import model_folder as model_folder
 
@@ -130,7 +131,7 @@ def test_what_is_no_set_is_one_line(data: Path, tmp_path: Path) -> None:
 
 def test_a_preset_s_sides_are_shown(model_folder: Path, data: Path) -> None:
     (each,) = cross_domain_sets(data, ["flickr30k"], preset=GME)
-    sides = each.sides(each.read())
+    sides = each.sides(each.read(), Templates())
     assert sides[0].instruction == FIND_PICTURE.strip() and not sides[-1].instruction and len(sides) == 12 * ROWS
     (line,) = [line for line in forecast(load_foreign(model_folder, GME), [each]).splitlines() if line.startswith("flickr30k")]
     assert line.split()[1] == str(12 * ROWS)
@@ -156,3 +157,21 @@ def test_two_processes_write_the_files_of_one_and_a_bad_set_costs_itself(model_f
         "sharegpt4v",
         "sugarcrepe",
     }
+
+
+def test_captions_and_pictures_are_worded_as_mmebs_own(data: Path) -> None:
+    names = ("MSCOCO_t2i", "MSCOCO_i2t")
+    told = tuple(Instructions(of=f"dataset.{name}", query=f"{name}, query", candidate=f"{name}, item") for name in names)
+    each, *_ = cross_domain_sets(data, ["flickr30k"])
+    parts = each._parts(each.read(), Templates(instructions=told))
+    said = [{side.instruction for side in part} for part in parts]
+    mark = "<|image_1|>\n"
+    assert said == [
+        {"MSCOCO_t2i, query\n"},
+        {f"MSCOCO_t2i, item\n{mark}"},
+        {f"MSCOCO_i2t, query\n{mark}"},
+        {"MSCOCO_i2t, item\n"},
+    ]
+    model = FakeModel(templates=Templates(instructions=told))
+    each.measure(model, None, silent)
+    assert {side.instruction for side in model.embedded} == set.union(*said)

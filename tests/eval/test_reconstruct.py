@@ -12,6 +12,7 @@ from pipeline.data.keys import make_key
 from pipeline.data.shards import ShardIndex
 from pipeline.errors import DataError
 from pipeline.sample import Sample, Side, Turn
+from pipeline.templates import Instructions, Templates
 from tests.eval.fakes import FakeModel, png, write_eval, write_pictures
 from tests.shards import write_shards
 
@@ -149,3 +150,19 @@ def test_training_texts_are_those_of_every_side_and_turn(tmp_path: Path) -> None
     write_shards(talks, tmp_path, dataset="talks", kind="conversations")
     texts = set(training_texts(ShardIndex.open(tmp_path)))
     assert {"query words", "positive words", "negative words", "what is it", "a circle"} <= texts
+
+
+def test_texts_are_read_in_the_models_words(data: Path, training: list[str]) -> None:
+    """The first caption is a candidate of the first set too, and counts as that."""
+    told = Instructions(of="default", query="find the picture", candidate="a name")
+    contexts: list[Side] = []
+
+    def answer(context: Side, question: str, compressed: bool) -> str:
+        contexts.append(context)
+        return context.text
+
+    result = evaluate(FakeModel(answer_one=answer, templates=Templates(instructions=(told,))), data, Path("shards"))
+    assert result.own.value == 1.0
+    assert {(side.instruction, side.text) for side in contexts} == {
+        ("a name\n" if text == CAPTIONS[0] else "find the picture\n", text) for text in CAPTIONS
+    }

@@ -15,6 +15,7 @@ from eval.protocols import PROTOCOLS
 from eval.reranking import RerankedSet, reranked_place
 from eval.retrieval_set import retrieval_sets
 from pipeline.sample import Side
+from pipeline.templates import Instructions, Templates
 from tests.eval.fakes import FakeModel, write_eval
 
 POOL = np.array([0.5, 0.9, 0.7, 0.6, 0.4, 0.3], dtype=np.float32)
@@ -59,6 +60,7 @@ class Knowing:
 
     fingerprint: str = "knowing"
     asked: list[tuple[str, str]] = field(default_factory=list)
+    templates: Templates = field(default_factory=Templates)
 
     def scores(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
         self.asked += [(query.text.split()[-1], candidate.text) for query, candidate in pairs]
@@ -123,3 +125,20 @@ def test_files_of_both_and_those_of_the_embeddings_as_without(data: Path, tmp_pa
     assert found["embeddings"]["groups"]["overall"]["value"] == 0.0 and found["reranked"]["groups"]["overall"]["value"] == 1.0
     table = pq.read_table(tmp_path / "both" / "mmeb-reranked.parquet").to_pydict()
     assert table["better"] == [1] * 4 and table["reranked_better"] == [0] * 4 and table["reranked_tied"] == [1] * 4
+
+
+def test_embedder_and_reranker_each_read_a_set_in_their_own_words(data: Path) -> None:
+    def told(words: str) -> Templates:
+        return Templates(instructions=(Instructions(of="dataset.Words", query=f"{words}, query", candidate=f"{words}, word"),))
+
+    class Seeing(Knowing):
+        def scores(self, pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
+            seen.update((query.instruction, candidate.instruction) for query, candidate in pairs)
+            return super().scores(pairs)
+
+    seen: set[tuple[str, str]] = set()
+    model = FakeModel(embed_one=turned, templates=told("embed"))
+    for each in retrieval_sets(data):
+        RerankedSet.of(each, Seeing(templates=told("judge")), 5).measure(model, None, lambda *_: None)
+    assert seen == {("judge, query\n", "judge, word\n")}
+    assert {side.instruction for side in model.embedded} == {"embed, query\n", "embed, word\n"}

@@ -24,6 +24,7 @@ from pipeline.negatives import Mined
 from pipeline.recipe import Recipe
 from pipeline.recipes import load
 from pipeline.sample import Sample, Side
+from pipeline.templates import Instructions, Templates
 from tests.eval.fakes import FakeModel, digest_vector
 from tests.eval.test_report import Page
 from tests.shards import write_shards
@@ -41,7 +42,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> list[FakeModel]:
     loaded: list[FakeModel] = []
 
     def fake(path: Path, recipe: Recipe, **given: object) -> FakeModel:
-        loaded.append(FakeModel(fingerprint="untrained"))
+        loaded.append(FakeModel(fingerprint="untrained", templates=recipe.templates))
         return loaded[-1]
 
     monkeypatch.setattr("pipeline.inference.load_untrained", fake)
@@ -217,3 +218,17 @@ def test_a_later_phase_begins_where_the_one_before_ended(context: Context) -> No
     other.write(context.work / "train-warm")
     with pytest.raises(DataError, match="not what crem train-warm read"):
         is_done(third)
+
+
+def test_sides_are_mined_as_training_words_them(context: Context, models: list[FakeModel]) -> None:
+    """And what the words say decides what is done again."""
+    run_stage(stage(context), context)
+    for query, candidate in (("name it", "a name"), ("tell it", "a label")):
+        told = Instructions(of="dataset.Labels", query=query, candidate=candidate)
+        worded = replace(context, recipe=replace(context.recipe, templates=Templates(instructions=(told,))))
+        outcome = run_stage(stage(worded), worded)
+        assert not outcome.was_done
+        found = {(side.instruction, side.text) for side in models[-1].embedded}
+        queries = {(f"{query}\n", f"picture {row % 10}") for row in range(13) if row != 5}
+        assert found == queries | {(f"{candidate}\n", label) for label in LABELS}
+    assert run_stage(stage(worded), worded).was_done

@@ -344,3 +344,13 @@ def test_help_waits_for_no_heavy_library() -> None:
     program = f"import sys, launchers.cli; print(*{heavy} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.split() == []
+
+
+def test_templates_of_a_file_are_shown_and_a_wrong_file_is_one_line(crem: Run, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text('[default]\nquery = "find it"\ncandidate = "be found"\n')
+    code, out, _ = crem("recipes", "show", "tiny", "--set", "templates=my.toml", "--diff", "tiny")
+    assert (code, out) == (0, "templates.instructions: [] -> [Instructions(candidate=be found, of=default, query=find it)]\n")
+    (tmp_path / "my.toml").write_text("[default]\n")
+    code, out, err = crem("recipes", "show", "tiny", "--set", "templates=my.toml")
+    assert (code, out) == (1, "")
+    assert err == 'error: --set templates: templates my.toml: [default] lacks query; write query = "" for none\n'

@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "a phase is trained anew when a later one changes",
         "jobs/train.py",
-        "course_values(self.recipe)",
-        "course_values(self.context.recipe)",
+        "stage_values(self.recipe)",
+        "stage_values(self.context.recipe)",
         (f"{CHAIN[0]}::test_phases_are_stages_one_after_another",),
     ),
     Mutant(

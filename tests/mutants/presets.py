@@ -100,7 +100,7 @@ MUTANTS = (
     Mutant(
         "a preset's sides are shown as they stand",
         "eval/retrieval_set.py",
-        "embeddings = encode(model, self.sides(shown),",
+        "embeddings = encode(model, self.sides(shown, model.templates),",
         "embeddings = encode(model, [*shown.queries, *shown.candidates],",
         COMMAND,
     ),

@@ -4,7 +4,11 @@ from tests.mutants.mutant import Mutant
 
 TEMPLATES = "tests/pipeline/test_templates.py"
 FILES = "tests/pipeline/test_template_file.py"
+ROWS = "tests/pipeline/train/dataloader/test_worded_rows.py"
+SIDES = "tests/eval/test_worded_sides.py"
+RECIPES = "tests/pipeline/test_recipe_json.py"
 _VALUE, _FILE = "pipeline/templates.py", "pipeline/template_file.py"
+_LENGTHS = "pipeline/train/dataloader/token_counts.py"
 
 MUTANTS = (
     Mutant(
@@ -62,5 +66,117 @@ MUTANTS = (
         "if fault := fault_of_template(text):",
         "if fault := text[:0]:",
         (FILES,),
+    ),
+    Mutant(
+        "templates: applied in training and not in evaluation",
+        "eval/retrieval_set.py",
+        "shown = ALIASES.get(self.dataset, self.dataset), self.preset or templates",
+        "shown = ALIASES.get(self.dataset, self.dataset), self.preset or Templates()",
+        (SIDES,),
+    ),
+    Mutant(
+        "templates: applied in evaluation and not in training",
+        "pipeline/train/dataloader/step_dataset.py",
+        "return self.recipe.templates.sample(self.corpus.index.read(row))",
+        "return self.corpus.index.read(row)",
+        (SIDES, f"{ROWS}::test_rows_of_two_datasets_are_those_worked_by_hand"),
+    ),
+    Mutant(
+        "templates: candidates that a reranker is trained on stand as their rows have them",
+        "pipeline/train/dataloader/step_dataset.py",
+        "candidates = [self._sample(row).sides[side]",
+        "candidates = [self.corpus.index.read(row).sides[side]",
+        (f"{ROWS}::test_what_a_reranker_compares_is_worded_on_both_sides",),
+    ),
+    Mutant(
+        "templates: rows are counted as they stand",
+        _LENGTHS,
+        "self.templates.sample(index.texts(row))",
+        "index.texts(row)",
+        (f"{ROWS}::test_rows_of_two_datasets_are_those_worked_by_hand",),
+    ),
+    Mutant(
+        "templates: a table of lengths knows nothing of them",
+        _LENGTHS,
+        "shapes += [ruler.templates] if ruler.templates.instructions else []",
+        "shapes += []",
+        (f"{ROWS}::test_tables_of_lengths_are_named_by_what_is_said",),
+    ),
+    Mutant(
+        "templates: a recipe's name does not depend on what they say",
+        "pipeline/recipe_json.py",
+        "if _ONCE_UNSAID.get(name) != value})",
+        'if _ONCE_UNSAID.get(name) != value and name != "templates"})',
+        (f"{RECIPES}::test_what_is_said_names_a_recipe_wherever_the_file_lies",),
+    ),
+    Mutant(
+        "templates: recipes without instructions have another name than before",
+        "pipeline/recipe_json.py",
+        '_ONCE_UNSAID = {"vision": {"type": "KeepAll"}, **_UNSAID}',
+        '_ONCE_UNSAID = {"vision": {"type": "KeepAll"}}',
+        (f"{RECIPES}::test_a_recipe_without_instructions_is_named_as_before_there_were_any",),
+    ),
+    Mutant(
+        "templates: finished trainings without instructions are made anew",
+        "pipeline/recipe_json.py",
+        "for name, value in course_values(recipe).items() if _UNSAID.get(name) != value}",
+        "for name, value in course_values(recipe).items()}",
+        (f"{RECIPES}::test_finished_stages_of_recipes_without_instructions_stay_finished",),
+    ),
+    Mutant(
+        "templates: lengths that were measured do not depend on them",
+        "jobs/measure.py",
+        'templates = {"templates": recipe.templates} if recipe.templates.instructions else {}',
+        "templates: dict[str, object] = {}",
+        ("tests/jobs/test_measure.py",),
+    ),
+    Mutant(
+        "templates: mining reads queries as their rows have them",
+        "data_prep/negatives/candidates.py",
+        "sample = templates.sample(index.read(row))",
+        "sample = index.read(row)",
+        ("tests/data_prep/negatives/test_mining.py::test_queries_that_are_worded_the_same_are_one",),
+    ),
+    Mutant(
+        "templates: mining embeds sides as their rows have them",
+        "jobs/mine.py",
+        "return self.templates.sample(self.index.read(int(self.rows[number]))).sides[self.side]",
+        "return self.index.read(int(self.rows[number])).sides[self.side]",
+        ("tests/jobs/test_mine.py::test_sides_are_mined_as_training_words_them",),
+    ),
+    Mutant(
+        "templates: what an untrained model mines by does not depend on them",
+        "jobs/mine.py",
+        '**({"templates": recipe.templates} if recipe.templates.instructions else {}),',
+        "",
+        ("tests/jobs/test_mine.py::test_sides_are_mined_as_training_words_them",),
+    ),
+    Mutant(
+        "templates: a reranker reads sides in the embedder's words",
+        "eval/reranking.py",
+        "found = [templates.candidate(eval_set.candidates[pool[place]], self.dataset) for place in places]",
+        "found = [eval_set.candidates[pool[place]] for place in places]",
+        ("tests/eval/test_reranking.py::test_embedder_and_reranker_each_read_a_set_in_their_own_words",),
+    ),
+    Mutant(
+        "templates: captions and pictures stand as they are",
+        "eval/cross_domain_set.py",
+        "how = self.preset or templates",
+        "how = self.preset or Templates()",
+        ("tests/eval/test_cross_domain.py::test_captions_and_pictures_are_worded_as_mmebs_own",),
+    ),
+    Mutant(
+        "templates: texts to write out are read as they stand",
+        "eval/reconstruct.py",
+        "contexts = [chosen[place].shown(model.templates) for place in batch]",
+        "contexts = [chosen[place].side for place in batch]",
+        ("tests/eval/test_reconstruct.py::test_texts_are_read_in_the_models_words",),
+    ),
+    Mutant(
+        "templates: rows to look at stand as they are",
+        "eval/attention/looks.py",
+        "conversation_context(shown.worded(model.templates), model.builder.layout)",
+        "conversation_context(shown.side, model.builder.layout)",
+        ("tests/eval/attention/test_command.py::test_rows_are_read_in_the_models_words_and_files_as_they_are",),
     ),
 )

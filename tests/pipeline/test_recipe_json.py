@@ -1,7 +1,9 @@
 """A recipe through JSON and back, and what its fingerprint sees."""
 
+import hashlib
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +14,19 @@ from pipeline.negatives import InFile
 from pipeline.phase import Phase
 from pipeline.recipe import Recipe
 from pipeline.recipe_diff import differences
-from pipeline.recipe_json import NEUTRAL, course_fingerprint, decisive_values, recipe_fingerprint, recipe_from_json
+from pipeline.recipe_json import (
+    NEUTRAL,
+    course_fingerprint,
+    course_values,
+    decisive_values,
+    recipe_fingerprint,
+    recipe_from_json,
+    stage_values,
+)
 from pipeline.recipes import RECIPES, load
+from pipeline.recipes.source import resolve
+from pipeline.sample import Side
+from pipeline.template_file import named_templates
 from tests.pipeline.recipes_at_random import recipes
 
 
@@ -106,3 +119,41 @@ def test_every_other_field_is_seen() -> None:
 def test_text_that_is_no_recipe_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe_from_json(text)
+
+
+def test_a_recipe_without_instructions_is_named_as_before_there_were_any() -> None:
+    """By its other values alone; the shrinker that keeps all was unsaid before."""
+    for name in ("tiny", "tiny_magic", "crem_2b"):
+        values = decisive_values(load(name))
+        unsaid = {"templates"} | ({"vision"} if load(name).vision.keeps_all else set())
+        left = {field: value for field, value in values.items() if field not in unsaid}
+        text = json.dumps(left, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert recipe_fingerprint(load(name)) == hashlib.sha256(text.encode()).hexdigest()
+    plain = json.loads(canonical_json(load("tiny")))
+    del plain["templates"]
+    assert recipe_from_json(json.dumps(plain)) == load("tiny"), "a recipe of before"
+
+
+def test_finished_stages_of_recipes_without_instructions_stay_finished() -> None:
+    """What they were made with has no such field; where something is told, they say what."""
+    tiny, magic = load("tiny"), load("magic_2b")
+    assert stage_values(tiny) == {name: value for name, value in course_values(tiny).items() if name != "templates"}
+    assert stage_values(magic) == course_values(magic) and magic.templates == named_templates("magic")
+    assert not load("tiny_magic").templates.instructions
+
+
+def test_what_is_said_names_a_recipe_wherever_the_file_lies(tmp_path: Path) -> None:
+    def named(place: Path, candidate: str) -> str:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f'[default]\nquery = "find it"\ncandidate = "{candidate}"\n')
+        recipe = resolve("tiny", [f"templates={place}"])
+        assert recipe.templates.candidate(Side(text="a"), "x").instruction == f"{candidate}\n"
+        return course_fingerprint(recipe)
+
+    first = named(tmp_path / "a.toml", "be found")
+    assert first == named(tmp_path / "other" / "b.toml", "be found") != course_fingerprint(load("tiny"))
+    assert first != named(tmp_path / "a.toml", "be seen")
+    with pytest.raises(ConfigError, match=r"--set templates: templates .*/none.toml: no such file"):
+        resolve("tiny", [f"templates={tmp_path / 'none.toml'}"])
+    with pytest.raises(ConfigError, match=r"--set templates: templates 'magi': name a file"):
+        resolve("tiny", ["templates=magi"])

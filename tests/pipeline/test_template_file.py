@@ -9,6 +9,7 @@ from pipeline.data.mmeb_train_sets import TRAIN_SETS
 from pipeline.errors import ConfigError
 from pipeline.template_file import MOST_BYTES, named_templates, read_templates
 from pipeline.templates import Instructions, Templates
+from tests.pages import ROOT, blocks
 
 WHOLE = """
 [template]
@@ -100,3 +101,10 @@ def test_what_is_no_such_file_is_told_too(tmp_path: Path) -> None:
         named_templates(str(tmp_path / "nowhere.toml"))
     with pytest.raises(ConfigError, match=r"templates '../magic': name a file that ends with .toml, or one of ours: magic"):
         named_templates("../magic")
+
+
+def test_the_file_of_the_documentation_is_one(tmp_path: Path) -> None:
+    (shown,) = (text for text in blocks((ROOT / "docs" / "train.md").read_text(), "toml") if text.startswith("[template]"))
+    (tmp_path / "my.toml").write_text(shown)
+    found = read_templates(tmp_path / "my.toml")
+    assert [each.of for each in found.instructions] == ["default", "meta_task.vqa", "dataset.birds of my own"]

@@ -232,7 +232,7 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
 
     def row(self, planned: PlannedSide, step: int) -> Row:
         """The row of a planned side. Raises UnreadableError, naming shard and key, for a picture that does not decode."""
-        sample = self.corpus.index.read(planned.row)
+        sample = self._sample(planned.row)
         if planned.candidates:
             sample = self._compared(sample, planned)
         turns, is_cut = self._turns(sample, planned)
@@ -243,11 +243,15 @@ class StepDataset(Dataset[StepWork | HeldOutWork | PipelineError]):
             raise UnreadableError(Unreadable(key=sample.key, side=planned.name, shard=shard, reason=str(error))) from error
         return replace(row, sequence=replace(row.sequence, cut=True)) if is_cut else row
 
+    def _sample(self, row: int) -> Sample:
+        """A row of the corpus, its sides worded as the recipe says."""
+        return self.recipe.templates.sample(self.corpus.index.read(row))
+
     def _compared(self, sample: Sample, planned: PlannedSide) -> Sample:
         """The sample with its query and what that is compared with in the place of its query, and what is learnt of them."""
         target = self.phase.target
         assert isinstance(target, Relevance)
-        candidates = [self.corpus.index.read(row).sides[side] for row, side in planned.candidates]
+        candidates = [self._sample(row).sides[side] for row, side in planned.candidates]
         turn = Turn(question=target.question(len(candidates)), answer=planned.answer)
         return replace(sample, query=replace(target.compared(sample.query, candidates), turns=(turn,)))
 

@@ -28,6 +28,7 @@ from pipeline.recipe import Recipe
 from pipeline.roles import REPRESENT_IMAGE
 from pipeline.sample import Sample, Side
 from pipeline.sequence import SequenceBuilder, Vocabulary, conversation_context, native_layout
+from pipeline.templates import Templates
 from pipeline.train.dataloader.lengths import NEVER_FITS, SCHEMA, Lengths, read_lengths
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ FORMAT = 1
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json",
 )  # fmt: skip
+_UNWORDED = Templates()
 _PROBE = Side(instruction="Represent the given text: ", text="probe")
 
 Progress = Callable[[int, int], None]
@@ -61,10 +63,11 @@ class Ruler:
     pixels: PixelLimits | Tiles
     native: SequenceBuilder | None = None
     phase: str = ""
+    templates: Templates = _UNWORDED
 
     def row(self, index: ShardIndex, row: int) -> dict[str, Any]:
         """A row of the table. A row that cannot become tokens has a problem instead; raises DataError for a damaged shard."""
-        info, sample = index.info(row), index.texts(row)
+        info, sample = index.info(row), self.templates.sample(index.texts(row))
         try:
             counts = list(self._sides(sample, info.image_sizes))
         except DataError as error:
@@ -102,7 +105,7 @@ def ruler_of(recipe: Recipe, vocabulary: Vocabulary) -> Ruler:
     # Within a chat the native form lacks the compression tokens and nothing else, so it is never the longer one.
     is_longer = recipe.phase.layout.template != "chat" and recipe.phase.mixture.native_share > 0
     native = replace(builder, layout=native_layout(recipe.phase.layout)) if is_longer else None
-    return Ruler(builder=builder, pixels=recipe.pixels, native=native, phase=recipe.phase.name)
+    return Ruler(builder=builder, pixels=recipe.pixels, native=native, phase=recipe.phase.name, templates=recipe.templates)
 
 
 def lengths_file(folder: Path, index: ShardIndex, ruler: Ruler, model: Path) -> Path:
@@ -123,6 +126,8 @@ def table_name(index: ShardIndex, ruler: Ruler, model_folder: Path) -> str:
     shapes += [] if shrinker in (None, KEEP_ALL) else [shrinker]
     # Tiles are of a phase, grids of all.
     shapes += [ruler.phase] if isinstance(ruler.pixels, Tiles) and ruler.pixels.by_phase else []
+    # Sides without templates are as they were before there were any.
+    shapes += [ruler.templates] if ruler.templates.instructions else []
     settings = [FORMAT, index.fingerprint, tokenizer, probe, shapes, ruler.pixels]
     return f"{fingerprint(settings)[:16]}.parquet"
 

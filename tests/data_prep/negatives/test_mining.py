@@ -12,9 +12,13 @@ import pytest
 from data_prep.negatives import mining, nearest
 from data_prep.negatives.candidates import Candidates, Pairs, bare_digest, embedded_digest
 from data_prep.negatives.mining import Dataset, Window, mine
+from pipeline.data.keys import make_key
 from pipeline.data.references import read_references, references_file
+from pipeline.data.shards import ShardIndex
 from pipeline.encode.ranks import Ranks
-from pipeline.sample import Side
+from pipeline.sample import Sample, Side
+from pipeline.templates import Instructions, Templates
+from tests.shards import write_shards
 
 ALL = Window(first=1, last=10_000, most=10_000, seed=0)
 
@@ -55,6 +59,24 @@ def test_what_is_a_candidate_and_what_has_no_rank() -> None:
         [4],
         [2, 5],
     ]
+
+
+def test_queries_that_are_worded_the_same_are_one(tmp_path: Path) -> None:
+    """Rows whose own instructions differ; without templates they are three."""
+    samples = [
+        Sample(
+            key=make_key("a", at),
+            dataset="a",
+            query=Side(instruction=f"In {at} words: ", text="what"),
+            positive=Side(text=f"{at}"),
+        )
+        for at in range(3)
+    ]
+    write_shards(samples, tmp_path, dataset="a", kind="pairs")
+    index, told = ShardIndex.open(tmp_path), Instructions(of="default", query="answer", candidate="an answer")
+    for templates, count in ((Templates(), 3), (Templates(instructions=(told,)), 1)):
+        found = Candidates.of(Pairs.read(index, "a", lambda done: None, templates))
+        assert (len(found.query_rows), len(found.candidate_rows)) == (count, 3)
 
 
 def dataset(num_pairs: int = 30, num_labels: int = 11, seed: int = 0) -> Dataset:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from data_prep.tiny_model import build_tiny_model
-from eval.attention.__main__ import main
+from eval.attention.__main__ import main, shown_pictures
 from eval.attention.looks import AttentionResult, Shown, looks_of
 from eval.results import read_result
 from pipeline.data.shards import ShardIndex
@@ -25,6 +25,7 @@ from pipeline.model.tiles import Tiles
 from pipeline.model.token_attention import token_attention
 from pipeline.sample import Sample, Side
 from pipeline.sequence import conversation_context
+from pipeline.templates import Instructions, Templates
 from pipeline.train.build import build_embedder
 from tests.eval.test_report import HOSTILE, Page
 from tests.pipeline.conftest import disturb, save_checkpoint
@@ -182,3 +183,17 @@ def test_bare_pictures_are_read_with_the_recipe_own_words(work: Path) -> None:
     worded = replace(side, instruction=f"<|image_1|>\n{model.builder.layout.represent}")
     found = [looks_of(model, "a", [Shown(name="x", side=each)], 0).figures.pictures for each in (side, worded)]
     assert found[0] == found[1]
+
+
+def test_rows_are_read_in_the_models_words_and_files_as_they_are(work: Path) -> None:
+    told = Templates(instructions=(Instructions(of="default", query="find it", candidate="be found"),))
+    file, row = shown_pictures((work / "seen.webp",), "as it is", work / "shards", (0,))
+    assert file.worded(told) is file.side
+    assert row.worded(told).instruction == "be found\n<|image_1|>\n<|image_2|>\n"
+    model = load_model(work / "a" / "step-00000001")
+    worded = replace(model, recipe=replace(model.recipe, templates=told))
+    found = [
+        looks_of(one, "a", [each], 0).figures.pictures
+        for one, each in ((worded, row), (model, replace(row, side=row.worded(told))), (model, row))
+    ]
+    assert found[0] == found[1] != found[2]
