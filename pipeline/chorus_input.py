@@ -25,6 +25,7 @@ from .chorus_vision import model_inputs, picture_ids
 from .rgb import rgb, upright
 
 MARKER = re.compile(r"<\|image_(\d+)\|>")
+PICTURES = "{pictures}"
 _IN_PEFT = "base_model.model."
 
 Row = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -34,7 +35,8 @@ Row = tuple[torch.Tensor, dict[str, torch.Tensor]]
 class ChorusInput(InputModule):  # type: ignore[misc]
     """A text, a picture, or a dict of `text` and `image` (one or a list) -> a vector of unit norm, pooled as in training.
 
-    `<|image_1|>` in a text is its first picture's place; without markers pictures come first. A prompt stands before the text.
+    `<|image_1|>` in a text is its first picture's place; without markers pictures come first. A prompt stands before the text;
+    `{pictures}` in it is the place of pictures that the text has no markers of, a line break behind each.
     """
 
     def __init__(self, folder: Path, **model_options: Any) -> None:
@@ -86,7 +88,8 @@ class ChorusInput(InputModule):  # type: ignore[misc]
         return {"input_ids": padded, "attention_mask": mask.long(), "mm_token_type_ids": kinds.int(), **together}
 
     def _row(self, prompt: str, words: str, pictures: list[Image.Image]) -> Row:
-        pieces = MARKER.split((prompt + words).strip())
+        markers = "" if MARKER.search(words) else "".join(f"<|image_{number + 1}|>\n" for number in range(len(pictures)))
+        pieces = MARKER.split((prompt.replace(PICTURES, markers) + words).strip())
         numbers = [int(number) for number in pieces[1::2]]
         if numbers and numbers != list(range(1, len(pictures) + 1)):
             raise ValueError(f"{len(pictures)} pictures but markers {numbers} in a text; number them from 1, or leave them out")

@@ -155,7 +155,7 @@ def _write_beside(model: EmbeddingModel, folder: Path) -> None:
     written = {
         PICTURE_SETTINGS: _picture_settings(model),
         "modules.json": _MODULES,
-        "config_sentence_transformers.json": _OTHER_LIBRARY,
+        "config_sentence_transformers.json": {**_OTHER_LIBRARY, "prompts": model.templates.prompts()},
     }
     for name, content in written.items():
         (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

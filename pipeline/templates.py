@@ -5,7 +5,6 @@ Magic-MM-Embedding writes `Instruct:` and `Query:` around a query's picture, and
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.data.mmeb_registry import ALIASES, META
@@ -42,7 +41,9 @@ class Instructions:
             known = ", ".join(f"{META_TASK}.{each}" for each in META_TASKS)
             raise ConfigError(f"templates.instructions, {self.of}: is not {DEFAULT}, {DATASET}.<name> or one of {known}")
         for side, words in (("query", self.query), ("candidate", self.candidate)):
-            if fault := fault_of_words(words):
+            if place := next((place for place in (INSTRUCTION, PICTURES, TEXT) if place in words), ""):
+                raise ConfigError(f"templates.instructions, {self.of}, {side}: {place} is a place of templates; say it there")
+            if fault := _fault_of_words(words):
                 raise ConfigError(f"templates.instructions, {self.of}, {side}: {fault}")
 
 
@@ -87,6 +88,18 @@ class Templates:
             negatives=tuple(self.candidate(side, sample.dataset) for side in sample.negatives),
         )
 
+    def prompts(self) -> dict[str, str]:
+        """What stands before a side's own words, by the names that other libraries ask for: `query` and `document` of all, and
+        `DocVQA-query`, `vqa-document` and the like of datasets and meta-tasks. `{pictures}` stays in it.
+        """
+        found = {}
+        for each in self.instructions:
+            before = each.of.partition(".")[2]
+            sides = ("query", self.query_template, each.query), ("document", self.candidate_template, each.candidate)
+            for side, template, instruction in sides:
+                found[f"{before}-{side}" if before else side] = _head(template, instruction, PICTURES)
+        return found
+
     def _of(self, dataset: str) -> Instructions | None:
         if not self.instructions:
             return None
@@ -106,10 +119,10 @@ def fault_of_template(template: str) -> str:
     for place, least in ((TEXT, 1), (INSTRUCTION, 1), (PICTURES, 0)):
         if not least <= places.count(place) <= 1:
             return f"has {place} {places.count(place)} times, not once"
-    return fault_of_words(template)
+    return _fault_of_words(template)
 
 
-def fault_of_words(words: str) -> str:
+def _fault_of_words(words: str) -> str:
     """What is wrong with words that are no corpus's; empty for such as a model can read."""
     if marker := IMAGE_MARKER.search(words):
         return f"{marker[0]} is a picture of a row; a template has {PICTURES} for all of them"
@@ -128,15 +141,13 @@ def _one_name(of: str) -> str:
 
 def _worded(side: Side, template: str, instruction: str) -> Side:
     pictures, words = _apart(side)
-    if not instruction:
-        return replace(side, instruction="", text=words)
+    return replace(side, instruction=_head(template, instruction, pictures), text=words)
+
+
+def _head(template: str, instruction: str, pictures: str) -> str:
+    """A template up to the words, its places filled in one pass: what a value says is never taken for a place."""
     values = {INSTRUCTION: instruction, PICTURES: pictures}
-    return replace(side, instruction=_filled(template.removesuffix(TEXT), values), text=words)
-
-
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    """A template with values at its places, in one pass: what a value says is never taken for a place."""
-    return _PLACE.sub(lambda place: values[place[0]], template)
+    return _PLACE.sub(lambda place: values[place[0]], template.removesuffix(TEXT)) if instruction else ""
 
 
 def _apart(side: Side) -> tuple[str, str]:

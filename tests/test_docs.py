@@ -61,7 +61,8 @@ def parse(command: click.Command, words: list[str]) -> None:
         command, words = command.commands[words[0]], words[1:]
     with mock.patch("pipeline.recipes.source.run_file"):  # of --components: files of a reader's own
         context = command.make_context(command.name, list(words))
-    settings = context.params.get("settings", ())
+    # A reader's own file is not there; ours stands for it.
+    settings = [re.sub(r"^templates=.*\.toml$", "templates=magic", each) for each in context.params.get("settings", ())]
     for recipe in filter(None, [context.params.get("recipe"), context.params.get("diff")]):
         if not re.fullmatch(r"[\w./]+(\.py:\w+|\.json)", recipe):
             override(load(recipe), settings)

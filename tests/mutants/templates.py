@@ -47,11 +47,11 @@ MUTANTS = (
         (f"{TEMPLATES}::test_pictures_and_own_words_have_their_places",),
     ),
     Mutant(
-        "templates: what an instruction says is taken for a place",
+        "templates: a side without an instruction has the template's words",
         _VALUE,
-        "return _PLACE.sub(lambda place: values[place[0]], template)",
-        "return template.replace(INSTRUCTION, values[INSTRUCTION]).replace(PICTURES, values[PICTURES])",
-        (f"{TEMPLATES}::test_a_place_in_an_instruction_is_a_word_of_it",),
+        'template.removesuffix(TEXT)) if instruction else ""',
+        "template.removesuffix(TEXT))",
+        (f"{TEMPLATES}::test_without_an_instruction_pictures_and_words_stand_alone",),
     ),
     Mutant(
         "templates: a misspelt key of a file is passed over",
@@ -171,6 +171,20 @@ MUTANTS = (
         "contexts = [chosen[place].shown(model.templates) for place in batch]",
         "contexts = [chosen[place].side for place in batch]",
         ("tests/eval/test_reconstruct.py::test_texts_are_read_in_the_models_words",),
+    ),
+    Mutant(
+        "templates: an export's prompts are those of the other side",
+        _VALUE,
+        '("document", self.candidate_template, each.candidate)',
+        '("document", self.query_template, each.query)',
+        ("tests/pipeline/test_sentence_transformers.py::test_prompts_are_the_instructions_of_training",),
+    ),
+    Mutant(
+        "templates: pictures come first in an export whatever its prompt says",
+        "pipeline/chorus_input.py",
+        "(prompt.replace(PICTURES, markers) + words).strip()",
+        '(prompt.replace(PICTURES, "") + words).strip()',
+        ("tests/pipeline/test_sentence_transformers.py::test_prompts_are_the_instructions_of_training",),
     ),
     Mutant(
         "templates: rows to look at stand as they are",

@@ -18,6 +18,7 @@ from pipeline.model.shrinkers import AveragePool, Bilinear
 from pipeline.model.tiles import Tiles
 from pipeline.recipe import Family, Recipe
 from pipeline.sample import Side
+from pipeline.templates import Instructions, Templates
 from pipeline.train.build import build_embedder
 from tests.pipeline.conftest import save_checkpoint
 from tests.pipeline.corpus import SMALL, TEXTS, picture, sentence
@@ -35,6 +36,16 @@ BLOCKED = ("pipeline", "data_prep", "eval", "jobs", "launchers", "tests")
 """What a program that has nothing of ours cannot import."""
 
 MERGED, ADAPTER = "merged", "adapter"
+
+TOLD = Templates(
+    query_template="Instruct: {instruction}\n{pictures}Query: {text}",
+    candidate_template="{pictures}Instruct: {instruction}\nText: {text}",
+    instructions=(
+        Instructions(of="default", query="what is the picture", candidate="red star"),
+        Instructions(of="dataset.DocVQA", query="where is it", candidate=""),
+    ),
+)
+"""Instructions of the case that is trained whole."""
 
 
 def items() -> list[Side]:
@@ -104,7 +115,7 @@ def lora(recipe: Recipe) -> Recipe:
 
 CASES: dict[str, tuple[Form, str, Callable[[Recipe], Recipe]]] = {
     "adapters merged": (MERGED, "tied", lora),
-    "trained whole": (MERGED, "tied", lambda recipe: recipe),
+    "trained whole": (MERGED, "tied", lambda recipe: replace(recipe, templates=TOLD)),
     "plain prompt, last token": (MERGED, "tied", lambda recipe: lora(plain_prompt(recipe))),
     "rows behind the table, own head": (MERGED, "untied", still_rows_at_new_ids),
     "whole table under adapters": (MERGED, "tied", whole_table_under_lora),

@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.export import export
 from pipeline.inference import load_model
+from pipeline.sample import Side
 from tests.conftest import require
 from tests.pipeline.exports import BLOCKED, CASES, Case, items
 
@@ -63,6 +64,10 @@ said["path"] = model.encode(["bird.png", {"image": "bird.png"}, picture]).tolist
 said["texts"] = model.encode([{"text": "bird.png"}, {"text": "red"}]).tolist()
 said["prompted"] = model.encode(["red", {"text": "red", "image": picture}], prompt="Represent: ").tolist()
 said["written"] = model.encode(["Represent: red", {"text": "Represent: red", "image": picture}]).tolist()
+told = model_of(CASES["trained whole"])
+given = ["red", {"text": "red", "image": picture}, picture, {"text": "is <|image_1|> red", "image": picture}]
+said["told"] = {name: told.encode(given, prompt_name=name).tolist() for name in told.prompts}
+said["asked"], said["found"] = told.encode_query(given).tolist(), told.encode_document(given).tolist()
 said["dimension"] = model.get_embedding_dimension()
 message = [{"role": "user", "content": "red"}]
 wrong = {
@@ -154,6 +159,26 @@ def test_a_path_is_a_picture_and_a_text_under_its_key_is_a_text(said: dict[str, 
 def test_a_prompt_stands_before_the_text(said: dict[str, Any]) -> None:
     np.testing.assert_allclose(said["prompted"], said["written"], atol=1e-6)
     assert said["dimension"] == len(said["written"][0])
+
+
+def test_prompts_are_the_instructions_of_training(said: dict[str, Any], exported_cases: dict[str, Case]) -> None:
+    model, seen = load_model(exported_cases["trained whole"].exported), items()[1].images
+    sides = [Side(text="red"), Side(text="red", images=seen), Side(images=seen), Side(text="is <|image_1|> red", images=seen)]
+    expected = {
+        name: model.embed([shown(side, dataset) for side in sides])
+        for name, shown, dataset in (
+            ("query", model.templates.query, "of my own"),
+            ("document", model.templates.candidate, "of my own"),
+            ("DocVQA-query", model.templates.query, "DocVQA"),
+            ("DocVQA-document", model.templates.candidate, "DocVQA"),
+        )
+    }
+    assert said["told"].keys() == expected.keys()
+    for name, vectors in expected.items():
+        np.testing.assert_allclose(said["told"][name], vectors, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(said["asked"], expected["query"], atol=1e-5)
+    np.testing.assert_allclose(said["found"], expected["document"], atol=1e-5)
+    assert abs(expected["query"] - expected["DocVQA-query"]).max() > 1e-3 < abs(expected["query"] - expected["document"]).max()
 
 
 @pytest.mark.parametrize(

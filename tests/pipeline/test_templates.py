@@ -66,11 +66,6 @@ def test_pictures_and_own_words_have_their_places(side: Side, shown: tuple[str, 
     assert (found.instruction, found.text, found.images) == (*shown, side.images)
 
 
-def test_a_place_in_an_instruction_is_a_word_of_it() -> None:
-    told = Templates(instructions=(Instructions(of="default", query="say {text} {pictures}", candidate=""),))
-    assert told.query(Side(text="red"), "x").instruction == "say {text} {pictures}\n"
-
-
 def test_without_an_instruction_pictures_and_words_stand_alone() -> None:
     row = Side(instruction=f"{MARKED}Represent it: ", text="red", images=ONE, turns=(Turn(question="what"),))
     assert TEMPLATES.candidate(row, "DocVQA") == replace(row, instruction="")
@@ -135,6 +130,7 @@ def test_templates_without_their_places_are_refused(fields: dict[str, str], mess
         ("meta_task.sorting", "", "meta_task.sorting: is not default"),
         ("default", "<|image_1|> is it", r"default, query: <\|image_1\|> is a picture of a row"),
         ("default", "\ud800", "not valid UTF-8"),
+        ("default", "is {text} here", r"default, query: \{text\} is a place of templates; say it there"),
     ],
 )
 def test_instructions_of_nothing_are_refused(of: str, query: str, message: str) -> None:
