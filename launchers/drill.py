@@ -31,8 +31,9 @@ def drill(work: Path, only: tuple[str, ...], each: int, seed: int, seconds: floa
     """Break the smallest toy pipeline in seeded ways, give its command again, and hold the end against an unbroken run.
 
     Ranks, the launcher, the teacher's server and MLflow's are killed, an endpoint is down, files cannot grow, a checkpoint is
-    cut, a shard is gone, the clock jumps. Each must end with the weights and losses of the unbroken run, bit for bit, or with one
-    clear line. Processes are forked from this one, so that a fault takes seconds. What did not end well keeps its folder.
+    cut, a shard is gone, the clock jumps. Each must end with the weights and losses of the unbroken run, bit for bit; an end with
+    a clear line is told apart from worse, and is not good enough. Processes are forked from this one, so that a fault takes
+    seconds. What did not end well keeps its folder.
 
     \b
     Examples:

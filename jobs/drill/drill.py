@@ -34,12 +34,14 @@ UNBROKEN = {1: "unbroken", 2: "unbroken-ranks"}
 """The folders of the unbroken runs by their number of ranks: two round otherwise than one."""
 
 EQUAL, ONE_LINE, HANG = "equal", "one line", "HANG"
-_GOOD = (EQUAL, ONE_LINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a fault ended: `verdict` is equal (weights, moments and losses of the unbroken run), one line, or what is wrong."""
+    """How a fault ended: `verdict` is equal (weights, moments and losses of the unbroken run), one line, or what is wrong.
+
+    A line is for what lasts. What caused a fault here is gone when its command is given again, so that a refusal is a fault too.
+    """
 
     number: int
     kind: str
@@ -52,7 +54,7 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         """Whether it ended as it must."""
-        return self.verdict in _GOOD
+        return self.verdict == EQUAL
 
 
 def prepare(folder: Path, crem: Command, seconds: float) -> None:

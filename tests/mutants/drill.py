@@ -27,10 +27,17 @@ MUTANTS = (
         (f"{DRILL}test_a_command_that_ends_equal_with_one_line_with_a_traceback_or_never",),
     ),
     Mutant(
+        "drill: a refusal passes",
+        "jobs/drill/drill.py",
+        "return self.verdict == EQUAL",
+        "return self.verdict in (EQUAL, ONE_LINE)",
+        (f"{DRILL}test_a_command_that_ends_equal_with_one_line_with_a_traceback_or_never",),
+    ),
+    Mutant(
         "drill: a hang passes",
         "jobs/drill/drill.py",
-        "_GOOD = (EQUAL, ONE_LINE)",
-        "_GOOD = (EQUAL, ONE_LINE, HANG)",
+        "        verdict = HANG",
+        "        verdict = EQUAL",
         (f"{DRILL}test_a_command_that_ends_equal_with_one_line_with_a_traceback_or_never",),
     ),
     Mutant(

@@ -74,7 +74,7 @@ def test_a_command_that_ends_equal_with_one_line_with_a_traceback_or_never(
         place = tmp_path / str(len(verdict))
         place.mkdir()
         found = outcome(place, monkeypatch, crem, seconds=0.5 if verdict == HANG else 60.0)
-        assert found.verdict == verdict and found.is_good is (verdict in (EQUAL, ONE_LINE))
+        assert found.verdict == verdict and found.is_good is (verdict == EQUAL)
         assert not list(place.glob("case-000")) or not found.is_good
     assert "| 0 | made up |" in table([found])
 
