@@ -160,10 +160,14 @@ class Relevance(Target):
 
     Rows stand for a query with candidates: the right one and one that is not, each with Yes or No, and a list of the right one
     among `least` to `most` negatives, with its place, from 1. The paper has 2 to 5 negatives; its wordings are not copied.
+
+    `judged_right` says that what a judge said yes to is right too (the paper). Where right answers are rare among what was mined,
+    most of a judge's yeses are its errors.
     """
 
     least: int = 2
     most: int = 5
+    judged_right: bool = True
     one: str = "Does the candidate answer the query? Say Yes or No."
     which: str = "Which candidate answers the query? Say its number."
 

@@ -87,6 +87,13 @@ MUTANTS = (
         COMPARED,
     ),
     Mutant(
+        "a judge's yes is right for those who do not believe it",
+        "pipeline/train/dataloader/comparisons.py",
+        "if self.corpus.right and self.target.judged_right else []",
+        "if self.corpus.right else []",
+        COMPARED,
+    ),
+    Mutant(
         "held-out rows are right in training",
         "pipeline/train/dataloader/comparisons.py",
         "if reference[0] not in self.held_out]",

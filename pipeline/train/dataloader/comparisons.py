@@ -1,8 +1,8 @@
 """What a reranker is trained on in a step: rows that stand for a query with one candidate, or with a list of them.
 
 Of each pair there are up to three: a right candidate (Yes), one that is not (No), and the pair's positive in a list of negatives
-(its place). Right are the pair's positive and what a judge said yes to. All is drawn from seed, step and row, so that it does not
-depend on ranks.
+(its place). Right are the pair's positive and, where the target has it so, what a judge said yes to. All is drawn from seed, step
+and row, so that it does not depend on ranks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,8 +55,8 @@ class Comparisons:
             yield _planned(row, [*others[:place], right[0], *others[place:]], str(place + 1), OUTSIDE)
 
     def _also_right(self, row: int) -> list[Reference]:
-        """What a judge said yes to for a row."""
-        found = self.corpus.right.of(row) if self.corpus.right else []
+        """What a judge said yes to for a row, where that is believed."""
+        found = self.corpus.right.of(row) if self.corpus.right and self.target.judged_right else []
         return [reference for reference in found if reference[0] not in self.held_out]
 
     def _fits(self, row: int, candidates: Sequence[Reference]) -> bool:

@@ -223,6 +223,7 @@ def test_the_reranker_s_values_are_those_of_its_paper() -> None:
     assert larger.mixture.pairs == 24 * 16 and abs(larger.steps * larger.mixture.pairs - 3_000_000) < larger.mixture.pairs
     tiny, toy = load("tiny_magic"), load("tiny_magic_reranker")
     assert toy.phases[:3] == tiny.phases[:3] and toy.phase.negatives == tiny.phase.negatives and toy.begins_at == "restore"
+    assert toy.phase.target == Relevance(least=2, most=3, judged_right=False), "its judge errs more often than it finds"
     assert (toy.backbone, toy.vision, toy.pixels, toy.toy, toy.seed) == (
         tiny.backbone,
         tiny.vision,

@@ -14,6 +14,7 @@ from pipeline.data.references import References
 from pipeline.negatives import InFile, Judged
 from pipeline.recipe import Recipe
 from pipeline.sequence import SequenceBuilder, Vocabulary
+from pipeline.targets import Relevance
 from pipeline.train.dataloader.held_out_work import HELD_OUT
 from pipeline.train.dataloader.plan import PlannedSide
 from pipeline.train.dataloader.step_dataset import StepDataset
@@ -84,6 +85,17 @@ def test_of_a_pair_one_right_one_wrong_and_a_list_are_shown(vocabulary: Vocabula
     assert min(chosen[True], chosen[False]) > 60, "what a judge said yes to is as right as the positive"
     held = one.plan(one.held_out, HELD_OUT)
     assert {side.row for side in held.sides} == set(one.held_out.pairs)
+
+
+def test_a_judge_that_is_not_believed_makes_nothing_right(vocabulary: Vocabulary) -> None:
+    """Yes is learnt of the pair's own positive alone; what the judge said yes to is no negative either."""
+    recipe = comparing(negatives=Judged(most=3, top=4), target=Relevance(least=1, most=2, judged_right=False))
+    one, wrong, right = judged(recipe, vocabulary)
+    for step in range(20):
+        for side in one.plan(one.draw(step), step).sides:
+            gold, others = (side.row, 1), [each for each in side.candidates if each != (side.row, 1)]
+            assert kind(side) != "Yes" or side.candidates == (gold,)
+            assert set(others) <= set(wrong.of(side.row)) and not set(others) & set(right.of(side.row))
 
 
 def test_what_is_learnt_of_a_comparison(vocabulary: Vocabulary) -> None:
