@@ -6,6 +6,7 @@ Magic-MM-Embedding writes `Instruct:` and `Query:` around a query's picture, and
 
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 
 from pipeline.data.mmeb_registry import ALIASES, META
 from pipeline.data.reject import RowError
@@ -69,12 +70,12 @@ class Templates:
 
     def query(self, side: Side, dataset: str) -> Side:
         """A query of a dataset as a model reads it: `instruction` is all before its own words, `text` these alone."""
-        found = self._of(dataset)
+        found = self.of(dataset)
         return side if found is None else _worded(side, self.query_template, found.query)
 
     def candidate(self, side: Side, dataset: str) -> Side:
         """A candidate of a dataset as a model reads it, in the same form."""
-        found = self._of(dataset)
+        found = self.of(dataset)
         return side if found is None else _worded(side, self.candidate_template, found.candidate)
 
     def sample(self, sample: Sample) -> Sample:
@@ -100,13 +101,9 @@ class Templates:
                 found[f"{before}-{side}" if before else side] = _head(template, instruction, PICTURES)
         return found
 
-    def _of(self, dataset: str) -> Instructions | None:
-        if not self.instructions:
-            return None
-        known = META.get(ALIASES.get(dataset, dataset))
-        found = {_one_name(each.of): each for each in self.instructions}
-        names = [_one_name(f"{DATASET}.{dataset}"), *([f"{META_TASK}.{known.meta_task}"] if known else []), DEFAULT]
-        return next((found[name] for name in names if name in found), None)
+    def of(self, dataset: str) -> Instructions | None:
+        """The nearest instructions for a dataset; None where there are none."""
+        return next((each for name in _tables_of(dataset) for each in self.instructions if each.of == name), None)
 
 
 def fault_of_template(template: str) -> str:
@@ -137,6 +134,15 @@ def _one_name(of: str) -> str:
     """The name of a table by which MMEB-train and MMEB-eval mean the same."""
     kind, _, name = of.partition(".")
     return f"{kind}.{ALIASES[name]}" if kind == DATASET and name in ALIASES else of
+
+
+@cache
+def _tables_of(dataset: str) -> tuple[str, ...]:
+    """The tables that are for a dataset, the nearest first."""
+    one = ALIASES.get(dataset, dataset)
+    names = dict.fromkeys((one, *(other for other, name in ALIASES.items() if name == one)))
+    tasks = [f"{META_TASK}.{META[one].meta_task}"] if one in META else []
+    return (*(f"{DATASET}.{name}" for name in names), *tasks, DEFAULT)
 
 
 def _worded(side: Side, template: str, instruction: str) -> Side:

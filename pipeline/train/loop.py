@@ -44,7 +44,7 @@ from pipeline.train.held_out import HeldOut, is_due
 from pipeline.train.metrics_log import MetricsLog, drop_after
 from pipeline.train.node import Node
 from pipeline.train.run_chunks import RunChunks
-from pipeline.train.run_header import asked, composition, opening
+from pipeline.train.run_header import asked, composition, opening, told
 from pipeline.train.run_options import DEFAULT_OPTIONS, RunOptions, TrainingPaths
 from pipeline.train.schedule import learning_rate
 from pipeline.train.slowest_rank import SlowestRank
@@ -220,7 +220,8 @@ class _Run:
             dataset = self.dataset
             parts = dataset.pairs.parts()
             drawn = list(composition(dataset.corpus.index, self.phase.mixture, parts, dataset.outside.parts()))
-            drawn += asked(dataset.corpus.qa, self.phase, (name for name, part in parts.items() if part))
+            sets = [name for name, part in parts.items() if part]
+            drawn += [*told(self.recipe.templates, sets), *asked(dataset.corpus.qa, self.phase, sets)]
             logger.info("%s", "\n".join([*drawn, said, f"attention: {self.route}"]))
             noted = {
                 "step": said,

@@ -10,6 +10,7 @@ from pipeline.data.qa import QaTable, shares_text
 from pipeline.data.shards import ShardIndex
 from pipeline.phase import Mixture, Phase
 from pipeline.recipe import Recipe
+from pipeline.templates import Templates
 from pipeline.train.dataloader.corpus import sets_of
 from pipeline.train.dataloader.step_work import StepWork
 from pipeline.train.engine import zero_stage
@@ -57,6 +58,16 @@ def composition(index: ShardIndex, mixture: Mixture, pairs: Mapping[str, float],
     unread = [f"{name} ({sizes[name]} rows)" for name in there if not mixture.reads(name)]
     if unread:
         yield f"conversations that mixture.outside_sets does not name, so that none is drawn: {', '.join(unread)}"
+
+
+def told(templates: Templates, drawn: Iterable[str]) -> Iterator[str]:
+    """A line that says which table of instructions each drawn dataset of pairs has; none where the recipe has none."""
+    by_table: dict[str, list[str]] = {}
+    for name in sorted(drawn) if templates.instructions else ():
+        found = templates.of(name)
+        by_table.setdefault(found.of if found else "those of their rows", []).append(name)
+    if by_table:
+        yield "instructions: " + "; ".join(f"{table} for {', '.join(sets)}" for table, sets in by_table.items())
 
 
 def asked(qa: QaTable, phase: Phase, drawn: Iterable[str]) -> Iterator[str]:

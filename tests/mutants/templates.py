@@ -14,8 +14,8 @@ MUTANTS = (
     Mutant(
         "templates: the default where a dataset has its own",
         _VALUE,
-        "return next((found[name] for name in names if name in found), None)",
-        "return next((found[name] for name in reversed(names) if name in found), None)",
+        "for name in _tables_of(dataset) for each in self.instructions if each.of == name), None)",
+        "for name in reversed(_tables_of(dataset)) for each in self.instructions if each.of == name), None)",
         (f"{TEMPLATES}::test_the_nearest_instruction_counts", f"{TEMPLATES}::test_token_ids_worked_by_hand"),
     ),
     Mutant(
@@ -185,6 +185,13 @@ MUTANTS = (
         "(prompt.replace(PICTURES, markers) + words).strip()",
         '(prompt.replace(PICTURES, "") + words).strip()',
         ("tests/pipeline/test_sentence_transformers.py::test_prompts_are_the_instructions_of_training",),
+    ),
+    Mutant(
+        "templates: a run does not say who is told what",
+        "pipeline/train/run_header.py",
+        "for name in sorted(drawn) if templates.instructions else ():",
+        "for name in ():",
+        ("tests/pipeline/train/dataloader/test_mixture.py::test_who_is_told_what_is_said_by_table",),
     ),
     Mutant(
         "templates: rows to look at stand as they are",

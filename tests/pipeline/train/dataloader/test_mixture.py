@@ -14,9 +14,10 @@ from pipeline.recipe import Recipe
 from pipeline.recipes import RECIPES, load
 from pipeline.sample import Turn
 from pipeline.sequence import SequenceBuilder
+from pipeline.templates import Instructions, Templates
 from pipeline.train.dataloader.corpus import check_datasets
 from pipeline.train.dataloader.step_dataset import StepDataset
-from pipeline.train.run_header import asked, composition
+from pipeline.train.run_header import asked, composition, told
 from tests.pipeline.corpus import MemoryIndex, corpus, measured
 
 MIX, CAPTIONS, SMALL = "ShareGPT4V-mix665k", "ShareGPT4V-captions1246k", "ShareGPT4V-cap100k"
@@ -121,3 +122,12 @@ def test_parts_are_the_shares_of_what_is_drawn(recipe: Recipe, builder: Sequence
     assert sum(parts.values()) == pytest.approx(1.0)
     for name, part in parts.items():
         assert counts[name] / counts.total() == pytest.approx(part, abs=0.08)
+
+
+def test_who_is_told_what_is_said_by_table() -> None:
+    """A misspelt name would have the default in silence."""
+    tables = [Instructions(of=of, query="q", candidate="c") for of in ("meta_task.vqa", "dataset.CIRR")]
+    drawn = ["CIRR", "mine", "DocVQA", "ChartQA"]
+    lines = list(told(Templates(instructions=tuple(tables)), drawn))
+    assert lines == ["instructions: dataset.CIRR for CIRR; meta_task.vqa for ChartQA, DocVQA; those of their rows for mine"]
+    assert list(told(Templates(), drawn)) == [] == list(told(Templates(instructions=tuple(tables)), []))
