@@ -3,14 +3,12 @@
 The practice is that of the public harnesses: sides in the order of the file, in batches padded to their longest, pictures
 through the stock processor, stock attention with a dense mask, the whole model called, so that logits of all positions exist.
 Both embed the same sides with the same weights, and a difference ends the program. They take turns in each repetition on the
-processor time of this process; a ratio is taken in each, and their median counts. Growth is that of the layer alone, over an
-encoder that costs nothing.
+processor time of this process; a ratio is taken in each, and their median counts. Growth is that of the layer alone
+(benchmarks.encode_growth).
 """
 
 import io
 import os
-import tempfile
-import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.encode_growth import COUNTS, print_growth
 from benchmarks.practice import Habits, Practice
 from benchmarks.practice_batches import StockRows
 from benchmarks.train_step_rows import REAL_MINI, bench_folder, bench_recipe
@@ -31,7 +30,6 @@ from eval.subject import one_line_errors
 from pipeline.batch import Row
 from pipeline.data.mmeb_eval import eval_datasets, read_eval
 from pipeline.encode.encode import encode
-from pipeline.encode.encoder import Reading
 from pipeline.encode.share import Encoding
 from pipeline.inference import EmbeddingModel
 from pipeline.merged import load_merged
@@ -43,7 +41,6 @@ BATCH = 16
 
 TOLERANCE = 1e-4
 HABITS = Habits(padded=True, dense_mask=True, tower_loop=True, all_logits=True, stock_pictures=True)
-WIDTH = 256
 
 
 def drawn_sides(data: Path, most: int) -> list[Side]:
@@ -101,53 +98,6 @@ def seconds(work: Callable[[], object]) -> float:
     return process_time() - begun
 
 
-class Free:
-    """An encoder that costs nothing, and the reader of its texts."""
-
-    encoder_fingerprint = "free"
-
-    @property
-    def reader(self) -> "Free":
-        """Itself."""
-        return self
-
-    def reading(self, side: Side) -> Reading:
-        """A token for four characters."""
-        return Reading(tokens=len(side.text) // 4)
-
-    def batch(self, sides: Sequence[Side]) -> list[int]:
-        """Numbers that the texts begin with."""
-        return [int(side.text.split()[0]) for side in sides]
-
-    def embed_batch(self, batch: list[int]) -> np.ndarray:
-        """Vectors (N, WIDTH)."""
-        return np.repeat(np.array(batch, dtype=np.float32)[:, None], WIDTH, axis=1)
-
-
-class Texts:
-    """So many distinct texts, made when asked for."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, number: int, /) -> Side:
-        return Side(text=f"{number} {'word ' * (5 + number % 40)}")
-
-
-def growth(count: int) -> tuple[float, float]:
-    """Microseconds a side of the layer alone, and the most bytes that it holds at once beyond the result."""
-    with tempfile.TemporaryDirectory() as folder:
-        taken = seconds(lambda: encode(Free(), Texts(count), what="growth", how=Encoding(cache=Path(folder) / "timed")))
-        tracemalloc.start()
-        result = encode(Free(), Texts(count), what="growth", how=Encoding(cache=Path(folder) / "traced"))
-        peak = tracemalloc.get_traced_memory()[1] - (0 if isinstance(result, np.memmap) else result.nbytes)
-        tracemalloc.stop()
-    return 1e6 * taken / count, float(peak)
-
-
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default=REAL_MINI, show_default=True, help="Folder with MMEB-eval.")
 @click.option("--hidden", default=256, show_default=True, help="Width of the model.")
@@ -155,7 +105,7 @@ def growth(count: int) -> tuple[float, float]:
 @click.option("--most", default=40, show_default=True, help="Sides of each set.")
 @click.option("--photographs", "num_photos", default=96, show_default=True, help="Large pictures, for decoding.")
 @click.option("--repeats", default=3, show_default=True, help="Repetitions, in turn.")
-@click.option("--count", "counts", multiple=True, type=int, default=(1_000, 10_000, 100_000), help="Sides whose growth is shown.")
+@click.option("--count", "counts", multiple=True, type=int, default=COUNTS, help="Sides whose growth is shown.")
 def main(data: Path, hidden: int, vocabulary: int, most: int, num_photos: int, repeats: int, counts: tuple[int, ...]) -> None:
     """Print items a second of both and their ratio, what workers take off the model's process, and growth."""
     torch.set_num_threads(1)
@@ -178,10 +128,7 @@ def main(data: Path, hidden: int, vocabulary: int, most: int, num_photos: int, r
             for _ in range(repeats)
         ]
     report(len(sides), taken)
-    click.echo("\n| sides | layer alone, microseconds a side | most held at once beyond the result, MiB |\n|---|---|---|")
-    for count in counts:
-        cost, peak = growth(count)
-        click.echo(f"| {count:,} | {cost:.0f} | {peak / 2**20:.1f} |")
+    print_growth(counts)
 
 
 def describe(model: EmbeddingModel, sides: Sequence[Side]) -> str:

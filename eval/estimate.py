@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from eval.measurement import Failures
@@ -65,7 +66,7 @@ def estimate(model: Outlined | EmbeddingModel, name: str, sides: Sequence[Side],
     work = Workload.of(reader, sides)
     shown = [size for first in work.firsts.tolist() for size in reader.reading(sides[first]).shown]
     grids = torch.tensor([model.recipe.pixels.grid_of(*size) for size in shown]).reshape(-1, 3)
-    lengths, tokens = torch.from_numpy(work.tokens), int(work.tokens.sum())
+    lengths, tokens = torch.from_numpy(np.array(work.tokens)), int(work.tokens.sum())
     flops = cost.sequences(lengths, tokens=tokens).forward + cost.pictures(grids).forward
     return Estimate(name=name, sides=len(sides), distinct=len(work.keys), tokens=tokens, flops=flops)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.encode.embedding_cache import EmbeddingCache
 from pipeline.encode.encoder import Encoder, Progress, Sides, silent
+from pipeline.encode.scratch import parts, scratch
 from pipeline.encode.share import Encoding, Share
 from pipeline.encode.workload import Workload
 from pipeline.errors import PipelineError
@@ -16,7 +17,6 @@ from pipeline.errors import PipelineError
 IN_MEMORY_BYTES = 1 << 28
 """Results that are larger are memory-mapped from a file without a name, which goes with the process."""
 
-_COPIED_ROWS = 1 << 16
 _PLAIN = Encoding()
 
 
@@ -54,16 +54,9 @@ def _folder(cache: Path | None) -> Iterator[Path]:
 
 def _gathered(cache: EmbeddingCache, work: Workload, what: str) -> np.ndarray:
     """The embedding of every side, from those of its content."""
-    if not cache.has(work.keys).all():
+    if not all(cache.has(work.keys[part]).all() for part in parts(len(work.keys))):
         raise PipelineError(f"{cache.folder}: lacks what was just encoded of {what}; see to it that nothing else empties it")
-    shape = len(work.rows), cache.width
-    out = np.empty(shape, np.float32) if shape[0] * shape[1] * 4 <= IN_MEMORY_BYTES else _mapped(cache.folder, shape)
-    for start in range(0, len(out), _COPIED_ROWS):
-        part = slice(start, start + _COPIED_ROWS)
+    out = scratch(cache.folder, (len(work.rows), cache.width), np.float32, in_memory=IN_MEMORY_BYTES)
+    for part in parts(len(out)):
         cache.read(work.keys[work.rows[part]], out[part])
     return out
-
-
-def _mapped(folder: Path, shape: tuple[int, int]) -> np.ndarray:
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)

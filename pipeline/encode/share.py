@@ -14,7 +14,8 @@ from pipeline.data.sampler import deal
 from pipeline.encode.embedding_cache import EmbeddingCache
 from pipeline.encode.encoder import Encoder, Progress, Sides, check_embeddings
 from pipeline.encode.ranks import LONE, Ranks
-from pipeline.encode.workload import Workload
+from pipeline.encode.scratch import filled, parts, scratch
+from pipeline.encode.workload import Batches, Workload
 from pipeline.errors import ConfigError, PipelineError
 
 LONG_TOKENS = 8192
@@ -63,12 +64,14 @@ class Share:
 
     def encode(self, how: Encoding, progress: Progress) -> None:
         """Embed what is this rank's and not in the cache yet."""
-        self.work = work = Workload.of(self.encoder.reader, self.sides)
-        long = work.tokens[work.tokens > LONG_TOKENS]
-        if len(long):
-            logger.warning("%s: nothing is cut, and %d sides have up to about %d tokens", self.what, len(long), long.max())
-        own, missing = self._batches(how.ranks)
-        total = sum(map(len, own))
+        self.work = Workload.of(self.encoder.reader, self.sides, self.cache.folder)
+        batches = self.work.batches()
+        count, longest = batches.longer_than(LONG_TOKENS)
+        if count:
+            logger.warning("%s: nothing is cut, and %d sides have up to about %d tokens", self.what, count, longest)
+        own = _own(batches, how.ranks)
+        missing = _Missing(self.work, batches, own, self.cache)
+        total = sum(len(batches[number]) for number in own)
         done = total - sum(map(len, missing))
         try:
             for batch, prepared in zip(missing, self._prepared(missing, how), strict=True):
@@ -78,14 +81,7 @@ class Share:
         finally:
             self._write()
 
-    def _batches(self, ranks: Ranks) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """This rank's batches, and what the cache lacks of them."""
-        batches, there = self.work.batches(), self.cache.has(self.work.keys)
-        numbers = deal([int(self.work.tokens[batch].sum()) for batch in batches], ranks.count)[ranks.rank]
-        own = [batches[number] for number in numbers]
-        return own, [left for batch in own if len(left := batch[~there[batch]])]
-
-    def _prepared(self, batches: Sequence[np.ndarray], how: Encoding) -> Iterator[Any]:
+    def _prepared(self, batches: "_Missing", how: Encoding) -> Iterator[Any]:
         """What the encoder makes of the batches before it needs its weights, ahead in other processes."""
         workers = min(how.workers, len(batches) - 1)
         prepared: Any = _Prepared(self, batches)
@@ -108,15 +104,43 @@ class Share:
     def _write(self) -> None:
         """Write what waits as one block: whole batches, so that a run which goes on has the batches of one that never stopped."""
         if self._waiting:
-            keys, vectors = zip(*self._waiting, strict=True)
+            keys, vectors = map(np.concatenate, zip(*self._waiting, strict=True))
             self._waiting.clear()
-            self.written.append(self.cache.add(np.concatenate(keys), np.concatenate(vectors)))
+            self.written.append(self.cache.add(keys, vectors))
+
+
+def _own(batches: Batches, ranks: Ranks) -> Sequence[int]:
+    """The numbers of this rank's batches, dealt by tokens."""
+    if ranks.count == 1:
+        return range(len(batches))
+    return deal([batches.tokens(number) for number in range(len(batches))], ranks.count)[ranks.rank]
+
+
+class _Missing:
+    """What the cache lacks of some batches: contents (n,), of each batch that it lacks any of."""
+
+    def __init__(self, work: Workload, batches: Batches, own: Sequence[int], cache: EmbeddingCache) -> None:
+        self._batches, self._there = batches, scratch(work.folder, len(work.keys), np.bool_)
+        for part in parts(len(work.keys)):
+            self._there[part] = cache.has(work.keys[part])
+        lacking = (number for number in own if not self._there[batches[number]].all())
+        self._numbers = filled(scratch(work.folder, len(own), np.int64), lacking)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        batch = self._batches[int(self._numbers[number])]
+        return np.array(batch[~self._there[batch]])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
 
 
 class _Prepared:
     """Batches by number, as the encoder prepares them; what went wrong stands in the place of a batch, to cross processes."""
 
-    def __init__(self, share: Share, batches: Sequence[np.ndarray]) -> None:
+    def __init__(self, share: Share, batches: _Missing) -> None:
         self._share, self._batches = share, batches
 
     def __getitem__(self, number: int) -> Any:

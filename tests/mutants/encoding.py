@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 ENCODE = "tests/pipeline/encode/test_encode.py"
 CACHE = "tests/pipeline/encode/test_embedding_cache.py"
 MODEL = "tests/pipeline/encode/test_encode_model.py"
+SCRATCH = "tests/pipeline/encode/test_scratch.py"
 WORKLOAD = "tests/pipeline/encode/test_workload.py"
 COMMAND = "tests/launchers/test_cache.py"
 RANKS = "tests/pipeline/encode/test_encode_ranks.py"
@@ -49,7 +50,7 @@ MUTANTS = (
     Mutant(
         "a damaged block is believed",
         "pipeline/encode/embedding_cache.py",
-        'if f"{file_digest(self.folder / name)}{SUFFIX}" != name]',
+        'if f"{self._digest(name)}{SUFFIX}" != name]',
         "if not name]",
         (CACHE,),
     ),
@@ -63,29 +64,36 @@ MUTANTS = (
     Mutant(
         "a killed evaluation begins anew",
         "pipeline/encode/share.py",
-        "if len(left := batch[~there[batch]])]",
-        "if len(left := batch)]",
+        "self._there[part] = cache.has(work.keys[part])",
+        "self._there[part] = False",
         ("tests/pipeline/encode/test_encode_kills.py",),
     ),
     Mutant(
         "batches follow what is missing",
         "pipeline/encode/share.py",
-        "[left for batch in own if len(left := batch[~there[batch]])]",
-        "[batch for batch in own if not there[batch].all()]",
+        "np.array(batch[~self._there[batch]])",
+        "batch",
         (ENCODE, CACHE),
     ),
     Mutant(
         "equal contents are embedded twice",
         "pipeline/encode/workload.py",
-        "begins[1:] = keys[1:] != keys[:-1]",
-        "begins[1:] = True",
-        (ENCODE,),
+        "keys[1:] != keys[:-1]])",
+        "keys[1:] == keys[1:]])",
+        (ENCODE, WORKLOAD),
+    ),
+    Mutant(
+        "a content that stands in two parts is embedded twice",
+        "pipeline/encode/workload.py",
+        "[keys[0] != last]",
+        "[True]",
+        (WORKLOAD,),
     ),
     Mutant(
         "batches come in the order of their sides",
         "pipeline/encode/workload.py",
-        "np.lexsort((self.firsts, self.tokens))",
-        "np.argsort(self.firsts)",
+        "work.tokens[part].astype(np.uint64) << _SIDE_BITS | work.firsts[part]",
+        "work.firsts[part]",
         (WORKLOAD,),
     ),
     Mutant(
@@ -126,9 +134,59 @@ MUTANTS = (
     Mutant(
         "all vectors stand in memory",
         "pipeline/encode/encode.py",
-        "if shape[0] * shape[1] * 4 <= IN_MEMORY_BYTES else",
-        "if shape[0] else",
+        "in_memory=IN_MEMORY_BYTES",
+        "in_memory=1 << 60",
         (ENCODE,),
+    ),
+    Mutant(
+        "what grows with the sides is in memory",
+        "pipeline/encode/scratch.py",
+        "    if size <= in_memory:\n",
+        "    if size <= in_memory or len(np.dtype(dtype)):\n",
+        (SCRATCH,),
+    ),
+    Mutant(
+        "all kept keys are looked up at once",
+        "pipeline/encode/share.py",
+        "        for part in parts(len(work.keys)):\n",
+        "        for part in [slice(None)]:\n",
+        (SCRATCH,),
+    ),
+    Mutant(
+        "arrays on disk have names, which outlive a kill",
+        "pipeline/encode/scratch.py",
+        "tempfile.TemporaryFile(dir=folder)",
+        "tempfile.NamedTemporaryFile(dir=folder, delete=False)",
+        (SCRATCH,),
+    ),
+    Mutant(
+        "a full disk kills the process",
+        "pipeline/encode/scratch.py",
+        "os.posix_fallocate(file.fileno(), 0, size)",
+        "os.truncate(file.fileno(), size)",
+        (SCRATCH,),
+    ),
+    Mutant(
+        "every block stays open",
+        "pipeline/encode/embedding_cache.py",
+        "            if name not in self._blocks and (block := self._open(name)) is not None:\n",
+        "            self.opened = [*getattr(self, 'opened', []), (self.folder / name).open('rb')]\n"
+        "            if name not in self._blocks and (block := self._open(name)) is not None:\n",
+        (CACHE,),
+    ),
+    Mutant(
+        "a block that was pruned meanwhile ends in a traceback",
+        "pipeline/encode/embedding_cache.py",
+        "except FileNotFoundError as error:\n        raise PipelineError(",
+        "except IsADirectoryError as error:\n        raise PipelineError(",
+        (CACHE,),
+    ),
+    Mutant(
+        "blocks have another form than those that are kept",
+        "pipeline/encode/embedding_cache.py",
+        "np.lib.format.write_array_header_1_0(head",
+        "np.lib.format.write_array_header_2_0(head",
+        (CACHE,),
     ),
     Mutant(
         "what is in use counts as unused",
@@ -196,7 +254,7 @@ MUTANTS = (
     Mutant(
         "the estimate counts equal contents twice",
         "eval/estimate.py",
-        "lengths, tokens = torch.from_numpy(work.tokens), int(work.tokens.sum())",
+        "lengths, tokens = torch.from_numpy(np.array(work.tokens)), int(work.tokens.sum())",
         "lengths, tokens = torch.from_numpy(work.tokens[work.rows]), int(work.tokens[work.rows].sum())",
         ("tests/eval/test_estimate.py",),
     ),

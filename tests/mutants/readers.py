@@ -109,7 +109,7 @@ MUTANTS = (
     Mutant(
         "a text of 20,000 words takes its time without a word",
         "pipeline/encode/share.py",
-        "        if len(long):\n",
+        "        if count:\n",
         "        if False:\n",
         ("tests/pipeline/encode/test_encode.py",),
     ),

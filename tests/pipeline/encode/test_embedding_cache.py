@@ -1,5 +1,8 @@
 """Blocks are read whole or not at all; what is damaged is encoded again."""
 
+import hashlib
+import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,8 @@ import pytest
 from pipeline.encode.embedding_cache import EmbeddingCache
 from pipeline.encode.encode import encode
 from pipeline.encode.share import Encoding
+from pipeline.encode.workload import key_of
+from pipeline.errors import PipelineError
 from tests.eval.fakes import FakeModel
 from tests.pipeline.encode.test_encode import NUM, SIDES, expected
 
@@ -88,3 +93,40 @@ def test_embeddings_of_other_library_versions_are_not_taken(tmp_path: Path, monk
     again = FakeModel()
     encode(again, SIDES, what="a", how=Encoding(cache=tmp_path))
     assert len(again.embedded) == NUM
+
+
+def test_a_block_is_two_arrays_as_numpy_writes_them_and_such_a_block_is_found(tmp_path: Path) -> None:
+    """So that what a version of before, or after, has kept is found."""
+    model, found = FakeModel(), np.array([key_of(side, FakeModel().reader.reading(side)) for side in SIDES], dtype="S32")
+    cache, content = EmbeddingCache(tmp_path, model.encoder_fingerprint), io.BytesIO()
+    np.save(content, found)
+    np.save(content, expected(SIDES))
+    (cache.folder / f"{hashlib.sha256(content.getvalue()).hexdigest()}.block").write_bytes(content.getvalue())
+    assert np.array_equal(encode(model, SIDES, what="a", how=Encoding(cache=tmp_path)), expected(SIDES))
+    assert model.embedded == []
+    name = EmbeddingCache(tmp_path / "ours", "fake").add(found, expected(SIDES))
+    (ours,) = (tmp_path / "ours").rglob(name)
+    assert ours.read_bytes() == content.getvalue()
+
+
+def test_many_blocks_need_no_open_file_each(tmp_path: Path) -> None:
+    """A node that allows a process 1,024 would be out of them at two million sides."""
+    cache = EmbeddingCache(tmp_path, "model")
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(30):
+        cache.add(keys(number), np.full((1, 2), number))
+    out = np.zeros((30, 2), dtype=np.float32)
+    assert cache.has(keys(*range(30))).all()
+    cache.read(keys(*range(30)), out)
+    assert out[:, 0].tolist() == list(range(30))
+    assert len(os.listdir("/proc/self/fd")) <= before + 3
+
+
+def test_a_block_that_is_pruned_meanwhile_is_said(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path, "model")
+    block = cache.folder / cache.add(keys(1), np.ones((1, 2)))
+    assert cache.has(keys(1)).all()
+    block.unlink()
+    with pytest.raises(PipelineError, match=f"{block}: is gone; see to it that nothing else empties the folder"):
+        cache.read(keys(1), np.zeros((1, 2), dtype=np.float32))
+    assert not EmbeddingCache(tmp_path, "model").has(keys(1)).any()

@@ -1,6 +1,7 @@
 """Embeddings stand in their sides' order, are made once, and are found again after any end."""
 
 import os
+import tempfile
 import threading
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.data.keys import make_key
 from pipeline.data.shards import ShardIndex
@@ -18,6 +21,7 @@ from pipeline.encode import share as share_module
 from pipeline.encode.encode import encode
 from pipeline.encode.encoder import Reading
 from pipeline.encode.ranks import Ranks
+from pipeline.encode.scratch import scratch
 from pipeline.encode.share import Encoding
 from pipeline.errors import ConfigError, DataError, PipelineError
 from pipeline.sample import Sample, Side, Turn
@@ -123,15 +127,46 @@ def test_a_picture_that_is_shown_in_another_size_is_embedded_anew_and_nothing_el
     assert model.embedded == [sides[2]]
 
 
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    numbers=st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    kept=st.lists(st.integers(0, 30), max_size=40),
+    part=st.integers(1, 9),
+    in_memory=st.sampled_from((0, 1 << 28)),
+)
+def test_any_part_of_any_sides_may_be_kept(numbers: list[int], kept: list[int], part: int, in_memory: int) -> None:
+    """Duplicates, nothing kept, all, a part; in parts of any size, in memory and on disk: each side has its own, by one call."""
+    sides, before = ([Side(text=f"{number} {'x' * (3 * number)}") for number in each] for each in (numbers, kept))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.encode.scratch.PART_ROWS", part)
+        patch.setattr("pipeline.encode.encode.IN_MEMORY_BYTES", in_memory)
+        patch.setattr("pipeline.encode.workload.BATCH_SIDES", 4)
+        patch.setattr(share_module, "BLOCK_ROWS", 6)
+        patch.setitem(scratch.__kwdefaults__, "in_memory", in_memory)
+        how, model = Encoding(cache=Path(folder)), FakeModel()
+        if before:
+            encode(FakeModel(), before, what="before", how=how)
+        assert np.array_equal(encode(model, sides, what="all", how=how), expected(sides))
+    assert sorted(side.text for side in model.embedded) == sorted({side.text for side in sides} - {side.text for side in before})
+
+
 @pytest.mark.parametrize("moment", range(10))
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, small_batches: None, moment: int) -> None:
+def test_a_killed_run_goes_on_where_it_was(
+    tmp_path: Path, small_batches: None, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed in its n-th batch: the batches before it are not made again, and the outcome is the same bytes."""
+    monkeypatch.setitem(scratch.__kwdefaults__, "in_memory", 0)
     how, whole = Encoding(cache=tmp_path / "killed"), encode(FakeModel(), SIDES, what="whole")
     child = os.fork()
     if not child:
         encode(Dying(moment, lambda: os._exit(9)), SIDES, what="killed", how=how)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert {path.name if path.suffix == ".json" else path.suffix for path in files(tmp_path)} <= {"encoder.json", ".block"}
     again = FakeModel()
     assert encode(again, SIDES, what="again", how=how).tobytes() == whole.tobytes()
     assert len(again.embedded) == NUM - 5 * moment
