@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError
-from pipeline.sample import Sample, Side, Turn
+from pipeline.sample import IMAGE_MARKER, Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder
 from pipeline.templates import Instructions, Templates
 
@@ -64,6 +66,30 @@ def test_the_nearest_instruction_counts(dataset: str, query: str, candidate: str
 def test_pictures_and_own_words_have_their_places(side: Side, shown: tuple[str, str]) -> None:
     found = TEMPLATES.query(side, "ImageNet-1K")
     assert (found.instruction, found.text, found.images) == (*shown, side.images)
+
+
+@given(
+    st.lists(st.sampled_from(["red", " ", "\n", "{text}", "<|image|>", "é"]), max_size=5),
+    st.integers(0, 3),
+    st.integers(0, 5),
+    st.booleans(),
+    st.sampled_from(["DocVQA", "ImageNet-1K", "mine"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_row_keeps_its_pictures_in_order_and_its_words(
+    words: list[str], pictures: int, cut: int, marked: bool, dataset: str
+) -> None:
+    """Markers at any places among the words, or none; the row's instruction ends at any of them."""
+    pieces = list(words)
+    for number in range(1, pictures + 1) if marked else ():
+        pieces.insert(min(len(pieces), 2 * number), f"<|image_{number}|>")
+    row = Side(instruction="".join(pieces[:cut]), text="".join(pieces[cut:]), images=ONE * pictures)
+    for shown, lead in ((TEMPLATES.query(row, dataset), "Query: "), (TEMPLATES.candidate(row, dataset), "Text: ")):
+        said = shown.instruction + shown.text
+        assert [int(number) for number in IMAGE_MARKER.findall(said)] in ([], list(range(1, pictures + 1)))
+        own = "".join(IMAGE_MARKER.sub("", row.text).split())
+        assert "".join(IMAGE_MARKER.sub("", shown.text).split()) == own and shown.images == row.images
+        assert shown.instruction == "" or shown.instruction.endswith(lead)
 
 
 def test_without_an_instruction_pictures_and_words_stand_alone() -> None:
