@@ -19,6 +19,7 @@ from eval.model_protocol import Model, Progress
 from eval.results import Provenance, Setting
 from eval.retrieval_set import SEED
 from pipeline.data.caption_sets import FOLDER, LAYOUTS, CaptionSet, read_captions
+from pipeline.data.lazy_sides import LazySides, chained, mapped
 from pipeline.data.sugarcrepe import NAME, ChoiceSet, read_choices
 from pipeline.encode.encode import encode
 from pipeline.encode.share import Encoding
@@ -101,25 +102,25 @@ class CrossDomainSet:
             return read_choices(self.data, verify=verify)
         return read_captions(self.data, self.dataset, verify=verify)
 
-    def sides(self, content: Content, templates: Templates) -> list[Side]:
+    def sides(self, content: Content, templates: Templates) -> Sequence[Side]:
         """All that is embedded: of captions and pictures, each as query and as candidate; of choices, pictures and captions."""
-        return [side for part in self._parts(content, templates) for side in part]
+        return chained(*self._parts(content, templates))
 
     def measure(self, model: Model, known: CrossDomainResult | None, progress: Progress) -> CrossDomainResult:
         """Embed the set and rank, unless texts and pictures are those of `known`."""
         content = self.read()
-        plain = [side for part in _parts(content) for side in part]
+        plain = chained(*_parts(content))
         owners = content.owners if isinstance(content, CaptionSet) else [each.owners for each in content]
         made_of = Provenance(model=model.fingerprint, data=fingerprint([content_digest(plain), owners]), settings=self.settings)
         if known is not None and known.provenance.agrees_with(made_of):
             return known
         parts = self._parts(content, model.templates)
-        embeddings = encode(model, [side for part in parts for side in part], what=self.dataset, how=self.how, progress=progress)
+        embeddings = encode(model, chained(*parts), what=self.dataset, how=self.how, progress=progress)
         embedded = np.split(embeddings, np.cumsum([len(part) for part in parts])[:-1])
         directions = _both_ways(content, embedded) if isinstance(content, CaptionSet) else _chosen(content, embedded)
         return CrossDomainResult(name=self.dataset, provenance=made_of, directions=tuple(directions))
 
-    def _parts(self, content: Content, templates: Templates) -> list[list[Side]]:
+    def _parts(self, content: Content, templates: Templates) -> list[Sequence[Side]]:
         """`_parts` as the model is shown them: parts are queries and candidates in turn."""
         # What MMEB's own sets of captions are told, whose wordings these are, or where a published prompt ends a line there.
         finding, telling = "MSCOCO_t2i", "MSCOCO_i2t"
@@ -127,29 +128,34 @@ class CrossDomainSet:
         names = [finding, finding, telling, telling] if is_both else [telling] * len(parts)
         how = self.preset or templates
         shown = (how.query, how.candidate) * len(parts)
-        return [[show(side, name) for side in part] for part, name, show in zip(parts, names, shown, strict=False)]
+        return [mapped(partial(show, dataset=name), part) for part, name, show in zip(parts, names, shown, strict=False)]
 
 
-def _parts(content: Content) -> list[list[Side]]:
+def _parts(content: Content) -> list[Sequence[Side]]:
     """Captions that look for pictures, pictures, pictures that look for captions, captions; or, of each kind of SugarCrepe,
     pictures that look for captions, and right and wrong captions in turn."""
     if isinstance(content, CaptionSet):
         return [
             [Side(instruction=FIND_PICTURE, text=caption) for caption in content.captions],
-            [Side(instruction=PICTURE, images=(picture,)) for picture in content.pictures],
-            [Side(instruction=FIND_CAPTION, images=(picture,)) for picture in content.pictures],
+            _of_pictures(PICTURE, content.pictures, range(len(content.pictures))),
+            _of_pictures(FIND_CAPTION, content.pictures, range(len(content.pictures))),
             [Side(text=caption) for caption in content.captions],
         ]
-    parts = []
+    parts = list[Sequence[Side]]()
     for each in content:
-        parts.append([Side(instruction=FIND_CAPTION, images=(each.pictures[owner],)) for owner in each.owners])
+        parts.append(_of_pictures(FIND_CAPTION, each.pictures, each.owners))
         parts.append([Side(text=text) for pair in zip(each.right, each.wrong, strict=True) for text in pair])
     return parts
 
 
+def _of_pictures(instruction: str, pictures: Sequence[bytes], owners: Sequence[int]) -> LazySides:
+    """Pictures by their places, each read when it is asked for."""
+    return LazySides(len(owners), lambda number: Side(instruction=instruction, images=(pictures[owners[number]],)))
+
+
 def _both_ways(content: CaptionSet, embedded: Sequence[np.ndarray]) -> list[Direction]:
     """Captions to pictures, of which one is right, and pictures to captions, of which any of its own is."""
-    own: list[list[int]] = [[] for _ in content.pictures]
+    own: list[list[int]] = [[] for _ in range(len(content.pictures))]
     for caption, owner in enumerate(content.owners):
         own[owner].append(caption)
     asking, pictures, looking, captions = embedded

@@ -11,13 +11,14 @@ A benchmark is used whole or not at all: what is missing, empty or damaged is a 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.json_array import read_array
+from pipeline.data.lazy_sides import LatePictures
 from pipeline.data.picture_preparer import for_benchmarks
 from pipeline.data.pictures import Pictures
 from pipeline.data.reject import RowError
@@ -38,10 +39,10 @@ Row = tuple[str, list[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptionSet:
-    """`owners` (C,) is the picture of each caption. `expected` is how many pictures the published test has."""
+    """`pictures` are read when asked for; `owners` (C,) has each caption's. `expected` is how many the published test has."""
 
     name: str
-    pictures: tuple[bytes, ...]
+    pictures: Sequence[bytes]
     captions: tuple[str, ...]
     owners: tuple[int, ...]
     expected: int
@@ -53,25 +54,26 @@ class CaptionSet:
 
 
 def read_captions(data: Path, name: str, *, verify: bool = True) -> CaptionSet:
-    """A set with its pictures in memory. Without `verify` (it was checked before) pictures are not decoded where bytes stay."""
+    """A set, with every picture decoded once. Without `verify` (it was checked before) none is looked at."""
     folder, layout = data / FOLDER / name, LAYOUTS[name]
-    source = Pictures(folder / "images.zip", folder, prepare=for_benchmarks(verify=verify))
-    pictures, captions, owners, known = list[bytes](), list[str](), list[int](), set[str]()
+    places = folder / "images.zip", folder
+    source = Pictures(*places, prepare=for_benchmarks())
+    known, captions, owners = dict[str, None](), list[str](), list[int]()
     for where, (path, texts) in layout.rows(folder):
         try:
             if path in known:
                 raise RowError(f"{path}: stands in two rows")
-            known.add(path)
-            pictures.append(source.read(path))
+            known[path] = None
+            if verify:
+                source.read(path)
             captions += [_caption(text) for text in texts]
         except RowError as error:
             raise DataError(f"{where}: {error}; download the benchmark again") from error
-        owners += [len(pictures) - 1] * len(texts)
-    if not pictures:
+        owners += [len(known) - 1] * len(texts)
+    if not known:
         raise DataError(f"{folder}: has no rows of the test; download the benchmark again")
-    return CaptionSet(
-        name=name, pictures=tuple(pictures), captions=tuple(captions), owners=tuple(owners), expected=layout.expected
-    )
+    pictures = LatePictures(*places).of(tuple(known))
+    return CaptionSet(name=name, pictures=pictures, captions=tuple(captions), owners=tuple(owners), expected=layout.expected)
 
 
 def _caption(text: object) -> str:

@@ -1,9 +1,12 @@
 """Sides of a benchmark that are made when they are asked for: of its pictures, those of one side are in memory at a time."""
 
+import operator
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import overload
+from typing import Generic, TypeVar, overload
 
 from pipeline.data.picture_preparer import for_benchmarks
 from pipeline.data.pictures import Pictures
@@ -11,29 +14,34 @@ from pipeline.data.reject import RowError
 from pipeline.errors import DataError
 from pipeline.sample import Side
 
+Item = TypeVar("Item")
 
-class LazySides(Sequence[Side]):
-    """`count` sides, of which `make` makes each by its number, anew each time."""
 
-    def __init__(self, count: int, make: Callable[[int], Side]) -> None:
+class Lazy(Sequence[Item], Generic[Item]):
+    """`count` items, of which `make` makes each by its number, anew each time."""
+
+    def __init__(self, count: int, make: Callable[[int], Item]) -> None:
         self._count, self._make = count, make
 
     def __len__(self) -> int:
         return self._count
 
     @overload
-    def __getitem__(self, number: int) -> Side: ...
+    def __getitem__(self, number: int) -> Item: ...
     @overload
-    def __getitem__(self, number: slice) -> list[Side]: ...
-    def __getitem__(self, number: int | slice) -> Side | list[Side]:
+    def __getitem__(self, number: slice) -> list[Item]: ...
+    def __getitem__(self, number: int | slice) -> Item | list[Item]:
         """One of them, or a list. Raises DataError for a picture that is not what it was when the benchmark was checked."""
         numbers = range(self._count)[number]
         return self._make(numbers) if isinstance(numbers, int) else [self._make(each) for each in numbers]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(map(Side.__eq__, self, other))
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]
+
+
+LazySides = Lazy[Side]
 
 
 def mapped(function: Callable[[Side], Side], sides: Sequence[Side]) -> LazySides:
@@ -41,10 +49,15 @@ def mapped(function: Callable[[Side], Side], sides: Sequence[Side]) -> LazySides
     return LazySides(len(sides), lambda number: function(sides[number]))
 
 
-def chained(first: Sequence[Side], second: Sequence[Side]) -> LazySides:
-    """Some sides and then others."""
-    own = len(first)
-    return LazySides(own + len(second), lambda number: first[number] if number < own else second[number - own])
+def chained(*parts: Sequence[Side]) -> LazySides:
+    """The sides of some sequences, one after another."""
+    ends = list(accumulate(map(len, parts), initial=0))
+
+    def made(number: int) -> Side:
+        part = bisect_right(ends, number) - 1
+        return parts[part][number - ends[part]]
+
+    return LazySides(ends[-1], made)
 
 
 class LatePictures:
@@ -56,6 +69,10 @@ class LatePictures:
     def __init__(self, *places: Path) -> None:
         self._places = places
         self._opened: tuple[int, Pictures] | None = None
+
+    def of(self, paths: Sequence[str]) -> Lazy[bytes]:
+        """Those with these paths."""
+        return Lazy(len(paths), lambda number: self.read(paths[number]))
 
     def read(self, picture: str | bytes) -> bytes:
         """The encoded file. Raises DataError where it is not there any more."""

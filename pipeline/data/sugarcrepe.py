@@ -3,11 +3,12 @@
 `<data>/cross-domain/sugarcrepe/` holds its seven files, such as `replace_obj.json`, and COCO's pictures in `val2017/`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.caption_sets import FOLDER, read_json
+from pipeline.data.lazy_sides import LatePictures
 from pipeline.data.picture_preparer import for_benchmarks
 from pipeline.data.pictures import Pictures
 from pipeline.data.reject import RowError
@@ -31,10 +32,10 @@ EXPECTED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceSet:
-    """Of each row (R): its picture's place among `pictures`, the right caption and the wrong one."""
+    """Of each row (R): its picture's place among `pictures` (read when asked for), the right caption and the wrong one."""
 
     kind: str
-    pictures: tuple[bytes, ...]
+    pictures: Sequence[bytes]
     owners: tuple[int, ...]
     right: tuple[str, ...]
     wrong: tuple[str, ...]
@@ -48,30 +49,33 @@ class ChoiceSet:
 def read_choices(data: Path, *, verify: bool = True) -> tuple[ChoiceSet, ...]:
     """All seven files, or DataError with file, row and picture: a mean over fewer kinds would be another figure."""
     folder = data / FOLDER / NAME
-    source = Pictures(folder / "images.zip", folder, prepare=for_benchmarks(verify=verify))
-    return tuple(_read(folder / f"{kind}.json", kind, source) for kind in KINDS)
+    places = folder / "images.zip", folder
+    source, late = Pictures(*places, prepare=for_benchmarks()) if verify else None, LatePictures(*places)
+    return tuple(_read(folder / f"{kind}.json", kind, source, late) for kind in KINDS)
 
 
-def _read(path: Path, kind: str, source: Pictures) -> ChoiceSet:
+def _read(path: Path, kind: str, source: Pictures | None, late: LatePictures) -> ChoiceSet:
     if not path.is_file():
         raise DataError(f"{path}: is not there; a figure of SugarCrepe is over all of {', '.join(KINDS)}")
     rows = read_json(path)
     if not isinstance(rows, dict) or not rows:
         raise unusable(path, 'not of the form {"0": {"filename": ..., "caption": ..., "negative_caption": ...}}')
     places: dict[str, int] = {}
-    pictures, owners, captions = list[bytes](), list[int](), list[tuple[str, str]]()
+    owners, captions = list[int](), list[tuple[str, str]]()
     for key, row in rows.items():
         try:
             name, right, wrong = _row(row)
             if name not in places:
                 places[name] = len(places)
-                pictures.append(source.read(f"val2017/{name}"))
+                if source:
+                    source.read(f"val2017/{name}")
         except RowError as error:
             raise DataError(f"{path}: row {key}: {error}; download the benchmark again") from error
         owners.append(places[name])
         captions.append((right, wrong))
     rights, wrongs = zip(*captions, strict=True)
-    return ChoiceSet(kind=kind, pictures=tuple(pictures), owners=tuple(owners), right=rights, wrong=wrongs)
+    pictures = late.of([f"val2017/{name}" for name in places])
+    return ChoiceSet(kind=kind, pictures=pictures, owners=tuple(owners), right=rights, wrong=wrongs)
 
 
 def _row(row: object) -> tuple[str, str, str]:

@@ -71,6 +71,20 @@ MUTANTS = (
         READERS,
     ),
     Mutant(
+        "all pictures of a set stand in memory",
+        "pipeline/data/lazy_sides.py",
+        "Lazy(len(paths), lambda number: self.read(paths[number]))",
+        "[self.read(path) for path in paths]",
+        READERS,
+    ),
+    Mutant(
+        "sides of a third part are those of the first",
+        "pipeline/data/lazy_sides.py",
+        "parts[part][number - ends[part]]",
+        "parts[part][number - ends[min(part, 1)]]",
+        ("tests/pipeline/data/test_lazy_sides.py",),
+    ),
+    Mutant(
         "a wrong caption may be the right one",
         "pipeline/data/sugarcrepe.py",
         "    if right == wrong:\n",

@@ -188,8 +188,8 @@ MUTANTS = (
     Mutant(
         "queries stand in another order than their pools",
         "pipeline/data/lazy_sides.py",
-        "first[number] if number < own else second[number - own]",
-        "second[number - own] if number >= own else first[own - 1 - number]",
+        "parts[part][number - ends[part]]",
+        "parts[part][ends[part] - 1 - number]",
         (LAZY,),
     ),
     Mutant(

@@ -10,6 +10,7 @@ import pytest
 from data_prep.toy_captions import write_captions
 from data_prep.toy_files import PictureBook
 from pipeline.data.caption_sets import LAYOUTS, read_captions
+from pipeline.data.pictures import FolderPictures
 from pipeline.data.sugarcrepe import KINDS, read_choices
 from pipeline.errors import DataError
 from tests.pipeline.data.releases import picture
@@ -43,6 +44,21 @@ def test_karpathy_s_test_split_with_its_first_five_captions(tmp_path: Path) -> N
     assert found.owners == (0,) * 5 + (1,) * 5 and found.is_part and found.expected == 1000
     karpathy(tmp_path, [image("a.jpg", *FIVE, filepath="val2014")], "coco")
     assert read_captions(tmp_path, "coco").pictures == (A,)
+
+
+def test_pictures_of_a_checked_set_are_read_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COCO's 5,000 would stand in the memory of every rank."""
+    write_captions(tmp_path / "cross-domain", seed=0, rows=2, book=PictureBook())
+    read, opened = list[str](), FolderPictures.read
+    monkeypatch.setattr(FolderPictures, "read", lambda self, path: read.append(path) or opened(self, path))
+    found, choices = read_captions(tmp_path, "urban1k", verify=False), read_choices(tmp_path, verify=False)
+    assert read == [] and len(found.pictures) == 2
+    assert found.pictures[1].startswith(b"\xff\xd8") and choices[0].pictures[0]
+    assert read == ["image/2.jpg", "val2017/000000000000.jpg"]
+    assert found == read_captions(tmp_path, "urban1k") and choices == read_choices(tmp_path)
+    found = read_captions(tmp_path, "urban1k", verify=False)
+    (tmp_path / "cross-domain/urban1k/image/1.jpg").unlink()
+    refused(lambda: found.pictures[0], r"urban1k: .*image/1\.jpg.*; download the benchmark again")
 
 
 def test_blip_s_excerpt_is_read_as_karpathy_s_file(tmp_path: Path) -> None:

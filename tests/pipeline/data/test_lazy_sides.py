@@ -39,6 +39,8 @@ def test_sides_are_a_sequence_whose_items_are_made_when_asked_for() -> None:
     assert [side.text for side in both] == ["a0", "a1", "3", "4"]
     with pytest.raises(IndexError):
         both[4]
+    several = chained(sides[:2], [], sides[2:3], sides[3:])
+    assert several == sides and several[-1].text == "4" and len(chained()) == 0
 
 
 def test_a_checked_set_is_opened_without_its_pictures(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
