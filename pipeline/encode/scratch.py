@@ -33,10 +33,10 @@ def scratch(
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)  # a page that finds no room later would kill the process
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
         except OSError as error:
-            place = folder or tempfile.gettempdir()
-            raise PipelineError(f"{place}: no room for {size / 2**20:.0f} MiB more ({error.strerror}); make some") from error
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+            what = f"a mapped file of {size / 2**20:.0f} MiB ({error.strerror})"
+            raise PipelineError(f"{folder or tempfile.gettempdir()}: no room for {what}; make some") from error
 
 
 def parts(count: int) -> Iterator[slice]:
