@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 from pipeline.data.qa import QaKind, QaTable
@@ -187,9 +187,13 @@ class Relevance(Target):
         return self.one if num_candidates == 1 else self.which
 
     def compared(self, query: Side, candidates: Sequence[Side]) -> Side:
-        """A query and its candidates, each with its instruction, as one side; a lone candidate has no number."""
+        """A query and its candidates, each with its instruction, as one side; a lone candidate has no number.
+
+        It ends with a label for the question: a prompt sets nothing between a text and what is asked about it.
+        """
         labels = ["Candidate:"] if len(candidates) == 1 else [f"Candidate {number}:" for number in range(1, len(candidates) + 1)]
-        return joined([("Query:", query), *zip(labels, candidates, strict=True)])
+        side = joined([("Query:", query), *zip(labels, candidates, strict=True)])
+        return replace(side, text=f"{side.text}\nQuestion:")
 
 
 YES, NO = "Yes", "No"

@@ -10,6 +10,13 @@ STAGE = ("tests/jobs/test_mine.py",)
 
 MUTANTS = (
     Mutant(
+        "reranking: the question runs into the last candidate",
+        "pipeline/targets.py",
+        'text=f"{side.text}\\nQuestion:"',
+        "text=side.text",
+        ("tests/pipeline/test_targets.py",),
+    ),
+    Mutant(
         "reranking: candidates that are not asked about come before",
         "eval/reranking.py",
         "    if place >= top:\n",

@@ -14,7 +14,7 @@ from pipeline.recipe_json import recipe_from_json
 from pipeline.roles import Role
 from pipeline.sample import Sample, Side, Turn
 from pipeline.sequence import SequenceBuilder
-from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Target
+from pipeline.targets import Caption, Description, Dialogue, OtherSide, OwnQuestions, Relevance, Target
 from pipeline.train.dataloader.step_dataset import StepDataset
 from tests.pipeline.corpus import corpus, measured, small_recipe
 from tests.pipeline.test_layouts import COMA, TARGET
@@ -197,3 +197,13 @@ def test_negatives_are_asked_only_what_can_be_said_of_them(target: Target, most:
     mixture = replace(small_recipe().phase.mixture, own_sides=("negatives",))
     with pytest.raises(ConfigError, match=message):
         small_recipe(mixture=mixture, target=target, negatives=InFile(most=most))
+
+
+def test_what_is_compared_stands_line_by_line_and_the_question_in_a_line_of_its_own() -> None:
+    """Nothing stands between a context and its question: without the last label the last candidate's words would run into it."""
+    query = Side(instruction="Find it: ", text="a ring", images=(b"q",))
+    alone = Relevance().compared(query, [Side(text="cyan ring")])
+    assert alone.text == "Query:\n<|image_1|>Find it: a ring\nCandidate:\ncyan ring\nQuestion:"
+    listed = Relevance().compared(query, [Side(images=(b"a",)), Side(text="b")])
+    assert listed.text == "Query:\n<|image_1|>Find it: a ring\nCandidate 1:\n<|image_2|>\nCandidate 2:\nb\nQuestion:"
+    assert listed.images == (b"q", b"a")
