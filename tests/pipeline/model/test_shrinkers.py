@@ -217,7 +217,7 @@ def test_a_shrinker_is_a_value_of_any_recipe(recipe: Recipe) -> None:
     assert chosen.vision == Bilinear(1.6)
     assert [(each.path, each.new) for each in differences(recipe, chosen)] == [("vision", "Bilinear(factor=1.6)")]
     assert recipe_from_json(canonical_json(chosen)) == chosen and recipe_fingerprint(chosen) != recipe_fingerprint(recipe)
-    before = {name: value for name, value in json.loads(canonical_json(recipe)).items() if name != "vision"}
+    before = {name: value for name, value in json.loads(canonical_json(recipe)).items() if name not in ("vision", "templates")}
     assert recipe_from_json(json.dumps(before)) == recipe
     assert fingerprint({name: value for name, value in before.items() if name not in LABELS}) == recipe_fingerprint(recipe)
 
