@@ -42,8 +42,7 @@ def routes(rows: Rows, device: torch.device, dtype: torch.dtype, *, with_flex: b
 
 def split(rows: Rows, device: torch.device) -> Route:
     """Ours: causal attentions over gathered keys."""
-    spans = rows.spans
-    moved = Spans(gather=spans.gather.to(device), cu_seqlens=spans.cu_seqlens.to(device), take=spans.take.to(device))
+    moved = _moved(rows.spans, device)
     plan, module = SpanPlan.of(moved), torch.nn.Module()
     tables = (moved.gather, moved.take) if device.type == "cuda" else (*plan.buckets.tables, plan.buckets.take)
     return Route(
@@ -55,15 +54,17 @@ def split(rows: Rows, device: torch.device) -> Route:
 
 def buckets(rows: Rows, device: torch.device) -> Route:
     """Ours without the variable-length kernel: on a CPU it is the first route, and on a GPU what a wrong kernel leaves."""
-    spans = rows.spans
-    moved = Spans(gather=spans.gather.to(device), cu_seqlens=spans.cu_seqlens.to(device), take=spans.take.to(device))
-    made = SpanPlan.of(moved).buckets
+    made = SpanPlan.of(_moved(rows.spans, device)).buckets
 
     def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         query, key, value = (part[0].transpose(0, 1) for part in (q, k, v))
         return attend_buckets(query, key, value, made, scale=None).transpose(0, 1)[None]
 
     return Route(name="one call a length", attend=attend, made_once=(*made.tables, made.take))
+
+
+def _moved(spans: Spans, device: torch.device) -> Spans:
+    return Spans(gather=spans.gather.to(device), cu_seqlens=spans.cu_seqlens.to(device), take=spans.take.to(device))
 
 
 def dense(rows: Rows, device: torch.device, dtype: torch.dtype) -> Route:

@@ -40,6 +40,7 @@ VOCABULARIES = (2_048, 151_936)
 STEP = 0
 OURS, KEPT, TWICE = "ours", "ours, every graph kept", "ours, logits visited twice"
 NONE, ALL = "practice, every habit off", "practice, every habit on"
+NO_HABIT, ALL_HABITS = Habits(), Habits(**dict.fromkeys(Habits.names(), True))
 MIB = 2**20
 CHECKED = 4
 """Pairs whose gradients are compared before a large model is timed."""
@@ -91,8 +92,7 @@ def ours(bench: Bench, folder: Path, recipe: Recipe, name: str = OURS, *, head: 
 
 def ends(bench: Bench, folder: Path, recipe: Recipe) -> list[Variant]:
     """Ours, and the practice without a habit and with all."""
-    named = {NONE: Habits(), ALL: Habits(**dict.fromkeys(Habits.names(), True))}
-    return [ours(bench, folder, recipe), *practice(bench, folder, recipe, named)]
+    return [ours(bench, folder, recipe), *practice(bench, folder, recipe, {NONE: NO_HABIT, ALL: ALL_HABITS})]
 
 
 def _losses(report: StepReport) -> tuple[float, ...]:
@@ -124,10 +124,9 @@ def practice(bench: Bench, folder: Path, recipe: Recipe, named: dict[str, Habits
 
 def variants(bench: Bench, folder: Path, recipe: Recipe, habits: tuple[str, ...]) -> list[Variant]:
     """Ours; ours without replay; the practice without a habit, with one of those named, with all but one, with all."""
-    off, on = Habits(), Habits(**dict.fromkeys(Habits.names(), True))
-    named = {NONE: off, ALL: on}
+    named = {NONE: NO_HABIT, ALL: ALL_HABITS}
     for habit in habits:
-        named |= {f"{habit} alone": replace(off, **{habit: True}), f"all but {habit}": replace(on, **{habit: False})}
+        named |= {f"{habit} alone": replace(NO_HABIT, **{habit: True}), f"all but {habit}": replace(ALL_HABITS, **{habit: False})}
     kept = recipe.with_phase(kept_chunks=10**6)
     mine = [ours(bench, folder, recipe), ours(bench, folder, kept, KEPT), ours(bench, folder, recipe, TWICE, head=TwoVisits)]
     return [*mine, *practice(bench, folder, recipe, named)]

@@ -143,8 +143,7 @@ def build_random_model(folder: Path, name: str, texts: Iterable[str], *, seed: i
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     for field, token in (_TILE_IDS if tiles else _PATCH_IDS).items():
         setattr(config, field, tokenizer.convert_tokens_to_ids(token))
-    # A GPU draws two milliards of numbers in a second, a core in a minute.
-    with torch.random.fork_rng(), torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
