@@ -207,8 +207,7 @@ class _Text:
 
     def shown(self, templates: Templates) -> Side:
         """The side as a model of these templates reads it."""
-        shown = templates.query if self.is_query else templates.candidate
-        return shown(self.side, self.dataset)
+        return templates.side(self.side, self.dataset, is_query=self.is_query)
 
 
 def _chosen(data: Path, sets: Iterable[str], limit: int) -> list[_Text]:

@@ -78,6 +78,10 @@ class Templates:
         found = self.of(dataset)
         return side if found is None else _worded(side, self.candidate_template, found.candidate)
 
+    def side(self, side: Side, dataset: str, *, is_query: bool) -> Side:
+        """A query or a candidate of a dataset as a model reads it."""
+        return self.query(side, dataset) if is_query else self.candidate(side, dataset)
+
     def sample(self, sample: Sample) -> Sample:
         """A pair with its sides, hard negatives among them, as a model reads them; a conversation as it is."""
         if sample.positive is None or not self.instructions:

@@ -33,10 +33,7 @@ class Shown:
 
     def worded(self, templates: Templates) -> Side:
         """The side as a model of these templates reads it."""
-        if not self.dataset:
-            return self.side
-        shown = templates.query if self.is_query else templates.candidate
-        return shown(self.side, self.dataset)
+        return templates.side(self.side, self.dataset, is_query=self.is_query) if self.dataset else self.side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
